@@ -1,0 +1,662 @@
+// The front end of the playground: one plain ES module for JupyterLab, Voila and the static site.
+// Data flows one way: an action writes `choices` (or sends a message), the model answers with traits, `paint` draws what the traits say.
+// Pictures have fixed sizes, so nothing is measured and nothing jumps.
+
+const WIDTH = 292, HEIGHT = 172; // of each picture, CSS pixels
+const WAIT_MS = 250; // how long one unanswered request holds back the next
+const FONT = '"Inter", "Segoe UI", system-ui, -apple-system, "Helvetica Neue", "Noto Sans", Arial, sans-serif';
+const TRAITS = ["menu", "choices", "frame", "frames", "curve", "baseline", "status"];
+const BUILTIN = ["random", "magnitude", "snip", "grasp", "synflow"]; // each has its colour and marker; other criteria take the next ones
+const MARKS = [
+  "M1 0A1 1 0 1 1 -1 0A1 1 0 1 1 1 0Z", "M-.88 -.88H.88V.88H-.88Z", "M0 -1.1L1.1 .85H-1.1Z", "M0 -1.2L1.2 0L0 1.2L-1.2 0Z",
+  "M0 1.1L1.1 -.85H-1.1Z", "M-.4 -1.1H.4V-.4H1.1V.4H.4V1.1H-.4V.4H-1.1V-.4H-.4Z", "M0 -1.1L1.05 -.34L.65 .9H-.65L-1.05 -.34Z",
+  "M-.78 -1.1L0 -.32L.78 -1.1L1.1 -.78L.32 0L1.1 .78L.78 1.1L0 .32L-.78 1.1L-1.1 .78L-.32 0L-1.1 -.78Z",
+];
+const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
+const FIELDS = [["data", "Data"], ["network", "Network"], ["weights", "Weights"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["compare", "Compare with"], ["layer", "Layer"]];
+const ICONS = {
+  alarm: "M8 1.2L15.4 14.4H.6ZM7.1 6V10H8.9V6ZM7.1 11.2V12.9H8.9V11.2Z",
+  auto: "M8 1.5A6.5 6.5 0 1 0 8 14.5A6.5 6.5 0 1 0 8 1.5ZM8 3V13A5 5 0 0 1 8 3Z",
+  light: "M8 4.6A3.4 3.4 0 1 0 8 11.4A3.4 3.4 0 1 0 8 4.6ZM7.2 .8H8.8V3H7.2ZM7.2 13H8.8V15.2H7.2ZM.8 7.2H3V8.8H.8ZM13 7.2H15.2V8.8H13ZM2.4 3.5L3.5 2.4L5 3.9L3.9 5ZM11 12.1L12.1 11L13.6 12.5L12.5 13.6ZM2.4 12.5L3.9 11L5 12.1L3.5 13.6ZM11 3.9L12.5 2.4L13.6 3.5L12.1 5Z",
+  dark: "M6.2 1.6A6.6 6.6 0 1 0 14.4 9.8A5.4 5.4 0 0 1 6.2 1.6Z",
+};
+
+// ---------------------------------------------------------------- words and numbers
+const comma = (n) => Math.round(n).toLocaleString("en-US");
+const times = (c) => `${c < 999.5 ? Number(c.toPrecision(3)) : comma(c)}x`;
+const decimals = (sparsity) => (sparsity < 0.99 ? 1 : sparsity < 0.999 ? 2 : sparsity < 0.9999 ? 3 : 4);
+const percent = (sparsity) => `${(100 * sparsity).toFixed(decimals(sparsity))} %`;
+const headline = (compression, sparsity) => `${percent(sparsity)} removed, ${times(compression)}`;
+const raised = (k) => `10${[...String(k)].map((d) => (d === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[d])).join("")}`;
+const short = (n) => (n >= 1e9 ? `${(n / 1e9).toPrecision(3)} G` : n >= 1e6 ? `${(n / 1e6).toPrecision(3)} M` : n >= 1e4 ? `${(n / 1e3).toPrecision(3)} k` : comma(n));
+const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+
+function niceStep(span, count) {
+  const raw = span / count, base = 10 ** Math.floor(Math.log10(raw));
+  return base * [1, 2, 5, 10].find((m) => m * base >= raw * 0.999);
+}
+
+function stopIndex(stops, compression) {
+  const away = stops.map((stop) => Math.abs(Math.log(stop / compression)));
+  return Math.max(0, away.indexOf(Math.min(...away)));
+}
+
+// ---------------------------------------------------------------- DOM
+function make(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key === "class") node.className = value;
+    else if (key in node) node[key] = value;
+    else node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function svg(path, size, fill = "currentColor", box = "0 0 16 16") {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const attributes = { viewBox: box, width: size, height: size, "aria-hidden": "true" };
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  const shape = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  shape.setAttribute("d", path);
+  shape.setAttribute("fill", fill);
+  shape.setAttribute("fill-rule", "evenodd");
+  node.append(shape);
+  return node;
+}
+
+function mark(style) {
+  const node = svg(MARKS[style.shape], 11, style.colour, "-1.3 -1.3 2.6 2.6");
+  node.setAttribute("class", "wb-mark");
+  return node;
+}
+
+const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+let serial = 0;
+
+function field(key, label, choose) {
+  const id = `wb-${key}-${(serial += 1)}`;
+  const select = make("select", { id }), fixed = make("span", { class: "wb-fixed", hidden: true });
+  const name = make("label", { htmlFor: id, textContent: label }), plain = make("span", { class: "wb-name", textContent: label, hidden: true });
+  let options = [], shown = "";
+  select.addEventListener("change", () => choose(options[select.selectedIndex]));
+  return {
+    node: make("div", { class: `wb-field wb-field-${key}` }, name, plain, select, fixed),
+    update(next, value, frozen) {
+      const words = next.map((option) => (option === null ? "none" : String(option)));
+      if (shown !== words.join("\n")) {
+        select.replaceChildren(...words.map((word) => make("option", { value: word, textContent: word })));
+        shown = words.join("\n");
+      }
+      options = next;
+      select.selectedIndex = next.indexOf(value);
+      write(fixed, value === null ? "none" : String(value));
+      fixed.title = fixed.textContent;
+      for (const node of [select, name]) node.hidden = frozen;
+      for (const node of [fixed, plain]) node.hidden = !frozen;
+    },
+  };
+}
+
+function buildSide(ui, act) {
+  const button = (name, kind, props = {}) => (ui.buttons[kind] = make("button", { type: "button", textContent: name, onclick: () => act.send(kind), ...props }));
+  ui.title = make("div", { class: "wb-title" });
+  ui.theme = make("button", { type: "button", class: "wb-theme", onclick: act.theme });
+  ui.progress = make("progress", { max: 1, value: 0, "aria-label": "Progress of the training" });
+  ui.message = make("div", { class: "wb-message", role: "status" });
+  const { data, network, weights, criterion, allocation, rounds, compare } = ui.fields;
+  ui.run = make("div", { class: "wb-run" }, button("Train", "train", { className: "wb-train" }), button("Cancel", "cancel"));
+  ui.texts = make("div", { class: "wb-row" }, button("Show code", "code"), button("State", "state"));
+  const save = make("div", { class: "wb-row" }, button("Table", "save_table"), button("Figure", "save_figure"), button("Masks", "save_masks"));
+  ui.save = make("div", { class: "wb-save", role: "group", "aria-label": "Save" }, make("div", { class: "wb-name", textContent: "Save" }), save);
+  return make("div", { class: "wb-side" }, make("div", { class: "wb-brand" }, ui.title, ui.theme), data.node, network.node, weights.node, criterion.node,
+    make("div", { class: "wb-pair" }, allocation.node, rounds.node), compare.node, ui.run, ui.progress, ui.message, ui.texts, ui.save);
+}
+
+function buildMain(ui, act) {
+  const id = `wb-range-${(serial += 1)}`;
+  ui.sentence = make("div", { class: "wb-sentence", "aria-live": "polite" });
+  ui.range = make("input", { type: "range", id, class: "wb-range", min: 0, step: 1, oninput: () => act.stop(Number(ui.range.value)), onkeydown: act.key });
+  ui.ticks = make("div", { class: "wb-ticks", "aria-hidden": "true" });
+  const slider = make("div", { class: "wb-slider" }, make("label", { class: "wb-hush", htmlFor: id, textContent: "Compression (log scale)" }), ui.range, ui.ticks);
+  ui.alarm = make("div", { class: "wb-alarm", role: "status" });
+  ui.numbers = make("dl", { class: "wb-numbers" });
+  ui.buttons.clear_points = make("button", { type: "button", class: "wb-quiet", textContent: "Clear points", onclick: () => act.send("clear_points") });
+  const card = (kind, title, ...extra) => {
+    ui.canvas[kind] = make("canvas", { class: `wb-${kind}`, role: "img", onpointermove: (event) => act.point(kind, event), onpointerleave: () => (ui.tip.hidden = true) });
+    ui.canvas[kind].style.cssText = `width:${WIDTH}px;height:${HEIGHT}px`;
+    ui.notes[kind] = make("div", { class: "wb-note" });
+    return make("div", { class: "wb-card" }, make("header", {}, make("h4", { textContent: title }), ui.notes[kind], ...extra), ui.canvas[kind]);
+  };
+  const grid = make("div", { class: "wb-grid" }, card("scores", "Scores"), card("layers", "Layers"), card("mask", "Mask", ui.fields.layer.node), card("tradeoff", "Trade-off", ui.buttons.clear_points));
+  return make("div", { class: "wb-main" }, ui.sentence, slider, ui.alarm, ui.numbers, grid);
+}
+
+// ---------------------------------------------------------------- the four pictures: each draws, and returns its words and what lies under a point
+function label(ctx, text, x, y, colour, align = "left", weight = 400, size = 10.5) {
+  ctx.font = `${weight} ${size}px ${FONT}`;
+  ctx.fillStyle = colour;
+  ctx.textAlign = align;
+  ctx.fillText(text, x, y);
+}
+
+function rule(ctx, x0, y0, x1, y1, colour, width = 1, dash = []) {
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = width;
+  ctx.setLineDash(dash);
+  ctx.beginPath();
+  ctx.moveTo(x0, y0);
+  ctx.lineTo(x1, y1);
+  ctx.stroke();
+  ctx.setLineDash([]);
+}
+
+function stamp(ctx, style, x, y, radius) {
+  ctx.save();
+  ctx.translate(x, y);
+  ctx.scale(radius, radius);
+  ctx.fillStyle = style.colour;
+  ctx.fill(new Path2D(MARKS[style.shape]));
+  ctx.restore();
+}
+
+function hatch(ctx, x0, y0, x1, y1, colour) {
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = 1;
+  ctx.beginPath();
+  for (let x = x0 - (y1 - y0); x < x1; x += 5) {
+    ctx.moveTo(x, y1);
+    ctx.lineTo(x + (y1 - y0), y0);
+  }
+  ctx.stroke();
+}
+
+function fitEnd(ctx, text, width) { // the end of a layer's name says more than its beginning
+  if (ctx.measureText(text).width <= width) return text;
+  let start = 1;
+  while (start < text.length && ctx.measureText(`\u2026${text.slice(start)}`).width > width) start += 1;
+  return `\u2026${text.slice(start)}`;
+}
+
+function histogram(ctx, view, side, top, height, named) {
+  const { colours } = view, { x: edges, counts, cut, label: title } = side.scores, style = view.style(side.criterion);
+  const left = 38, right = WIDTH - 4, bottom = top + height - 20, roof = top + 17;
+  const span = edges.at(-1) - edges[0], low = span > 1.5 ? Math.floor(edges[0]) : edges[0], high = span > 1.5 ? Math.ceil(edges.at(-1)) : edges.at(-1);
+  const most = Math.max(1, ...counts), step = niceStep(most, named ? 1.4 : 3);
+  const X = (v) => left + ((v - low) / (high - low || 1)) * (right - left), Y = (v) => bottom - (v / most) * (bottom - roof);
+  for (let v = step; v <= most; v += step) {
+    rule(ctx, left, Y(v), right, Y(v), colours.track);
+    label(ctx, short(v), left - 5, Y(v) + 3.5, colours.muted, "right");
+  }
+  const outline = new Path2D(`M${X(edges[0])} ${bottom}${counts.map((n, i) => `L${X(edges[i])} ${Y(n)}H${X(edges[i + 1])}`).join("")}V${bottom}Z`);
+  const limit = cut === null ? left : Math.min(right, Math.max(left, X(cut)));
+  const part = (x0, x1, paint) => {
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(x0, top, x1 - x0, height);
+    ctx.clip();
+    paint();
+    ctx.restore();
+  };
+  part(limit, right, () => { ctx.fillStyle = style.colour; ctx.fill(outline); });
+  part(left, limit, () => {
+    ctx.clip(outline);
+    ctx.fillStyle = colours.track;
+    ctx.fillRect(left, top, WIDTH, height);
+    hatch(ctx, left, roof, limit, bottom, colours.muted);
+  });
+  rule(ctx, left, bottom, right, bottom, colours.muted);
+  label(ctx, title, right, bottom + 15, colours.muted, "right", 600);
+  const free = right - ctx.measureText(title).width - 8, tick = span > 1.5 ? Math.max(1, niceStep(high - low, 7)) : niceStep(high - low, 4);
+  for (let v = Math.ceil(low / tick - 1e-9) * tick; v <= high + 1e-9; v += tick) {
+    const words = String(Number(v.toPrecision(4))).replace("-", "\u2212");
+    ctx.font = `400 10.5px ${FONT}`;
+    if (X(v) + ctx.measureText(words).width / 2 < free) label(ctx, words, X(v), bottom + 15, colours.muted, "center");
+    rule(ctx, X(v), bottom, X(v), bottom + 3, colours.muted);
+  }
+  if (named) { stamp(ctx, style, 7, top + 8, 4.5); label(ctx, side.criterion, 16, top + 12, colours.text, "left", 600); }
+  if (cut !== null) {
+    rule(ctx, limit, top + 3, limit, bottom, colours.text, 1.5);
+    const from = named ? 24 + ctx.measureText(side.criterion).width : left;
+    ctx.font = `400 10.5px ${FONT}`;
+    if (limit - from > 50) label(ctx, "removed", limit - 6, top + 12, colours.muted, "right");
+    if (right - limit > 30) label(ctx, "kept", limit + 6, top + 12, colours.text, "left", 600);
+  }
+  return (x, y) => {
+    const bin = edges.findIndex((edge, i) => i < counts.length && x >= X(edge) && x < X(edges[i + 1]));
+    return y < top || y >= top + height || bin < 0 ? "" : `${comma(counts[bin])} weights, ${title} from ${edges[bin].toFixed(2)} to ${edges[bin + 1].toFixed(2)}`;
+  };
+}
+
+function drawScores(ctx, view) {
+  const tall = HEIGHT / view.sides.length, named = view.sides.length > 1;
+  const probes = view.sides.map((side, i) => histogram(ctx, view, side, i * tall, tall - (named && i === 0 ? 4 : 0), named));
+  const words = view.sides.map(({ criterion, scores, numbers }) => `Histogram of the ${criterion} scores of ${comma(numbers.total)} weights; ${scores.cut === null ? "nothing is removed" : `the cut is at ${scores.label} = ${scores.cut.toFixed(2)}, what lies below is removed`}.`);
+  const zeros = view.sides.map(({ scores }) => (scores.zero ? `${comma(scores.zero)} scores are 0` : "")).filter(Boolean);
+  return { words: words.join(" "), note: zeros.join("; ") || "number of weights", probe: (x, y) => probes.map((probe) => probe(x, y)).find(Boolean) };
+}
+
+function deadWord(ctx, x, y, colours, size, word) {
+  const r = size / 2;
+  rule(ctx, x, y - r, x + size, y + r, colours.alarm, 1.8);
+  rule(ctx, x, y + r, x + size, y - r, colours.alarm, 1.8);
+  if (word) label(ctx, "dead", x + size + 5, y + 3.5, colours.alarm, "left", 700);
+}
+
+function drawLayers(ctx, view) {
+  const { sides, colours } = view, rows = sides[0].layers, many = rows.length > 12, one = sides.length === 1;
+  const names = rows.map(({ name }) => (rows.every((row) => row.name.endsWith(".weight")) ? name.slice(0, -7) : name));
+  ctx.font = `400 10.5px ${FONT}`;
+  const gutter = many ? 26 : Math.min(92, Math.max(...names.map((name) => ctx.measureText(name).width)) + 7), tail = one && !many ? 50 : 6;
+  const left = gutter, right = WIDTH - tail, bottom = HEIGHT - 19, pitch = bottom / rows.length, thick = Math.min(14, pitch * (many ? 0.82 : 0.66)) / sides.length;
+  const floor = -Math.max(1, Math.ceil(Math.log10(Math.max(...rows.map(({ size }) => size)) - 1e-9)));
+  const X = (density) => left + (1 - Math.log10(density) / floor) * (right - left);
+  for (let k = 0; k >= floor; k -= 1) {
+    rule(ctx, X(10 ** k), 0, X(10 ** k), bottom + 3, colours.track);
+    if (k === 0 || k === floor || (k - floor) % Math.ceil(-floor / 4) === 0) label(ctx, k > -3 ? String(10 ** k) : raised(k), X(10 ** k), bottom + 15, colours.muted, "center");
+  }
+  rows.forEach(({ kept }, i) => {
+    const middle = (i + 0.5) * pitch, dead = sides.map((side) => side.layers[i].kept === 0);
+    if (!many) label(ctx, fitEnd(ctx, names[i], gutter - 7), left - 7, middle + 3.5, dead.some(Boolean) ? colours.alarm : colours.text, "right", dead.some(Boolean) ? 700 : 400);
+    else if (i === 0 || (i + 1) % 10 === 0) label(ctx, String(i + 1), left - 7, middle + 3.5, colours.muted, "right");
+    sides.forEach((side, j) => {
+      const y = middle + (j - sides.length / 2) * thick, { density } = side.layers[i];
+      ctx.fillStyle = view.style(side.criterion).colour;
+      if (!dead[j]) ctx.fillRect(left, y, Math.max(1.5, X(density) - left), Math.max(1, thick - (one ? 0 : 0.75)));
+      else deadWord(ctx, left + 3, y + thick / 2, colours, Math.min(8, many ? Math.max(3, thick) : thick), !many && dead.indexOf(true) === j);
+    });
+    if (one && !many && !dead[0]) label(ctx, short(kept), WIDTH - 2, middle + 3.5, colours.muted, "right");
+  });
+  rule(ctx, left, 0, left, bottom, colours.muted);
+  const gone = sides.map((side) => side.layers.filter(({ kept }) => kept === 0));
+  const said = gone.map((dead, i) => (dead.length ? `${one ? "" : `${sides[i].criterion}: `}${dead.length} of ${rows.length} dead` : "")).filter(Boolean);
+  const words = sides.map((side, i) => `Density of ${rows.length} layers after ${side.criterion}: ${side.layers.map((row) => (row.kept ? `${row.name} ${row.density.toPrecision(2)}` : `${row.name} dead`)).join(", ")}. ${gone[i].length ? `${gone[i].length} of ${rows.length} layers dead.` : "No layer is dead."}`);
+  return {
+    words: words.join(" "), note: said.join("; ") || "density, first layer on top", bad: said.length > 0,
+    probe: (x, y) => {
+      const i = Math.floor(y / pitch);
+      return i >= rows.length ? "" : `${rows[i].name}\n${sides.map(({ criterion, layers }) => `${criterion}: ${comma(layers[i].kept)} of ${comma(layers[i].size)} kept${layers[i].kept ? "" : ", dead"}`).join("\n")}`;
+    },
+  };
+}
+
+const RAMP = Array.from({ length: 256 }, (_, v) => {
+  const at = (v / 255) * (CIVIDIS.length - 1), k = Math.min(CIVIDIS.length - 2, Math.floor(at));
+  return [1, 3, 5].map((c) => Math.round(parseInt(CIVIDIS[k].slice(c, c + 2), 16) * (1 - at + k) + parseInt(CIVIDIS[k + 1].slice(c, c + 2), 16) * (at - k)));
+});
+
+function maskImage({ rows, cols, data }) {
+  const sheet = make("canvas", { width: cols, height: rows }), image = new ImageData(cols, rows), bytes = atob(data);
+  for (let i = 0; i < rows * cols; i += 1) image.data.set([...RAMP[bytes.charCodeAt(i)], 255], 4 * i);
+  sheet.getContext("2d").putImageData(image, 0, 0);
+  return sheet;
+}
+
+function drawMask(ctx, view) {
+  const { sides, colours } = view, gap = 12, wide = (WIDTH - gap * (sides.length - 1)) / sides.length, head = sides.length > 1 ? 17 : 0, tall = HEIGHT - 24 - head;
+  const boxes = sides.map(({ criterion, mask }, i) => {
+    const cw = Math.min(wide / mask.cols, (4 * tall) / mask.rows), ch = Math.min(tall / mask.rows, (4 * wide) / mask.cols); // cells at most four times as long as wide
+    const w = cw * mask.cols, h = Math.min(ch, 4 * cw) * mask.rows, x = i * (wide + gap) + (wide - w) / 2, y = head + (tall - h) / 2;
+    if (head) { stamp(ctx, view.style(criterion), i * (wide + gap) + 6, 7, 4.5); label(ctx, criterion, i * (wide + gap) + 15, 11, colours.text, "left", 600); }
+    ctx.imageSmoothingEnabled = false;
+    ctx.drawImage(maskImage(mask), x, y, w, h);
+    ctx.globalAlpha = 0.5;
+    for (let c = 1; cw >= 7 && c < mask.cols; c += 1) rule(ctx, x + c * cw, y, x + c * cw, y + h, colours.card, 0.6);
+    for (let r = 1; h / mask.rows >= 7 && r < mask.rows; r += 1) rule(ctx, x, y + (r * h) / mask.rows, x + w, y + (r * h) / mask.rows, colours.card, 0.6);
+    ctx.globalAlpha = 1;
+    return { x, y, w, h };
+  });
+  const { note, rows, cols, layer } = sides[0].mask, y = HEIGHT - 6;
+  label(ctx, note, 0, y, colours.muted);
+  const keys = [["kept", RAMP[255]], ["removed", RAMP[0]]];
+  keys.reduce((right, [word, rgb]) => {
+    label(ctx, word, right, y, colours.muted, "right");
+    const x = right - ctx.measureText(word).width - 14;
+    ctx.fillStyle = `rgb(${rgb})`;
+    ctx.fillRect(x, y - 8.5, 10, 10);
+    ctx.lineWidth = 1;
+    ctx.strokeStyle = colours.muted;
+    ctx.strokeRect(x + 0.5, y - 8, 9, 9);
+    return x - 10;
+  }, WIDTH);
+  const rowOf = (side) => side.layers.find(({ name }) => name === layer) ?? { kept: 0, size: 0 };
+  return {
+    words: sides.map((side) => `Mask of ${layer} after ${side.criterion}: ${comma(rowOf(side).kept)} of ${comma(rowOf(side).size)} weights kept, ${rows} by ${cols} cells, ${note}.`).join(" "), note: "",
+    probe: (px, py) => boxes.map((box, i) => {
+      const { mask, criterion } = sides[i], c = Math.floor(((px - box.x) / box.w) * mask.cols), r = Math.floor(((py - box.y) / box.h) * mask.rows);
+      if (c < 0 || r < 0 || c >= mask.cols || r >= mask.rows) return "";
+      const kept = Math.round(atob(mask.data).charCodeAt(r * mask.cols + c) / 2.55);
+      return `${head ? `${criterion}: ` : ""}row ${r + 1}, column ${c + 1}: ${kept === 100 ? "kept" : kept === 0 ? "removed" : `${kept} % kept`}`;
+    }).find(Boolean),
+  };
+}
+
+function groups(points) {
+  const found = new Map();
+  for (const point of points) {
+    const name = point.rounds > 1 ? `${point.criterion}-${point.rounds}` : point.criterion, key = `${name} ${point.kind}`;
+    if (!found.has(key)) found.set(key, { name, criterion: point.criterion, kind: point.kind, rounds: point.rounds, points: [], means: new Map() });
+    const group = found.get(key);
+    group.points.push(point);
+    group.means.set(point.compression, [...(group.means.get(point.compression) ?? []), point.accuracy]);
+  }
+  return [...found.values()].sort((a, b) => (a.kind === "live") - (b.kind === "live")); // recorded ones behind
+}
+
+function legend(ctx, view, found) {
+  const names = [...new Map(found.map((group) => [group.name, group])).values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  ctx.font = `400 10.5px ${FONT}`;
+  const widths = names.map(({ name }) => ctx.measureText(name).width + 14), gap = Math.min(12, (WIDTH - widths.reduce((a, b) => a + b, 0)) / Math.max(1, names.length - 1));
+  names.reduce((x, { name, criterion }, i) => {
+    if (x + widths[i] > WIDTH + 1) return x;
+    stamp(ctx, view.style(criterion), x + 4.5, 7, 4);
+    label(ctx, name, x + 12, 10.5, view.colours.text);
+    return x + widths[i] + Math.max(4, gap);
+  }, 0);
+}
+
+function drawTradeoff(ctx, view) {
+  const { colours, choices, baseline, compression } = view, most = view.menu.stops.at(-1);
+  const left = 34, right = WIDTH - 8, top = 24, bottom = HEIGHT - 20, points = view.curve.filter((point) => point.data === choices.data && point.network === choices.network);
+  const X = (c) => left + (Math.log(c) / Math.log(most)) * (right - left), Y = (accuracy) => bottom - accuracy * (bottom - top), found = groups(points);
+  for (const accuracy of [0, 0.25, 0.5, 0.75, 1]) {
+    rule(ctx, left, Y(accuracy), right, Y(accuracy), accuracy ? colours.track : colours.muted);
+    label(ctx, `${100 * accuracy}${accuracy === 1 ? " %" : ""}`, left - 5, Y(accuracy) + 3.5, colours.muted, "right");
+  }
+  for (let c = 1; c <= most; c *= 10) {
+    rule(ctx, X(c), bottom, X(c), bottom + 3, colours.muted);
+    label(ctx, `${comma(c)}x`, Math.min(X(c), WIDTH - 20), bottom + 15, colours.muted, "center");
+  }
+  legend(ctx, view, found);
+  if (baseline.dense !== null && baseline.dense !== undefined) {
+    rule(ctx, left, Y(baseline.dense), right, Y(baseline.dense), colours.text, 1, [5, 4]);
+    label(ctx, `dense ${(100 * baseline.dense).toFixed(1)} %`, right, Y(baseline.dense) + (baseline.dense > 0.85 ? 12 : -5), colours.text, "right");
+  }
+  rule(ctx, X(compression), top - 4, X(compression), bottom, colours.accent, 1.5);
+  for (const group of found) {
+    const style = view.style(group.criterion), line = [...group.means].map(([c, values]) => [c, mean(values)]).sort((a, b) => a[0] - b[0]);
+    ctx.globalAlpha = group.kind === "live" ? 1 : 0.45;
+    line.slice(1).forEach(([c, accuracy], i) => rule(ctx, X(line[i][0]), Y(line[i][1]), X(c), Y(accuracy), style.colour, 1.5, group.rounds > 1 ? [] : [4, 2]));
+    for (const point of group.points) stamp(ctx, style, X(point.compression), Y(point.accuracy), group.kind === "live" ? 4 : 2.6);
+  }
+  ctx.globalAlpha = 1;
+  if (!points.length) label(ctx, view.live ? "Press Train to add a point" : "No point recorded", (left + right) / 2, (top + bottom) / 2 + 4, colours.muted, "center", 500, 13);
+  const seeds = (n) => `${n} point${n === 1 ? "" : "s"}`;
+  return {
+    words: `Accuracy against compression, now at ${times(compression)}. ${baseline.dense == null ? "" : `Dense accuracy ${(100 * baseline.dense).toFixed(1)} %. `}${found.map((g) => `${g.name}, ${g.kind}: ${[...g.means].sort((a, b) => a[0] - b[0]).map(([c, v]) => `${(100 * mean(v)).toFixed(1)} % at ${times(c)} (${seeds(v.length)})`).join(", ")}`).join("; ") || "No point yet"}.`,
+    note: "accuracy by compression",
+    probe: (x, y) => {
+      const near = points.map((p) => ({ p, far: Math.hypot(X(p.compression) - x, Y(p.accuracy) - y) })).sort((a, b) => a.far - b.far)[0];
+      return near && near.far < 8 ? `${near.p.criterion}, ${times(near.p.compression)}: ${(100 * near.p.accuracy).toFixed(1)} %\n${near.p.kind}, seed ${near.p.seed}, ${near.p.rounds} round${near.p.rounds === 1 ? "" : "s"}` : "";
+    },
+  };
+}
+
+const PICTURES = { scores: drawScores, layers: drawLayers, mask: drawMask, tradeoff: drawTradeoff };
+
+// ---------------------------------------------------------------- writing the traits into the page
+function paintControls(ui, view) {
+  const { menu, choices, status, live } = view, layers = live ? menu.layers : [choices.layer];
+  const options = {
+    data: menu.data, network: menu.networks[choices.data] ?? [], weights: menu.weights, criterion: menu.criteria, allocation: menu.allocations, rounds: menu.rounds,
+    compare: [null, ...menu.criteria.filter((name) => name !== choices.criterion)], layer: layers,
+  };
+  for (const [key] of FIELDS) ui.fields[key].update(options[key], choices[key] ?? null, !live);
+  const training = status.busy === "training";
+  write(ui.title, menu.title || "Pruning playground");
+  for (const node of [ui.run, ui.progress, ui.texts, ui.save]) node.hidden = !live;
+  ui.buttons.clear_points.hidden = !live;
+  ui.buttons.clear_points.disabled = !view.curve.some(({ kind }) => kind === "live");
+  ui.buttons.train.disabled = training;
+  ui.buttons.cancel.disabled = !training;
+  ui.progress.value = training ? status.progress : 0;
+  write(ui.message, view.note || status.message || (live ? "" : "This page has no kernel: the slider moves through stored pictures. Run the notebook to train and to change the choices."));
+  ui.root.dataset.busy = status.busy;
+  const name = `Theme: ${choices.theme}`;
+  if (ui.theme.title !== name) {
+    ui.theme.title = name;
+    ui.theme.setAttribute("aria-label", name);
+    ui.theme.replaceChildren(svg(ICONS[choices.theme] ?? ICONS.auto, 16));
+  }
+}
+
+function paintSlider(ui, view) {
+  const { stops } = view.menu, last = stops.length - 1, place = (c) => `${(100 * Math.log(c)) / Math.log(stops[last])}%`;
+  ui.range.max = last;
+  ui.range.value = view.stop;
+  const words = `${times(view.compression)}, ${percent(view.sparsity)} removed`, share = view.stop / Math.max(1, last);
+  ui.range.setAttribute("aria-valuetext", words);
+  ui.range.style.setProperty("--wb-fill", `calc(12px + (100% - 24px) * ${share.toFixed(4)})`);
+  const critical = view.sides.map(({ criterion, numbers }) => ({ criterion, at: numbers.critical })).filter(({ at }) => at > 1 && at <= stops[last]);
+  const key = JSON.stringify([stops[last], critical, view.theme]);
+  if (ui.ticks.dataset.key !== key) {
+    ui.ticks.dataset.key = key;
+    const powers = Array.from({ length: Math.floor(Math.log10(stops[last]) + 1e-9) + 1 }, (_, k) => 10 ** k).filter((c) => c === 1 || Math.log(c) < 0.88 * Math.log(stops[last]));
+    const ticks = [...powers.map((c) => [c, `${comma(c)}x`, ""]), [stops[last], `max ${times(stops[last])}`, "wb-end"]].map(([c, text, name]) => Object.assign(make("span", { class: name, textContent: text }), { at: c }));
+    const notches = critical.map(({ criterion, at }) => Object.assign(make("span", { class: "wb-critical" }, svg("M-.7 -1L.7 -1L0 .6Z", 12, view.style(criterion).colour, "-1 -1 2 2")), { at }));
+    for (const node of [...ticks, ...notches]) node.style.left = place(node.at);
+    ui.ticks.replaceChildren(...ticks, ...notches);
+  }
+}
+
+function paintSentence(ui, view) {
+  ui.sentence.classList.toggle("wb-two", view.sides.length > 1);
+  if (ui.sentence.children.length !== view.sides.length) {
+    ui.sentence.replaceChildren(...view.sides.map(() => make("div", { class: "wb-side-line" }, make("span", { class: "wb-who" }), make("span", { class: "wb-head" }), make("span", { class: "wb-hush" }), make("span", { class: "wb-rest" }))));
+  }
+  view.sides.forEach((side, i) => {
+    const [who, head, comma_, rest] = ui.sentence.children[i].children, [first, ...others] = side.sentence.split(";");
+    who.hidden = view.sides.length === 1;
+    if (who.dataset.key !== `${side.criterion} ${view.theme}`) {
+      who.dataset.key = `${side.criterion} ${view.theme}`;
+      who.replaceChildren(mark(view.style(side.criterion)), side.criterion);
+    }
+    write(head, view.waiting ? headline(view.compression, view.sparsity) : first);
+    write(comma_, "; ");
+    write(rest, others.join(";").trim());
+    rest.title = rest.textContent;
+  });
+}
+
+function paintAlarm(ui, view) {
+  const text = view.sides.filter(({ alarm }) => alarm).map(({ alarm, criterion }) => (view.sides.length > 1 ? `${criterion}: ${alarm}` : alarm)).join("  |  ");
+  if (ui.alarm.title === text) return;
+  ui.alarm.title = text;
+  ui.alarm.classList.toggle("wb-on", text !== "");
+  ui.alarm.replaceChildren(...(text ? [svg(ICONS.alarm, 15), make("span", { textContent: text })] : []));
+}
+
+function paintNumbers(ui, view) {
+  const { total, macs_dense: macsDense, max_compression: max } = view.sides[0].numbers;
+  const cells = [
+    [`kept of ${comma(total)}`, "Weights kept of all prunable weights", ({ kept }) => comma(kept)],
+    ["size ratio", "All parameters before / nonzero parameters after, biases and norms counted", (n) => times(n.size_ratio)],
+    ["effective sparsity", "Also counts kept weights on no path from input to output", (n) => (n.effective === null ? "\u2013" : percent(n.effective))],
+    [`MACs of ${short(macsDense)}`, "Multiply-adds of one example, kept weights only", ({ macs }) => short(macs)],
+    ["critical", "Critical compression: the highest this criterion reaches with every layer alive", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
+    ["maximum", "Max compression: one weight a layer, the limit of the network", () => times(max)],
+  ];
+  ui.numbers.classList.toggle("wb-pairs", view.sides.length > 1);
+  const key = JSON.stringify([cells.map(([name, , value]) => [name, view.sides.map((side) => value(side.numbers))]), view.sides.map(({ criterion }) => criterion), view.theme]);
+  if (ui.numbers.dataset.key === key) return;
+  ui.numbers.dataset.key = key;
+  ui.numbers.replaceChildren(...cells.map(([name, title, value]) => make("div", { title }, make("dt", { textContent: name }),
+    ...view.sides.map((side) => make("dd", {}, ...(view.sides.length > 1 ? [mark(view.style(side.criterion))] : []), value(side.numbers))))));
+}
+
+function paintPictures(ui, view) {
+  const ratio = window.devicePixelRatio || 1;
+  for (const [kind, draw] of Object.entries(PICTURES)) {
+    const canvas = ui.canvas[kind], ctx = canvas.getContext("2d");
+    if (canvas.width !== Math.round(WIDTH * ratio)) { canvas.width = Math.round(WIDTH * ratio); canvas.height = Math.round(HEIGHT * ratio); }
+    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    ctx.clearRect(0, 0, WIDTH, HEIGHT);
+    const { words, note, bad = false, probe } = draw(ctx, view);
+    ui.probes[kind] = probe;
+    canvas.setAttribute("aria-label", words);
+    write(ui.notes[kind], note);
+    ui.notes[kind].classList.toggle("wb-bad", bad);
+  }
+}
+
+function openPanel(ui, { title, text, editable = false }, guard, send) {
+  const opener = document.activeElement, heading = make("h4", { id: `wb-panel-${(serial += 1)}`, textContent: title });
+  const area = make("textarea", { value: text, readOnly: !editable, spellcheck: false, "aria-label": title });
+  const button = (name, act) => make("button", { type: "button", textContent: name, onclick: guard(act) });
+  const close = () => { panel.remove(); ui.layers.forEach((node) => (node.inert = false)); opener?.focus?.(); };
+  const copy = button("Copy", async () => {
+    area.select();
+    if (navigator.clipboard) await navigator.clipboard.writeText(area.value);
+    else document.execCommand("copy");
+    write(copy, "Copied");
+  });
+  const apply = button("Apply", () => { send({ kind: "load_state", state: JSON.parse(area.value) }); close(); });
+  const panel = make("div", { class: "wb-panel", role: "dialog", "aria-modal": "true", "aria-labelledby": heading.id, onkeydown: (event) => event.key === "Escape" && close() },
+    make("header", {}, heading, ...(editable ? [apply] : []), copy, button("Close", close)), area);
+  ui.layers.forEach((node) => (node.inert = true)); // the focus stays inside
+  ui.root.append(panel);
+  area.focus();
+  area.setSelectionRange(0, 0);
+}
+
+function readTheme(root, choice) {
+  const lab = document.body.dataset.jpThemeLight, dark = lab === undefined ? window.matchMedia("(prefers-color-scheme: dark)").matches : lab === "false";
+  const theme = choice === "auto" ? (dark ? "dark" : "light") : choice;
+  root.dataset.theme = theme;
+  const style = getComputedStyle(root), read = (name) => style.getPropertyValue(`--wb-${name}`).trim();
+  const colours = Object.fromEntries(["text", "muted", "track", "card", "accent", "alarm"].map((name) => [name, read(name)]));
+  return { theme, colours, series: MARKS.map((_, i) => read(`c${i}`)) };
+}
+
+// ---------------------------------------------------------------- one view of the model
+function render({ model, el }) {
+  const ui = { buttons: {}, canvas: {}, notes: {}, probes: {}, fields: {} };
+  const state = { choices: model.get("choices"), shown: null, base: 0, dirty: false, sent: 0, waiting: false, timer: 0, tick: 0, asked: false, note: "", look: null, hidden: "", failure: "" };
+
+  const fail = (error) => { state.failure = `The explorer failed: ${error?.message ?? error}`; showError(); };
+  const guard = (act) => (...args) => { try { const done = act(...args); return done?.catch ? done.catch(fail) : done; } catch (error) { return fail(error); } };
+
+  function showError() {
+    const text = state.failure || model.get("status")?.error || "";
+    if (!text) state.hidden = "";
+    ui.error.hidden = !text || text === state.hidden;
+    write(ui.errorText, text);
+  }
+
+  // actions ------------------------------------------------------
+  function flush() { // at most one request on its way; the newest choices win
+    if (state.waiting || !state.dirty) return;
+    Object.assign(state, { dirty: false, waiting: true, sent: state.choices.request });
+    model.save_changes();
+    clearTimeout(state.timer);
+    state.timer = setTimeout(guard(answered), WAIT_MS);
+  }
+  function answered() { state.waiting = false; clearTimeout(state.timer); flush(); }
+  function choose(change) {
+    state.dirty = true;
+    model.set("choices", { ...state.choices, ...change, request: state.choices.request + ("theme" in change ? 0 : 1) }); // a theme needs no new frame
+    flush();
+  }
+  const act = {
+    stop: guard((index) => {
+      const { stops } = model.get("menu");
+      const stop = Math.min(stops.length - 1, Math.max(0, index));
+      if (stop !== stopIndex(stops, state.choices.compression)) choose({ compression: stops[stop] });
+    }),
+    key: guard((event) => {
+      const now = Number(ui.range.value), to = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, PageUp: now + 10, PageDown: now - 10, Home: 0, End: Infinity }[event.key];
+      if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      act.stop(to);
+    }),
+    theme: guard(() => { const order = ["auto", "light", "dark"]; choose({ theme: order[(order.indexOf(state.choices.theme) + 1) % 3] }); }),
+    send: guard((kind) => { state.asked = kind === "code" || kind === "state"; state.note = ""; model.send({ kind }); }),
+    point: guard((kind, event) => {
+      const text = ui.probes[kind]?.(event.offsetX, event.offsetY) || "", box = ui.root.getBoundingClientRect();
+      ui.tip.hidden = text === "";
+      write(ui.tip, text);
+      const x = event.clientX - box.left, y = event.clientY - box.top;
+      ui.tip.style.left = `${x > 600 ? Math.max(4, x - 12 - ui.tip.offsetWidth) : x + 14}px`;
+      ui.tip.style.top = `${Math.max(4, y - 30)}px`;
+    }),
+  };
+
+  // painting -----------------------------------------------------
+  function style(criterion) {
+    const known = BUILTIN.indexOf(criterion), extra = model.get("menu").criteria.filter((name) => !BUILTIN.includes(name)).indexOf(criterion);
+    const shape = known >= 0 ? known : BUILTIN.length + (Math.max(0, extra) % (MARKS.length - BUILTIN.length));
+    return { shape, colour: state.look.series[shape] };
+  }
+  function take() { // the frame to show: out of the table if it is there, else the newest one that came
+    const { request, compression } = state.choices, stored = model.get("frames")?.[stopIndex(model.get("menu").stops, compression)], frame = model.get("frame");
+    if (stored && stored.request >= state.base) state.shown = { frame: stored, request };
+    else if (!state.shown || frame.request >= state.shown.request) state.shown = { frame, request: frame.request };
+  }
+  function paint() {
+    state.tick = 0;
+    take();
+    state.look ??= readTheme(ui.root, state.choices.theme);
+    const menu = model.get("menu"), { choices, look } = state, { frame, request } = state.shown, waiting = request < choices.request;
+    const stop = stopIndex(menu.stops, choices.compression), compression = menu.stops[stop];
+    const view = { menu, choices, status: model.get("status"), curve: model.get("curve"), baseline: model.get("baseline"), note: state.note, live: menu.faces === "live", sides: frame.sides, ...look, style, stop, compression,
+      sparsity: waiting ? 1 - 1 / compression : frame.sparsity, waiting };
+    for (const part of [paintControls, paintSlider, paintSentence, paintAlarm, paintNumbers, paintPictures]) part(ui, view);
+    Object.assign(ui.root.dataset, { drawn: String(request), stop: String(stop), waiting: String(waiting) });
+    if (state.failure) { state.failure = ""; showError(); }
+  }
+  const redraw = () => { state.tick ||= requestAnimationFrame(guard(paint)); };
+  const restyle = () => { state.look = null; redraw(); };
+
+  // what the model says ------------------------------------------
+  const answers = {
+    choices() {
+      const next = model.get("choices"), old = state.choices;
+      if (next.request < old.request) { state.dirty = true; model.set("choices", old); flush(); return; } // an answer to older choices
+      state.choices = next;
+      const known = new Set(["compression", "theme", "request"]);
+      if (Object.keys(next).some((key) => !known.has(key) && next[key] !== old[key])) state.base = next.request;
+      if (next.theme !== old.theme) state.look = null;
+    },
+    frame() { if (model.get("frame").request >= state.sent) answered(); },
+    status() { showError(); },
+  };
+  const listeners = TRAITS.map((name) => [`change:${name}`, guard(() => { answers[name]?.(); redraw(); })]);
+  listeners.push(["msg:custom", guard((message) => {
+    if (message.kind === "note") { state.note = message.text; redraw(); }
+    if (message.kind === "text" && state.asked) { state.asked = false; openPanel(ui, message, guard, (content) => model.send(content)); }
+  })]);
+
+  // building -----------------------------------------------------
+  for (const [key, name] of FIELDS) {
+    ui.fields[key] = field(key, name, guard((value) => choose(key === "criterion" && value === state.choices.compare ? { criterion: value, compare: null } : { [key]: value })));
+  }
+  ui.errorText = make("span");
+  ui.error = make("div", { class: "wb-error", role: "alert", hidden: true }, svg(ICONS.alarm, 15), ui.errorText,
+    make("button", { type: "button", textContent: "Dismiss", onclick: () => { state.hidden = ui.errorText.textContent; state.failure = ""; ui.error.hidden = true; } }));
+  ui.tip = make("div", { class: "wb-tip", hidden: true });
+  ui.layers = [buildSide(ui, act), buildMain(ui, act)];
+  ui.root = make("div", { class: "wb-root", role: "group", "aria-label": "Pruning playground" }, ...ui.layers, ui.tip, ui.error);
+  el.append(ui.root);
+  const outside = new MutationObserver(restyle), media = window.matchMedia("(prefers-color-scheme: dark)");
+  outside.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  media.addEventListener("change", restyle);
+  window.addEventListener("resize", redraw);
+  const quiet = (event) => event.stopPropagation(); // JupyterLab takes arrow keys and drags for itself
+  for (const name of ["keydown", "keyup", "mousedown", "pointerdown", "contextmenu"]) el.addEventListener(name, quiet);
+  for (const [name, answer] of listeners) model.on(name, answer);
+  guard(paint)();
+  showError();
+
+  return () => {
+    for (const [name, answer] of listeners) model.off(name, answer);
+    for (const name of ["keydown", "keyup", "mousedown", "pointerdown", "contextmenu"]) el.removeEventListener(name, quiet);
+    window.removeEventListener("resize", redraw);
+    media.removeEventListener("change", restyle);
+    outside.disconnect();
+    cancelAnimationFrame(state.tick);
+    clearTimeout(state.timer);
+    ui.root.remove();
+  };
+}
+
+export default { render };
