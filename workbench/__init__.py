@@ -1,0 +1,82 @@
+"""A workbench for neural-network pruning: data -> model -> score -> mask -> train -> measure -> rows -> plot -> explorer."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from workbench.criteria import criteria, register_criterion, score, untouched
+from workbench.data import Task, load
+from workbench.masks import apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_
+from workbench.metrics import (
+    collapsed,
+    compression,
+    critical,
+    critical_search,
+    effective,
+    effective_sparsity,
+    evaluate,
+    latency,
+    layers,
+    macs,
+    max_compression,
+    size_ratio,
+    sparsity,
+)
+from workbench.models import make, networks, prunable
+from workbench.train import snapshot, steps, train
+from workbench.types import Batch, Masks, Scores
+
+if TYPE_CHECKING:
+    from workbench import claims, explorers, plots, runs
+
+__all__ = [
+    "Batch",
+    "Masks",
+    "Scores",
+    "Task",
+    "apply_masks_",
+    "claims",
+    "collapsed",
+    "compression",
+    "criteria",
+    "critical",
+    "critical_search",
+    "dense",
+    "effective",
+    "effective_sparsity",
+    "evaluate",
+    "explorers",
+    "find_masks",
+    "keep_top",
+    "latency",
+    "layers",
+    "load",
+    "macs",
+    "make",
+    "mask_grads_",
+    "max_compression",
+    "networks",
+    "plots",
+    "prunable",
+    "rank",
+    "register_criterion",
+    "reset_state_",
+    "runs",
+    "score",
+    "size_ratio",
+    "snapshot",
+    "sparsity",
+    "steps",
+    "train",
+    "untouched",
+]
+
+_ON_DEMAND = ("claims", "explorers", "plots", "runs")
+
+
+def __getattr__(name: str) -> object:
+    """The rooms that need heavier libraries are imported when first used."""
+    if name in _ON_DEMAND:
+        return importlib.import_module(f"workbench.{name}")
+    raise AttributeError(f"module 'workbench' has no attribute {name!r}")

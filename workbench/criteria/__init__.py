@@ -1,0 +1,194 @@
+"""Criteria: functions that score weights, higher = keep; `score` runs one and leaves the model as it was.
+
+A new criterion is one file here and one import line below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workbench.criteria import grasp, magnitude, random, snip, synflow  # noqa: F401  (importing registers the criteria)
+from workbench.criteria.passes import Loss
+from workbench.criteria.registry import Criterion, criteria, find_criterion, own_criteria, register_criterion
+from workbench.models import prunable
+from workbench.seeds import generator
+from workbench.types import Batch, Masks, Scores, check_batch, check_choice, check_masks
+
+__all__ = ["criteria", "own_criteria", "register_criterion", "score", "untouched"]
+
+BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+@contextlib.contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Whatever the block does to `model`, put it back: weights, gradients, buffers, flags, and the random state.
+
+    Gradients are set aside, so that a `backward()` inside starts from none. Cost: one copy of the weights.
+
+    >>> model = nn.Linear(2, 1)
+    >>> before = model.weight.clone()
+    >>> with untouched(model):
+    ...     _ = model.weight.data.zero_()
+    >>> torch.equal(model.weight, before)
+    True
+    """
+    import random as python_random
+
+    import numpy as np
+
+    tensors = [*model.parameters(), *model.buffers()]
+    saved = [t.detach().clone() for t in tensors]
+    grads = [(p, p.grad, p.requires_grad) for p in model.parameters()]
+    flags = [(module, module.training) for module in model.modules()]
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    states = torch.get_rng_state(), np.random.get_state(), python_random.getstate()
+    for parameter, _, _ in grads:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, saved, strict=True):
+                if not torch.equal(tensor, value):
+                    tensor.copy_(value)
+        for parameter, grad, required in grads:
+            parameter.requires_grad_(required)
+            parameter.grad = grad
+        for module, training in flags:
+            module.training = training
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        python_random.setstate(states[2])
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+def score(
+    model: nn.Module,
+    batch: Batch | None,
+    criterion: str | Criterion,
+    *,
+    masks: Masks | None = None,
+    loss_fn: Loss | None = None,
+    exclude: Iterable[str] = (),
+    bn: str = "batch",
+    seed: int = 0,
+    **knobs: Any,
+) -> Scores:
+    """Score every prunable weight, higher = keep; the model is bit-equal afterwards.
+
+    `criterion` is a name or a function `f(model, batch, *, masks, loss_fn, generator, **knobs) -> Scores`.
+    `batch=None` is legal for those that need none (random, magnitude; SynFlow for networks made by `wb.make`).
+    `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring.
+    `exclude` leaves layers out. `bn` says which BatchNorm statistics data-driven criteria see: those of the "batch"
+    (as at initialisation in the authors' code) or the "running" ones; dropout is off. `seed` feeds the generator that
+    random criteria draw from. Raises ValueError for weights that are not finite, a batch or labels that do not fit,
+    or scores that do not fit the model.
+
+    Misleads when scores of different layers are compared under a criterion that does not normalise for layer size.
+
+    >>> import workbench as wb
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> _ = model.weight.data.copy_(torch.tensor([[3.0, -4.0]]))
+    >>> wb.score(model, None, "magnitude")["weight"].tolist()
+    [[3.0, 4.0]]
+    """
+    run = Scorer(model, batch, criterion, loss_fn=loss_fn, exclude=exclude, bn=bn, seed=seed, **knobs)
+    with untouched(model):
+        return run(check_masks(model, masks) if masks is not None else None)
+
+
+class Scorer:
+    """One checked scoring set-up, to be called (under `untouched`) with the masks of each round."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batch: Batch | None,
+        criterion: str | Criterion,
+        *,
+        loss_fn: Loss | None = None,
+        exclude: Iterable[str] = (),
+        bn: str = "batch",
+        seed: int = 0,
+        **knobs: Any,
+    ) -> None:
+        check_choice("bn", bn, ("batch", "running"))
+        self.name, self.entry = find_criterion(criterion)
+        self.weights = prunable(model, exclude)
+        for name, weight in prunable(model).items():
+            if not bool(torch.isfinite(weight).all()):
+                raise ValueError(
+                    f"weights are finite numbers before they are scored; {name!r} holds "
+                    f"{int((~torch.isfinite(weight)).sum()):,} NaN or infinite ones. Reload the model or lower the learning rate"
+                )
+        self.model, self.batch = model, self._check_batch(model, batch)
+        self.loss_fn = functional.cross_entropy if loss_fn is None else loss_fn
+        self.bn, self.knobs, self.draw = bn, knobs, generator(seed)
+
+    def _check_batch(self, model: nn.Module, batch: Batch | None) -> Batch | None:
+        if batch is not None:
+            return check_batch(batch)
+        if self.entry.needs == "nothing":
+            return None
+        shape = getattr(model, "input_shape", None)
+        if self.entry.needs == "shape" and shape is not None:
+            device = next(model.parameters()).device
+            return Batch(torch.ones(1, *shape, device=device), torch.zeros(1, dtype=torch.long, device=device))
+        what = "inputs and labels" if self.entry.needs == "labels" else "the shape of one input"
+        raise ValueError(f"{self.name!r} needs {what}; got batch=None. Pass a batch such as task.batch(256, seed=0)")
+
+    def __call__(self, masks: Masks | None) -> Scores:
+        """Scores of the prunable weights, checked for names, shapes and finite values."""
+        self.model.eval()
+        if self.bn == "batch":
+            for module in self.model.modules():
+                if isinstance(module, BATCH_NORMS):
+                    module.train()
+        try:
+            scores = self.entry.function(
+                self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
+            )
+        except TypeError as error:
+            if "unexpected keyword argument" not in str(error):
+                raise
+            raise TypeError(f"criterion {self.name!r}: {error}. {_knobs(self.entry.function)}") from error
+        return self._check_scores(scores)
+
+    def _check_scores(self, scores: Any) -> Scores:
+        if not isinstance(scores, dict):
+            raise TypeError(
+                f"a criterion returns a dict of parameter name -> tensor; {self.name!r} gave {type(scores).__name__}"
+            )
+        kept: Scores = {}
+        for name, weight in self.weights.items():
+            value = scores.get(name)
+            if not isinstance(value, Tensor) or value.shape != weight.shape:
+                got = tuple(value.shape) if isinstance(value, Tensor) else "nothing"
+                raise ValueError(
+                    f"a criterion scores every prunable weight, {name!r} with shape {tuple(weight.shape)}; {self.name!r} gave {got}"
+                )
+            if not bool(torch.isfinite(value).all()):
+                raise ValueError(
+                    f"scores are finite numbers; {self.name!r} gave {int((~torch.isfinite(value)).sum()):,} NaN or infinite ones "
+                    f"in {name!r}. Check the batch and the loss, or score the model in float64"
+                )
+            kept[name] = value.detach()
+        return kept
+
+
+def _knobs(function: Criterion) -> str:
+    import inspect
+
+    own = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.name not in ("masks", "loss_fn", "generator")
+    ]
+    return f"Its knobs: {', '.join(sorted(own)) or 'none'}; all criteria take bn=, exclude=, loss_fn=, masks= and seed="

@@ -1,0 +1,36 @@
+"""GraSP: keep the weights whose removal would most reduce the gradient's norm
+
+(Wang, Zhang and Grosse 2020, arXiv:2002.07376, eq. 8)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from workbench.criteria.passes import Loss, gradients
+from workbench.criteria.registry import builtin
+from workbench.models import prunable
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin("grasp", needs="labels", source="Wang et al. 2020, arXiv:2002.07376, eq. 8")
+def grasp(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    masks: Masks | None = None,
+    loss_fn: Loss,
+    generator: torch.Generator,
+    temperature: float = 200.0,
+) -> Scores:
+    """`s = w (H g)`, with the Hessian-vector product `H g = d(g . stop(g))/dw` and logits divided by `temperature`.
+
+    The paper's score is `-w (H g)` and drops the highest; here higher = keep, so the sign is turned.
+    Misleads as a ranking of harm: a large negative score marks a weight that hinders gradient flow, not a small effect.
+    """
+    weights, grads = gradients(model, batch, masks, loss_fn, temperature, create_graph=True)
+    kept = grads if masks is None else {name: grad * masks[name] for name, grad in grads.items()}
+    flow = torch.stack([(grad * grad.detach()).sum() for grad in kept.values()]).sum()
+    products = torch.autograd.grad(flow, list(weights.values()), allow_unused=True, materialize_grads=True)
+    full = prunable(model)
+    return {name: full[name].detach() * product for name, product in zip(weights, products, strict=True)}

@@ -1,0 +1,23 @@
+"""Random scores: the baseline every criterion must beat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from workbench.criteria.registry import builtin
+from workbench.models import prunable
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin("random", needs="nothing", source="baseline; seed= chooses the draw")
+def random(
+    model: nn.Module, batch: Batch | None, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
+) -> Scores:
+    """`s ~ U[0, 1)`, independent for every weight.
+
+    Misleads with one seed: the spread over seeds is the message.
+    """
+    return {name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in prunable(model).items()}

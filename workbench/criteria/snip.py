@@ -1,0 +1,25 @@
+"""SNIP: the loss's sensitivity to removing a connection (Lee, Ajanthan and Torr 2019, arXiv:1810.02340, eq. 4-6)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from workbench.criteria.passes import Loss, gradients
+from workbench.criteria.registry import builtin
+from workbench.models import prunable
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin("snip", needs="labels", source="Lee et al. 2019, arXiv:1810.02340, eq. 4-6")
+def snip(
+    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
+) -> Scores:
+    """`s = |w dL/d(w m)| = |dL/dm|`, one forward and backward pass; the paper's normalisation by the sum is left out.
+
+    Weights already removed keep a score, as the derivative by their mask is not zero at m = 0.
+    Misleads when one-shot at high sparsity: the derivative describes removing one weight, not nearly all of them.
+    """
+    _, grads = gradients(model, batch, masks, loss_fn)
+    weights = prunable(model)
+    return {name: (weights[name].detach() * grad).abs_() for name, grad in grads.items()}

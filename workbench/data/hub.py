@@ -1,0 +1,110 @@
+"""Image data by their hub names: local parquet copies first, the `datasets` library otherwise."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from workbench.data.registry import source
+from workbench.data.task import Task
+
+
+class Listing(NamedTuple):
+    """Where a data set stands on the hub, and its column names."""
+
+    hub: str
+    config: str | None
+    image: str
+    label: str
+    colour: bool
+    augment: bool
+    side: int = 32
+
+
+LISTINGS = {
+    "mnist": Listing("ylecun/mnist", None, "image", "label", colour=False, augment=False, side=28),
+    "fashion-mnist": Listing(
+        "zalando-datasets/fashion_mnist", None, "image", "label", colour=False, augment=False, side=28
+    ),
+    "cifar10": Listing("uoft-cs/cifar10", None, "img", "label", colour=True, augment=True),
+    "cifar100": Listing("uoft-cs/cifar100", None, "img", "fine_label", colour=True, augment=True),
+    "svhn": Listing("ufldl-stanford/svhn", "cropped_digits", "image", "label", colour=True, augment=False),
+}
+
+
+def local_files(name: str, root: Path | None, split: str) -> list[Path]:
+    """The parquet files of a split below `root/name`, laid out as on the hub (`train-00000-of-00001.parquet`)."""
+    if root is None:
+        return []
+    listing = LISTINGS[name]
+    found = sorted((root / name).rglob(f"{split}-*.parquet"))
+    return [f for f in found if f.parent.name == listing.config] or found
+
+
+def load_listing(name: str, root: Path | None, device: torch.device) -> Task:
+    """Read `name` from local parquet files where they are, else through the hub.
+
+    Raises ValueError for a damaged file, and FileNotFoundError naming both ways out where there is neither a local
+    copy nor a network.
+    """
+    listing = LISTINGS[name]
+    parts = {split: local_files(name, root, split) for split in ("train", "test")}
+    if all(parts.values()):
+        columns = {split: [_read_parquet(f, listing) for f in files] for split, files in parts.items()}
+    else:
+        columns = {split: [_from_hub(name, listing, split, root)] for split in parts}
+    arrays = [a for split in ("train", "test") for a in _decode(columns[split], listing)]
+    return Task.from_arrays(*arrays, name=name, augment=listing.augment, device=device)
+
+
+def _read_parquet(file: Path, listing: Listing) -> tuple[list[Any], list[int]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(file, columns=[listing.image, listing.label])
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{file} cannot be read as a parquet file with columns {listing.image!r} and {listing.label!r}; "
+            f"got {error}. Copy the file again, or move it away to download the data"
+        ) from error
+    return table[listing.image].to_pylist(), table[listing.label].to_pylist()
+
+
+def _from_hub(name: str, listing: Listing, split: str, root: Path | None) -> tuple[list[Any], list[int]]:
+    import datasets
+
+    try:
+        data = datasets.load_dataset(listing.hub, listing.config, split=split)
+    except Exception as error:  # the library raises its own, requests', huggingface_hub's and OSError alike
+        looked = f"{root / name}" if root else "nowhere, as WORKBENCH_DATA is not set"
+        raise FileNotFoundError(
+            f"{name!r} is read from a local copy or downloaded as {listing.hub!r}; no copy was found ({looked}) and the "
+            f"download failed ({type(error).__name__}). Either connect to the network, or put the hub's parquet files "
+            f"into <folder>/{name}/ and set WORKBENCH_DATA=<folder> (or pass root=<folder>). "
+            "Embedded data needs neither: digits, moons, circles, spirals"
+        ) from error
+    data = data.cast_column(listing.image, datasets.Image(decode=False))
+    return data[listing.image][:], data[listing.label][:]
+
+
+def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple[np.ndarray, np.ndarray]:
+    """Images as uint8 `[n, c, h, w]` and labels `[n]`."""
+    from PIL import Image
+
+    mode, channels = ("RGB", 3) if listing.colour else ("L", 1)
+    cells = [cell for images, _ in parts for cell in images]
+    pixels = np.empty((len(cells), listing.side, listing.side, channels), dtype=np.uint8)
+    for row, cell in zip(pixels, cells, strict=True):
+        with Image.open(io.BytesIO(cell["bytes"])) as image:
+            row[...] = np.asarray(image.convert(mode)).reshape(row.shape)
+    labels = np.asarray([label for _, labels in parts for label in labels], dtype=np.int64)
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), labels
+
+
+for _name in LISTINGS:
+    source(_name)(lambda root, device, name=_name: load_listing(name, root, device))  # type: ignore[misc]

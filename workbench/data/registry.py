@@ -1,0 +1,23 @@
+"""Which data can be loaded by name. One source a file; importing the file registers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from workbench.data.task import Task
+
+Loader = Callable[[Path | None, torch.device], Task]
+_SOURCES: dict[str, Loader] = {}
+
+
+def source(name: str) -> Callable[[Loader], Loader]:
+    """Register `f(root, device) -> Task` under `name`; `root` is the folder of local copies or None."""
+
+    def register(loader: Loader) -> Loader:
+        _SOURCES[name] = loader
+        return loader
+
+    return register

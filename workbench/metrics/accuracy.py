@@ -1,0 +1,45 @@
+"""Accuracy and loss over a split."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from workbench.criteria.passes import check_labels
+from workbench.data.task import Task
+from workbench.types import Masks, check_masks
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, task: Task, masks: Masks | None = None, split: str = "val", batch_size: int = 1000
+) -> dict[str, float]:
+    """Accuracy (fraction right) and mean cross entropy over a whole split, in evaluation mode, float32.
+
+    Sums over samples and divides once. With `masks` the masked network is measured; the model stays as it was.
+    Returns {"accuracy", "loss", "n"}. Choose models by "val"; touch "test" once.
+
+    Misleads on small splits: on the 300 validation digits one image is 0.33 points.
+
+    >>> import workbench as wb
+    >>> task = wb.load("digits", device="cpu")
+    >>> 0 <= evaluate(wb.make("vgg", task), task)["accuracy"] <= 1
+    True
+    """
+    weights = {n: model.get_parameter(n) * m for n, m in check_masks(model, masks).items()} if masks else {}
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    right, loss, n = 0, 0.0, 0
+    try:
+        for inputs, targets in task.batches(split, batch_size):
+            outputs = functional_call(model, weights, (inputs,)) if weights else model(inputs)
+            check_labels(outputs, targets)
+            loss += float(functional.cross_entropy(outputs.float(), targets, reduction="sum"))
+            right += int((outputs.argmax(1) == targets).sum())
+            n += len(targets)
+    finally:
+        for module, training in flags:
+            module.training = training
+    return {"accuracy": right / n, "loss": loss / n, "n": n}

@@ -1,0 +1,89 @@
+"""Sparsity, compression, size ratio, and the table of layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from workbench.metrics.cost import layer_macs
+from workbench.metrics.paths import effective as effective_masks
+from workbench.types import Masks, check_masks
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def sparsity(masks: Masks) -> float:
+    """Removed / all masked weights, in [0, 1].
+
+    >>> sparsity({"a": torch.tensor([True, False]), "b": torch.tensor([False, False])})
+    0.75
+    """
+    total = sum(m.numel() for m in masks.values())
+    return 1 - sum(int(m.sum()) for m in masks.values()) / total
+
+
+def compression(masks: Masks) -> float:
+    """1 / density: all masked weights / kept ones; infinite where nothing is kept.
+
+    Misleads as "how much smaller the file gets": biases, norms and indices are not in it; see `size_ratio`.
+
+    >>> compression({"a": torch.tensor([True, False, False, False])})
+    4.0
+    """
+    kept = sum(int(m.sum()) for m in masks.values())
+    return sum(m.numel() for m in masks.values()) / kept if kept else float("inf")
+
+
+def size_ratio(model: nn.Module, masks: Masks) -> float:
+    """All parameters / parameters that remain, biases and norms counted as remaining.
+
+    Definition: Blalock et al. 2020, arXiv:2003.03033 (compression ratio of the whole model).
+    Misleads about files: a stored sparse tensor also needs indices.
+
+    >>> size_ratio(nn.Linear(3, 1), {"weight": torch.tensor([[True, False, False]])})
+    2.0
+    """
+    everything = sum(p.numel() for p in model.parameters())
+    removed = sum(m.numel() - int(m.sum()) for m in check_masks(model, masks).values())
+    return everything / (everything - removed) if everything > removed else float("inf")
+
+
+def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pandas.DataFrame:
+    """One row a masked layer: shape, weights, kept, sparsity, collapsed; with `example` also effective and macs.
+
+    `example` is a batch of inputs (its first dimension is the batch). `effective` is the layer's effective sparsity,
+    `macs` the multiply-adds per sample of the kept weights. `collapsed` says that nothing is kept. The table's
+    `attrs["rule"]` names what counts as prunable.
+
+    >>> import workbench as wb
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> wb.layers(model, wb.dense(model), torch.ones(1, 4))[["layer", "kept", "macs"]].values.tolist()
+    [['0.weight', 12, 12], ['2.weight', 6, 6]]
+    """
+    import pandas as pd
+
+    check_masks(model, masks)
+    kept = {name: int(m.sum()) for name, m in masks.items()}
+    rows = [
+        {
+            "layer": name,
+            "shape": tuple(mask.shape),
+            "weights": mask.numel(),
+            "kept": kept[name],
+            "sparsity": 1 - kept[name] / mask.numel(),
+            "collapsed": kept[name] == 0,
+        }
+        for name, mask in masks.items()
+    ]
+    if example is not None:
+        paths, costs = effective_masks(model, masks, example), layer_macs(model, example)
+        for row in rows:
+            name = row["layer"]
+            row["effective"] = 1 - int(paths[name].sum()) / row["weights"]
+            row["macs"] = costs[name] * row["kept"] // row["weights"]
+    table = pd.DataFrame(rows)
+    table.attrs["rule"] = "prunable: weights of linear and convolution layers; no biases, no norms; tied weights once"
+    return table

@@ -1,0 +1,156 @@
+"""Networks by name, which data each fits, and which of a model's weights can be pruned.
+
+A new family is one file here and one import line below.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from workbench.data.task import Task
+from workbench.models import lenet, resnet, vgg  # noqa: F401  (importing registers the networks)
+from workbench.models.registry import _NETWORKS
+from workbench.seeds import seeded
+from workbench.types import check_choice
+
+__all__ = ["fits", "fitting", "make", "networks", "prunable"]
+
+PRUNABLE_LAYERS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+
+
+def networks() -> list[str]:
+    """Names of all networks that `make` knows.
+
+    >>> networks()
+    ['lenet-300-100', 'lenet-5', 'resnet-20', 'resnet-32', 'resnet-56', 'vgg', 'vgg-16']
+    """
+    return sorted(_NETWORKS)
+
+
+def fits(name: str, task: Task) -> bool:
+    """Whether network `name` takes the task's inputs."""
+    return _NETWORKS[check_choice("network", name, networks())].fits(task.shape)
+
+
+def fitting(task: Task) -> list[str]:
+    """Names of the networks that take the task's inputs.
+
+    >>> import workbench as wb
+    >>> fitting(wb.load("moons", device="cpu"))
+    ['lenet-300-100']
+    """
+    return [name for name in networks() if fits(name, task)]
+
+
+def make(name: str, task: Task, seed: int = 0) -> nn.Module:
+    """A freshly initialised network for a task, on the task's device; the global random state stays as it was.
+
+    Weights are drawn from N(0, 2 / fan-in) (He et al. 2015, arXiv:1502.01852, eq. 10) under `seed`; biases start at 0.
+    The network carries its name (`model.network`) and the
+    shape of one input (`model.input_shape`). Raises ValueError for an unknown name or a pair that does not fit.
+
+    Misleads when compared across processors: torch's random numbers can differ in the last digits between CPU types.
+
+    >>> import workbench as wb
+    >>> model = make("vgg", wb.load("digits", device="cpu"))
+    >>> sum(w.numel() for w in prunable(model).values())
+    294032
+    """
+    spec = _NETWORKS[check_choice("network", name, networks())]
+    if not spec.fits(task.shape):
+        raise ValueError(
+            f"{name!r} takes {spec.inputs}; {task.name!r} has inputs of shape {task.shape}. "
+            f"Networks that fit {task.name!r}: {', '.join(fitting(task))}"
+        )
+    with seeded(seed):
+        model = spec.build(task.shape, len(task.classes))
+        _initialise_(model)
+    model.network = name  # type: ignore[assignment]
+    model.input_shape = task.shape  # type: ignore[assignment]
+    return model.to(task.device)
+
+
+def _initialise_(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, PRUNABLE_LAYERS):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def prunable(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+    """The weights that pruning may remove: parameter name -> parameter, in the model's order.
+
+    The rule: the `weight` of every linear, convolution and transposed convolution layer, and the projections inside
+    `nn.MultiheadAttention`; no biases, no norms, no embeddings; a tensor used under several names counts once, under
+    its first name, and not at all when it is also an embedding. `exclude` takes parameter or layer names, with `*` as
+    wildcard. Raises ValueError if nothing is left, or where a weight cannot be pruned (uninitialised, empty, integer).
+
+    Misleads when ratios are compared with papers that leave out the first or last layer: use `exclude` for those.
+
+    >>> list(prunable(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), exclude=["2"]))
+    ['0.weight']
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model is an nn.Module; got {type(model).__name__}. Use wb.make(name, task) or your own module"
+        )
+    patterns = [exclude] if isinstance(exclude, str) else list(exclude)
+    found: dict[str, nn.Parameter] = {}
+    seen = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
+    unused = set(patterns)
+    for layer, module in model.named_modules():
+        for own, weight in _weights(module):
+            name = f"{layer}.{own}" if layer else own
+            matching = {p for p in patterns if fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(layer, p)}
+            unused -= matching
+            if matching or id(weight) in seen:
+                continue
+            seen.add(id(weight))
+            found[name] = _check_weight(name, weight)
+    if unused:
+        everything = ", ".join(found) or "nothing"
+        raise ValueError(f"exclude names layers of the model; {sorted(unused)} match none. Prunable here: {everything}")
+    if not found:
+        raise ValueError(
+            f"a model needs at least one linear or convolution weight to prune; {type(model).__name__} has none"
+            + (f" outside exclude={patterns}" if patterns else "")
+        )
+    return found
+
+
+def _weights(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    if isinstance(module, PRUNABLE_LAYERS):
+        return [("weight", module.weight)] if isinstance(module.weight, Tensor) else []
+    if isinstance(module, nn.MultiheadAttention):
+        names = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+        return [(n, getattr(module, n)) for n in names if getattr(module, n) is not None]
+    return []
+
+
+def _check_weight(name: str, weight: nn.Parameter) -> nn.Parameter:
+    if isinstance(weight, UninitializedParameter):
+        raise ValueError(
+            f"weights have a shape before they are pruned; {name!r} is lazy. Pass one batch through the model first"
+        )
+    if weight.numel() == 0:
+        raise ValueError(
+            f"a prunable layer has weights; {name!r} has shape {tuple(weight.shape)}. Pass exclude=[{name!r}]"
+        )
+    if not weight.is_floating_point():
+        raise ValueError(
+            f"prunable weights are floating-point numbers; {name!r} is {weight.dtype}. Pass exclude=[{name!r}]"
+        )
+    return weight

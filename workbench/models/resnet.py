@@ -1,0 +1,59 @@
+"""ResNets for CIFAR-sized images (He, Zhang, Ren and Sun 2016, arXiv:1512.03385, section 4.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workbench.models.registry import Shape, image_of, network
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions around a parameter-free shortcut (option A: stride and zero channels)."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.stride, self.extra = stride, width - channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = functional.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        if self.extra:
+            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
+        return functional.relu(out + x)
+
+
+class ResNet(nn.Module):
+    """3 stages of `blocks` residual blocks with 16, 32 and 64 channels: depth 6 * blocks + 2."""
+
+    def __init__(self, blocks: int, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(16)
+        stages: list[nn.Module] = []
+        before = 16
+        for stage, width in enumerate((16, 32, 64)):
+            for block in range(blocks):
+                stages.append(Block(before, width, stride=2 if stage and not block else 1))
+                before = width
+        self.blocks = nn.Sequential(*stages)
+        self.fc = nn.Linear(before, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(functional.relu(self.bn(self.conv(x))))
+        return self.fc(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1))
+
+
+def _register(depth: int) -> None:
+    @network(f"resnet-{depth}", fits=image_of(8), inputs="images of at least 8 x 8")
+    def build(shape: Shape, classes: int) -> nn.Module:
+        return ResNet((depth - 2) // 6, shape[0], classes)
+
+
+for _depth in (20, 32, 56):
+    _register(_depth)

@@ -1,0 +1,37 @@
+"""VGG networks with batch normalisation (Simonyan and Zisserman 2015, arXiv:1409.1556) for small images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from workbench.models.registry import Shape, image_of, network
+
+POOL = 0
+SMALL = (16, 16, POOL, 32, 32, POOL, 64, 64, POOL, 128, 128)
+VGG_16 = (64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL, 512, 512, 512)
+
+
+def _vgg(plan: Sequence[int], channels: int, classes: int) -> nn.Module:
+    """3 x 3 convolutions without bias, each with BatchNorm and ReLU; global average pooling; one linear layer."""
+    layers: list[nn.Module] = []
+    for width in plan:
+        if width == POOL:
+            layers.append(nn.MaxPool2d(2))
+            continue
+        layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+
+
+@network("vgg", fits=image_of(8), inputs="images of at least 8 x 8")
+def vgg(shape: Shape, classes: int) -> nn.Module:
+    """Eight convolutions (16 to 128 channels, three poolings) and a linear layer: 294,032 weights on digits."""
+    return _vgg(SMALL, shape[0], classes)
+
+
+@network("vgg-16", fits=image_of(32), inputs="images of at least 32 x 32")
+def vgg_16(shape: Shape, classes: int) -> nn.Module:
+    """The 13 convolutions of VGG-16 and, as is usual on CIFAR, a single linear layer: 14.7 million weights."""
+    return _vgg(VGG_16, shape[0], classes)

@@ -1,0 +1,80 @@
+"""Randomness with a name, the device, and the versions a result depends on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from workbench.types import check_count
+
+
+def generator(seed: int) -> torch.Generator:
+    """A CPU generator of its own: draws from it leave the global random state alone.
+
+    Draw on the CPU and move the result, so that every device sees the same numbers.
+
+    >>> torch.equal(torch.rand(3, generator=generator(0)), torch.rand(3, generator=generator(0)))
+    True
+    """
+    return torch.Generator().manual_seed(check_count("seed", seed, least=0))
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run a block under a global seed and put the global random state back afterwards.
+
+    For code that cannot take a generator, such as the initialisation of torch's layers.
+
+    >>> with seeded(0):
+    ...     a = torch.rand(2)
+    >>> with seeded(0):
+    ...     b = torch.rand(2)
+    >>> torch.equal(a, b)
+    True
+    """
+    check_count("seed", seed, least=0)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The device to put data and models on: the one asked for, else CUDA if there is one, else the CPU.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device is a torch device such as 'cpu' or 'cuda'; got {device!r}") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device {device!r} asks for CUDA, and torch sees none here. Pass device='cpu' or leave it out"
+        )
+    return chosen
+
+
+def versions() -> dict[str, str]:
+    """Versions that a number may depend on: Python, the workbench and what it computes with.
+
+    >>> sorted(versions())
+    ['numpy', 'pandas', 'python', 'scikit-learn', 'torch', 'workbench']
+    """
+    import platform
+    from importlib import metadata
+
+    found = {"python": platform.python_version()}
+    for label, package in {
+        "workbench": "pruning-workbench",
+        **{p: p for p in ("torch", "numpy", "pandas", "scikit-learn")},
+    }.items():
+        try:
+            found[label] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[label] = "not installed"
+    return found

@@ -1,0 +1,225 @@
+"""Training as a generator: a record a step, masks kept exact, resumable at any step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workbench.data.task import Task
+from workbench.masks import apply_masks_, mask_grads_
+from workbench.metrics.accuracy import evaluate
+from workbench.types import Masks, check_choice, check_count, check_masks
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What trains a network well on a task: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
+
+    `fast` allows bfloat16 autocast and channels_last where the processor has them in hardware.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.1
+    fast: bool = True
+
+    def rate(self, step: int, total: int) -> float:
+        """Learning rate of step `step` (from 0) of `total`."""
+        rise = max(self.warmup * total, 1)
+        if step < rise:
+            return self.lr * (step + 1) / math.ceil(rise)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(total - rise, 1)))
+
+
+RECIPES: dict[tuple[str, str], Recipe] = {
+    ("digits", "lenet-300-100"): Recipe(epochs=30, batch_size=64, lr=0.1),
+    ("digits", "vgg"): Recipe(epochs=12, batch_size=64, lr=0.1),
+    ("moons", "lenet-300-100"): Recipe(epochs=30, batch_size=64, lr=0.1),
+    ("circles", "lenet-300-100"): Recipe(epochs=30, batch_size=64, lr=0.1),
+    ("spirals", "lenet-300-100"): Recipe(epochs=60, batch_size=64, lr=0.1),
+}
+NETWORK_RECIPES: dict[str, Recipe] = {
+    "lenet-300-100": Recipe(epochs=12, lr=0.05),
+    "lenet-5": Recipe(epochs=12, lr=0.05),
+    "vgg": Recipe(epochs=20, lr=0.1),
+    "vgg-16": Recipe(epochs=60, lr=0.05),
+    "resnet-20": Recipe(epochs=60, lr=0.2),
+    "resnet-32": Recipe(epochs=60, lr=0.2),
+    "resnet-56": Recipe(epochs=60, lr=0.1),
+}
+
+
+def recipe(task: Task, model: nn.Module) -> Recipe:
+    """The default recipe for a pair of data and network; a cautious one for networks of the user's own.
+
+    >>> import workbench as wb
+    >>> task = wb.load("digits", device="cpu")
+    >>> recipe(task, wb.make("vgg", task)).epochs
+    12
+    """
+    name = getattr(model, "network", "")
+    return RECIPES.get((task.name, name)) or NETWORK_RECIPES.get(name) or Recipe(epochs=20, batch_size=64, lr=0.02)
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the model's state_dict, for `model.load_state_dict`: rewinding is that and no more.
+
+    >>> model = nn.Linear(2, 1)
+    >>> before = snapshot(model)
+    >>> _ = model.weight.data.zero_()
+    >>> bool(before["weight"].any())
+    True
+    """
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def steps(
+    model: nn.Module,
+    task: Task,
+    *,
+    masks: Masks | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    optimizer: str | MakeOptimizer | None = None,
+    seed: int = 0,
+    fast: bool | None = None,
+    **changes: Any,
+) -> Iterator[dict[str, float]]:
+    """Train `model` in place and yield a record after every step.
+
+    A record holds step (steps done), epoch, loss, lr and seconds; the last of each epoch also val_accuracy. The
+    schedule is `epochs` epochs or `steps` steps long (default: the recipe of the pair). `start` resumes rate and data
+    order at that step, with a fresh optimizer, and `stop` ends there: the first k steps are `stop=k`, and rewinding to
+    them is loading their snapshot and training with `start=k`. `optimizer` is "sgd", "adam", "adamw" or a function of
+    the parameters. `seed` orders the data. `fast=False` keeps to float32. Other keywords change the recipe (`lr=`,
+    `batch_size=`, `weight_decay=`, ...).
+
+    Removed weights are exactly 0 from before the first step to after the last: gradients are masked after `backward`,
+    weights after `step`. A generator left early leaves a valid model.
+
+    Misleads when accuracies of short schedules are compared: the rate falls to zero at each schedule's own end.
+
+    >>> import workbench as wb
+    >>> task = wb.load("moons", device="cpu")
+    >>> model = wb.make("lenet-300-100", task)
+    >>> [row["step"] for row in wb.steps(model, task, steps=2)]
+    [1, 2]
+    """
+    plan = _plan(task, model, fast, changes)
+    per_epoch = math.ceil(task.size("train") / plan.batch_size)
+    if epochs is not None and steps is not None:
+        raise ValueError(f"a schedule is given in epochs or in steps; got epochs={epochs} and steps={steps}. Pass one")
+    total = per_epoch * check_count("epochs", plan.epochs if epochs is None else epochs)
+    total = total if steps is None else check_count("steps", steps)
+    end = total if stop is None else check_count("stop", stop, least=0)
+    if not 0 <= check_count("start", start, least=0) <= end <= total:
+        raise ValueError(f"start <= stop <= the schedule's {total} steps; got start={start} and stop={end}")
+    masks = {} if masks is None else check_masks(model, masks)
+    return _run(model, task, masks, plan, per_epoch, total, start, end, _optimizer(model, optimizer, plan), seed)
+
+
+def train(model: nn.Module, task: Task, **arguments: Any) -> list[dict[str, float]]:
+    """Drain `steps`: train to the end and return all records.
+
+    >>> import workbench as wb
+    >>> task = wb.load("moons", device="cpu")
+    >>> len(train(wb.make("lenet-300-100", task), task, steps=3))
+    3
+    """
+    return list(steps(model, task, **arguments))
+
+
+def _plan(task: Task, model: nn.Module, fast: bool | None, changes: dict[str, Any]) -> Recipe:
+    plan = recipe(task, model)
+    for name in changes:
+        check_choice(
+            "training option", name, {*Recipe.__dataclass_fields__, "seed", "masks", "start", "stop", "optimizer"}
+        )
+    return replace(plan, **changes, **({} if fast is None else {"fast": fast}))
+
+
+def _optimizer(model: nn.Module, optimizer: str | MakeOptimizer | None, plan: Recipe) -> torch.optim.Optimizer:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise ValueError(
+            "training needs at least one parameter that requires a gradient; all are frozen. Use model.requires_grad_()"
+        )
+    if callable(optimizer):
+        return optimizer(trained)
+    name = check_choice("optimizer", "sgd" if optimizer is None else optimizer, ("adam", "adamw", "sgd"))
+    if name == "sgd":
+        nesterov = plan.momentum > 0
+        return torch.optim.SGD(
+            trained, lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay, nesterov=nesterov
+        )
+    make = torch.optim.Adam if name == "adam" else torch.optim.AdamW
+    return make(trained, lr=plan.lr / 50, weight_decay=plan.weight_decay)
+
+
+def _run(
+    model: nn.Module,
+    task: Task,
+    masks: Masks,
+    plan: Recipe,
+    per_epoch: int,
+    total: int,
+    start: int,
+    end: int,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
+) -> Iterator[dict[str, float]]:
+    rates = [group["lr"] / plan.rate(0, 1) for group in optimizer.param_groups]
+    images = len(task.shape) == 3
+    half = plan.fast and images and has_fast_bfloat16(task.device)
+    apply_masks_(model, masks)
+    model.train()
+    try:
+        for epoch in range(start // per_epoch, math.ceil(end / per_epoch)):
+            for index, (inputs, targets) in enumerate(task.batches("train", plan.batch_size, seed, epoch)):
+                step = epoch * per_epoch + index
+                if step < start:
+                    continue
+                if step >= end:
+                    return
+                began = time.perf_counter()
+                for group, scale in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = scale * plan.rate(step, total)
+                if half:
+                    inputs = inputs.to(memory_format=torch.channels_last)
+                with torch.autocast(task.device.type, torch.bfloat16, enabled=half):
+                    loss = functional.cross_entropy(model(inputs), targets)
+                optimizer.zero_grad()
+                loss.backward()
+                mask_grads_(model, masks)
+                optimizer.step()
+                apply_masks_(model, masks)
+                row = {"step": step + 1, "epoch": epoch, "loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]}
+                row["seconds"] = time.perf_counter() - began
+                if index == per_epoch - 1 or step == end - 1:
+                    row["val_accuracy"] = evaluate(model, task)["accuracy"]
+                yield row
+                model.train()
+    finally:
+        apply_masks_(model, masks)
+        model.eval()
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 convolutions run in hardware here: CUDA from Ampere on, CPUs with AVX-512 BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

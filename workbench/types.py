@@ -1,0 +1,152 @@
+"""The nouns of the workbench as plain data, and the checks that name what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Scores = dict[str, Tensor]
+"""Parameter name -> float tensor of the parameter's shape; higher = keep."""
+
+Masks = dict[str, Tensor]
+"""Parameter name -> bool tensor of the parameter's shape; True = kept."""
+
+
+class Batch(NamedTuple):
+    """Inputs `[n, ...]` (float) and targets `[n]` (int64) on one device."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+def check_choice(what: str, value: object, options: Iterable[str]) -> str:
+    """Return `value` if it is one of `options`; otherwise a ValueError with the nearest and all of them.
+
+    >>> check_choice("criterion", "snip", ["grasp", "snip"])
+    'snip'
+    """
+    names = sorted(options)
+    if isinstance(value, str) and value in names:
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a name, one of {', '.join(names)}; got {value!r} ({type(value).__name__})")
+    near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{what} is one of {', '.join(names)}; got {value!r}.{hint}")
+
+
+def check_count(what: str, value: object, least: int = 1) -> int:
+    """Return `value` if it is a whole number of at least `least`.
+
+    >>> check_count("rounds", 5)
+    5
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} is a whole number of at least {least}; got {value!r} ({type(value).__name__})")
+    if value < least:
+        raise ValueError(f"{what} is a whole number of at least {least}; got {value}")
+    return value
+
+
+def check_sparsity(value: object) -> float:
+    """Return `value` as a float if it is a sparsity: the fraction removed, in [0, 1).
+
+    >>> check_sparsity(0.9)
+    0.9
+    """
+    rule = "sparsity is the fraction removed, in [0, 1)"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{rule}; got {value!r} ({type(value).__name__}). Pass a number such as 0.9")
+    sparsity = float(value)
+    if math.isnan(sparsity):
+        raise ValueError(f"{rule}; got NaN. Check the expression it comes from")
+    if sparsity > 1:
+        raise ValueError(f"{rule}; got {value}. {_size_remedy(sparsity)}")
+    if sparsity < 0:
+        raise ValueError(f"{rule}; got {value}. 0 removes nothing")
+    if sparsity == 1:
+        raise ValueError(
+            f"{rule}; got {value}. 1 would remove every weight; the highest useful value keeps one a layer"
+        )
+    return sparsity
+
+
+def _size_remedy(size: float) -> str:
+    """Say which sparsity somebody meant who passed a compression or a percentage."""
+    if math.isinf(size):
+        return "Pass a number below 1"
+    compression = f"For {size:g}x compression pass sparsity={1 - 1 / size:.4g}"
+    return compression if size <= 10 or size >= 100 else f"{compression}; for {size:g} % pass sparsity={size / 100:g}"
+
+
+def check_scores(scores: object) -> Scores:
+    """Return `scores` if every entry is a finite floating tensor; otherwise say which layer is not.
+
+    >>> sorted(check_scores({"fc.weight": torch.ones(2, 2)}))
+    ['fc.weight']
+    """
+    if not isinstance(scores, Mapping):
+        raise TypeError(f"scores are a dict of parameter name -> tensor; got {type(scores).__name__}")
+    if not scores:
+        raise ValueError("scores are a dict of parameter name -> tensor; got an empty one. Score a model first")
+    for name, score in scores.items():
+        if not isinstance(score, Tensor) or not score.is_floating_point():
+            got = str(score.dtype) if isinstance(score, Tensor) else type(score).__name__
+            raise TypeError(f"scores are floating-point tensors; {name!r} holds {got}")
+        if not torch.isfinite(score.sum()) and not bool(torch.isfinite(score).all()):
+            bad = int((~torch.isfinite(score)).sum())
+            raise ValueError(
+                f"scores are finite numbers; {bad:,} of {score.numel():,} in {name!r} are NaN or infinite. "
+                "Check the weights and the loss, or score in float64"
+            )
+    return dict(scores)
+
+
+def check_masks(model: nn.Module, masks: object) -> Masks:
+    """Return `masks` if they fit `model`: known names, equal shapes, bool.
+
+    >>> check_masks(nn.Linear(2, 1), {"weight": torch.tensor([[True, False]])})["weight"].sum().item()
+    1
+    """
+    if not isinstance(masks, Mapping):
+        raise TypeError(f"masks are a dict of parameter name -> bool tensor; got {type(masks).__name__}")
+    parameters = dict(model.named_parameters())
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise ValueError(
+                f"masks name parameters of the model; {name!r} is none of them. "
+                f"The model has {', '.join(sorted(parameters))}. Were these masks made for another model?"
+            )
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            got = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
+            raise TypeError(f"masks are bool tensors, True = kept; {name!r} is {got}. Use mask.bool()")
+        if mask.shape != parameters[name].shape:
+            raise ValueError(
+                f"a mask has its parameter's shape; {name!r} is {tuple(parameters[name].shape)}, "
+                f"its mask {tuple(mask.shape)}. Were these masks made for another model?"
+            )
+    return dict(masks)
+
+
+def check_batch(batch: object) -> Batch:
+    """Return `batch` as a Batch if it is one: as many targets as inputs, at least one.
+
+    >>> check_batch((torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))).inputs.shape
+    torch.Size([3, 2])
+    """
+    if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(t, Tensor) for t in batch)):
+        raise TypeError(
+            f"a batch is (inputs, targets), two tensors; got {type(batch).__name__}. Use task.batch(256) or wb.Batch(x, y)"
+        )
+    inputs, targets = batch
+    if len(inputs) == 0:
+        raise ValueError("a batch holds at least one sample; got 0. Use task.batch(256)")
+    if len(inputs) != len(targets):
+        raise ValueError(f"a batch has one target an input; got {len(inputs)} inputs and {len(targets)} targets")
+    return Batch(inputs, targets)
