@@ -24,11 +24,12 @@ from workbench.metrics import (
     sparsity,
 )
 from workbench.models import make, networks, prunable
+from workbench.seeds import versions
 from workbench.train import snapshot, steps, train
 from workbench.types import Batch, Masks, Scores
 
 if TYPE_CHECKING:
-    from workbench import claims, explorers, plots, runs
+    from workbench import claims, exercises, explorers, plots, runs
 
 __all__ = [
     "Batch",
@@ -46,6 +47,7 @@ __all__ = [
     "effective",
     "effective_sparsity",
     "evaluate",
+    "exercises",
     "explorers",
     "find_masks",
     "keep_top",
@@ -70,9 +72,10 @@ __all__ = [
     "steps",
     "train",
     "untouched",
+    "versions",
 ]
 
-_ON_DEMAND = ("claims", "explorers", "plots", "runs")
+_ON_DEMAND = ("claims", "exercises", "explorers", "plots", "runs")
 
 
 def __getattr__(name: str) -> object:
