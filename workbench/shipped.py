@@ -1,0 +1,28 @@
+"""The project's own data (claims, recorded rows, checkpoints): in a checkout the top-level `data/`, in a wheel inside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def shipped(*parts: str, package: Path = PACKAGE) -> Path:
+    """The path of a shipped file or folder; FileNotFoundError with what there is if it does not exist.
+
+    An installed wheel holds the data as `workbench/_shipped`; a checkout holds it as `data/` beside the package.
+
+    >>> shipped("README.md").name
+    'README.md'
+    """
+    inside = package / "_shipped"
+    root = inside if inside.is_dir() else package.parent / "data"
+    path = root.joinpath(*parts)
+    if path.exists():
+        return path
+    folder = next((parent for parent in path.parents if parent.is_dir()), root)
+    there = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
+    raise FileNotFoundError(
+        f"{'/'.join(parts) or 'data'} is not among the shipped data; {folder} holds {there}. "
+        "If the folder itself is missing, install the package again"
+    )
