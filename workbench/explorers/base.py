@@ -1,0 +1,116 @@
+"""What every live explorer shares: one lock, one worker, errors in sight, and an end when its cell runs again."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import anywidget
+import traitlets
+
+from workbench.claims import NUMBERS_MIME
+from workbench.explorers.worker import Worker
+
+IDLE = {"busy": "", "progress": 0.0, "message": "", "error": ""}
+_open: list[tuple[str, str, Explorer]] = []
+
+
+class Explorer(anywidget.AnyWidget):
+    """A widget whose callbacks may run in any thread, whose slow work runs in its worker, and which never breaks.
+
+    Subclasses put their callbacks into `with self.guard():`, answer messages in `on_<kind>` methods, and submit jobs
+    to `self.worker` in the slots they name. `self.lock` protects what callbacks and jobs share; no job may hold it
+    while it computes. `errors` keeps the text of every exception; the last one also stands in `status["error"]`.
+    """
+
+    slots: tuple[str, ...] = ()
+    status = traitlets.Dict(IDLE).tag(sync=True)
+
+    def __init__(self, name: str | None = None, **traits: Any):
+        self.lock = threading.RLock()
+        self.errors: list[str] = []
+        self.worker = Worker(self.slots, self.fail)
+        super().__init__(**traits)
+        self.on_msg(self._answer)
+        _replace(name, self)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take a change from the page. Under the lock, as the worker sets traits of the same widget."""
+        with self.lock:
+            super().set_state(sync_data)
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Hold the lock; an exception (or an interrupted kernel) ends in the error line, not in the notebook."""
+        try:
+            with self.lock:
+                yield
+        except (Exception, KeyboardInterrupt) as error:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Show `error` in the explorer and keep its traceback in `errors`."""
+        if self.comm is None:
+            return
+        said = "The kernel was interrupted." if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+        with self.lock:
+            self.errors.append("".join(traceback.format_exception(error)))
+            self.status = {**IDLE, "error": said}
+
+    def say(self, **fields: Any) -> None:
+        """Change some fields of the status line."""
+        with self.lock:
+            self.status = {**self.status, **fields}
+
+    def _answer(self, _: Any, content: Any, buffers: Any) -> None:
+        with self.guard():
+            kind = content.get("kind") if isinstance(content, dict) else content
+            answer = getattr(self, f"on_{kind}", None) if isinstance(kind, str) else None
+            if answer is None:
+                raise ValueError(f"a message of the page has a known kind; got {content!r}")
+            answer(**{key: value for key, value in content.items() if key != "kind"})
+
+    def numbers(self) -> dict[str, Any]:
+        """What a headless run may read of the view; subclasses fill it."""
+        return {}
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        return {**data, NUMBERS_MIME: self.numbers()}, metadata
+
+    def close(self) -> None:
+        """End the worker and remove the widget with all that hangs on it."""
+        self.worker.close()
+        with self.lock:
+            self.unobserve_all()
+            self.on_msg(self._answer, remove=True)
+            layout = self.layout
+            super().close()
+            layout.close()
+            _open[:] = [entry for entry in _open if entry[2] is not self]
+
+
+def _replace(name: str | None, explorer: Explorer) -> None:
+    """Close what an earlier run of this cell (or an earlier run under this name) left behind."""
+    cell, run = _cell()
+    key = f"name {name}" if name else f"cell {cell}"
+    for old_key, old_run, old in list(_open):
+        if old_key == key and (name or old_run != run):
+            old.close()
+    _open.append((key, run, explorer))
+
+
+def _cell() -> tuple[str, str]:
+    """The cell that runs and this run of it; its source stands for it where the front end sends no cell id."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code", "")
+    return cell, parent.get("header", {}).get("msg_id", "")

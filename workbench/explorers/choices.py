@@ -1,0 +1,105 @@
+"""What a visitor of the playground has chosen, as plain data with checks, and the slider's stops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from workbench.types import check_choice, check_count
+
+WEIGHTS = ("at init", "trained")
+ROUNDS = (1, 5, 20, 100)
+THEMES = ("auto", "dark", "light")
+STEPS = (1, 1.12, 1.25, 1.4, 1.6, 1.8, 2, 2.24, 2.5, 2.8, 3.15, 3.55, 4, 4.5, 5, 5.6, 6.3, 7.1, 8, 9)
+"""Twenty steps a decade, evenly spaced on a log axis and rounded (Renard's preferred numbers, ISO 3)."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One setting of the playground. `layer=""` is the first layer; `compare` a second criterion or None.
+
+    >>> Choices(compression=20).sparsity
+    0.95
+    """
+
+    data: str = "digits"
+    network: str = "vgg"
+    weights: str = "at init"
+    criterion: str = "magnitude"
+    allocation: str = "global"
+    rounds: int = 1
+    compression: float = 20.0
+    layer: str = ""
+    compare: str | None = None
+    seed: int = 0
+    theme: str = "auto"
+    request: int = 0
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction removed."""
+        return 1 - 1 / self.compression
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """One criterion, or two side by side."""
+        return (self.criterion,) if self.compare is None else (self.criterion, self.compare)
+
+    def state(self) -> dict[str, Any]:
+        """The setting as JSON: all that decides what the view shows."""
+        return {name: value for name, value in asdict(self).items() if name not in ("theme", "request")}
+
+    def setting(self) -> dict[str, Any]:
+        """All that decides what the view shows at some place of the slider."""
+        return {name: value for name, value in self.state().items() if name != "compression"}
+
+
+def check_state(state: object, start: Choices = Choices()) -> Choices:
+    """The choices that `state` (JSON of `Choices.state`, keys may be missing) makes of `start`; says what is wrong with it.
+
+    Whether the named data, network, criteria and layer exist is for the session to check.
+
+    >>> check_state({"compression": 5}).compression
+    5.0
+    """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"a state is a dict such as {{'criterion': 'snip', 'compression': 20}}; got {type(state).__name__}")
+    for key in state:
+        check_choice("a key of the state", key, [field.name for field in fields(Choices)])
+    chosen = replace(start, **state)
+    check_choice("weights", chosen.weights, WEIGHTS)
+    check_choice("theme", chosen.theme, THEMES)
+    check_count("rounds", chosen.rounds)
+    check_count("seed", chosen.seed, least=0)
+    check_count("request", chosen.request, least=0)
+    if not isinstance(chosen.layer, str):
+        raise TypeError(f"layer is the name of a weight, or '' for the first; got {chosen.layer!r}")
+    return replace(chosen, compression=check_compression(chosen.compression))
+
+
+def check_compression(value: object) -> float:
+    """Return `value` if it is a compression: prunable weights / kept ones, at least 1.
+
+    >>> check_compression(20)
+    20.0
+    """
+    rule = "compression is prunable weights / kept weights, at least 1"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{rule}; got {value!r} ({type(value).__name__}). Pass a number such as 20")
+    if not math.isfinite(value) or value < 1:
+        remedy = f"For sparsity {value:g} pass compression={1 / (1 - value):g}" if 0 <= value < 1 else "1 removes nothing"
+        raise ValueError(f"{rule}; got {value}. {remedy}")
+    return float(value)
+
+
+def stops(maximum: float, every: int = 1) -> list[float]:
+    """Compressions a slider stops at: from 1 (dense) to `maximum`, twenty a decade, or each `every`-th of them.
+
+    >>> stops(4.2, every=4)
+    [1.0, 1.6, 2.5, 4.0, 4.2]
+    """
+    decades = math.ceil(math.log10(max(maximum, 1))) + 1
+    values = [round(step * 10**decade, 6) for decade in range(decades) for step in STEPS[::every]]
+    return [float(value) for value in values if value < maximum] + [maximum]

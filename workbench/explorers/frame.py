@@ -1,0 +1,139 @@
+"""One picture of the playground as JSON: histogram, layers, mask and the sentence of numbers."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ROWS, COLUMNS, BINS = 64, 128, 64
+TAIL = 0.001
+"""Share of the lowest scores that may lie off the histogram's axis, so that a few near zero do not stretch it."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of scores over an axis: log10 where no score is negative, signed log10 in units of `unit` otherwise."""
+
+    edges: list[float]
+    counts: list[int]
+    off: int
+    unit: float | None
+
+    @property
+    def label(self) -> str:
+        """What the axis shows."""
+        return "log10 score" if self.unit is None else f"score, signed log10(1 + |s| / {self.unit:.0e})"
+
+    def place(self, score: float | None) -> float | None:
+        """Where a score lies on the axis; below its left end, at that end."""
+        if score is None:
+            return None
+        at = float(_axis(torch.tensor([score], dtype=torch.float64), self.unit)[0])
+        return min(max(at, self.edges[0]), self.edges[-1])
+
+    def json(self, cut: float | None) -> dict[str, Any]:
+        """As the page wants it."""
+        return {"x": self.edges, "counts": self.counts, "cut": self.place(cut), "zero": self.off, "label": self.label}
+
+
+def histogram(values: Tensor, total: int) -> Histogram:
+    """Histogram of all scores that compete; what is not on its axis (zeros, the tail, weights gone before) is counted.
+
+    >>> histogram(torch.tensor([0.0, 1.0, 10.0, 100.0]), total=5).off
+    2
+    """
+    values = values.double().cpu()
+    unit = None
+    if bool((values < 0).any()):
+        unit = float(f"{float(values[values != 0].abs().median()):.0e}")
+    places = _axis(values, unit)
+    places = places[torch.isfinite(places)]
+    if not len(places):
+        return Histogram([-0.5, 0.5], [0], total, unit)
+    tail = int(len(places) * TAIL) if unit is None else 0
+    low = float(places.kthvalue(tail + 1).values)
+    high = float(places.max())
+    if high - low < 1e-6:
+        low, high = low - 0.5, high + 0.5
+    counts, edges = torch.histogram(places, BINS, range=(low, high))
+    shown = [int(c) for c in counts]
+    return Histogram([round(float(e), 4) for e in edges], shown, total - sum(shown), unit)
+
+
+def _axis(values: Tensor, unit: float | None) -> Tensor:
+    return values.log10() if unit is None else values.sign() * torch.log1p(values.abs() / unit) / math.log(10)
+
+
+def mask_json(name: str, mask: Tensor) -> dict[str, Any]:
+    """A layer's mask `[out, in * kernel]` as bytes, 255 = all kept; large ones as means over blocks."""
+    flat = mask.reshape(mask.shape[0], -1).float()[None, None]
+    high, wide = (math.ceil(size / limit) for size, limit in zip(flat.shape[2:], (ROWS, COLUMNS), strict=True))
+    cells = flat
+    if high * wide > 1:
+        cells = functional.avg_pool2d(flat, (high, wide), ceil_mode=True, count_include_pad=False)
+    data = (cells[0, 0] * 255).round().byte().cpu().numpy()
+    return {
+        "layer": name,
+        "rows": data.shape[0],
+        "cols": data.shape[1],
+        "note": "one cell = one weight" if high * wide == 1 else f"one cell = mean of {high} x {wide} weights",
+        "data": base64.b64encode(data.tobytes()).decode(),
+    }
+
+
+def percent(fraction: float) -> str:
+    """A share in per cent, with the more digits the nearer it is to all.
+
+    >>> percent(0.95), percent(0.995), percent(0.99997)
+    ('95.0', '99.50', '99.9970')
+    """
+    digits = 1 + sum(fraction >= bound for bound in (0.99, 0.999, 0.9999))
+    return f"{100 * fraction:.{digits}f}"
+
+
+def times(ratio: float) -> str:
+    """A ratio to three digits.
+
+    >>> times(20.0), times(21.54), times(32670.2)
+    ('20x', '21.5x', '32,670x')
+    """
+    return f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:,.0f}x"
+
+
+def sentence(numbers: Mapping[str, Any], kept: Mapping[str, int]) -> str:
+    """The view in one line, e.g. "95.0 % removed, 20x; all 9 layers alive; effective 95.6 %"."""
+    alive, layers = sum(k > 0 for k in kept.values()), len(kept)
+    said = f"all {layers} layers alive" if alive == layers else f"{alive} of {layers} layers alive"
+    parts = [f"{percent(numbers['sparsity'])} % removed, {times(numbers['compression'])}", said]
+    if numbers["effective"] is not None:
+        parts.append(f"effective {percent(numbers['effective'])} %")
+    return "; ".join(parts)
+
+
+def alarm(kept: Mapping[str, int]) -> str:
+    """The dead layers in words, or nothing."""
+    dead = [name for name, count in kept.items() if count == 0]
+    if not dead:
+        return ""
+    names = ", ".join(dead[:3]) + (f" and {len(dead) - 3} more" if len(dead) > 3 else "")
+    return f"{len(dead)} of {len(kept)} layers {'has' if len(dead) == 1 else 'have'} no weight left: {names}"
+
+
+def numbers(state: Mapping[str, Any], frame: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a frame without its pictures: what every face shows, to be compared."""
+    sides = [
+        {
+            "criterion": side["criterion"],
+            **side["numbers"],
+            "layers": {layer["name"]: layer["kept"] for layer in side["layers"]},
+        }
+        for side in frame["sides"]
+    ]
+    return {"explorer": "playground", "state": dict(state), "sides": sides}

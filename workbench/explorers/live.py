@@ -1,0 +1,240 @@
+"""The playground's live face: a widget for JupyterLab and Voila."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import traitlets
+
+from workbench.explorers import code, save
+from workbench.explorers.base import IDLE, Explorer
+from workbench.explorers.choices import Choices, check_state
+from workbench.explorers.frame import numbers
+from workbench.explorers.session import Report, Session, Work, drain
+
+STATIC = Path(__file__).parent / "static"
+
+
+class Playground(Explorer):
+    """Choices come from the page, a frame goes back: at once where it is a look-up, else from the worker.
+
+    Jobs have four slots: files are written before masks are scored, both go between two batches of a training.
+    """
+
+    _esm = STATIC / "playground.js"
+    _css = STATIC / "playground.css"
+    slots = ("saving", "scoring", "training")
+
+    menu = traitlets.Dict().tag(sync=True)
+    choices = traitlets.Dict().tag(sync=True)
+    frame = traitlets.Dict().tag(sync=True)
+    frames = traitlets.Dict().tag(sync=True)
+    curve = traitlets.List().tag(sync=True)
+    baseline = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
+        self.session, self.precompute = session, precompute
+        self._framed: dict[str, Any] = {}
+        self._said = ("", 0.0)
+        first = drain(session.prepare(replace(choices, weights="at init"), never, silent))
+        choices = replace(first, weights=choices.weights, request=int(choices.weights != first.weights))
+        super().__init__(
+            name,
+            menu=self._menu(first),
+            choices=asdict(choices),
+            frame=session.frame(first, measure=True),
+            curve=session.curve(choices),
+            baseline={"dense": session.baseline(choices)},
+        )
+        self._shown = first
+        self.observe(self._chosen, "choices")
+        with self.guard():
+            self._show()
+        self._follow_cells(True)
+
+    # Choices in, frames out
+
+    def state(self) -> dict[str, Any]:
+        """The setting as JSON, for `from_state` or `playground(state=...)`."""
+        return check_state(self.choices).state()
+
+    def from_state(self, state: Mapping[str, Any]) -> None:
+        """Show a setting that `state()` gave; keys left out stay as they are. Raises ValueError for what does not exist."""
+        with self.lock:
+            now = check_state(self.choices)
+            chosen = self.session.check(check_state(state, start=replace(now, layer="")))
+            if "layer" not in state and now.layer in self.session.layers(chosen):
+                chosen = replace(chosen, layer=now.layer)
+            self.choices = asdict(replace(chosen, theme=now.theme, request=now.request + 1))
+
+    def numbers(self) -> dict[str, Any]:
+        """The numbers of the picture shown."""
+        return numbers(self._shown.state(), self.frame)
+
+    def _chosen(self, change: Any) -> None:
+        with self.guard():
+            self._show()
+
+    def _show(self) -> None:
+        choices = check_state(self.choices)
+        if not self.session.ready(choices):
+            self.worker.submit("scoring", partial(self._prepare, choices))
+            return
+        self.worker.cancel("scoring")
+        self._shown = choices
+        self._set(menu=self._menu(choices), frame=self.session.frame(choices))
+        self._set(curve=self.session.curve(choices), baseline={"dense": self.session.baseline(choices)})
+        if self._framed != choices.setting():
+            self._framed = {}
+            self._set(frames={})
+        self.status = {**self.status, "error": ""} if self.worker.busy("training") else IDLE
+        unmeasured = any(side["numbers"]["effective"] is None for side in self.frame["sides"])
+        if unmeasured or (self.precompute and not self._framed):
+            self.worker.submit("scoring", partial(self._complete, choices))
+
+    def _prepare(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
+        fitted = yield from self.session.prepare(choices, stale, self._report(stale))
+        with self.lock:
+            if stale():
+                return
+            if fitted == choices:
+                self._show()
+            else:
+                self.choices = asdict(fitted)
+
+    def _complete(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
+        """What comes after the frame: the effective sparsity where it is slow, and the frames of every stop."""
+        frame = self.session.frame(choices, measure=True)
+        with self.lock:
+            if stale():
+                return
+            self.frame = frame
+        yield
+        if self.precompute and choices.rounds == 1 and not self._framed:
+            frames = {}
+            for index, stop in enumerate(self.menu["stops"]):
+                frames[str(index)] = self.session.frame(replace(choices, compression=stop), measure=True)
+                yield
+            with self.lock:
+                if not stale():
+                    self._framed, self.frames = choices.setting(), frames
+
+    def _menu(self, choices: Choices) -> dict[str, Any]:
+        return {**self.session.menu(choices), "faces": "live", "title": "Pruning playground"}
+
+    def _set(self, **traits: Any) -> None:
+        for name, value in traits.items():
+            if getattr(self, name) != value:
+                setattr(self, name, value)
+
+    def _report(self, stale: Callable[[], bool]) -> Report:
+        def report(busy: str, progress: float) -> None:
+            with self.lock:
+                if stale() or (self._said[0] == busy and time.monotonic() - self._said[1] < 0.1):
+                    return
+                self._said = busy, time.monotonic()
+                self.status = {**IDLE, "busy": busy, "progress": progress}
+
+        return report
+
+    def _follow_cells(self, follow: bool) -> None:
+        """After every cell, offer what it registered and score again what it changed."""
+        from IPython import get_ipython
+
+        if shell := get_ipython():
+            (shell.events.register if follow else shell.events.unregister)("post_run_cell", self._cell_ran)
+
+    def _cell_ran(self, result: Any) -> None:
+        with self.guard():
+            choices = check_state(self.choices)
+            if choices == self._shown and not self.session.ready(choices):
+                self._show()
+            self._set(menu=self._menu(self._shown))
+
+    def close(self) -> None:
+        """End the worker, remove the widget and let go of what was computed."""
+        if self.comm is not None:
+            self._follow_cells(False)
+            super().close()
+            self.session = Session()
+
+    # Messages of the page
+
+    def on_train(self) -> None:
+        """Train a point of the trade-off with the next seed of this setting."""
+        if not self.worker.busy("training"):
+            self.worker.submit("training", partial(self._train, check_state(self.choices)))
+            self.status = {**IDLE, "busy": "training"}
+
+    def _train(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
+        point = yield from self.session.train(choices, stale, self._report(stale))
+        with self.lock:
+            if stale():
+                return
+            self.session.points.append(point)
+            now = check_state(self.choices)
+            self._set(curve=self.session.curve(now), baseline={"dense": self.session.baseline(now)})
+            said = f"Seed {point['seed']}: validation accuracy {100 * point['accuracy']:.1f} %"
+            self.status = {**IDLE, "message": said}
+
+    def on_cancel(self) -> None:
+        """Stop training and scoring; where choices had not been answered, go back to those that were."""
+        self.worker.cancel()
+        now = check_state(self.choices)
+        if now.setting() != self._shown.setting() or now.compression != self._shown.compression:
+            self.choices = asdict(replace(self._shown, theme=now.theme, request=now.request))
+        self.status = {**IDLE, "message": "Cancelled"}
+
+    def on_clear_points(self) -> None:
+        """Remove the points trained here; recorded ones stay."""
+        self.session.points = [point for point in self.session.points if point["kind"] == "recorded"]
+        now = check_state(self.choices)
+        self._set(curve=self.session.curve(now), baseline={"dense": self.session.baseline(now)})
+
+    def on_code(self) -> None:
+        """Show the lines that reproduce the view."""
+        self.send({"kind": "text", "title": "Show code", "text": code.lines(self.session, check_state(self.choices))})
+
+    def on_state(self) -> None:
+        """Show the setting as JSON, to copy or to change."""
+        self.send({"kind": "text", "title": "State", "text": json.dumps(self.state(), indent=1), "editable": True})
+
+    def on_load_state(self, state: Any) -> None:
+        """Show the setting that was pasted."""
+        self.from_state(state)
+
+    def on_save_table(self) -> None:
+        """Write the layer table as CSV."""
+        self._save(save.table)
+
+    def on_save_figure(self) -> None:
+        """Write the view as PNG."""
+        self._save(partial(save.figure, frame=self.frame, curve=self.curve, baseline=self.baseline["dense"]))
+
+    def on_save_masks(self) -> None:
+        """Write the masks as safetensors."""
+        self._save(save.masks)
+
+    def _save(self, write: Callable[[Session, Choices], str]) -> None:
+        choices = self._shown
+
+        def job(stale: Callable[[], bool]) -> Work[None]:
+            self.send({"kind": "note", "text": write(self.session, choices)})
+            yield
+
+        self.worker.submit("saving", job)
+
+
+def never() -> bool:
+    """Nobody interrupts."""
+    return False
+
+
+def silent(what: str, progress: float) -> None:
+    """Nobody listens."""

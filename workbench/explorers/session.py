@@ -1,0 +1,313 @@
+"""The playground without its page: choices in, frames out; what is computed once is kept, a new sparsity is a look-up."""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from workbench import allocation, criteria, data, metrics, models, train
+from workbench.criteria.registry import find_criterion
+from workbench.data import Task
+from workbench.explorers import frame
+from workbench.explorers.choices import ROUNDS, WEIGHTS, Choices, check_state, stops
+from workbench.explorers.views import Kept, Network, Scored, network, scored
+from workbench.explorers.worker import Stale
+from workbench.types import Batch, Masks, check_choice
+
+Result = TypeVar("Result")
+Work = Generator[None, None, Result]
+"""Slow work in small steps: one between two `yield`s."""
+Report = Callable[[str, float], None]
+"""`report("training", 0.3)`: what is being done and how much of it is."""
+
+SCORED = 256
+"""Samples of the batch that scores are computed on."""
+AT_ONCE = 0.02
+"""Seconds that a look-up may spend on the effective sparsity; what takes longer comes after the frame."""
+POINT = ("data", "network", "weights", "criterion", "allocation", "rounds", "compression", "seed")
+"""What a point of the trade-off was made with."""
+SHARED = ("data", "network", "weights", "allocation")
+"""What the points of one trade-off have in common."""
+
+
+class Session:
+    """Choices -> frame, with what was computed for earlier choices.
+
+    `tasks` and `networks` are the user's own by name (a network of one's own belongs to the first task). `prepare` and
+    `train` are generators that do the slow work, a step between two `yield`s; `frame` is a look-up.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task] | None = None,
+        networks: Mapping[str, nn.Module] | None = None,
+        names: Sequence[str] | None = None,
+    ):
+        self.tasks = dict(tasks or {})
+        self.own_data = tuple(name for name in self.tasks if name not in data.sources())
+        self.data = sorted({*data.available(), *self.tasks})
+        self.own_networks = {name: copy.deepcopy(model) for name, model in (networks or {}).items()}
+        self.names = None if names is None else list(names)
+        self.home = next(iter(self.tasks), "digits")
+        self.points: list[dict[str, Any]] = []
+        self._networks: Kept[Network] = Kept(60_000_000)
+        self._scored: Kept[Scored] = Kept(60_000_000)
+        self._paths: Kept[float] = Kept(5_000)
+        self._dense: dict[Any, float] = {}
+        self._probing = threading.Lock()
+        self._probe_seconds: dict[Any, float] = {}
+
+    # What there is to choose from
+
+    def menu(self, choices: Choices) -> dict[str, Any]:
+        """The options of every control that work here; `networks` of the data loaded so far."""
+        net = self._network(choices)
+        return {
+            "data": self.data,
+            "networks": {name: self.fitting(name) for name in tuple(self.tasks)},
+            "weights": list(WEIGHTS),
+            "criteria": self.criteria(),
+            "allocations": allocation.allocations(),
+            "rounds": list(ROUNDS),
+            "stops": stops(net.maximum) if net else [1.0],
+            "layers": list(net.sizes) if net else [],
+        }
+
+    def criteria(self) -> list[str]:
+        """Names of the criteria on offer."""
+        return criteria.criteria() if self.names is None else self.names
+
+    def fitting(self, name: str) -> list[str]:
+        """Networks for data that is loaded: the user's own first, on the task they came with."""
+        own = list(self.own_networks) if name == self.home else []
+        return own + models.fitting(self.tasks[name])
+
+    def task(self, name: str) -> Task:
+        """The task of this name, loaded when first asked for."""
+        if name not in self.tasks:
+            self.tasks[name] = data.load(check_choice("data", name, self.data))
+        return self.tasks[name]
+
+    def layers(self, choices: Choices) -> list[str]:
+        """Names of the prunable weights of the network chosen."""
+        known = self._network(choices)
+        return list(known.sizes if known else models.prunable(self._model(choices)))
+
+    def check(self, choices: Choices) -> Choices:
+        """Return `choices` if all they name exists and fits; otherwise say what does."""
+        task = self.task(choices.data)
+        fitting = self.fitting(choices.data)
+        if choices.network not in fitting:
+            check_choice("network", choices.network, {*models.networks(), *self.own_networks})
+            raise ValueError(
+                f"{choices.network!r} does not fit {task.name!r}, whose inputs have shape {task.shape}; "
+                f"networks that fit: {', '.join(fitting)}"
+            )
+        for name in choices.criteria:
+            check_choice("criterion", name, self.criteria())
+        check_choice("allocation", choices.allocation, allocation.allocations())
+        if choices.layer:
+            check_choice("layer", choices.layer, self.layers(choices))
+        return choices
+
+    # The slow part
+
+    def ready(self, choices: Choices) -> bool:
+        """Whether `frame(choices)` is a look-up."""
+        net = self._network(choices)
+        if network is None or choices.layer not in network.sizes or choices.compression > network.maximum:
+            return False
+        return all(self._scored.get(self._key(choices, name)) is not None for name in choices.criteria)
+
+    def prepare(self, choices: Choices, stale: Callable[[], bool], report: Report) -> Work[Choices]:
+        """Compute whatever `frame` will look up; `return`s the choices with layer and compression that exist.
+
+        A network that does not fit the data gives way to the first that does.
+        """
+        self.task(choices.data)
+        if choices.network not in self.fitting(choices.data):
+            choices = replace(choices, network=self.fitting(choices.data)[0])
+        self.check(replace(choices, layer=""))
+        yield
+        net = yield from self._make(choices, report)
+        layer = choices.layer if choices.layer in net.sizes else next(iter(net.sizes))
+        choices = replace(choices, layer=layer, compression=min(choices.compression, net.maximum))
+
+        def on_round(done: int) -> None:
+            if stale():
+                raise Stale
+            report("scoring", done / choices.rounds)
+
+        for name in choices.criteria:
+            if self._scored.get(self._key(choices, name)) is None:
+                report("scoring", 0.0)
+                view = scored(net, self.batch(choices), name, choices, on_round)
+                self._scored.put(self._key(choices, name), view, net.total)
+                yield
+        return choices
+
+    def _make(self, choices: Choices, report: Report) -> Work[Network]:
+        """The network of these choices, trained if they say so."""
+        found = self._network(choices)
+        if found is not None:
+            return found
+        task, model = self.task(choices.data), self._model(choices)
+        accuracy = None
+        if choices.weights == "trained":
+            accuracy = yield from self._fit(model, task, None, choices.seed, report)
+            self._dense[choices.data, choices.network, choices.seed] = accuracy
+        made = network(model, task.batch(1).inputs, accuracy)
+        self._networks.put(self._network_key(choices), made, made.parameters)
+        return made
+
+    def _model(self, choices: Choices) -> nn.Module:
+        if choices.network in self.own_networks:
+            return copy.deepcopy(self.own_networks[choices.network])
+        return models.make(choices.network, self.task(choices.data), choices.seed)
+
+    def _fit(self, model: nn.Module, task: Task, kept: Masks | None, seed: int, report: Report) -> Work[float]:
+        """Train `model` by its recipe; returns the validation accuracy."""
+        recipe = train.recipe(task, model)
+        total = recipe.epochs * math.ceil(task.size("train") / recipe.batch_size)
+        accuracy = math.nan
+        report("training", 0.0)
+        for row in train.steps(model, task, masks=kept, seed=seed):
+            accuracy = row.get("val_accuracy", accuracy)
+            report("training", row["step"] / total)
+            yield
+        return accuracy
+
+    def batch(self, choices: Choices) -> Batch:
+        """The samples that data-driven criteria see."""
+        task = self.task(choices.data)
+        return task.batch(min(SCORED, task.size("train")), seed=choices.seed)
+
+    # The fast part
+
+    def frame(self, choices: Choices, measure: bool = False) -> dict[str, Any]:
+        """The picture for choices that are `ready`. The effective sparsity is in it if it is known, quick, or asked for."""
+        sides = [self._side(choices, name, measure) for name in choices.criteria]
+        return {
+            "request": choices.request,
+            "compression": choices.compression,
+            "sparsity": choices.sparsity,
+            "sides": sides,
+        }
+
+    def _side(self, choices: Choices, name: str, measure: bool) -> dict[str, Any]:
+        net, view = self._network(choices), self._scored.get(self._key(choices, name))
+        if net is None or view is None:
+            raise RuntimeError("a frame needs choices that are ready; call prepare first")
+        sparsity = choices.sparsity
+        counts = scored.ranking.counts(sparsity)
+        kept = sum(counts.values())
+        left = network.parameters - network.total + kept
+        numbers = {
+            "kept": kept,
+            "total": network.total,
+            "compression": network.total / kept if kept else None,
+            "size_ratio": network.parameters / left if left else None,
+            "sparsity": 1 - kept / network.total,
+            "effective": self._effective(choices, name, network, scored, measure),
+            "macs": sum(cost * counts[layer] // network.sizes[layer] for layer, cost in network.macs.items()),
+            "macs_dense": sum(network.macs.values()),
+            "max_compression": network.maximum,
+            "critical": scored.critical,
+        }
+        return {
+            "criterion": name,
+            "sentence": frame.sentence(numbers, counts),
+            "alarm": frame.alarm(counts),
+            "numbers": numbers,
+            "scores": scored.histogram.json(scored.ranking.cut(sparsity)),
+            "layers": [
+                {"name": layer, "size": size, "kept": counts[layer], "density": counts[layer] / size}
+                for layer, size in network.sizes.items()
+            ],
+            "mask": frame.mask_json(choices.layer, scored.ranking.mask(choices.layer, sparsity)),
+        }
+
+    def _effective(self, choices: Choices, name: str, network: Network, scored: Scored, measure: bool) -> float | None:
+        key = (*self._key(choices, name), choices.compression)
+        known = self._paths.get(key)
+        slow = self._probe_seconds.get(self._network_key(choices), 0.0) > AT_ONCE
+        if known is not None or (slow and not measure):
+            return known
+        with self._probing:
+            start = time.perf_counter()
+            known = metrics.effective_sparsity(network.probe, scored.ranking.masks(choices.sparsity), network.example)
+            self._probe_seconds[self._network_key(choices)] = time.perf_counter() - start
+        self._paths.put(key, known, 1)
+        return known
+
+    def masks(self, choices: Choices) -> tuple[nn.Module, Masks, Tensor]:
+        """A copy of the network of these choices, its masks, and one input."""
+        net, view = self._network(choices), self._scored.get(self._key(choices, choices.criterion))
+        if net is None or view is None:
+            raise ValueError("there is nothing to save yet. Wait for the picture")
+        return copy.deepcopy(network.model), scored.ranking.masks(choices.sparsity), network.example
+
+    # Points of the trade-off
+
+    def train(self, choices: Choices, stale: Callable[[], bool], report: Report) -> Work[dict[str, Any]]:
+        """Prune and train with the next seed of this setting, from the network's initialisation on; returns the point."""
+        fitted = yield from self.prepare(replace(choices, compare=None), stale, report)
+        setting = {key: fitted.state()[key] for key in POINT}
+        taken = {p["seed"] for p in self.points if all(p[key] == setting[key] for key in POINT if key != "seed")}
+        seed = next(s for s in range(fitted.seed, fitted.seed + len(taken) + 1) if s not in taken)
+        fitted = yield from self.prepare(replace(fitted, seed=seed), stale, report)
+        model, kept, _ = self.masks(fitted)
+        accuracy = yield from self._fit(model, self.task(fitted.data), kept, seed, report)
+        return {**setting, "seed": seed, "accuracy": accuracy, "kind": "live"}
+
+    def record(self, rows: Iterable[Mapping[str, Any]], choices: Choices) -> None:
+        """Take recorded points over; what they do not say is as in `choices`."""
+        for row in rows:
+            for key in ("compression", "accuracy"):
+                check_choice("a column of recorded rows", key, row)
+            setting = {key: row.get(key, choices.state()[key]) for key in POINT}
+            check_state(setting)
+            self.points.append({**setting, "accuracy": float(row["accuracy"]), "kind": "recorded"})
+
+    def curve(self, choices: Choices) -> list[dict[str, Any]]:
+        """The points that stand on one trade-off: same data, network, weights and allocation."""
+        return [p for p in self.points if all(p[key] == choices.state()[key] for key in SHARED)]
+
+    def baseline(self, choices: Choices) -> float | None:
+        """Accuracy of the dense network, over the seeds it was trained with; None where it was not."""
+        runs = {seed: value for (name, network, seed), value in self._dense.items() if (name, network) == (choices.data, choices.network)}
+        for point in self.points:
+            if point["compression"] == 1 and (point["data"], point["network"]) == (choices.data, choices.network):
+                runs.setdefault(point["seed"], point["accuracy"])
+        return sum(runs.values()) / len(runs) if runs else None
+
+    def _network_key(self, choices: Choices) -> tuple[Any, ...]:
+        return choices.data, choices.network, choices.weights, choices.seed
+
+    def _network(self, choices: Choices) -> Network | None:
+        return self._networks.get(self._network_key(choices))
+
+    def _key(self, choices: Choices, name: str) -> tuple[Any, ...]:
+        place = choices.compression if choices.rounds > 1 else None
+        return *self._network_key(choices), name, find_criterion(name)[1].function, choices.allocation, choices.rounds, place
+
+
+def drain(work: Work[Result]) -> Result:
+    """Do slow work here and now, in one torch thread as the worker does it (the same bits)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        return end.value
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,150 @@
+"""What the playground keeps of a network and of a criterion's view of it, so that a new sparsity is a look-up."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from workbench import criteria, masks, metrics, models
+from workbench.criteria.registry import find_criterion
+from workbench.explorers import frame
+from workbench.explorers.choices import Choices
+from workbench.metrics.cost import layer_macs
+from workbench.types import Batch, Masks
+
+Value = TypeVar("Value")
+
+
+class Kept(Generic[Value]):
+    """The values used last, up to a total of `weights` prunable weights (and always the newest two)."""
+
+    def __init__(self, weights: int):
+        self._room = weights
+        self._values: OrderedDict[Any, tuple[Value, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any) -> Value | None:
+        """The value of `key`, or None."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key][0]
+
+    def put(self, key: Any, value: Value, weights: int) -> None:
+        """Keep a value that costs as much memory as so many weights."""
+        with self._lock:
+            self._values[key] = (value, weights)
+            self._values.move_to_end(key)
+            while len(self._values) > 2 and sum(size for _, size in self._values.values()) > self._room:
+                self._values.popitem(last=False)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as it is pruned (never changed; work is done on copies), with what a frame needs to know of it."""
+
+    model: nn.Module
+    probe: nn.Module
+    example: Tensor
+    sizes: dict[str, int]
+    macs: dict[str, int]
+    parameters: int
+    accuracy: float | None
+    """Of a network that was trained here, on the validation split."""
+
+    @property
+    def total(self) -> int:
+        """Prunable weights."""
+        return sum(self.sizes.values())
+
+    @property
+    def maximum(self) -> float:
+        """The highest compression: one weight a layer."""
+        return self.total / len(self.sizes)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Masks of one sparsity, to be asked like a Ranking."""
+
+    found: Masks
+    lowest: float | None
+
+    def counts(self, sparsity: float) -> dict[str, int]:
+        """Kept weights per layer."""
+        return {name: int(mask.sum()) for name, mask in self.found.items()}
+
+    def mask(self, name: str, sparsity: float) -> Tensor:
+        """The mask of one layer."""
+        return self.found[name]
+
+    def masks(self, sparsity: float) -> Masks:
+        """The masks of all layers."""
+        return self.found
+
+    def cut(self, sparsity: float) -> float | None:
+        """The lowest kept score of the last round, under global allocation."""
+        return self.lowest
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a criterion says of a network: the ranking (or the masks found), the picture of its scores, its limit."""
+
+    ranking: masks.Ranking | Found
+    histogram: frame.Histogram
+    critical: float | None
+
+
+def network(model: nn.Module, example: Tensor, accuracy: float | None) -> Network:
+    """Take a network over; the caller changes it no more."""
+    return Network(
+        model=model,
+        probe=copy.deepcopy(model),
+        example=example,
+        sizes={name: weight.numel() for name, weight in models.prunable(model).items()},
+        macs=layer_macs(model, example),
+        parameters=sum(p.numel() for p in model.parameters()),
+        accuracy=accuracy,
+    )
+
+
+def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Callable[[int], None]) -> Scored:
+    """Score a copy of the network: once, or in rounds at the sparsity chosen."""
+    model = copy.deepcopy(net.model)
+    if choices.rounds == 1:
+        scores = criteria.score(model, batch, name, seed=choices.seed)
+        values = torch.cat([s.reshape(-1).double() for s in scores.values()])
+        limit = metrics.critical(scores) if choices.allocation == "global" else None
+        return Scored(masks.rank(scores, choices.allocation), frame.histogram(values, net.total), limit)
+    function = find_criterion(name)[1].function
+    last: dict[str, Any] = {}
+
+    @functools.wraps(function)
+    def recorded(*arguments: Any, **knobs: Any) -> dict[str, Tensor]:
+        last.update(scores=function(*arguments, **knobs), within=knobs["masks"])
+        return last["scores"]
+
+    found = masks.find_masks(
+        model,
+        batch,
+        recorded,
+        choices.sparsity,
+        rounds=choices.rounds,
+        allocation=choices.allocation,
+        on_round=lambda done, _: on_round(done),
+        seed=choices.seed,
+    )
+    competed = torch.cat([score[last["within"][layer]].double() for layer, score in last["scores"].items()])
+    kept = torch.cat([last["scores"][layer][mask].double() for layer, mask in found.items()])
+    lowest = float(kept.min()) if choices.allocation == "global" and len(kept) else None
+    return Scored(Found(found, lowest), frame.histogram(competed, net.total), None)

@@ -1,0 +1,106 @@
+"""One thread that takes work off the page: generators, advanced one step at a time, the newest of each kind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+Job = Callable[[Callable[[], bool]], Iterator[None]]
+"""`job(stale)` is a generator; each `yield` is a place to stop or to let more urgent work go first."""
+
+
+class Stale(Exception):
+    """Raised by a job whose result nobody waits for any more."""
+
+
+@dataclass(eq=False)
+class _Running:
+    steps: Iterator[None]
+    dropped: threading.Event
+
+
+class Worker:
+    """Run at most one job per slot in one background thread; earlier slots go first, the latest job of a slot wins.
+
+    A job that was replaced, cancelled or closed is not advanced again: it ends at its next `yield`. `failed` receives
+    what a job raises. The thread computes with one torch thread, so that it leaves a core to the page and gives the
+    same bits on every machine load.
+
+    >>> done = threading.Event()
+    >>> def job(stale):
+    ...     yield
+    ...     done.set()
+    >>> worker = Worker(["only"], failed=print)
+    >>> worker.submit("only", job)
+    >>> done.wait(10)
+    True
+    >>> worker.close()
+    """
+
+    def __init__(self, slots: Sequence[str], failed: Callable[[BaseException], None]):
+        self._jobs: dict[str, _Running | None] = dict.fromkeys(slots)
+        self._failed = failed
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="workbench-explorer", daemon=True)
+        self._thread.start()
+
+    def submit(self, slot: str, job: Job) -> None:
+        """Put a job into its slot; the job that was there is dropped."""
+        with self._changed:
+            self.cancel(slot)
+            dropped = threading.Event()
+            self._jobs[slot] = _Running(job(dropped.is_set), dropped)
+            self._changed.notify_all()
+
+    def cancel(self, *slots: str) -> None:
+        """Drop the jobs of these slots (of all, when none is named); returns at once."""
+        with self._changed:
+            for slot in slots or tuple(self._jobs):
+                if running := self._jobs[slot]:
+                    running.dropped.set()
+                    self._jobs[slot] = None
+            self._changed.notify_all()
+
+    def busy(self, slot: str) -> bool:
+        """Whether the slot holds a job that waits or runs."""
+        return self._jobs[slot] is not None
+
+    def close(self) -> None:
+        """Drop everything and end the thread; does not wait for the step that is running."""
+        with self._changed:
+            self._closed = True
+            self.cancel()
+
+    def _next(self) -> tuple[str, _Running] | None:
+        with self._changed:
+            while not self._closed:
+                for slot, running in self._jobs.items():
+                    if running is not None:
+                        return slot, running
+                self._changed.wait()
+        return None
+
+    def _run(self) -> None:
+        torch.set_num_threads(1)
+        while chosen := self._next():
+            slot, running = chosen
+            try:
+                next(running.steps)
+            except (StopIteration, Stale):
+                self._done(slot, running)
+            except BaseException as error:  # whatever a user's criterion raises belongs into the explorer's error line
+                wanted = not running.dropped.is_set()
+                self._done(slot, running)
+                if wanted:
+                    self._failed(error)
+            del chosen, running
+
+    def _done(self, slot: str, running: _Running) -> None:
+        with self._changed:
+            if self._jobs[slot] is running:
+                self._jobs[slot] = None
+            self._changed.notify_all()
