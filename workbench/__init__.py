@@ -29,7 +29,7 @@ from workbench.train import snapshot, steps, train
 from workbench.types import Batch, Masks, Scores
 
 if TYPE_CHECKING:
-    from workbench import claims, exercises, explorers, plots, runs
+    from workbench import claims, evidence, exercises, explorers, plots, runs
 
 __all__ = [
     "Batch",
@@ -47,6 +47,7 @@ __all__ = [
     "effective",
     "effective_sparsity",
     "evaluate",
+    "evidence",
     "exercises",
     "explorers",
     "find_masks",
@@ -75,7 +76,7 @@ __all__ = [
     "versions",
 ]
 
-_ON_DEMAND = ("claims", "exercises", "explorers", "plots", "runs")
+_ON_DEMAND = ("claims", "evidence", "exercises", "explorers", "plots", "runs")
 
 
 def __getattr__(name: str) -> object:
