@@ -23,12 +23,13 @@ const ICONS = {
 
 // ---------------------------------------------------------------- words and numbers
 const comma = (n) => Math.round(n).toLocaleString("en-US");
-const times = (c) => `${c < 999.5 ? Number(c.toPrecision(3)) : comma(c)}x`;
+const three = (n) => Number(n.toPrecision(3));
+const times = (c) => `${c < 999.5 ? three(c) : comma(c)}x`;
 const decimals = (sparsity) => (sparsity < 0.99 ? 1 : sparsity < 0.999 ? 2 : sparsity < 0.9999 ? 3 : 4);
-const percent = (sparsity) => `${(100 * sparsity).toFixed(decimals(sparsity))} %`;
+const percent = (sparsity) => `${sparsity < 1 ? (100 * sparsity).toFixed(decimals(sparsity)) : 100} %`;
 const headline = (compression, sparsity) => `${percent(sparsity)} removed, ${times(compression)}`;
 const raised = (k) => `10${[...String(k)].map((d) => (d === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[d])).join("")}`;
-const short = (n) => (n >= 1e9 ? `${(n / 1e9).toPrecision(3)} G` : n >= 1e6 ? `${(n / 1e6).toPrecision(3)} M` : n >= 1e4 ? `${(n / 1e3).toPrecision(3)} k` : comma(n));
+const short = (n) => (n >= 1e9 ? `${three(n / 1e9)} G` : n >= 1e6 ? `${three(n / 1e6)} M` : n >= 1e4 ? `${three(n / 1e3)} k` : comma(n));
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 function niceStep(span, count) {
@@ -106,11 +107,11 @@ function buildSide(ui, act) {
   ui.message = make("div", { class: "wb-message", role: "status" });
   const { data, network, weights, criterion, allocation, rounds, compare } = ui.fields;
   ui.run = make("div", { class: "wb-run" }, button("Train", "train", { className: "wb-train" }), button("Cancel", "cancel"));
-  ui.texts = make("div", { class: "wb-row" }, button("Show code", "code"), button("State", "state"));
+  const texts = make("div", { class: "wb-texts" }, button("Show code", "code"), button("State", "state"), ui.theme);
   const save = make("div", { class: "wb-row" }, button("Table", "save_table"), button("Figure", "save_figure"), button("Masks", "save_masks"));
   ui.save = make("div", { class: "wb-save", role: "group", "aria-label": "Save" }, make("div", { class: "wb-name", textContent: "Save" }), save);
-  return make("div", { class: "wb-side" }, make("div", { class: "wb-brand" }, ui.title, ui.theme), data.node, network.node, weights.node, criterion.node,
-    make("div", { class: "wb-pair" }, allocation.node, rounds.node), compare.node, ui.run, ui.progress, ui.message, ui.texts, ui.save);
+  return make("div", { class: "wb-side" }, ui.title, data.node, network.node, weights.node, criterion.node,
+    make("div", { class: "wb-pair" }, allocation.node, rounds.node), compare.node, ui.run, ui.progress, ui.message, texts, ui.save);
 }
 
 function buildMain(ui, act) {
@@ -133,7 +134,7 @@ function buildMain(ui, act) {
 }
 
 // ---------------------------------------------------------------- the four pictures: each draws, and returns its words and what lies under a point
-function label(ctx, text, x, y, colour, align = "left", weight = 400, size = 10.5) {
+function label(ctx, text, x, y, colour, align = "left", weight = 400, size = 11) {
   ctx.font = `${weight} ${size}px ${FONT}`;
   ctx.fillStyle = colour;
   ctx.textAlign = align;
@@ -160,9 +161,8 @@ function stamp(ctx, style, x, y, radius) {
   ctx.restore();
 }
 
-function hatch(ctx, x0, y0, x1, y1, colour) {
-  ctx.strokeStyle = colour;
-  ctx.lineWidth = 1;
+function hatch(ctx, x0, y0, x1, y1) {
+  ctx.lineWidth = 0.8;
   ctx.beginPath();
   for (let x = x0 - (y1 - y0); x < x1; x += 5) {
     ctx.moveTo(x, y1);
@@ -180,15 +180,16 @@ function fitEnd(ctx, text, width) { // the end of a layer's name says more than 
 
 function histogram(ctx, view, side, top, height, named) {
   const { colours } = view, { x: edges, counts, cut, label: title } = side.scores, style = view.style(side.criterion);
-  const left = 38, right = WIDTH - 4, bottom = top + height - 20, roof = top + 17;
+  const left = 38, right = WIDTH - 4, bottom = top + height - 20, roof = top + (named ? 24 : 17);
   const span = edges.at(-1) - edges[0], low = span > 1.5 ? Math.floor(edges[0]) : edges[0], high = span > 1.5 ? Math.ceil(edges.at(-1)) : edges.at(-1);
-  const most = Math.max(1, ...counts), step = niceStep(most, named ? 1.4 : 3);
+  const most = Math.max(1, ...counts), step = niceStep(most, named ? 1.4 : 4);
   const X = (v) => left + ((v - low) / (high - low || 1)) * (right - left), Y = (v) => bottom - (v / most) * (bottom - roof);
   for (let v = step; v <= most; v += step) {
     rule(ctx, left, Y(v), right, Y(v), colours.track);
     label(ctx, short(v), left - 5, Y(v) + 3.5, colours.muted, "right");
   }
-  const outline = new Path2D(`M${X(edges[0])} ${bottom}${counts.map((n, i) => `L${X(edges[i])} ${Y(n)}H${X(edges[i + 1])}`).join("")}V${bottom}Z`);
+  const tip = (n) => (n ? Math.min(bottom - 1.5, Y(n)) : bottom); // one weight can be seen
+  const outline = new Path2D(`M${X(edges[0])} ${bottom}${counts.map((n, i) => `L${X(edges[i])} ${tip(n)}H${X(edges[i + 1])}`).join("")}V${bottom}Z`);
   const limit = cut === null ? left : Math.min(right, Math.max(left, X(cut)));
   const part = (x0, x1, paint) => {
     ctx.save();
@@ -201,24 +202,29 @@ function histogram(ctx, view, side, top, height, named) {
   part(limit, right, () => { ctx.fillStyle = style.colour; ctx.fill(outline); });
   part(left, limit, () => {
     ctx.clip(outline);
-    ctx.fillStyle = colours.track;
+    ctx.fillStyle = ctx.strokeStyle = style.colour;
+    ctx.globalAlpha = 0.14;
     ctx.fillRect(left, top, WIDTH, height);
-    hatch(ctx, left, roof, limit, bottom, colours.muted);
+    ctx.globalAlpha = 0.75;
+    hatch(ctx, left, roof, limit, bottom);
+    ctx.lineWidth = 2;
+    ctx.stroke(outline);
   });
   rule(ctx, left, bottom, right, bottom, colours.muted);
-  label(ctx, title, right, bottom + 15, colours.muted, "right", 600);
-  const free = right - ctx.measureText(title).width - 8, tick = span > 1.5 ? Math.max(1, niceStep(high - low, 7)) : niceStep(high - low, 4);
+  const tick = span > 1.5 ? Math.max(1, niceStep(high - low, 7)) : niceStep(high - low, 4);
   for (let v = Math.ceil(low / tick - 1e-9) * tick; v <= high + 1e-9; v += tick) {
     const words = String(Number(v.toPrecision(4))).replace("-", "\u2212");
-    ctx.font = `400 10.5px ${FONT}`;
-    if (X(v) + ctx.measureText(words).width / 2 < free) label(ctx, words, X(v), bottom + 15, colours.muted, "center");
+    label(ctx, words, Math.min(X(v), WIDTH - 8), bottom + 15, colours.muted, "center");
     rule(ctx, X(v), bottom, X(v), bottom + 3, colours.muted);
   }
-  if (named) { stamp(ctx, style, 7, top + 8, 4.5); label(ctx, side.criterion, 16, top + 12, colours.text, "left", 600); }
+  let from = left;
+  if (named) {
+    stamp(ctx, style, 6, top + 8, 4.5);
+    label(ctx, title, 15, top + 12, colours.muted);
+    from = 21 + ctx.measureText(title).width;
+  }
   if (cut !== null) {
     rule(ctx, limit, top + 3, limit, bottom, colours.text, 1.5);
-    const from = named ? 24 + ctx.measureText(side.criterion).width : left;
-    ctx.font = `400 10.5px ${FONT}`;
     if (limit - from > 50) label(ctx, "removed", limit - 6, top + 12, colours.muted, "right");
     if (right - limit > 30) label(ctx, "kept", limit + 6, top + 12, colours.text, "left", 600);
   }
@@ -232,47 +238,50 @@ function drawScores(ctx, view) {
   const tall = HEIGHT / view.sides.length, named = view.sides.length > 1;
   const probes = view.sides.map((side, i) => histogram(ctx, view, side, i * tall, tall - (named && i === 0 ? 4 : 0), named));
   const words = view.sides.map(({ criterion, scores, numbers }) => `Histogram of the ${criterion} scores of ${comma(numbers.total)} weights; ${scores.cut === null ? "nothing is removed" : `the cut is at ${scores.label} = ${scores.cut.toFixed(2)}, what lies below is removed`}.`);
-  const zeros = view.sides.map(({ scores }) => (scores.zero ? `${comma(scores.zero)} scores are 0` : "")).filter(Boolean);
-  return { words: words.join(" "), note: zeros.join("; ") || "number of weights", probe: (x, y) => probes.map((probe) => probe(x, y)).find(Boolean) };
+  const zeros = view.sides.map(({ scores }) => scores.zero).filter(Boolean).map((n) => `${comma(n)} scores are 0`);
+  return { words: words.join(" "), note: [...zeros, named ? "" : view.sides[0].scores.label].filter(Boolean).join("; "), probe: (x, y) => probes.map((probe) => probe(x, y)).find(Boolean) };
 }
 
-function deadWord(ctx, x, y, colours, size, word) {
-  const r = size / 2;
-  rule(ctx, x, y - r, x + size, y + r, colours.alarm, 1.8);
-  rule(ctx, x, y + r, x + size, y - r, colours.alarm, 1.8);
-  if (word) label(ctx, "dead", x + size + 5, y + 3.5, colours.alarm, "left", 700);
+function cross(ctx, x, y, colour, size) {
+  rule(ctx, x, y - size / 2, x + size, y + size / 2, colour, 1.8);
+  rule(ctx, x, y + size / 2, x + size, y - size / 2, colour, 1.8);
 }
 
 function drawLayers(ctx, view) {
   const { sides, colours } = view, rows = sides[0].layers, many = rows.length > 12, one = sides.length === 1;
   const names = rows.map(({ name }) => (rows.every((row) => row.name.endsWith(".weight")) ? name.slice(0, -7) : name));
-  ctx.font = `400 10.5px ${FONT}`;
-  const gutter = many ? 26 : Math.min(92, Math.max(...names.map((name) => ctx.measureText(name).width)) + 7), tail = one && !many ? 50 : 6;
-  const left = gutter, right = WIDTH - tail, bottom = HEIGHT - 19, pitch = bottom / rows.length, thick = Math.min(14, pitch * (many ? 0.82 : 0.66)) / sides.length;
+  ctx.font = `700 11px ${FONT}`;
+  const fitted = names.map((name) => fitEnd(ctx, name, 90)), gutter = many ? 26 : Math.max(...fitted.map((name) => ctx.measureText(name).width)) + 7;
+  const left = gutter, right = WIDTH - 52, bottom = HEIGHT - 19, pitch = bottom / rows.length, thick = Math.min(14, pitch * (many ? 0.82 : 0.66)) / sides.length;
   const floor = -Math.max(1, Math.ceil(Math.log10(Math.max(...rows.map(({ size }) => size)) - 1e-9)));
   const X = (density) => left + (1 - Math.log10(density) / floor) * (right - left);
   for (let k = 0; k >= floor; k -= 1) {
     rule(ctx, X(10 ** k), 0, X(10 ** k), bottom + 3, colours.track);
     if (k === 0 || k === floor || (k - floor) % Math.ceil(-floor / 4) === 0) label(ctx, k > -3 ? String(10 ** k) : raised(k), X(10 ** k), bottom + 15, colours.muted, "center");
   }
+  let said = -99; // where the word "dead" was written last
   rows.forEach(({ kept }, i) => {
     const middle = (i + 0.5) * pitch, dead = sides.map((side) => side.layers[i].kept === 0);
-    if (!many) label(ctx, fitEnd(ctx, names[i], gutter - 7), left - 7, middle + 3.5, dead.some(Boolean) ? colours.alarm : colours.text, "right", dead.some(Boolean) ? 700 : 400);
-    else if (i === 0 || (i + 1) % 10 === 0) label(ctx, String(i + 1), left - 7, middle + 3.5, colours.muted, "right");
+    if (!many) label(ctx, fitted[i], left - 7, middle + 3.5, dead.includes(true) ? colours.alarm : colours.text, "right", dead.includes(true) ? 700 : 400);
+    else if (i === 0 || (i + 1) % 10 === 0) label(ctx, String(i + 1), left - 7, Math.max(8, middle + 3.5), colours.muted, "right");
     sides.forEach((side, j) => {
       const y = middle + (j - sides.length / 2) * thick, { density } = side.layers[i];
       ctx.fillStyle = view.style(side.criterion).colour;
-      if (!dead[j]) ctx.fillRect(left, y, Math.max(1.5, X(density) - left), Math.max(1, thick - (one ? 0 : 0.75)));
-      else deadWord(ctx, left + 3, y + thick / 2, colours, Math.min(8, many ? Math.max(3, thick) : thick), !many && dead.indexOf(true) === j);
+      if (!dead[j] && !(many && !one)) ctx.fillRect(left, y, Math.max(1.5, X(density) - left), thick - (one ? 0 : 0.75));
+      else if (!dead[j]) rule(ctx, X(density), i * pitch, X(density), (i + 1) * pitch, ctx.fillStyle, 2.5); // bars of two would be too thin to tell apart
+      else cross(ctx, left + 3, y + thick / 2, colours.alarm, Math.min(8, Math.max(3, thick)));
     });
-    if (one && !many && !dead[0]) label(ctx, short(kept), WIDTH - 2, middle + 3.5, colours.muted, "right");
+    if (!dead.includes(true)) { if (one && !many) label(ctx, short(kept), WIDTH - 2, middle + 3.5, colours.muted, "right"); return; }
+    if (middle - said < 11) return;
+    label(ctx, "dead", WIDTH - 2, (said = middle) + 3.5, colours.alarm, "right", 700);
+    sides.filter((_, j) => !one && dead[j]).forEach((side, j) => stamp(ctx, view.style(side.criterion), WIDTH - 35 - 10 * j, middle, 3.5));
   });
   rule(ctx, left, 0, left, bottom, colours.muted);
   const gone = sides.map((side) => side.layers.filter(({ kept }) => kept === 0));
-  const said = gone.map((dead, i) => (dead.length ? `${one ? "" : `${sides[i].criterion}: `}${dead.length} of ${rows.length} dead` : "")).filter(Boolean);
+  const bad = gone.some((dead) => dead.length > 0), lost = `${gone.map((dead) => dead.length).join(" and ")} of ${rows.length} dead`;
   const words = sides.map((side, i) => `Density of ${rows.length} layers after ${side.criterion}: ${side.layers.map((row) => (row.kept ? `${row.name} ${row.density.toPrecision(2)}` : `${row.name} dead`)).join(", ")}. ${gone[i].length ? `${gone[i].length} of ${rows.length} layers dead.` : "No layer is dead."}`);
   return {
-    words: words.join(" "), note: said.join("; ") || "density, first layer on top", bad: said.length > 0,
+    words: words.join(" "), note: bad ? lost : one && !many ? "density, weights kept" : "density", bad,
     probe: (x, y) => {
       const i = Math.floor(y / pitch);
       return i >= rows.length ? "" : `${rows[i].name}\n${sides.map(({ criterion, layers }) => `${criterion}: ${comma(layers[i].kept)} of ${comma(layers[i].size)} kept${layers[i].kept ? "" : ", dead"}`).join("\n")}`;
@@ -293,17 +302,15 @@ function maskImage({ rows, cols, data }) {
 }
 
 function drawMask(ctx, view) {
-  const { sides, colours } = view, gap = 12, wide = (WIDTH - gap * (sides.length - 1)) / sides.length, head = sides.length > 1 ? 17 : 0, tall = HEIGHT - 24 - head;
+  const { sides, colours } = view, gap = 12, wide = (WIDTH - gap * (sides.length - 1)) / sides.length, head = sides.length > 1 ? 18 : 6, tall = HEIGHT - 24 - head;
   const boxes = sides.map(({ criterion, mask }, i) => {
-    const cw = Math.min(wide / mask.cols, (4 * tall) / mask.rows), ch = Math.min(tall / mask.rows, (4 * wide) / mask.cols); // cells at most four times as long as wide
-    const w = cw * mask.cols, h = Math.min(ch, 4 * cw) * mask.rows, x = i * (wide + gap) + (wide - w) / 2, y = head + (tall - h) / 2;
-    if (head) { stamp(ctx, view.style(criterion), i * (wide + gap) + 6, 7, 4.5); label(ctx, criterion, i * (wide + gap) + 15, 11, colours.text, "left", 600); }
+    const x = i * (wide + gap), y = head, w = wide, h = tall, cw = w / mask.cols, ch = h / mask.rows;
+    if (sides.length > 1) { stamp(ctx, view.style(criterion), x + 6, 7, 4.5); label(ctx, criterion, x + 15, 11, colours.text, "left", 600); }
     ctx.imageSmoothingEnabled = false;
     ctx.drawImage(maskImage(mask), x, y, w, h);
-    ctx.globalAlpha = 0.5;
-    for (let c = 1; cw >= 7 && c < mask.cols; c += 1) rule(ctx, x + c * cw, y, x + c * cw, y + h, colours.card, 0.6);
-    for (let r = 1; h / mask.rows >= 7 && r < mask.rows; r += 1) rule(ctx, x, y + (r * h) / mask.rows, x + w, y + (r * h) / mask.rows, colours.card, 0.6);
-    ctx.globalAlpha = 1;
+    const lines = Math.min(cw, ch) >= 6;
+    for (let c = 1; lines && c < mask.cols; c += 1) rule(ctx, x + c * cw, y, x + c * cw, y + h, colours.card, 0.5);
+    for (let r = 1; lines && r < mask.rows; r += 1) rule(ctx, x, y + r * ch, x + w, y + r * ch, colours.card, 0.5);
     return { x, y, w, h };
   });
   const { note, rows, cols, layer } = sides[0].mask, y = HEIGHT - 6;
@@ -326,7 +333,7 @@ function drawMask(ctx, view) {
       const { mask, criterion } = sides[i], c = Math.floor(((px - box.x) / box.w) * mask.cols), r = Math.floor(((py - box.y) / box.h) * mask.rows);
       if (c < 0 || r < 0 || c >= mask.cols || r >= mask.rows) return "";
       const kept = Math.round(atob(mask.data).charCodeAt(r * mask.cols + c) / 2.55);
-      return `${head ? `${criterion}: ` : ""}row ${r + 1}, column ${c + 1}: ${kept === 100 ? "kept" : kept === 0 ? "removed" : `${kept} % kept`}`;
+      return `${sides.length > 1 ? `${criterion}: ` : ""}row ${r + 1}, column ${c + 1}: ${kept === 100 ? "kept" : kept === 0 ? "removed" : `${kept} % kept`}`;
     }).find(Boolean),
   };
 }
@@ -343,16 +350,17 @@ function groups(points) {
   return [...found.values()].sort((a, b) => (a.kind === "live") - (b.kind === "live")); // recorded ones behind
 }
 
-function legend(ctx, view, found) {
+function legend(ctx, view, found) { // one row; smaller type if the names are long, and never a name left out in silence
   const names = [...new Map(found.map((group) => [group.name, group])).values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-  ctx.font = `400 10.5px ${FONT}`;
-  const widths = names.map(({ name }) => ctx.measureText(name).width + 14), gap = Math.min(12, (WIDTH - widths.reduce((a, b) => a + b, 0)) / Math.max(1, names.length - 1));
-  names.reduce((x, { name, criterion }, i) => {
-    if (x + widths[i] > WIDTH + 1) return x;
+  const wide = (size) => { ctx.font = `400 ${size}px ${FONT}`; return names.map(({ name }) => ctx.measureText(name).width + 20); };
+  const size = [11, 10.5, 10, 9.5, 9].find((px) => wide(px).reduce((a, b) => a + b, -8) <= WIDTH) ?? 9, widths = wide(size);
+  let x = 0;
+  for (const [i, { name, criterion }] of names.entries()) {
+    if (x + widths[i] > WIDTH - (i < names.length - 1 ? 20 : -8)) { label(ctx, `+${names.length - i}`, x, 10.5, view.colours.muted, "left", 600, size); break; }
     stamp(ctx, view.style(criterion), x + 4.5, 7, 4);
-    label(ctx, name, x + 12, 10.5, view.colours.text);
-    return x + widths[i] + Math.max(4, gap);
-  }, 0);
+    label(ctx, name, x + 12, 10.5, view.colours.text, "left", 400, size);
+    x += widths[i];
+  }
 }
 
 function drawTradeoff(ctx, view) {
@@ -368,23 +376,28 @@ function drawTradeoff(ctx, view) {
     label(ctx, `${comma(c)}x`, Math.min(X(c), WIDTH - 20), bottom + 15, colours.muted, "center");
   }
   legend(ctx, view, found);
-  if (baseline.dense !== null && baseline.dense !== undefined) {
-    rule(ctx, left, Y(baseline.dense), right, Y(baseline.dense), colours.text, 1, [5, 4]);
-    label(ctx, `dense ${(100 * baseline.dense).toFixed(1)} %`, right, Y(baseline.dense) + (baseline.dense > 0.85 ? 12 : -5), colours.text, "right");
-  }
+  const dense = baseline.dense ?? null;
+  if (dense !== null) rule(ctx, left, Y(dense), right, Y(dense), colours.text, 1, [5, 4]);
   rule(ctx, X(compression), top - 4, X(compression), bottom, colours.accent, 1.5);
   for (const group of found) {
     const style = view.style(group.criterion), line = [...group.means].map(([c, values]) => [c, mean(values)]).sort((a, b) => a[0] - b[0]);
     ctx.globalAlpha = group.kind === "live" ? 1 : 0.45;
     line.slice(1).forEach(([c, accuracy], i) => rule(ctx, X(line[i][0]), Y(line[i][1]), X(c), Y(accuracy), style.colour, 1.5, group.rounds > 1 ? [] : [4, 2]));
-    for (const point of group.points) stamp(ctx, style, X(point.compression), Y(point.accuracy), group.kind === "live" ? 4 : 2.6);
+    for (const point of group.points) {
+      if (group.kind === "live") stamp(ctx, { ...style, colour: colours.card }, X(point.compression), Y(point.accuracy), 5.6);
+      stamp(ctx, style, X(point.compression), Y(point.accuracy), group.kind === "live" ? 4.2 : 2.6);
+    }
   }
   ctx.globalAlpha = 1;
-  if (!points.length) label(ctx, view.live ? "Press Train to add a point" : "No point recorded", (left + right) / 2, (top + bottom) / 2 + 4, colours.muted, "center", 500, 13);
+  if (!points.length) {
+    ctx.fillStyle = colours.card;
+    ctx.fillRect(left + 20, (top + bottom) / 2 - 14, right - left - 40, 26);
+    label(ctx, view.live ? "Press Train to add a point" : "No point recorded", (left + right) / 2, (top + bottom) / 2 + 4, colours.muted, "center", 500, 13);
+  }
   const seeds = (n) => `${n} point${n === 1 ? "" : "s"}`;
   return {
-    words: `Accuracy against compression, now at ${times(compression)}. ${baseline.dense == null ? "" : `Dense accuracy ${(100 * baseline.dense).toFixed(1)} %. `}${found.map((g) => `${g.name}, ${g.kind}: ${[...g.means].sort((a, b) => a[0] - b[0]).map(([c, v]) => `${(100 * mean(v)).toFixed(1)} % at ${times(c)} (${seeds(v.length)})`).join(", ")}`).join("; ") || "No point yet"}.`,
-    note: "accuracy by compression",
+    words: `Accuracy against compression, now at ${times(compression)}. ${dense === null ? "" : `Dense accuracy ${(100 * dense).toFixed(1)} %. `}${found.map((g) => `${g.name}, ${g.kind}: ${[...g.means].sort((a, b) => a[0] - b[0]).map(([c, v]) => `${(100 * mean(v)).toFixed(1)} % at ${times(c)} (${seeds(v.length)})`).join(", ")}`).join("; ") || "No point yet"}.`,
+    note: dense === null ? "accuracy" : `dashed: dense ${(100 * dense).toFixed(1)} %`,
     probe: (x, y) => {
       const near = points.map((p) => ({ p, far: Math.hypot(X(p.compression) - x, Y(p.accuracy) - y) })).sort((a, b) => a.far - b.far)[0];
       return near && near.far < 8 ? `${near.p.criterion}, ${times(near.p.compression)}: ${(100 * near.p.accuracy).toFixed(1)} %\n${near.p.kind}, seed ${near.p.seed}, ${near.p.rounds} round${near.p.rounds === 1 ? "" : "s"}` : "";
@@ -404,8 +417,7 @@ function paintControls(ui, view) {
   for (const [key] of FIELDS) ui.fields[key].update(options[key], choices[key] ?? null, !live);
   const training = status.busy === "training";
   write(ui.title, menu.title || "Pruning playground");
-  for (const node of [ui.run, ui.progress, ui.texts, ui.save]) node.hidden = !live;
-  ui.buttons.clear_points.hidden = !live;
+  for (const node of [ui.run, ui.progress, ui.save, ui.buttons.code, ui.buttons.state, ui.buttons.clear_points]) node.hidden = !live;
   ui.buttons.clear_points.disabled = !view.curve.some(({ kind }) => kind === "live");
   ui.buttons.train.disabled = training;
   ui.buttons.cancel.disabled = !training;
@@ -459,11 +471,10 @@ function paintSentence(ui, view) {
 }
 
 function paintAlarm(ui, view) {
-  const text = view.sides.filter(({ alarm }) => alarm).map(({ alarm, criterion }) => (view.sides.length > 1 ? `${criterion}: ${alarm}` : alarm)).join("  |  ");
-  if (ui.alarm.title === text) return;
-  ui.alarm.title = text;
-  ui.alarm.classList.toggle("wb-on", text !== "");
-  ui.alarm.replaceChildren(...(text ? [svg(ICONS.alarm, 15), make("span", { textContent: text })] : []));
+  const texts = view.sides.filter(({ alarm }) => alarm).map(({ alarm, criterion }) => (view.sides.length > 1 ? `${criterion}: ${alarm}` : alarm));
+  if (ui.alarm.title === texts.join("\n")) return;
+  ui.alarm.title = texts.join("\n");
+  ui.alarm.replaceChildren(...texts.map((text) => make("div", {}, svg(ICONS.alarm, 15), make("span", { textContent: text }))));
 }
 
 function paintNumbers(ui, view) {
@@ -473,7 +484,7 @@ function paintNumbers(ui, view) {
     ["size ratio", "All parameters before / nonzero parameters after, biases and norms counted", (n) => times(n.size_ratio)],
     ["effective sparsity", "Also counts kept weights on no path from input to output", (n) => (n.effective === null ? "\u2013" : percent(n.effective))],
     [`MACs of ${short(macsDense)}`, "Multiply-adds of one example, kept weights only", ({ macs }) => short(macs)],
-    ["critical", "Critical compression: the highest this criterion reaches with every layer alive", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
+    ["critical \u25bc", "Critical compression: the highest this criterion reaches with every layer alive", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
     ["maximum", "Max compression: one weight a layer, the limit of the network", () => times(max)],
   ];
   ui.numbers.classList.toggle("wb-pairs", view.sides.length > 1);
@@ -531,7 +542,7 @@ function readTheme(root, choice) {
 // ---------------------------------------------------------------- one view of the model
 function render({ model, el }) {
   const ui = { buttons: {}, canvas: {}, notes: {}, probes: {}, fields: {} };
-  const state = { choices: model.get("choices"), shown: null, base: 0, dirty: false, sent: 0, waiting: false, timer: 0, tick: 0, asked: false, note: "", look: null, hidden: "", failure: "" };
+  const state = { choices: model.get("choices"), shown: null, base: 0, dirty: false, sent: 0, waiting: false, timer: 0, tick: 0, painted: 0, asked: false, note: "", look: null, hidden: "", failure: "" };
 
   const fail = (error) => { state.failure = `The explorer failed: ${error?.message ?? error}`; showError(); };
   const guard = (act) => (...args) => { try { const done = act(...args); return done?.catch ? done.catch(fail) : done; } catch (error) { return fail(error); } };
@@ -561,7 +572,9 @@ function render({ model, el }) {
     stop: guard((index) => {
       const { stops } = model.get("menu");
       const stop = Math.min(stops.length - 1, Math.max(0, index));
-      if (stop !== stopIndex(stops, state.choices.compression)) choose({ compression: stops[stop] });
+      if (stop === stopIndex(stops, state.choices.compression)) return;
+      choose({ compression: stops[stop] });
+      if (performance.now() - state.painted > 12) paint(); // the hand sees its own move in the very next display frame
     }),
     key: guard((event) => {
       const now = Number(ui.range.value), to = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, PageUp: now + 10, PageDown: now - 10, Home: 0, End: Infinity }[event.key];
@@ -593,7 +606,8 @@ function render({ model, el }) {
     else if (!state.shown || frame.request >= state.shown.request) state.shown = { frame, request: frame.request };
   }
   function paint() {
-    state.tick = 0;
+    cancelAnimationFrame(state.tick);
+    Object.assign(state, { tick: 0, painted: performance.now() });
     take();
     state.look ??= readTheme(ui.root, state.choices.theme);
     const menu = model.get("menu"), { choices, look } = state, { frame, request } = state.shown, waiting = request < choices.request;
