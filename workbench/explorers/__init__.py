@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from workbench.data import Task
+from workbench.data import Task, load
 from workbench.types import check_choice
 
 if TYPE_CHECKING:
@@ -57,22 +57,25 @@ def playground(
     95.0 % removed, 20x; all 3 layers alive; effective 95.0 %
     >>> del os.environ["WORKBENCH_FACE"]
     """
+    import pandas as pd
+
     from workbench.explorers.choices import Choices, check_state
     from workbench.explorers.session import Session
 
     shown = face()
-    tasks = {task.name: task} if isinstance(task, Task) else {}
-    networks = {own_name(model): model} if isinstance(model, nn.Module) else {}
-    for criterion in criteria or ():
-        check_choice("criterion", criterion, Session().criteria())
-    session = Session(tasks, networks, criteria)
-    data = next(iter(tasks), task)
-    session.home = session.task(data).name  # type: ignore[arg-type]
-    network = next(iter(networks), model) or ("vgg" if "vgg" in session.fitting(data) else session.fitting(data)[0])
-    start = Choices(data=data, network=network, criterion=session.criteria()[0] if criteria else "magnitude")
+    session = Session(
+        {task.name: task} if isinstance(task, Task) else {task: load(task)},
+        {own_name(model): model} if isinstance(model, nn.Module) else {},
+        criteria,
+    )
+    fitting = session.fitting(session.home)
+    default = "vgg" if "vgg" in fitting else fitting[0]
+    network = own_name(model) if isinstance(model, nn.Module) else model or default
+    start = Choices(data=session.home, network=network, criterion=criteria[0] if criteria else "magnitude")
     choices = session.check(check_state({} if state is None else state, start))
     if rows is not None:
-        session.record(rows if not hasattr(rows, "to_dict") else rows.to_dict("records"), choices)
+        table: Any = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
+        session.points.record(table, choices)
     if shown == "live":
         from workbench.explorers.live import Playground
 

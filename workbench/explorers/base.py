@@ -55,7 +55,8 @@ class Explorer(anywidget.AnyWidget):
         """Show `error` in the explorer and keep its traceback in `errors`."""
         if self.comm is None:
             return
-        said = "The kernel was interrupted." if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+        interrupted = isinstance(error, KeyboardInterrupt)
+        said = "The kernel was interrupted." if interrupted else f"{type(error).__name__}: {error}"
         with self.lock:
             self.errors.append("".join(traceback.format_exception(error)))
             self.status = {**IDLE, "error": said}

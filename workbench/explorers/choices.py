@@ -57,7 +57,7 @@ class Choices:
 
 
 def check_state(state: object, start: Choices = Choices()) -> Choices:
-    """The choices that `state` (JSON of `Choices.state`, keys may be missing) makes of `start`; says what is wrong with it.
+    """The choices that `state` (JSON of `Choices.state`, keys may be missing) makes of `start`; says what is wrong.
 
     Whether the named data, network, criteria and layer exist is for the session to check.
 
@@ -65,7 +65,7 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
     5.0
     """
     if not isinstance(state, Mapping):
-        raise TypeError(f"a state is a dict such as {{'criterion': 'snip', 'compression': 20}}; got {type(state).__name__}")
+        raise TypeError(f"a state is a dict such as {{'criterion': 'snip'}}; got {type(state).__name__}")
     for key in state:
         check_choice("a key of the state", key, [field.name for field in fields(Choices)])
     chosen = replace(start, **state)
@@ -89,7 +89,9 @@ def check_compression(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{rule}; got {value!r} ({type(value).__name__}). Pass a number such as 20")
     if not math.isfinite(value) or value < 1:
-        remedy = f"For sparsity {value:g} pass compression={1 / (1 - value):g}" if 0 <= value < 1 else "1 removes nothing"
+        remedy = "1 removes nothing"
+        if 0 <= value < 1:
+            remedy = f"For sparsity {value:g} pass compression={1 / (1 - value):g}"
         raise ValueError(f"{rule}; got {value}. {remedy}")
     return float(value)
 

@@ -91,9 +91,11 @@ def mask_json(name: str, mask: Tensor) -> dict[str, Any]:
 def percent(fraction: float) -> str:
     """A share in per cent, with the more digits the nearer it is to all.
 
-    >>> percent(0.95), percent(0.995), percent(0.99997)
-    ('95.0', '99.50', '99.9970')
+    >>> percent(0.95), percent(0.995), percent(0.99997), percent(1)
+    ('95.0', '99.50', '99.9970', '100')
     """
+    if fraction == 1:
+        return "100"
     digits = 1 + sum(fraction >= bound for bound in (0.99, 0.999, 0.9999))
     return f"{100 * fraction:.{digits}f}"
 
@@ -117,13 +119,15 @@ def sentence(numbers: Mapping[str, Any], kept: Mapping[str, int]) -> str:
     return "; ".join(parts)
 
 
-def alarm(kept: Mapping[str, int]) -> str:
-    """The dead layers in words, or nothing."""
+def alarm(numbers: Mapping[str, Any], kept: Mapping[str, int]) -> str:
+    """What is dead, in words, or nothing: layers without a weight, or a network without a path."""
     dead = [name for name, count in kept.items() if count == 0]
-    if not dead:
-        return ""
-    names = ", ".join(dead[:3]) + (f" and {len(dead) - 3} more" if len(dead) > 3 else "")
-    return f"{len(dead)} of {len(kept)} layers {'has' if len(dead) == 1 else 'have'} no weight left: {names}"
+    if dead:
+        names = ", ".join(dead[:3]) + (f" and {len(dead) - 3} more" if len(dead) > 3 else "")
+        return f"{len(dead)} of {len(kept)} layers {'has' if len(dead) == 1 else 'have'} no weight left: {names}"
+    if numbers["effective"] == 1:
+        return "no path from input to output is left, though every layer has weights"
+    return ""
 
 
 def numbers(state: Mapping[str, Any], frame: Mapping[str, Any]) -> dict[str, Any]:

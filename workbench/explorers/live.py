@@ -35,7 +35,7 @@ class Playground(Explorer):
     choices = traitlets.Dict().tag(sync=True)
     frame = traitlets.Dict().tag(sync=True)
     frames = traitlets.Dict().tag(sync=True)
-    curve = traitlets.List().tag(sync=True)
+    curve: traitlets.List[Any] = traitlets.List().tag(sync=True)
     baseline = traitlets.Dict().tag(sync=True)
 
     def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
@@ -49,8 +49,8 @@ class Playground(Explorer):
             menu=self._menu(first),
             choices=asdict(choices),
             frame=session.frame(first, measure=True),
-            curve=session.curve(choices),
-            baseline={"dense": session.baseline(choices)},
+            curve=session.points.curve(choices),
+            baseline=session.points.baseline(choices),
         )
         self._shown = first
         self.observe(self._chosen, "choices")
@@ -65,7 +65,7 @@ class Playground(Explorer):
         return check_state(self.choices).state()
 
     def from_state(self, state: Mapping[str, Any]) -> None:
-        """Show a setting that `state()` gave; keys left out stay as they are. Raises ValueError for what does not exist."""
+        """Show a setting that `state()` gave (keys may be missing). Raises ValueError for what does not exist."""
         with self.lock:
             now = check_state(self.choices)
             chosen = self.session.check(check_state(state, start=replace(now, layer="")))
@@ -89,7 +89,7 @@ class Playground(Explorer):
         self.worker.cancel("scoring")
         self._shown = choices
         self._set(menu=self._menu(choices), frame=self.session.frame(choices))
-        self._set(curve=self.session.curve(choices), baseline={"dense": self.session.baseline(choices)})
+        self._draw_points(choices)
         if self._framed != choices.setting():
             self._framed = {}
             self._set(frames={})
@@ -133,6 +133,10 @@ class Playground(Explorer):
             if getattr(self, name) != value:
                 setattr(self, name, value)
 
+    def _draw_points(self, choices: Choices) -> None:
+        points = self.session.points
+        self._set(curve=points.curve(choices), baseline=points.baseline(choices))
+
     def _report(self, stale: Callable[[], bool]) -> Report:
         def report(busy: str, progress: float) -> None:
             with self.lock:
@@ -162,7 +166,7 @@ class Playground(Explorer):
         if self.comm is not None:
             self._follow_cells(False)
             super().close()
-            self.session = Session()
+            self.session.forget()
 
     # Messages of the page
 
@@ -173,15 +177,13 @@ class Playground(Explorer):
             self.status = {**IDLE, "busy": "training"}
 
     def _train(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
-        point = yield from self.session.train(choices, stale, self._report(stale))
+        made, accuracy = yield from self.session.train(choices, stale, self._report(stale))
         with self.lock:
             if stale():
                 return
-            self.session.points.append(point)
-            now = check_state(self.choices)
-            self._set(curve=self.session.curve(now), baseline={"dense": self.session.baseline(now)})
-            said = f"Seed {point['seed']}: validation accuracy {100 * point['accuracy']:.1f} %"
-            self.status = {**IDLE, "message": said}
+            self.session.points.add(made, accuracy)
+            self._draw_points(check_state(self.choices))
+            self.status = {**IDLE, "message": f"Seed {made.seed}: validation accuracy {100 * accuracy:.1f} %"}
 
     def on_cancel(self) -> None:
         """Stop training and scoring; where choices had not been answered, go back to those that were."""
@@ -193,9 +195,8 @@ class Playground(Explorer):
 
     def on_clear_points(self) -> None:
         """Remove the points trained here; recorded ones stay."""
-        self.session.points = [point for point in self.session.points if point["kind"] == "recorded"]
-        now = check_state(self.choices)
-        self._set(curve=self.session.curve(now), baseline={"dense": self.session.baseline(now)})
+        self.session.points.clear()
+        self._draw_points(check_state(self.choices))
 
     def on_code(self) -> None:
         """Show the lines that reproduce the view."""
@@ -215,7 +216,7 @@ class Playground(Explorer):
 
     def on_save_figure(self) -> None:
         """Write the view as PNG."""
-        self._save(partial(save.figure, frame=self.frame, curve=self.curve, baseline=self.baseline["dense"]))
+        self._save(partial(save.figure, frame=self.frame))
 
     def on_save_masks(self) -> None:
         """Write the masks as safetensors."""

@@ -46,8 +46,8 @@ def show(session: Session, choices: Choices) -> Still:
         "choices": asdict(choices),
         "frame": frame,
         "frames": frames,
-        "curve": session.curve(choices),
-        "baseline": {"dense": session.baseline(choices)},
+        "curve": session.points.curve(choices),
+        "baseline": session.points.baseline(choices),
         "status": {"busy": "", "progress": 0, "message": "", "error": ""},
     }
     said = summary(choices, frame)
@@ -62,5 +62,6 @@ def _html(traits: dict[str, Any], said: str) -> str:
     return (
         f"<style>{(STATIC / 'playground.css').read_text(encoding='utf-8')}</style>"
         f'<div id="{mark}"></div><noscript><pre>{html.escape(said)}</pre></noscript>'
-        f'<script type="module">const el = document.getElementById("{mark}");\nconst traits = {data};\n{script}\n{SHIM}</script>'
+        f'<script type="module">const el = document.getElementById("{mark}");\n'
+        f"const traits = {data};\n{script}\n{SHIM}</script>"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from workbench import metrics
@@ -28,16 +28,10 @@ def masks(session: Session, choices: Choices) -> str:
     return f"Saved the masks as {name}"
 
 
-def figure(
-    session: Session,
-    choices: Choices,
-    frame: Mapping[str, Any],
-    curve: Sequence[Mapping[str, Any]],
-    baseline: float | None,
-) -> str:
+def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> str:
     """The view as PNG in the working directory."""
     name = _name(choices, "view.png")
-    picture.figure(choices, frame, curve, baseline).savefig(name, dpi=144)
+    picture.figure(choices, frame, session.points).savefig(name, dpi=144)
     return f"Saved the figure as {name}"
 
 

@@ -1,4 +1,4 @@
-"""The playground without its page: choices in, frames out; what is computed once is kept, a new sparsity is a look-up."""
+"""The playground without its page: choices in, frames out; what was computed is kept, a new sparsity is a look-up."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from workbench import allocation, criteria, data, metrics, models, train
+from workbench import allocation, data, metrics, models
+from workbench.criteria import criteria
 from workbench.criteria.registry import find_criterion
 from workbench.data import Task
 from workbench.explorers import frame
-from workbench.explorers.choices import ROUNDS, WEIGHTS, Choices, check_state, stops
+from workbench.explorers.choices import ROUNDS, WEIGHTS, Choices, stops
+from workbench.explorers.points import Points
 from workbench.explorers.views import Kept, Network, Scored, network, scored
 from workbench.explorers.worker import Stale
+from workbench.train import recipe, steps
 from workbench.types import Batch, Masks, check_choice
 
 Result = TypeVar("Result")
@@ -32,36 +35,31 @@ SCORED = 256
 """Samples of the batch that scores are computed on."""
 AT_ONCE = 0.02
 """Seconds that a look-up may spend on the effective sparsity; what takes longer comes after the frame."""
-POINT = ("data", "network", "weights", "criterion", "allocation", "rounds", "compression", "seed")
-"""What a point of the trade-off was made with."""
-SHARED = ("data", "network", "weights", "allocation")
-"""What the points of one trade-off have in common."""
 
 
 class Session:
     """Choices -> frame, with what was computed for earlier choices.
 
-    `tasks` and `networks` are the user's own by name (a network of one's own belongs to the first task). `prepare` and
-    `train` are generators that do the slow work, a step between two `yield`s; `frame` is a look-up.
+    `tasks` are loaded already, `networks` the user's own, which belong to the first of them; `names` narrows the
+    criteria. `prepare` and `train` are generators that do the slow work, a step between two `yield`s; `frame` looks up.
     """
 
     def __init__(
         self,
-        tasks: Mapping[str, Task] | None = None,
-        networks: Mapping[str, nn.Module] | None = None,
+        tasks: Mapping[str, Task],
+        networks: Mapping[str, nn.Module],
         names: Sequence[str] | None = None,
     ):
-        self.tasks = dict(tasks or {})
+        self.tasks = dict(tasks)
         self.own_data = tuple(name for name in self.tasks if name not in data.sources())
         self.data = sorted({*data.available(), *self.tasks})
-        self.own_networks = {name: copy.deepcopy(model) for name, model in (networks or {}).items()}
-        self.names = None if names is None else list(names)
-        self.home = next(iter(self.tasks), "digits")
-        self.points: list[dict[str, Any]] = []
+        self.home = next(iter(self.tasks))
+        self.own_networks = {name: copy.deepcopy(model) for name, model in networks.items()}
+        self.names = None if names is None else [check_choice("criterion", name, criteria()) for name in names]
+        self.points = Points()
         self._networks: Kept[Network] = Kept(60_000_000)
         self._scored: Kept[Scored] = Kept(60_000_000)
         self._paths: Kept[float] = Kept(5_000)
-        self._dense: dict[Any, float] = {}
         self._probing = threading.Lock()
         self._probe_seconds: dict[Any, float] = {}
 
@@ -83,7 +81,7 @@ class Session:
 
     def criteria(self) -> list[str]:
         """Names of the criteria on offer."""
-        return criteria.criteria() if self.names is None else self.names
+        return criteria() if self.names is None else self.names
 
     def fitting(self, name: str) -> list[str]:
         """Networks for data that is loaded: the user's own first, on the task they came with."""
@@ -123,7 +121,7 @@ class Session:
     def ready(self, choices: Choices) -> bool:
         """Whether `frame(choices)` is a look-up."""
         net = self._network(choices)
-        if network is None or choices.layer not in network.sizes or choices.compression > network.maximum:
+        if net is None or choices.layer not in net.sizes or choices.compression > net.maximum:
             return False
         return all(self._scored.get(self._key(choices, name)) is not None for name in choices.criteria)
 
@@ -163,7 +161,7 @@ class Session:
         accuracy = None
         if choices.weights == "trained":
             accuracy = yield from self._fit(model, task, None, choices.seed, report)
-            self._dense[choices.data, choices.network, choices.seed] = accuracy
+            self.points.add_dense(choices, accuracy)
         made = network(model, task.batch(1).inputs, accuracy)
         self._networks.put(self._network_key(choices), made, made.parameters)
         return made
@@ -175,15 +173,20 @@ class Session:
 
     def _fit(self, model: nn.Module, task: Task, kept: Masks | None, seed: int, report: Report) -> Work[float]:
         """Train `model` by its recipe; returns the validation accuracy."""
-        recipe = train.recipe(task, model)
-        total = recipe.epochs * math.ceil(task.size("train") / recipe.batch_size)
+        plan = recipe(task, model)
+        total = plan.epochs * math.ceil(task.size("train") / plan.batch_size)
         accuracy = math.nan
         report("training", 0.0)
-        for row in train.steps(model, task, masks=kept, seed=seed):
+        for row in steps(model, task, masks=kept, seed=seed):
             accuracy = row.get("val_accuracy", accuracy)
             report("training", row["step"] / total)
             yield
         return accuracy
+
+    def forget(self) -> None:
+        """Let go of all that was computed."""
+        for kept in (self._networks, self._scored, self._paths):
+            kept.clear()
 
     def batch(self, choices: Choices) -> Batch:
         """The samples that data-driven criteria see."""
@@ -193,7 +196,7 @@ class Session:
     # The fast part
 
     def frame(self, choices: Choices, measure: bool = False) -> dict[str, Any]:
-        """The picture for choices that are `ready`. The effective sparsity is in it if it is known, quick, or asked for."""
+        """The picture for choices that are `ready`; the effective sparsity is in it if known, quick, or asked for."""
         sides = [self._side(choices, name, measure) for name in choices.criteria]
         return {
             "request": choices.request,
@@ -207,44 +210,46 @@ class Session:
         if net is None or view is None:
             raise RuntimeError("a frame needs choices that are ready; call prepare first")
         sparsity = choices.sparsity
-        counts = scored.ranking.counts(sparsity)
+        counts = view.ranking.counts(sparsity)
         kept = sum(counts.values())
-        left = network.parameters - network.total + kept
+        left = net.parameters - net.total + kept
         numbers = {
             "kept": kept,
-            "total": network.total,
-            "compression": network.total / kept if kept else None,
-            "size_ratio": network.parameters / left if left else None,
-            "sparsity": 1 - kept / network.total,
-            "effective": self._effective(choices, name, network, scored, measure),
-            "macs": sum(cost * counts[layer] // network.sizes[layer] for layer, cost in network.macs.items()),
-            "macs_dense": sum(network.macs.values()),
-            "max_compression": network.maximum,
-            "critical": scored.critical,
+            "total": net.total,
+            "compression": net.total / kept if kept else None,
+            "size_ratio": net.parameters / left if left else None,
+            "sparsity": 1 - kept / net.total,
+            "effective": self._effective(choices, name, net, view, measure),
+            "macs": sum(cost * counts[layer] // net.sizes[layer] for layer, cost in net.macs.items()),
+            "macs_dense": sum(net.macs.values()),
+            "max_compression": net.maximum,
+            "critical": view.critical,
         }
         return {
             "criterion": name,
             "sentence": frame.sentence(numbers, counts),
-            "alarm": frame.alarm(counts),
+            "alarm": frame.alarm(numbers, counts),
             "numbers": numbers,
-            "scores": scored.histogram.json(scored.ranking.cut(sparsity)),
+            "scores": view.histogram.json(view.ranking.cut(sparsity)),
             "layers": [
                 {"name": layer, "size": size, "kept": counts[layer], "density": counts[layer] / size}
-                for layer, size in network.sizes.items()
+                for layer, size in net.sizes.items()
             ],
-            "mask": frame.mask_json(choices.layer, scored.ranking.mask(choices.layer, sparsity)),
+            "mask": frame.mask_json(choices.layer, view.ranking.mask(choices.layer, sparsity)),
         }
 
-    def _effective(self, choices: Choices, name: str, network: Network, scored: Scored, measure: bool) -> float | None:
+    def _effective(self, choices: Choices, name: str, net: Network, view: Scored, measure: bool) -> float | None:
         key = (*self._key(choices, name), choices.compression)
         known = self._paths.get(key)
-        slow = self._probe_seconds.get(self._network_key(choices), 0.0) > AT_ONCE
+        pair = choices.data, choices.network
+        slow = self._probe_seconds.get(pair, 0.0) > AT_ONCE
         if known is not None or (slow and not measure):
             return known
         with self._probing:
             start = time.perf_counter()
-            known = metrics.effective_sparsity(network.probe, scored.ranking.masks(choices.sparsity), network.example)
-            self._probe_seconds[self._network_key(choices)] = time.perf_counter() - start
+            known = metrics.effective_sparsity(net.probe, view.ranking.masks(choices.sparsity), net.example)
+            took = time.perf_counter() - start
+        self._probe_seconds[pair] = min(took, self._probe_seconds.get(pair, took))
         self._paths.put(key, known, 1)
         return known
 
@@ -253,41 +258,18 @@ class Session:
         net, view = self._network(choices), self._scored.get(self._key(choices, choices.criterion))
         if net is None or view is None:
             raise ValueError("there is nothing to save yet. Wait for the picture")
-        return copy.deepcopy(network.model), scored.ranking.masks(choices.sparsity), network.example
+        return copy.deepcopy(net.model), view.ranking.masks(choices.sparsity), net.example
 
     # Points of the trade-off
 
-    def train(self, choices: Choices, stale: Callable[[], bool], report: Report) -> Work[dict[str, Any]]:
-        """Prune and train with the next seed of this setting, from the network's initialisation on; returns the point."""
+    def train(self, choices: Choices, stale: Callable[[], bool], report: Report) -> Work[tuple[Choices, float]]:
+        """Prune and train with the next seed of this setting, all from that seed; returns choices and accuracy."""
         fitted = yield from self.prepare(replace(choices, compare=None), stale, report)
-        setting = {key: fitted.state()[key] for key in POINT}
-        taken = {p["seed"] for p in self.points if all(p[key] == setting[key] for key in POINT if key != "seed")}
-        seed = next(s for s in range(fitted.seed, fitted.seed + len(taken) + 1) if s not in taken)
-        fitted = yield from self.prepare(replace(fitted, seed=seed), stale, report)
+        fitted = replace(fitted, seed=self.points.next_seed(fitted))
+        fitted = yield from self.prepare(fitted, stale, report)
         model, kept, _ = self.masks(fitted)
-        accuracy = yield from self._fit(model, self.task(fitted.data), kept, seed, report)
-        return {**setting, "seed": seed, "accuracy": accuracy, "kind": "live"}
-
-    def record(self, rows: Iterable[Mapping[str, Any]], choices: Choices) -> None:
-        """Take recorded points over; what they do not say is as in `choices`."""
-        for row in rows:
-            for key in ("compression", "accuracy"):
-                check_choice("a column of recorded rows", key, row)
-            setting = {key: row.get(key, choices.state()[key]) for key in POINT}
-            check_state(setting)
-            self.points.append({**setting, "accuracy": float(row["accuracy"]), "kind": "recorded"})
-
-    def curve(self, choices: Choices) -> list[dict[str, Any]]:
-        """The points that stand on one trade-off: same data, network, weights and allocation."""
-        return [p for p in self.points if all(p[key] == choices.state()[key] for key in SHARED)]
-
-    def baseline(self, choices: Choices) -> float | None:
-        """Accuracy of the dense network, over the seeds it was trained with; None where it was not."""
-        runs = {seed: value for (name, network, seed), value in self._dense.items() if (name, network) == (choices.data, choices.network)}
-        for point in self.points:
-            if point["compression"] == 1 and (point["data"], point["network"]) == (choices.data, choices.network):
-                runs.setdefault(point["seed"], point["accuracy"])
-        return sum(runs.values()) / len(runs) if runs else None
+        accuracy = yield from self._fit(model, self.task(fitted.data), kept, fitted.seed, report)
+        return fitted, accuracy
 
     def _network_key(self, choices: Choices) -> tuple[Any, ...]:
         return choices.data, choices.network, choices.weights, choices.seed
@@ -297,7 +279,8 @@ class Session:
 
     def _key(self, choices: Choices, name: str) -> tuple[Any, ...]:
         place = choices.compression if choices.rounds > 1 else None
-        return *self._network_key(choices), name, find_criterion(name)[1].function, choices.allocation, choices.rounds, place
+        function = find_criterion(name)[1].function
+        return *self._network_key(choices), name, function, choices.allocation, choices.rounds, place
 
 
 def drain(work: Work[Result]) -> Result:

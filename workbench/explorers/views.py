@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from workbench import criteria, masks, metrics, models
+from workbench import masks, metrics, models
+from workbench.criteria import score
 from workbench.criteria.registry import find_criterion
 from workbench.explorers import frame
 from workbench.explorers.choices import Choices
@@ -46,6 +47,11 @@ class Kept(Generic[Value]):
             self._values.move_to_end(key)
             while len(self._values) > 2 and sum(size for _, size in self._values.values()) > self._room:
                 self._values.popitem(last=False)
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._values.clear()
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
     """Score a copy of the network: once, or in rounds at the sparsity chosen."""
     model = copy.deepcopy(net.model)
     if choices.rounds == 1:
-        scores = criteria.score(model, batch, name, seed=choices.seed)
+        scores = score(model, batch, name, seed=choices.seed)
         values = torch.cat([s.reshape(-1).double() for s in scores.values()])
         limit = metrics.critical(scores) if choices.allocation == "global" else None
         return Scored(masks.rank(scores, choices.allocation), frame.histogram(values, net.total), limit)
@@ -144,7 +150,7 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
         on_round=lambda done, _: on_round(done),
         seed=choices.seed,
     )
-    competed = torch.cat([score[last["within"][layer]].double() for layer, score in last["scores"].items()])
+    competed = torch.cat([values[last["within"][layer]].double() for layer, values in last["scores"].items()])
     kept = torch.cat([last["scores"][layer][mask].double() for layer, mask in found.items()])
     lowest = float(kept.min()) if choices.allocation == "global" and len(kept) else None
     return Scored(Found(found, lowest), frame.histogram(competed, net.total), None)
