@@ -1,0 +1,110 @@
+"""Pictures: on their own figure, with the right numbers in them, and no trace in matplotlib's global state."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from workbench import plots
+
+
+def rows(seeds: int = 5) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    return pd.DataFrame(
+        [
+            {"criterion": criterion, "compression": x, "seed": seed, "accuracy": 1 - 0.1 * i * np.log10(x) + draw.normal(0, 0.01)}
+            for i, criterion in enumerate(["snip", "synflow"])
+            for x in (1, 10, 100)
+            for seed in range(seeds)
+        ]
+    )
+
+
+def test_tradeoff_draws_every_seed_the_mean_and_a_student_t_band() -> None:
+    df = rows()
+    ax = plots.tradeoff(df, dense=[0.98, 0.99, 0.985])
+    assert ax.get_xscale() == "log"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["dense (n = 3)", "snip (n = 5)", "synflow (n = 5)"]
+    dots = [np.asarray(c.get_offsets()) for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
+    assert [len(d) for d in dots] == [15, 15]
+    snip = df[(df["criterion"] == "snip") & (df["compression"] == 10)]["accuracy"]
+    assert ax.lines[1].get_ydata()[1] == pytest.approx(snip.mean())
+    band = next(c for c in ax.collections if isinstance(c, matplotlib.collections.PolyCollection))
+    at_ten = [y for x, y in band.get_paths()[0].vertices if x == 10]
+    half = 2.7764 * snip.std() / np.sqrt(5)
+    assert max(at_ten) - min(at_ten) == pytest.approx(2 * half, rel=1e-3)
+
+
+def test_tradeoff_of_one_seed_has_no_band_and_says_so() -> None:
+    ax = plots.tradeoff(rows(seeds=1))
+    assert ax.get_legend().get_texts()[0].get_text() == "snip (n = 1)"
+    with pytest.raises(ValueError, match="column is one of"):
+        plots.tradeoff(rows(), y="accurracy")
+
+
+def test_layer_densities_says_which_layer_is_dead() -> None:
+    df = pd.DataFrame({"layer": ["conv.weight", "fc.weight"], "kept": [5, 0], "weights": [50, 100]})
+    texts = [t.get_text() for t in plots.layer_densities(df).texts]
+    assert texts == ["0.1  (5)", "dead: no weight left"]
+
+
+def test_score_histogram_counts_and_cut() -> None:
+    scores = {"w": torch.tensor([0.0, 0.01, 0.1, 1.0, 10.0])}
+    masks = {"w": torch.tensor([False, False, False, True, True])}
+    labels = [t.get_text() for t in plots.score_histogram(scores, masks).get_legend().get_texts()]
+    assert labels == ["removed: 3 (1 of score 0 not drawn)", "kept: 2", "cut at 1e0.00"]
+
+
+def test_score_histogram_without_one_cut_draws_none() -> None:
+    scores = {"w": torch.tensor([0.1, 1.0, 10.0])}
+    labels = plots.score_histogram(scores, {"w": torch.tensor([True, False, True])}).get_legend().get_texts()
+    assert not any("cut" in t.get_text() for t in labels)
+    plots.score_histogram({"w": torch.zeros(4)})
+
+
+def test_mask_picture_shows_block_means() -> None:
+    mask = torch.zeros(4, 6, dtype=torch.bool)
+    mask[:2, :3] = True
+    assert plots.mask_picture(mask).images[0].get_array().tolist() == mask.double().tolist()
+    ax = plots.mask_picture(mask, cells=2)
+    assert ax.images[0].get_array().tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    assert ax.get_title("left") == "6 of 24 kept; one cell = the mean of 2 x 3 weights"
+
+
+def test_an_axes_of_the_users_own_is_drawn_on_and_returned() -> None:
+    mine = plots.axes()
+    assert plots.tradeoff(rows(), ax=mine) is mine
+
+
+def test_nothing_global_changes() -> None:
+    code = (
+        "import matplotlib, pandas as pd, sys\n"
+        "settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'}\n"
+        "before = settings()\n"
+        "from workbench import plots\n"
+        "ax = plots.tradeoff(pd.DataFrame({'criterion': ['a', 'a'], 'compression': [1, 10], 'accuracy': [1.0, 0.9]}))\n"
+        "plots.show(ax, alt='a', caption='b')\n"
+        "assert settings() == before and 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_show_gives_html_png_and_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+    plots.show(plots.tradeoff(rows()), alt='SNIP falls to 0.8 at 100x, "late"', caption="Five seeds & bands")
+    bundle = shown[0]
+    assert bundle["text/plain"] == 'SNIP falls to 0.8 at 100x, "late"'
+    assert 'alt="SNIP falls to 0.8 at 100x, &quot;late&quot;"' in bundle["text/html"]
+    assert "<figcaption>Five seeds &amp; bands</figcaption>" in bundle["text/html"]
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="alt is a text"):
+        plots.show(plots.axes(), alt=" ", caption="x")
