@@ -1,0 +1,239 @@
+"""Static pages: formulas, pictures and scripts stand in the page, and a browser loads nothing else."""
+
+import base64
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebook_maker import make
+
+from workbench.headless import site
+from workbench.headless.markdown import markdown_html, mathml
+from workbench.headless.render import notebook_page
+
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+
+TEXT = r"""
+## A section with $x^2$
+
+Inline $s_i = \left| w_i \frac{\partial L}{\partial w_i} \right|$ and a price of \$5 or \$7, and `code with $dollars$`.
+
+$$\begin{aligned} a &= b \\ c &= d \end{aligned}$$
+
+![A red point](point.png)
+
+See [the next lesson](second.ipynb#A-section) and [a paper](https://example.org/paper).
+
+<details><summary>Solution</summary>
+
+Folded.
+
+</details>
+"""
+
+EXPLORER = """
+from IPython.display import HTML
+HTML('''<div id="explorer" style="width: 840px"><input id="slider" type="range" aria-label="stop" value="1" max="9"> <output id="value"></output></div>
+<script type="module">
+const slider = document.getElementById("slider");
+const show = () => { document.getElementById("value").textContent = "stop " + slider.value; };
+slider.addEventListener("input", show);
+show();
+</script>''')"""
+
+FIGURE = """
+from IPython.display import display
+display({"text/html": '<figure><img alt="three bars" src="data:image/png;base64,%s"><figcaption>Bars.</figcaption></figure>',
+         "image/png": "%s", "text/plain": "three bars"}, raw=True)""" % ((base64.b64encode(PIXEL).decode(),) * 2)
+
+WIDE = """
+import pandas as pd
+pd.DataFrame([range(60)], columns=[f"column {i}" for i in range(60)])"""
+
+REMOTE = """
+from IPython.display import HTML
+HTML('<img src="https://example.org/tracker.png" alt=""><script src="https://example.org/x.js"></script>')"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A site of two notebooks."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    (source / "point.png").write_bytes(PIXEL)
+    make(
+        source / "first.ipynb",
+        new_markdown_cell(TEXT),
+        EXPLORER,
+        FIGURE,
+        WIDE,
+        "print('word ' * 400)  " + "# a long line " * 40,
+        "import os; print('face', os.environ['WORKBENCH_FACE'])",
+    )
+    make(source / "second.ipynb", new_markdown_cell("## A section"), REMOTE)
+    said = []
+    assert all(not r.problems for r in site([source], out, jobs=2, report=said.append)), said
+    return out
+
+
+@pytest.fixture
+def open_page(folder):
+    """Open a page of the site from disk in a browser without a network; gives the page and what it asked for."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context(offline=True, viewport={"width": 1000, "height": 800})
+        asked, errors = [], []
+
+        def visit(name, scheme="light"):
+            page = context.new_page()
+            page.emulate_media(color_scheme=scheme)
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto((folder / name).as_uri())
+            return page
+
+        yield visit, asked, errors
+        context.close()
+        browser.close()
+
+
+def test_a_page_works_from_disk_with_nothing_loaded(open_page, folder):
+    visit, asked, errors = open_page
+    page = visit("first.html")
+    assert [url for url in asked if not url.startswith("data:")] == [(folder / "first.html").as_uri()]
+    assert errors == []
+    page.locator("#slider").press("ArrowRight")
+    assert page.locator("#value").text_content() == "stop 2"
+    assert page.locator("figure img").get_attribute("alt") == "three bars"
+    assert page.locator("figcaption").text_content() == "Bars."
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert "face site" in page.locator("main").text_content()
+
+
+def test_formulas_are_set_by_the_browser(open_page):
+    visit, _, _ = open_page
+    page = visit("first.html")
+    assert page.locator("math").count() == 3
+    assert page.locator("mfrac").first.bounding_box()["height"] > 20
+    assert page.locator("mtr").count() == 2
+    text = page.locator(".text").nth(1).inner_text()
+    assert "a price of $5 or $7" in text
+    assert "code with $dollars$" in text
+    assert "\\frac" not in text
+
+
+@pytest.mark.parametrize("width", [1000, 400])
+def test_nothing_is_wider_than_the_page(open_page, width):
+    visit, _, _ = open_page
+    page = visit("first.html")
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert page.evaluate("[...document.querySelectorAll('.scroll')].some(e => e.scrollWidth > e.clientWidth)")
+    if width == 1000:
+        box = page.locator(".scroll").first
+        assert box.evaluate("e => e.clientWidth") == 840
+        assert box.evaluate("e => e.scrollWidth") == 840
+
+
+def test_light_and_dark(open_page):
+    visit, _, _ = open_page
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light, dark = (visit("first.html", scheme).evaluate(ground) for scheme in ("light", "dark"))
+    assert light == "rgb(255, 255, 255)"
+    assert dark == "rgb(20, 23, 27)"
+
+
+def test_what_an_output_asks_of_the_network_is_refused(open_page, folder):
+    visit, _, _ = open_page
+    page = visit("first.html")
+    failed = {}
+    page.on("requestfailed", lambda request: failed.update({request.url: request.failure}))
+    page.goto((folder / "second.html").as_uri())
+    assert failed == {"https://example.org/tracker.png": "csp", "https://example.org/x.js": "csp"}
+
+
+def test_the_index_leads_to_every_page(open_page):
+    visit, _, _ = open_page
+    page = visit("index.html")
+    assert page.locator("main a").all_text_contents() == ["Title of first", "Title of second"]
+    assert page.locator(".contents p").first.text_content() == "First paragraph."
+    page.get_by_role("link", name="Title of first").click()
+    assert page.locator("h1").text_content() == "Title of first"
+    page.get_by_role("link", name="the next lesson").click()
+    assert page.locator("h1").text_content() == "Title of second"
+    page.get_by_role("link", name="All notebooks").click()
+    assert page.locator("h1").text_content() == "Notebooks"
+
+
+@pytest.mark.parametrize("name", ["index.html", "first.html"])
+def test_markup_that_a_reader_of_the_screen_needs(open_page, name):
+    visit, _, _ = open_page
+    page = visit(name)
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("main").count() == 1
+    assert page.locator("h1").count() == 1
+    assert page.locator("img:not([alt])").count() == 0
+
+
+def test_links_stay_as_written_where_they_lead_elsewhere(tmp_path):
+    text = markdown_html("[a](https://example.org/x.ipynb) [b](../x.ipynb) [c](x.ipynb?q#h)", tmp_path)
+    assert 'href="https://example.org/x.ipynb"' in text
+    assert 'href="../x.ipynb"' in text
+    assert 'href="x.html?q#h"' in text
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("`$a$`", 0),
+        ("``$$a$$``", 0),
+        ("```\n$$a$$ and $b$\n```", 0),
+        (r"\$5 and \$6", 0),
+        ("costs 5$", 0),
+        ("$a$ and $b$", 2),
+        ("text $$a$$ text", 1),
+        ("$$\na\n\n+ b\n$$", 1),
+        ("\\begin{align}a &= 1\\end{align}", 1),
+        ("| a | b |\n|---|---|\n| $x$ | `$y$` |", 1),
+        ("a_b $x_i$ c_d $y_i$", 2),
+    ],
+)
+def test_only_formulas_are_formulas(tmp_path, source, count):
+    text = markdown_html(source, tmp_path)
+    assert text.count("<math ") == count
+    if count:
+        assert "$" not in text.replace("`$y$`", "").replace("<code>$y$</code>", "")
+
+
+@pytest.mark.parametrize("latex", [r"\unknown{x}", "x_{", "a & b", r"\frac{1}{2"])
+def test_a_formula_that_cannot_be_set_is_an_error_with_its_source(latex):
+    with pytest.raises(ValueError, match="a formula that cannot be set") as caught:
+        mathml(latex)
+    assert latex in str(caught.value)
+
+
+def test_every_kind_of_output_has_a_form(tmp_path):
+    outputs = [
+        new_output("stream", name="stdout", text="plain < text \x1b[31mred\x1b[0m"),
+        new_output("stream", name="stderr", text="a warning"),
+        new_output("error", ename="E", evalue="v", traceback=["Trace", "E: v"]),
+        new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"}),
+        new_output("display_data", {"image/png": "BBBB"}, metadata={"alt": "said"}),
+        new_output("display_data", {"image/svg+xml": "<svg></svg>", "text/plain": "svg"}),
+        new_output("display_data", {"text/markdown": "**bold** $x$"}),
+        new_output("display_data", {"text/latex": "$y$"}),
+        new_output("display_data", {"text/plain": "a < b", "application/json": {}}),
+    ]
+    text = notebook_page(new_notebook(cells=[new_code_cell("x = 1", outputs=outputs)]), tmp_path, "x.ipynb")
+    for part in (
+        '<pre class="stdout" tabindex="0">plain &lt; text <span',
+        '<pre class="stderr"',
+        '<pre class="error" tabindex="0">Trace\nE: v',
+        '<img src="data:image/png;base64,AAAA" alt="&lt;Figure&gt;">',
+        'alt="said"',
+        "<svg></svg>",
+        "<strong>bold</strong> <math",
+        "<mi>y</mi>",
+        '<pre tabindex="0">a &lt; b</pre>',
+    ):
+        assert part in text, part

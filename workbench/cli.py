@@ -1,0 +1,118 @@
+"""The `workbench` command."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command; 0 if all went well, 1 if a notebook failed or a file could not be written, 2 for a mistake
+    in what was asked (one line on stderr), 130 if stopped by Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except (ValueError, TypeError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("workbench: stopped; finished runs stay, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    from workbench.headless import run_with_index
+
+    if options.list:
+        return _list(options.notebooks)
+    runs = run_with_index(options.notebooks, options.out, **_shared(options))
+    failed = [r for r in runs if r.problems]
+    print(f"{len(runs) - len(failed)} of {len(runs)} notebooks finished; see {options.out}/index.html")
+    return 1 if failed else 0
+
+
+def _site(options: argparse.Namespace) -> int:
+    from workbench.headless import site
+
+    runs = site(options.notebooks, options.out, **_shared(options))
+    failed = [r for r in runs if r.problems]
+    print(f"{len(runs) - len(failed)} of {len(runs)} pages made; open {options.out}/index.html")
+    return 1 if failed else 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from workbench.headless import write_claims
+
+    print(write_claims(options.out))
+    return 0
+
+
+def _list(notebooks: Sequence[str]) -> int:
+    """Print what each notebook takes."""
+    from workbench.headless.notebook import find_notebooks, read_notebook
+    from workbench.headless.parameters import read_parameters, table
+
+    for path in find_notebooks(notebooks):
+        print(f"{path}\n{table(list(read_parameters(read_notebook(path), path.name).values()))}\n")
+    return 0
+
+
+def _shared(options: argparse.Namespace) -> dict[str, object]:
+    """The arguments that run and site have in common."""
+    names = [name for name, _ in options.parameter]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"a parameter is given once; got {', '.join(twice)} more often")
+    return {
+        "parameters": dict(options.parameter),
+        "profile": options.profile,
+        "jobs": options.jobs,
+        "report": functools.partial(print, flush=True),
+    }
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("pruning-workbench")
+    except metadata.PackageNotFoundError:
+        return "(run from its source, not installed)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="workbench", description="Run the workbench's notebooks and collect what they say.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    run = commands.add_parser("run", help="execute notebooks into a folder with an index page")
+    run.add_argument("--list", action="store_true", help="only print the parameters that the notebooks take")
+    site = commands.add_parser("site", help="make static pages that open from disk, with no kernel and no network")
+    for command, function, out in ((run, _run, "out"), (site, _site, "site")):
+        command.set_defaults(command=function)
+        command.add_argument("notebooks", nargs="*", default=["notebooks"], help="notebooks, or folders of them (default: notebooks)")
+        command.add_argument("-o", "--out", default=out, help=f"folder of the results (default: {out})")
+        command.add_argument(
+            "-p",
+            "--parameter",
+            nargs=2,
+            action="append",
+            default=[],
+            metavar=("NAME", "VALUE"),
+            help="a parameter; each of the notebooks must have it, and its type is the notebook's",
+        )
+        command.add_argument("--profile", help="smoke, lecture or full: the parameter `profile`, unless -p gives it")
+        command.add_argument("--jobs", type=int, default=1, help="notebooks at a time, then with one thread each (default: 1)")
+
+    claims = commands.add_parser("claims", help="one table of the verdicts in a results folder")
+    claims.set_defaults(command=_claims)
+    claims.add_argument("out", help="folder that `workbench run` wrote")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

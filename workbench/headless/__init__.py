@@ -1,0 +1,27 @@
+"""Notebooks without a front end: run them with checked parameters, make pages of them, collect their claims.
+
+    run_with_index(["notebooks"], "out", profile="smoke", jobs=2)   # as `workbench run` does
+    site(["notebooks"], "site")                                     # as `workbench site` does
+    write_claims("out")                                             # as `workbench claims` does
+"""
+
+from workbench.headless.claims_table import collect_claims, write_claims
+from workbench.headless.index import run_with_index, site
+from workbench.headless.notebook import hidden_errors, numbers, read_notebook
+from workbench.headless.parameters import Parameter, check_values, read_parameters
+from workbench.headless.runner import Run, run
+
+__all__ = [
+    "Parameter",
+    "Run",
+    "check_values",
+    "collect_claims",
+    "hidden_errors",
+    "numbers",
+    "read_notebook",
+    "read_parameters",
+    "run",
+    "run_with_index",
+    "site",
+    "write_claims",
+]

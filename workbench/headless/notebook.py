@@ -1,0 +1,106 @@
+"""Notebook files: read with clear errors, named, searched for hidden errors and for what a run emitted."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.claims import CLAIM_MIME, NUMBERS_MIME
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+WIDGETS = "application/vnd.jupyter.widget-state+json"
+
+
+def read_notebook(path: str | Path) -> NotebookNode:
+    """The notebook in a file, as nbformat 4; a ValueError says why it is none."""
+    import nbformat
+
+    path = Path(path)
+    if path.is_dir() or not path.exists():
+        raise ValueError(f"a notebook is a file ending in .ipynb; {path} {'is a folder' if path.is_dir() else 'is not there'}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a notebook: a notebook is JSON text; {error}") from None
+    if not isinstance(content, dict) or content.get("nbformat") != 4:
+        raise ValueError(f"{path} is not a notebook of nbformat 4; open it in JupyterLab and save it again")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nbformat warns where it has to give cells their ids
+        try:
+            nbformat.validate(content)
+        except (nbformat.ValidationError, AttributeError, KeyError, TypeError) as error:  # it repairs before it checks
+            why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            raise ValueError(f"{path} is not a valid notebook of nbformat 4 ({why})") from None
+    return nbformat.v4.reads(json.dumps(content))
+
+
+def find_notebooks(names: list[str]) -> list[Path]:
+    """The notebook files that `names` stand for: a file stands for itself, a folder for the notebooks in it."""
+    found: list[Path] = []
+    for name in names:
+        path = Path(name)
+        inside = sorted(p for p in path.glob("*.ipynb")) if path.is_dir() else [path]
+        if not inside:
+            raise ValueError(f"{path} holds no notebook (*.ipynb). Name notebooks, or a folder of them")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def title(notebook: NotebookNode, otherwise: str) -> str:
+    """The first heading of a notebook, else `otherwise`."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for line in cell.source.splitlines():
+                if line.startswith("#"):
+                    return str(line.lstrip("#").strip())
+    return otherwise
+
+
+def hidden_errors(notebook: NotebookNode) -> list[str]:
+    """Errors of an executed notebook that no cell shows: those inside widgets.
+
+    A callback that raised leaves an output of type error in its Output widget, an explorer leaves a sentence in its
+    `status.error`. papermill and nbconvert pass both by. One line per error; an empty list where there is none.
+    It sees only what the widget state holds: a notebook executed without saving it looks clean.
+
+    >>> import nbformat
+    >>> hidden_errors(nbformat.v4.new_notebook())
+    []
+    """
+    widgets = notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
+    found = []
+    for widget in widgets.values():
+        state, kind = widget.get("state", {}), widget.get("model_name", "widget")
+        for output in state.get("outputs", None) or ():
+            if output.get("output_type") == "error":
+                found.append(f"{kind}: {output.get('ename')}: {output.get('evalue')}")
+        status = state.get("status")
+        if isinstance(status, dict) and status.get("error"):
+            found.append(f"{state.get('_anywidget_id') or kind}: {status['error']}")
+    return found
+
+
+def numbers(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """What an executed notebook recorded, in order: each claim's row and each `claims.record` as {name: value}.
+
+    Two faces of one notebook ran the same experiment where these lists are equal.
+    """
+    return [data[mime] for data in _bundles(notebook) for mime in (CLAIM_MIME, NUMBERS_MIME) if mime in data]
+
+
+def claim_rows(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """The rows of the claims that an executed notebook judged, in order."""
+    return [data[CLAIM_MIME] for data in _bundles(notebook) if CLAIM_MIME in data]
+
+
+def _bundles(notebook: NotebookNode) -> Iterator[dict[str, Any]]:
+    """The data of every rich output."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            yield output.get("data", {})
