@@ -20,7 +20,12 @@ def rows(seeds: int = 5) -> pd.DataFrame:
     draw = np.random.default_rng(0)
     return pd.DataFrame(
         [
-            {"criterion": criterion, "compression": x, "seed": seed, "accuracy": 1 - 0.1 * i * np.log10(x) + draw.normal(0, 0.01)}
+            {
+                "criterion": criterion,
+                "compression": x,
+                "seed": seed,
+                "accuracy": 1 - 0.1 * i * np.log10(x) + draw.normal(0, 0.01),
+            }
             for i, criterion in enumerate(["snip", "synflow"])
             for x in (1, 10, 100)
             for seed in range(seeds)
@@ -32,7 +37,11 @@ def test_tradeoff_draws_every_seed_the_mean_and_a_student_t_band() -> None:
     df = rows()
     ax = plots.tradeoff(df, dense=[0.98, 0.99, 0.985])
     assert ax.get_xscale() == "log"
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["dense (n = 3)", "snip (n = 5)", "synflow (n = 5)"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "dense (n = 3)",
+        "snip (n = 5)",
+        "synflow (n = 5)",
+    ]
     dots = [np.asarray(c.get_offsets()) for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
     assert [len(d) for d in dots] == [15, 15]
     snip = df[(df["criterion"] == "snip") & (df["compression"] == 10)]["accuracy"]
@@ -108,3 +117,21 @@ def test_show_gives_html_png_and_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="alt is a text"):
         plots.show(plots.axes(), alt=" ", caption="x")
+
+
+def test_network_drawing_has_a_line_for_every_kept_weight_and_dashes_those_on_no_path() -> None:
+    masks = {"a": torch.tensor([[1, 0], [1, 1]]).bool(), "b": torch.tensor([[1, 0]]).bool()}
+    paths = {"a": torch.tensor([[1, 0], [0, 0]]).bool(), "b": masks["b"]}
+    assert [line.get_linestyle() for line in plots.network_drawing(masks).lines] == ["-"] * 4
+    assert [line.get_linestyle() for line in plots.network_drawing(masks, paths).lines] == ["-", "--", "--", "-"]
+
+
+def test_network_drawing_refuses_layers_that_do_not_follow_each_other() -> None:
+    with pytest.raises(ValueError, match="in a row"):
+        plots.network_drawing({"a": torch.ones(3, 2).bool(), "b": torch.ones(1, 2).bool()})
+
+
+def test_a_folded_figure_stands_under_its_words() -> None:
+    made = plots.bundle(plots.tradeoff(rows()), alt="a", caption="c", fold="Expected <picture>")
+    assert made["text/html"].startswith("<details><summary>Expected &lt;picture&gt;</summary><figure")
+    assert made["text/html"].endswith("</figure></details>")

@@ -1,13 +1,14 @@
-"""Pictures of rows, scores and masks: each function draws on an Axes and returns it; nothing here trains or runs models."""
+"""Pictures of rows, scores and masks: each function draws on Axes and returns them; nothing here trains or runs models."""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
+import itertools
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def style() -> Iterator[None]:
 
 
 def axes(width: float = 8.0, height: float = 4.6, columns: int = 1) -> Any:
-    """New Axes (a list of them for `columns` > 1) on a figure of its own, outside pyplot's global state; sizes in inches."""
+    """New Axes (a list of them for `columns` > 1) on a figure of its own, outside pyplot's state; sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -89,7 +90,7 @@ def tradeoff(
     dense: Sequence[float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """`y` against `x` (log axis): every seed a dot, the mean a line, the 95 % Student-t interval a band; n in the legend.
+    """`y` against `x` (log axis): every seed a dot, means a line, the 95 % Student-t interval a band; n in the legend.
 
     `df` has one row per seed, arm and x. `dense` holds the dense network's values, one per seed: a dashed line with its
     band. One seed has no band. Bands of several x are pointwise; paired differences (`claims.compare`) see more.
@@ -125,7 +126,7 @@ def tradeoff(
 def layer_densities(df: pd.DataFrame, *, arm: str | None = None, ax: Axes | None = None) -> Axes:
     """Density of every layer on a log axis; a layer with no kept weight is named in words.
 
-    `df` has the columns layer, weights and kept (a layer table, `wb.layers`); with `arm` several tables stand side by side.
+    `df` has the columns layer, weights and kept (a layer table, `wb.layers`); with `arm` several tables side by side.
     """
     import numpy as np
 
@@ -141,10 +142,19 @@ def layer_densities(df: pd.DataFrame, *, arm: str | None = None, ax: Axes | None
             rows = rows.set_index("layer").reindex(names)
             at = np.arange(len(names)) + (i - (len(parts) - 1) / 2) * thick
             density = (rows["kept"] / rows["weights"]).to_numpy()
-            ax.barh(at, np.maximum(density, floor) - floor, 0.9 * thick, left=floor, color=COLOURS[i], label=name or None)
+            ax.barh(
+                at, np.maximum(density, floor) - floor, 0.9 * thick, left=floor, color=COLOURS[i], label=name or None
+            )
             for y, kept, value in zip(at, rows["kept"], density, strict=True):
                 text = "dead: no weight left" if kept == 0 else f"{value:.2g}  ({int(kept):,})"
-                ax.text(max(value, floor) * 1.08, y, text, va="center", fontsize=11, color="#8f2d00" if kept == 0 else "#333333")
+                ax.text(
+                    max(value, floor) * 1.08,
+                    y,
+                    text,
+                    va="center",
+                    fontsize=11,
+                    color="#8f2d00" if kept == 0 else "#333333",
+                )
         ax.set_xscale("log")
         ax.set_xlim(floor, 8.0)
         ax.set_xticks([t for t in 10.0 ** np.arange(0, math.log10(floor) - 1, -1) if t >= floor])
@@ -164,7 +174,11 @@ def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 6
     overlap. Scores of 0 have no logarithm: the legend counts them.
     """
     values = torch.cat([s.detach().flatten() for s in scores.values()]).double().abs().cpu()
-    kept = torch.cat([masks[name].flatten() for name in scores]).cpu() if masks else torch.ones(len(values), dtype=torch.bool)
+    kept = (
+        torch.cat([masks[name].flatten() for name in scores]).cpu()
+        if masks
+        else torch.ones(len(values), dtype=torch.bool)
+    )
     logs = values.log10()
     live = values > 0
     edges = torch.linspace(*_ends(logs[live]), bins + 1, dtype=torch.float64)
@@ -179,7 +193,9 @@ def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 6
             ax.stairs(counts.numpy(), edges.numpy(), fill=True, color=colour, alpha=0.6, label=text)
         above, below = logs[kept & live], logs[~kept & live]
         if len(above) and len(below) and above.min() >= below.max():
-            ax.axvline(float(above.min()), color="#000000", linestyle="--", linewidth=1.5, label=f"cut at 1e{above.min():.2f}")
+            ax.axvline(
+                float(above.min()), color="#000000", linestyle="--", linewidth=1.5, label=f"cut at 1e{above.min():.2f}"
+            )
         ax.set_xlabel("log10 |score|")
         ax.set_ylabel("weights")
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -208,17 +224,51 @@ def mask_picture(mask: Tensor, *, cells: int = 256, ax: Axes | None = None) -> A
     return ax
 
 
-def show(picture: Figure | Axes, *, alt: str, caption: str) -> None:
+def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None = None) -> Axes:
+    """A small network of linear layers: units as dots, inputs on the left, a line for every kept weight.
+
+    With `paths` (`wb.effective`) kept weights on no input-output path are dashed. For networks of few units.
+    """
+    layers = list(masks.values())
+    sizes = [layers[0].shape[1], *[mask.shape[0] for mask in layers]]
+    shapes = [(size, before) for before, size in itertools.pairwise(sizes)]
+    if [tuple(mask.shape) for mask in layers] != shapes:
+        got = ", ".join(str(tuple(mask.shape)) for mask in layers)
+        raise ValueError(
+            f"a drawing takes masks of linear layers in a row, each [out, in] with in = out before; got {got}"
+        )
+    ax = axes(6.0, 3.4) if ax is None else ax
+    places = [[(at, (size - 1) / 2 - unit) for unit in range(size)] for at, size in enumerate(sizes)]
+    with style():
+        for at, (name, mask) in enumerate(masks.items()):
+            for out, into in mask.nonzero().tolist():
+                alive = paths is None or bool(paths[name][out, into])
+                look = {"color": KEPT, "linewidth": 3.0} if alive else {"color": COLOURS[1], "linestyle": "--"}
+                ax.plot(*zip(places[at][into], places[at + 1][out], strict=True), zorder=1, **look)
+        for at, column in enumerate(places):
+            ax.scatter(*zip(*column, strict=True), s=620, color="white", edgecolors="black", linewidths=1.5, zorder=2)
+            for unit, (x, y) in enumerate(column):
+                ax.text(x, y, str(unit + 1), ha="center", va="center", zorder=3)
+            head = "inputs" if at == 0 else "outputs" if at == len(layers) else "hidden"
+            ax.text(at, max(sizes) / 2 + 0.15, head, ha="center", va="bottom")
+        ax.set_xlim(-0.35, len(layers) + 0.35)
+        ax.set_ylim(-max(sizes) / 2, max(sizes) / 2 + 0.4)
+        ax.axis("off")
+    return ax
+
+
+def show(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> None:
     """Display a figure with alternative text and caption, as HTML, PNG and text (`alt`), and close it.
 
-    `alt` says in words what the picture shows, with its numbers: it is all that some readers get.
+    `alt` says in words what the picture shows, with its numbers: it is all that some readers get. With `fold` the
+    figure is folded away under these words, such as "Expected picture".
     """
     from IPython.display import display
 
-    display(bundle(picture, alt=alt, caption=caption), raw=True)
+    display(bundle(picture, alt=alt, caption=caption, fold=fold), raw=True)
 
 
-def bundle(picture: Figure | Axes, *, alt: str, caption: str) -> dict[str, str]:
+def bundle(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> dict[str, str]:
     """A figure in the formats that `show` displays, by MIME type; closes the figure."""
     for name, text in (("alt", alt), ("caption", caption)):
         if not text.strip():
@@ -235,6 +285,8 @@ def bundle(picture: Figure | Axes, *, alt: str, caption: str) -> dict[str, str]:
         f'<figure style="margin:0"><img alt="{html.escape(alt)}" width="{width}" style="max-width:100%" '
         f'src="data:image/png;base64,{image}"><figcaption>{html.escape(caption)}</figcaption></figure>'
     )
+    if fold:
+        text = f"<details><summary>{html.escape(fold)}</summary>{text}</details>"
     return {"text/html": text, "image/png": image, "text/plain": alt}
 
 
