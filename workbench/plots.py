@@ -1,4 +1,4 @@
-"""Pictures of rows, scores and masks: each function draws on Axes and returns them; nothing here trains or runs models."""
+"""Pictures of rows, scores and masks: functions that draw on Axes and return them; nothing trains here."""
 
 from __future__ import annotations
 
