@@ -121,7 +121,7 @@ function buildMain(ui, act) {
   ui.ticks = make("div", { class: "wb-ticks", "aria-hidden": "true" });
   const slider = make("div", { class: "wb-slider" }, make("label", { class: "wb-hush", htmlFor: id, textContent: "Compression (log scale)" }), ui.range, ui.ticks);
   ui.alarm = make("div", { class: "wb-alarm", role: "status" });
-  ui.numbers = make("dl", { class: "wb-numbers" });
+  ui.numbers = make("div", { class: "wb-numbers" });
   ui.buttons.clear_points = make("button", { type: "button", class: "wb-quiet", textContent: "Clear points", onclick: () => act.send("clear_points") });
   const card = (kind, title, ...extra) => {
     ui.canvas[kind] = make("canvas", { class: `wb-${kind}`, role: "img", onpointermove: (event) => act.point(kind, event), onpointerleave: () => (ui.tip.hidden = true) });
@@ -249,7 +249,7 @@ function cross(ctx, x, y, colour, size) {
 
 function drawLayers(ctx, view) {
   const { sides, colours } = view, rows = sides[0].layers, many = rows.length > 12, one = sides.length === 1;
-  const names = rows.map(({ name }) => (rows.every((row) => row.name.endsWith(".weight")) ? name.slice(0, -7) : name));
+  const plain = rows.every(({ name }) => /[^\d.].*\.weight$/.test(name)), names = rows.map(({ name }) => (plain ? name.slice(0, -7) : name));
   ctx.font = `700 11px ${FONT}`;
   const fitted = names.map((name) => fitEnd(ctx, name, 90)), gutter = many ? 26 : Math.max(...fitted.map((name) => ctx.measureText(name).width)) + 7;
   const left = gutter, right = WIDTH - 52, bottom = HEIGHT - 19, pitch = bottom / rows.length, thick = Math.min(14, pitch * (many ? 0.82 : 0.66)) / sides.length;
@@ -411,7 +411,7 @@ const PICTURES = { scores: drawScores, layers: drawLayers, mask: drawMask, trade
 function paintControls(ui, view) {
   const { menu, choices, status, live } = view, layers = live ? menu.layers : [choices.layer];
   const options = {
-    data: menu.data, network: menu.networks[choices.data] ?? [], weights: menu.weights, criterion: menu.criteria, allocation: menu.allocations, rounds: menu.rounds,
+    data: menu.data, network: menu.networks[choices.data] ?? [choices.network], weights: menu.weights, criterion: menu.criteria, allocation: menu.allocations, rounds: menu.rounds,
     compare: [null, ...menu.criteria.filter((name) => name !== choices.criterion)], layer: layers,
   };
   for (const [key] of FIELDS) ui.fields[key].update(options[key], choices[key] ?? null, !live);
@@ -422,7 +422,8 @@ function paintControls(ui, view) {
   ui.buttons.train.disabled = training;
   ui.buttons.cancel.disabled = !training;
   ui.progress.value = training ? status.progress : 0;
-  write(ui.message, view.note || status.message || (live ? "" : "This page has no kernel: the slider moves through stored pictures. Run the notebook to train and to change the choices."));
+  const doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}: ${Math.round(100 * status.progress)} %`;
+  write(ui.message, view.note || status.message || doing || (live ? "" : "This page has no kernel: the slider moves through stored pictures. Run the notebook to train and to change the choices."));
   ui.root.dataset.busy = status.busy;
   const name = `Theme: ${choices.theme}`;
   if (ui.theme.title !== name) {
@@ -457,14 +458,14 @@ function paintSentence(ui, view) {
     ui.sentence.replaceChildren(...view.sides.map(() => make("div", { class: "wb-side-line" }, make("span", { class: "wb-who" }), make("span", { class: "wb-head" }), make("span", { class: "wb-hush" }), make("span", { class: "wb-rest" }))));
   }
   view.sides.forEach((side, i) => {
-    const [who, head, comma_, rest] = ui.sentence.children[i].children, [first, ...others] = side.sentence.split(";");
-    who.hidden = view.sides.length === 1;
-    if (who.dataset.key !== `${side.criterion} ${view.theme}`) {
-      who.dataset.key = `${side.criterion} ${view.theme}`;
-      who.replaceChildren(mark(view.style(side.criterion)), side.criterion);
+    const [who, head, joint, rest] = ui.sentence.children[i].children, [first, ...others] = side.sentence.split(";");
+    const two = view.sides.length > 1, key = two ? `${side.criterion} ${view.theme}` : "";
+    if ((who.dataset.key ?? "") !== key) {
+      who.dataset.key = key;
+      who.replaceChildren(...(two ? [mark(view.style(side.criterion)), side.criterion, make("span", { class: "wb-hush", textContent: ": " })] : []));
     }
     write(head, view.waiting ? headline(view.compression, view.sparsity) : first);
-    write(comma_, "; ");
+    write(joint, "; ");
     write(rest, others.join(";").trim());
     rest.title = rest.textContent;
   });
@@ -491,8 +492,8 @@ function paintNumbers(ui, view) {
   const key = JSON.stringify([cells.map(([name, , value]) => [name, view.sides.map((side) => value(side.numbers))]), view.sides.map(({ criterion }) => criterion), view.theme]);
   if (ui.numbers.dataset.key === key) return;
   ui.numbers.dataset.key = key;
-  ui.numbers.replaceChildren(...cells.map(([name, title, value]) => make("div", { title }, make("dt", { textContent: name }),
-    ...view.sides.map((side) => make("dd", {}, ...(view.sides.length > 1 ? [mark(view.style(side.criterion))] : []), value(side.numbers))))));
+  ui.numbers.replaceChildren(...cells.map(([name, title, value]) => make("div", { class: "wb-number", title }, make("div", { class: "wb-what", textContent: name }),
+    ...view.sides.map((side) => make("div", { class: "wb-value" }, ...(view.sides.length > 1 ? [mark(view.style(side.criterion))] : []), value(side.numbers))))));
 }
 
 function paintPictures(ui, view) {
@@ -506,6 +507,7 @@ function paintPictures(ui, view) {
     ui.probes[kind] = probe;
     canvas.setAttribute("aria-label", words);
     write(ui.notes[kind], note);
+    ui.notes[kind].title = note;
     ui.notes[kind].classList.toggle("wb-bad", bad);
   }
 }
@@ -564,7 +566,7 @@ function render({ model, el }) {
   }
   function answered() { state.waiting = false; clearTimeout(state.timer); flush(); }
   function choose(change) {
-    state.dirty = true;
+    Object.assign(state, { dirty: true, note: "" });
     model.set("choices", { ...state.choices, ...change, request: state.choices.request + ("theme" in change ? 0 : 1) }); // a theme needs no new frame
     flush();
   }
@@ -577,7 +579,7 @@ function render({ model, el }) {
       if (performance.now() - state.painted > 12) paint(); // the hand sees its own move in the very next display frame
     }),
     key: guard((event) => {
-      const now = Number(ui.range.value), to = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, PageUp: now + 10, PageDown: now - 10, Home: 0, End: Infinity }[event.key];
+      const now = stopIndex(model.get("menu").stops, state.choices.compression), to = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, PageUp: now + 10, PageDown: now - 10, Home: 0, End: Infinity }[event.key];
       if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
       act.stop(to);
@@ -610,6 +612,7 @@ function render({ model, el }) {
     Object.assign(state, { tick: 0, painted: performance.now() });
     take();
     state.look ??= readTheme(ui.root, state.choices.theme);
+    if (!state.look.colours.text) { state.look = null; redraw(); return; } // the style sheet is still on its way
     const menu = model.get("menu"), { choices, look } = state, { frame, request } = state.shown, waiting = request < choices.request;
     const stop = stopIndex(menu.stops, choices.compression), compression = menu.stops[stop];
     const view = { menu, choices, status: model.get("status"), curve: model.get("curve"), baseline: model.get("baseline"), note: state.note, live: menu.faces === "live", sides: frame.sides, ...look, style, stop, compression,

@@ -1,0 +1,77 @@
+"""What the browser tests share: Chromium, a fresh page whose errors fail the test, and axe-core's source."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+AXE_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pruning-workbench" / "axe-core"
+
+
+def unavailable(reason: str) -> None:
+    """Skip on a user's machine; fail in continuous integration, where everything has to be there."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One headless Chromium for all tests."""
+    if not CHROMIUM.exists():
+        unavailable(f"no Chromium at {CHROMIUM} (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A fresh page as large as a notebook's cell; an uncaught JavaScript error fails the test."""
+    context = browser.new_context(viewport={"width": 900, "height": 700})
+    fresh = context.new_page()
+    errors: list[str] = []
+    fresh.on("pageerror", lambda error: errors.append(str(error)))
+    yield fresh
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="session")
+def axe() -> Callable[..., list[str]]:
+    """`axe(page, root=".wb-root")` lists what axe-core 4 calls serious or critical; npm fetches it once."""
+    source = AXE_CACHE / "package" / "axe.min.js"
+    if not source.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            unavailable("no npm to fetch axe-core with")
+        AXE_CACHE.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [str(npm), "pack", "axe-core@4", "--silent"], cwd=AXE_CACHE, capture_output=True, text=True, timeout=120
+        )
+        packed = sorted(AXE_CACHE.glob("axe-core-*.tgz"))
+        if done.returncode or not packed:
+            unavailable(f"npm could not fetch axe-core: {done.stderr.strip()[-300:]}")
+        with tarfile.open(packed[-1]) as archive:
+            archive.extractall(AXE_CACHE, filter="data")
+    script = source.read_text(encoding="utf-8")
+
+    def findings(page: Any, root: str = ".wb-root") -> list[str]:
+        page.evaluate(script)
+        result = page.evaluate("root => axe.run(root, {resultTypes: ['violations']})", root)
+        return [
+            f"{found['impact']}: {found['id']}: {node['html'][:160]}: {node['failureSummary'][:300]}"
+            for found in result["violations"]
+            if found["impact"] in ("serious", "critical")
+            for node in found["nodes"]
+        ]
+
+    return findings

@@ -1,0 +1,401 @@
+"""The playground's front end in a real Chromium, on a small model that stands in for the kernel."""
+
+import base64
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+STATIC = Path(__file__).parents[2] / "workbench" / "explorers" / "static"
+NAMES = ["features.0.weight", "features.3.weight", "classifier.weight"]
+SIZES = [144, 2304, 640]
+TOTAL = sum(SIZES)
+STOPS = [round(1.2**i, 4) for i in range(37)]  # 1x .. 708x
+LAST = len(STOPS) - 1
+
+# A stand-in for the model of a widget: traits, events, and a record of what was sent. `answer` plays the kernel.
+SHIM = """
+const traits = TRAITS, listeners = new Map();
+window.model = {
+  saves: [], sent: [],
+  get: (name) => traits[name],
+  set(name, value) { if (traits[name] !== value) { traits[name] = value; this.fire(`change:${name}`); } },
+  on(name, act) { listeners.set(name, [...(listeners.get(name) ?? []), act]); },
+  off(name, act) { listeners.set(name, (listeners.get(name) ?? []).filter((other) => other !== act)); },
+  fire(name, ...values) { for (const act of listeners.get(name) ?? []) act(...values); },
+  listening: () => [...listeners.values()].flat().length,
+  save_changes() { this.saves.push(traits.choices); },
+  send(content) { this.sent.push(content); },
+};
+const code = new Blob([SOURCE], { type: "text/javascript" });
+const { default: explorer } = await import(URL.createObjectURL(code));
+window.clean = [...document.querySelectorAll(".host")].map((el) => explorer.render({ model, el }));
+window.ready = true;
+"""
+
+
+def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
+    """One side of a frame: from 100x on the last layer is dead, from 500x on the second one too."""
+    kept = [max(1, int(size / compression)) for size in SIZES]
+    dead = [i for i, limit in ((2, 100), (1, 500)) if compression >= limit]
+    for i in dead:
+        kept[i] = 0
+    layers = [
+        {"name": name, "size": size, "kept": n, "density": n / size}
+        for name, size, n in zip(NAMES, SIZES, kept, strict=True)
+    ]
+    alive = f"{len(dead)} of 3 layers dead" if dead else "all 3 layers alive"
+    gone = ", ".join(NAMES[i] for i in sorted(dead))
+    sparsity = 1 - 1 / compression
+    return {
+        "criterion": criterion,
+        "sentence": f"{100 * sparsity:.1f} % removed, {compression:.3g}x; {alive}; effective {100 * sparsity:.1f} %",
+        "alarm": f"{len(dead)} of 3 layers have no weight left: {gone}" if dead else "",
+        "numbers": {
+            "kept": sum(kept), "total": TOTAL, "compression": compression, "size_ratio": compression * 0.9,
+            "sparsity": sparsity, "effective": sparsity, "macs": 100 * sum(kept), "macs_dense": 100 * TOTAL,
+            "max_compression": STOPS[-1], "critical": 95.4,
+        },
+        "scores": {
+            "x": [-4 + i / 10 for i in range(41)], "counts": [max(0, 300 - 2 * (i - 20) ** 2) for i in range(40)],
+            "cut": None if compression == 1 else -4 + 4 * sparsity, "label": "log10 |w|", "zero": 0,
+        },
+        "layers": layers,
+        "mask": {
+            "layer": NAMES[1], "rows": 16, "cols": 144, "note": "one cell = one weight",
+            "data": base64.b64encode(bytes(255 if i % round(compression) == 0 else 0 for i in range(2304))).decode(),
+        },
+    }  # fmt: skip
+
+
+def frame(request: int, compression: float, compare: str | None = None) -> dict[str, Any]:
+    sides = [side(compression), *([side(compression, compare)] if compare else [])]
+    return {"request": request, "compression": compression, "sparsity": 1 - 1 / compression, "sides": sides}
+
+
+def show(
+    page: Any, stop: int = 10, *, table: bool = False, views: int = 1, face: str = "live", compare: str | None = None,
+    theme: str = "light", status: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Open the explorer at a stop; `table` gives a frame for every stop."""
+    criteria = ["grasp", "magnitude", "random", "snip", "synflow"]
+    traits = {
+        "menu": {
+            "data": ["circles", "digits"], "networks": {"digits": ["lenet-5", "vgg"], "circles": ["mlp"]},
+            "weights": ["at init", "trained"], "criteria": criteria, "allocations": ["global", "layer"],
+            "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "faces": face, "title": "Pruning playground",
+        },
+        "choices": {
+            "data": "digits", "network": "vgg", "weights": "at init", "criterion": "magnitude", "allocation": "global",
+            "rounds": 1, "compression": STOPS[stop], "layer": NAMES[1], "compare": compare, "theme": theme, "seed": 0,
+            "request": 0,
+        },
+        "frame": frame(0, STOPS[stop], compare),
+        "frames": {str(i): frame(0, c, compare) for i, c in enumerate(STOPS)} if table else {},
+        "curve": [
+            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "seed": seed, "rounds": 1,
+             "network": "vgg", "data": "digits", "kind": "recorded"}
+            for i, name in enumerate(criteria) for c in (1, 10, 100) for seed in (0, 1)
+        ],
+        "baseline": {"dense": 0.95},
+        "status": {"busy": "", "progress": 0, "message": "", "error": "", **(status or {})},
+    }  # fmt: skip
+    source = (STATIC / "playground.js").read_text(encoding="utf-8")
+    script = SHIM.replace("TRAITS", json.dumps(traits)).replace("SOURCE", json.dumps(source).replace("</", "<\\/"))
+    css = (STATIC / "playground.css").read_text(encoding="utf-8")
+    page.set_content(
+        f"<!doctype html><html lang=en><title>playground</title><style>{css}</style>"
+        f"<body>{'<div class=host></div>' * views}<script type=module>{script}</script></body></html>"
+    )
+    page.wait_for_function("window.ready === true")
+
+
+def settle(page: Any) -> None:
+    """Wait until what was due for this display frame is drawn."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def answer(page: Any, request: int, compression: float) -> None:
+    page.evaluate("frame => model.set('frame', frame)", frame(request, compression))
+    settle(page)
+
+
+def data(page: Any, name: str) -> str:
+    return page.locator(".wb-root").first.get_attribute(f"data-{name}")
+
+
+def label(page: Any, picture: str) -> str:
+    return page.locator(f"canvas.wb-{picture}").get_attribute("aria-label")
+
+
+def headline(page: Any) -> str:
+    return page.locator(".wb-sentence").inner_text().replace("\n", "")
+
+
+def test_the_first_picture_is_there_on_load(page):
+    show(page, 10)
+    assert (data(page, "drawn"), data(page, "stop"), data(page, "theme")) == ("0", "10", "light")
+    assert page.locator(".wb-sentence").text_content() == side(STOPS[10])["sentence"]
+    assert page.locator("canvas").count() == 4
+    blank = page.evaluate(
+        """() => [...document.querySelectorAll("canvas")].filter((c) => {
+          const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+          return new Set(new Uint32Array(data.buffer)).size < 4;
+        }).length"""
+    )
+    assert blank == 0
+
+
+def test_a_key_is_answered_within_one_display_frame_from_a_table(page):
+    show(page, 0, table=True)
+    page.evaluate(
+        """() => {
+          const root = document.querySelector(".wb-root"); let pressed = 0; window.took = [];
+          document.addEventListener("keydown", () => { pressed = performance.now(); }, true);
+          new MutationObserver(() => window.took.push(performance.now() - pressed))
+            .observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
+        }"""
+    )
+    page.locator("input.wb-range").focus()
+    for _ in range(15):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(23)
+    for _ in range(15):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(23)
+    took = page.evaluate("window.took")
+    assert len(took) >= 30
+    assert statistics.median(took) <= 16, took
+
+
+def test_every_key_of_the_slider(page):
+    show(page, 10, table=True)
+    page.locator("input.wb-range").focus()
+    keys = [("ArrowRight", 11), ("ArrowUp", 12), ("ArrowLeft", 11), ("ArrowDown", 10), ("PageUp", 20), ("PageDown", 10),
+            ("End", LAST), ("ArrowRight", LAST), ("Home", 0), ("ArrowLeft", 0)]  # fmt: skip
+    for key, stop in keys:
+        page.keyboard.press(key)
+        page.wait_for_function("stop => document.querySelector('.wb-root').dataset.stop === stop", arg=str(stop))
+        assert page.evaluate("model.get('choices').compression") == STOPS[stop]
+        assert page.locator(".wb-sentence").text_content() == side(STOPS[stop])["sentence"]
+    assert page.locator("input.wb-range").get_attribute("aria-valuetext") == "1x, 0.0 % removed"
+
+
+def test_keys_and_drags_do_not_reach_the_notebook(page):
+    show(page)
+    page.evaluate(
+        "() => { window.heard = []; for (const name of ['keydown', 'mousedown', 'pointerdown', 'contextmenu']) "
+        "document.body.addEventListener(name, () => heard.push(name)); }"
+    )
+    page.locator("input.wb-range").press("ArrowRight")
+    page.locator("input.wb-range").click()
+    assert page.evaluate("heard") == []
+
+
+def test_one_request_at_a_time_the_newest_wins_and_stale_frames_are_dropped(page):
+    show(page, 10)
+    page.locator("input.wb-range").focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    saves = page.evaluate("model.saves.map((choices) => choices.request)")
+    assert saves[0] == 1
+    assert len(saves) <= 2  # a second one only if 250 ms passed meanwhile
+    assert (data(page, "stop"), data(page, "drawn")) == ("15", "0")
+    assert headline(page).startswith(f"93.5 % removed, {STOPS[15]:.3g}x")  # the slider's own numbers come at once
+    answer(page, 1, STOPS[11])
+    assert (data(page, "drawn"), data(page, "stop")) == ("1", "15")  # shown, though a newer one is on its way
+    assert page.evaluate("model.saves.at(-1).request") == 5
+    answer(page, 5, STOPS[15])
+    answer(page, 3, STOPS[13])
+    assert data(page, "drawn") == "5"
+    assert page.locator(".wb-sentence").text_content() == side(STOPS[15])["sentence"]
+
+
+def test_without_an_answer_the_newest_request_still_goes_out(page):
+    show(page, 10)
+    page.locator("input.wb-range").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("model.saves.at(-1).request === 3", timeout=2000)
+
+
+def test_a_correction_of_older_choices_does_not_move_the_slider_back(page):
+    show(page, 10)
+    page.locator("input.wb-range").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.evaluate("model.set('choices', {...model.get('choices'), request: 1, compression: 1})")
+    assert page.evaluate("model.get('choices').compression") == STOPS[12]
+    page.evaluate("model.set('choices', {...model.get('choices'), network: 'lenet-5'})")  # of the newest: taken
+    settle(page)
+    assert page.get_by_label("Network").input_value() == "lenet-5"
+
+
+def test_a_table_of_other_choices_is_not_used(page):
+    show(page, 10, table=True)
+    page.get_by_label("Criterion").select_option("snip")
+    page.locator("input.wb-range").press("ArrowRight")
+    assert data(page, "stop") == "11"
+    assert data(page, "drawn") == "0"  # waits for the kernel: the stored frames are those of magnitude
+
+
+@pytest.mark.parametrize(("stop", "compare"), [(0, None), (16, None), (LAST, None), (LAST, "random")])
+def test_nothing_scrolls(page, stop, compare):
+    show(page, stop, compare=compare)
+    root = page.locator(".wb-root")
+    assert root.evaluate("r => [r.offsetWidth, r.offsetHeight]") == [840, 640]
+    over = root.evaluate(
+        """r => [r, ...r.querySelectorAll(".wb-side, .wb-main, .wb-sentence, .wb-slider, .wb-number, .wb-card, button")]
+          .filter((e) => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight)
+          .map((e) => e.className + e.textContent)"""
+    )
+    assert over == []
+
+
+def test_nothing_jumps_when_the_numbers_change(page):
+    places = """() => [...document.querySelectorAll("canvas, input, select, button, .wb-alarm, .wb-numbers")]
+      .map((e) => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })"""
+    seen = []
+    for stop, compare in ((0, None), (LAST, None), (LAST, "synflow")):
+        show(page, stop, compare=compare)
+        seen.append(page.evaluate(places))
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_dead_layers_are_said_in_words(page):
+    show(page, 10)
+    assert page.locator(".wb-alarm").inner_text() == ""
+    assert "No layer is dead." in label(page, "layers")
+    show(page, LAST)
+    assert page.locator(".wb-alarm").inner_text().strip() == side(STOPS[LAST])["alarm"]
+    assert "features.3.weight dead, classifier.weight dead. 2 of 3 layers dead." in label(page, "layers")
+    assert page.get_by_text("2 of 3 dead", exact=True).is_visible()
+    show(page, LAST, compare="random")
+    alarms = page.locator(".wb-alarm > div").all_inner_texts()
+    assert [text.split(":")[0].strip() for text in alarms] == ["magnitude", "random"]
+
+
+def test_the_pictures_say_their_numbers(page):
+    show(page, 10)
+    assert label(page, "scores").startswith("Histogram of the magnitude scores of 3,088 weights; the cut is at")
+    assert "372 of 2,304 weights kept, 16 by 144 cells" in label(page, "mask")
+    assert "now at 6.19x. Dense accuracy 95.0 %." in label(page, "tradeoff")
+    assert "magnitude, recorded: 80.0 % at 1x (2 points)" in label(page, "tradeoff")
+    page.locator("canvas.wb-layers").hover(position={"x": 100, "y": 10})
+    assert "magnitude: 23 of 144 kept" in page.locator(".wb-tip").inner_text()
+
+
+def test_choices_and_buttons_reach_the_model(page):
+    show(page, compare="snip")
+    page.get_by_label("Rounds").select_option("100")
+    assert page.evaluate("model.get('choices').rounds") == 100
+    page.get_by_label("Criterion").select_option("snip")
+    assert page.evaluate("[model.get('choices').criterion, model.get('choices').compare]") == ["snip", None]
+    for name in ("Train", "Table", "Figure", "Masks"):
+        page.get_by_role("button", name=name).click()
+    assert page.evaluate("model.sent.map(({kind}) => kind)") == ["train", "save_table", "save_figure", "save_masks"]
+    assert page.get_by_role("button", name="Cancel").is_disabled()
+
+
+def test_training_shows_progress_and_can_be_cancelled(page):
+    show(page, status={"busy": "training", "progress": 0.4, "message": "epoch 5 of 12"})
+    assert page.locator("progress").evaluate("p => p.value") == 0.4
+    assert page.locator(".wb-message").inner_text() == "epoch 5 of 12"
+    assert page.get_by_role("button", name="Train").is_disabled()
+    page.get_by_role("button", name="Cancel").click()
+    assert page.evaluate("model.sent") == [{"kind": "cancel"}]
+
+
+def test_a_text_opens_in_a_panel_that_the_keyboard_closes(page):
+    show(page, views=2)
+    page.get_by_role("button", name="Show code").first.click()
+    page.evaluate("model.fire('msg:custom', {kind: 'text', title: 'Show code', text: 'import workbench as wb'})")
+    panel = page.get_by_role("dialog")
+    assert panel.count() == 1  # only where it was asked for
+    assert page.evaluate("document.activeElement.value") == "import workbench as wb"
+    assert panel.get_by_role("button", name="Apply").count() == 0
+    page.keyboard.press("Escape")
+    assert panel.count() == 0
+    assert page.evaluate("document.activeElement.textContent") == "Show code"
+
+
+def test_a_state_can_be_applied_and_a_broken_one_is_refused(page):
+    show(page)
+    page.get_by_role("button", name="State").click()
+    page.evaluate("model.fire('msg:custom', {kind: 'text', title: 'State', text: '{', editable: true})")
+    page.get_by_role("button", name="Apply").click()
+    assert "JSON" in page.locator(".wb-error").inner_text()
+    page.get_by_role("textbox", name="State").fill('{"criterion": "snip"}')
+    page.get_by_role("button", name="Apply").click()
+    assert page.get_by_role("dialog").count() == 0
+    assert page.evaluate("model.sent.at(-1)") == {"kind": "load_state", "state": {"criterion": "snip"}}
+
+
+def test_two_views_of_one_model_stay_in_step(page):
+    show(page, 10, table=True, views=2)
+    page.locator("input.wb-range").first.press("PageUp")
+    page.wait_for_function("[...document.querySelectorAll('.wb-root')].every((root) => root.dataset.stop === '20')")
+    page.get_by_label("Weights", exact=True).last.select_option("trained")
+    answer(page, 2, STOPS[20])
+    assert page.get_by_label("Weights", exact=True).first.input_value() == "trained"
+    assert page.evaluate("[...document.querySelectorAll('.wb-root')].map((root) => root.dataset.drawn)") == ["2", "2"]
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(({id}) => id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_an_exception_in_drawing_is_shown_and_goes_with_the_next_good_frame(page):
+    show(page, 10)
+    page.evaluate("model.set('frame', {...model.get('frame'), sides: [{}]})")
+    page.locator(".wb-error").wait_for(state="visible")
+    assert "The explorer failed:" in page.locator(".wb-error").inner_text()
+    answer(page, 1, STOPS[10])
+    assert page.locator(".wb-error").is_hidden()
+
+
+def test_an_error_of_the_kernel_is_shown_until_dismissed(page):
+    show(page, status={"error": "ValueError: rounds is at least 1; got 0"})
+    assert "rounds is at least 1" in page.locator(".wb-error").inner_text()
+    page.get_by_role("button", name="Dismiss").click()
+    assert page.locator(".wb-error").is_hidden()
+
+
+def test_a_closed_view_leaves_nothing_behind(page):
+    show(page, views=2)
+    assert page.evaluate("model.listening()") == 16
+    page.evaluate("clean[0]()")
+    assert page.evaluate("[model.listening(), document.querySelectorAll('.wb-root').length]") == [8, 1]
+
+
+def test_the_site_needs_no_kernel(page):
+    show(page, 10, table=True, face="site")
+    assert page.get_by_role("button").all_inner_texts() == [""]  # the theme's, named by its label
+    assert page.locator("select:visible").count() == 0
+    assert "no kernel" in page.locator(".wb-message").inner_text()
+    page.locator("input.wb-range").press("End")
+    assert page.locator(".wb-sentence").text_content() == side(STOPS[LAST])["sentence"]
+
+
+def test_auto_follows_jupyterlab_and_the_button_overrides_it(page):
+    show(page, theme="auto")
+    for light, theme in (("false", "dark"), ("true", "light")):
+        page.evaluate("light => { document.body.dataset.jpThemeLight = light; }", light)
+        page.wait_for_function("theme => document.querySelector('.wb-root').dataset.theme === theme", arg=theme)
+    page.get_by_role("button", name="Theme: auto").click()
+    page.get_by_role("button", name="Theme: light").click()
+    page.wait_for_function("document.querySelector('.wb-root').dataset.theme === 'dark'")
+    assert page.evaluate("[model.get('choices').theme, model.get('choices').request]") == ["dark", 0]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page, axe, theme):
+    show(page, LAST, theme=theme, compare="snip", views=2, status={"busy": "training", "message": "epoch 5 of 12"})
+    assert axe(page) == []
+    show(page, 10, theme=theme, status={"error": "ValueError: rounds is at least 1; got 0"})
+    assert axe(page) == []
+    page.get_by_role("button", name="State").click()
+    page.evaluate("model.fire('msg:custom', {kind: 'text', title: 'State', text: '{}', editable: true})")
+    assert axe(page) == []
+    show(page, 10, theme=theme, face="site", table=True)
+    assert axe(page) == []
