@@ -65,7 +65,7 @@ def style() -> Iterator[None]:
     """
     import matplotlib
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(dict(STYLE)):
         yield
 
 
@@ -106,7 +106,7 @@ def tradeoff(
                 ax.axhspan(low, high, color="#555555", alpha=0.12, linewidth=0)
         for i, (name, rows) in enumerate(df.groupby(arm, sort=False)):
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-            groups = {at: group[y].tolist() for at, group in rows.groupby(x)}
+            groups = {float(at): group[y].tolist() for at, group in rows.groupby(x)}  # type: ignore[arg-type]
             bands = [interval(values) for values in groups.values()]
             means, lows, highs = zip(*bands, strict=True)
             sizes = sorted({len(values) for values in groups.values()})
@@ -159,7 +159,9 @@ def layer_densities(df: pd.DataFrame, *, arm: str | None = None, ax: Axes | None
         ax.set_xlim(floor, 8.0)
         ax.set_xticks([t for t in 10.0 ** np.arange(0, math.log10(floor) - 1, -1) if t >= floor])
         ax.set_yticks(range(len(names)), [name.removesuffix(".weight") for name in names])
+        ax.minorticks_off()
         ax.invert_yaxis()
+        ax.set_ylabel("layer")
         ax.grid(visible=False, axis="y")
         ax.set_xlabel("density (kept weights)")
         if arm:
@@ -199,6 +201,7 @@ def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 6
         ax.set_xlabel("log10 |score|")
         ax.set_ylabel("weights")
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        ax.set_ylim(top=1.35 * ax.get_ylim()[1])  # room for the legend
         ax.legend(loc="upper left")
     return ax
 

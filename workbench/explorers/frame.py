@@ -14,7 +14,7 @@ from torch.nn import functional
 
 ROWS, COLUMNS, BINS = 64, 128, 64
 TAIL = 0.001
-"""Share of the lowest scores that may lie off the histogram's axis, so that a few near zero do not stretch it."""
+"""Share of the lowest scores that stand in the first bin, so that a few near zero do not stretch the axis."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Histogram:
 
     edges: list[float]
     counts: list[int]
-    off: int
+    zeros: int
     unit: float | None
 
     @property
@@ -40,14 +40,14 @@ class Histogram:
 
     def json(self, cut: float | None) -> dict[str, Any]:
         """As the page wants it."""
-        return {"x": self.edges, "counts": self.counts, "cut": self.place(cut), "zero": self.off, "label": self.label}
+        return {"x": self.edges, "counts": self.counts, "cut": self.place(cut), "zero": self.zeros, "label": self.label}
 
 
-def histogram(values: Tensor, total: int) -> Histogram:
-    """Histogram of all scores that compete; what is not on its axis (zeros, the tail, weights gone before) is counted.
+def histogram(values: Tensor) -> Histogram:
+    """Histogram of all scores that compete; where the axis is a logarithm, scores of 0 are counted apart.
 
-    >>> histogram(torch.tensor([0.0, 1.0, 10.0, 100.0]), total=5).off
-    2
+    >>> histogram(torch.tensor([0.0, 1.0, 10.0, 100.0])).zeros
+    1
     """
     values = values.double().cpu()
     unit = None
@@ -55,16 +55,15 @@ def histogram(values: Tensor, total: int) -> Histogram:
         unit = float(f"{float(values[values != 0].abs().median()):.0e}")
     places = _axis(values, unit)
     places = places[torch.isfinite(places)]
+    zeros = len(values) - len(places)
     if not len(places):
-        return Histogram([-0.5, 0.5], [0], total, unit)
-    tail = int(len(places) * TAIL) if unit is None else 0
-    low = float(places.kthvalue(tail + 1).values)
+        return Histogram([-0.5, 0.5], [0], zeros, unit)
+    low = float(places.kthvalue(1 + (int(len(places) * TAIL) if unit is None else 0)).values)
     high = float(places.max())
     if high - low < 1e-6:
         low, high = low - 0.5, high + 0.5
-    counts, edges = torch.histogram(places, BINS, range=(low, high))
-    shown = [int(c) for c in counts]
-    return Histogram([round(float(e), 4) for e in edges], shown, total - sum(shown), unit)
+    counts, edges = torch.histogram(places.clamp_min(low), BINS, range=(low, high))
+    return Histogram([round(float(e), 4) for e in edges], [int(c) for c in counts], zeros, unit)
 
 
 def _axis(values: Tensor, unit: float | None) -> Tensor:

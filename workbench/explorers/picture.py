@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SMALL = {"font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11, "legend.fontsize": 10.5} | {
-    f"{axis}tick.labelsize": 10.5 for axis in "xy"
+SMALL: Any = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10.5,
+    "ytick.labelsize": 10.5,
+    "legend.fontsize": 10.5,
 }
 
 
@@ -71,7 +76,7 @@ def _scores(side: Mapping[str, Any], colour: str, ax: Axes, legend: bool) -> Non
         if legend:
             ax.legend(handles=[line, Patch(color=plots.REMOVED, alpha=0.35, label="removed")], loc="upper left")
     ax.set_title(f"Scores: {side['criterion']}")
-    ax.set_xlabel(scores["label"] + (f"; {scores['zero']:,} weights not on the axis" if scores["zero"] else ""))
+    ax.set_xlabel(scores["label"] + (f"; {scores['zero']:,} scores are 0" if scores["zero"] else ""))
     ax.set_ylabel("weights")
 
 
@@ -106,7 +111,8 @@ def _tradeoff(choices: Choices, points: Points, ax: Axes) -> None:
 
     if curve := points.curve(choices):
         shown = {name: place for place, name in enumerate(choices.criteria)}
-        table = pd.DataFrame(sorted(curve, key=lambda p: (shown.get(p["criterion"], len(shown)), p["compression"])))
+        curve.sort(key=lambda point: (shown.get(point["criterion"], len(shown)), point["compression"]))
+        table = pd.DataFrame(curve)
         table["criterion"] += table["rounds"].map(lambda rounds: f"-{rounds}" if rounds > 1 else "")
         plots.tradeoff(table, dense=points.dense(choices) or None, ax=ax)
     else:

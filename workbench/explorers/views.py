@@ -131,7 +131,7 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
         scores = score(model, batch, name, seed=choices.seed)
         values = torch.cat([s.reshape(-1).double() for s in scores.values()])
         limit = metrics.critical(scores) if choices.allocation == "global" else None
-        return Scored(masks.rank(scores, choices.allocation), frame.histogram(values, net.total), limit)
+        return Scored(masks.rank(scores, choices.allocation), frame.histogram(values), limit)
     function = find_criterion(name)[1].function
     last: dict[str, Any] = {}
 
@@ -153,4 +153,4 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
     competed = torch.cat([values[last["within"][layer]].double() for layer, values in last["scores"].items()])
     kept = torch.cat([last["scores"][layer][mask].double() for layer, mask in found.items()])
     lowest = float(kept.min()) if choices.allocation == "global" and len(kept) else None
-    return Scored(Found(found, lowest), frame.histogram(competed, net.total), None)
+    return Scored(Found(found, lowest), frame.histogram(competed), None)

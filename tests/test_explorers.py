@@ -1,0 +1,721 @@
+"""The playground without a browser: frames against the library, threads, errors, state, code, and its three faces."""
+
+import base64
+import json
+import re
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import workbench as wb
+from workbench.claims import NUMBERS_MIME
+from workbench.criteria.registry import unregister_criterion
+from workbench.explorers import frame as frames
+from workbench.explorers.choices import Choices, check_state, stops
+from workbench.explorers.session import Session, drain
+from workbench.explorers.worker import Worker
+from workbench.train import RECIPES, Recipe
+
+
+def quiet(what: str, progress: float) -> None:
+    """Report nothing."""
+
+
+def settled(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]:
+    fitted = drain(session.prepare(choices, lambda: False, quiet))
+    return fitted, session.frame(fitted, measure=True)
+
+
+def until(condition: Any, seconds: float = 30) -> None:
+    """Wait for another thread."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def digits() -> wb.Task:
+    return wb.load("digits", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def session(digits: wb.Task) -> Session:
+    return Session({"digits": digits}, {})
+
+
+@pytest.fixture(autouse=True)
+def embedded_data_and_short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKBENCH_DATA", raising=False)
+    monkeypatch.delenv("WORKBENCH_FACE", raising=False)
+    monkeypatch.setitem(RECIPES, ("moons", "lenet-300-100"), Recipe(epochs=2, batch_size=64))
+
+
+@pytest.fixture
+def playground(request: pytest.FixtureRequest) -> Any:
+    """Make live playgrounds that end with the test."""
+
+    def make(*arguments: Any, **options: Any) -> Any:
+        explorer = wb.explorers.playground(*arguments, **options)
+        request.addfinalizer(explorer.close)
+        return explorer
+
+    return make
+
+
+def ask(explorer: Any, **changes: Any) -> int:
+    """Change choices as the page does; returns the request."""
+    request = explorer.choices["request"] + 1
+    explorer.set_state({"choices": {**explorer.choices, **changes, "request": request}})
+    return request
+
+
+def press(explorer: Any, kind: str, **content: Any) -> None:
+    """Send a message as the page does."""
+    explorer._handle_custom_msg({"kind": kind, **content}, [])
+
+
+def sent(explorer: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Collect the messages to the page."""
+    messages: list[dict[str, Any]] = []
+    monkeypatch.setattr(explorer, "send", messages.append)
+    return messages
+
+
+# Frames say what the library says
+
+
+SETTINGS = [
+    Choices(criterion="magnitude", compression=20),
+    Choices(criterion="snip", compression=317.3, layer="28.weight"),
+    Choices(criterion="grasp", compression=1000),
+    Choices(criterion="synflow", compression=2, allocation="layer"),
+    Choices(criterion="synflow", compression=500, rounds=5),
+    Choices(criterion="random", compression=50, seed=3, rounds=5, allocation="layer"),
+    Choices(criterion="snip", compare="random", compression=32),
+    Choices(network="resnet-20", criterion="snip", compression=100),
+    Choices(data="moons", network="lenet-300-100", criterion="magnitude", compression=1),
+]
+
+
+@pytest.mark.parametrize("choices", SETTINGS, ids=str)
+def test_a_frame_counts_exactly_what_the_shown_code_keeps(session: Session, choices: Choices) -> None:
+    from workbench.explorers import code
+
+    if choices.network == "vgg":
+        names = list(wb.prunable(wb.make("vgg", session.task("digits"))))
+        choices = replace(choices, layer=names[-1] if choices.layer else "")
+    fitted, frame = settled(session, choices)
+    threads = torch.get_num_threads()
+    try:
+        parts = code.lines(session, fitted).split("wb.layers(")
+        space: dict[str, Any] = {}
+        for side, part in zip(frame["sides"], parts[:-1], strict=True):
+            exec("(" + part if part.startswith("model, masks") else part, space)
+            masks = space["masks"]
+            assert {layer["name"]: layer["kept"] for layer in side["layers"]} == {
+                name: int(mask.sum()) for name, mask in masks.items()
+            }
+            shown = side["mask"]
+            cells = np.frombuffer(base64.b64decode(shown["data"]), np.uint8).reshape(shown["rows"], shown["cols"])
+            if shown["note"] == "one cell = one weight":
+                exact = masks[fitted.layer].flatten(1).numpy()
+                assert (cells == 255 * exact).all()
+            model, example = space["model"], space["batch"].inputs[:1]
+            numbers = side["numbers"]
+            assert numbers["kept"] == sum(int(m.sum()) for m in masks.values())
+            assert numbers["compression"] == pytest.approx(wb.compression(masks))
+            assert numbers["sparsity"] == pytest.approx(wb.sparsity(masks))
+            assert numbers["size_ratio"] == pytest.approx(wb.size_ratio(model, masks))
+            assert numbers["macs"] == wb.macs(model, example, masks)
+            assert numbers["macs_dense"] == wb.macs(model, example)
+            assert numbers["max_compression"] == wb.max_compression(model)
+            assert numbers["effective"] == wb.effective_sparsity(model, masks, example)
+            if fitted.rounds == 1 and fitted.allocation == "global":
+                assert numbers["critical"] == wb.critical(space["scores"])
+                kept = torch.cat([space["scores"][n][m].double() for n, m in masks.items()])
+                assert side["scores"]["cut"] == pytest.approx(float(_place(side, kept.min())), abs=1e-6)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _place(side: dict[str, Any], score: torch.Tensor) -> torch.Tensor:
+    edges, label = side["scores"]["x"], side["scores"]["label"]
+    if label.startswith("log10"):
+        at = score.log10()
+    else:
+        unit = float(label.split("/")[1].strip(" )"))
+        at = score.sign() * torch.log10(1 + score.abs() / unit)
+    return at.clamp(edges[0], edges[-1])
+
+
+def test_show_code_for_trained_weights_reproduces_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    from workbench.explorers import code
+
+    own = Session({"moons": wb.load("moons", device="cpu")}, {})
+    choices = Choices("moons", "lenet-300-100", weights="trained", criterion="snip", compression=30)
+    fitted, frame = settled(own, choices)
+    space: dict[str, Any] = {}
+    threads = torch.get_num_threads()
+    try:
+        exec(code.lines(own, fitted), space)
+    finally:
+        torch.set_num_threads(threads)
+    kept = {layer["name"]: layer["kept"] for layer in frame["sides"][0]["layers"]}
+    assert kept == {name: int(mask.sum()) for name, mask in space["masks"].items()}
+    assert own.points.dense(fitted) == [wb.evaluate(space["model"], space["task"])["accuracy"]]
+
+
+def test_the_budget_is_exact_at_every_stop(session: Session) -> None:
+    fitted, frame = settled(session, Choices(criterion="snip"))
+    total = frame["sides"][0]["numbers"]["total"]
+    for stop in session.menu(fitted)["stops"]:
+        at = replace(fitted, compression=stop)
+        kept = session.frame(at)["sides"][0]["numbers"]["kept"]
+        assert kept == total - int(np.floor(total * at.sparsity + 0.5))
+    assert kept == len(frame["sides"][0]["layers"])  # the last stop: one weight a layer
+
+
+def test_a_histogram_by_hand() -> None:
+    shown = frames.histogram(torch.tensor([0.0, 0.01, 0.1, 1.0]))
+    assert (shown.edges[0], shown.edges[-1], sum(shown.counts), shown.zeros) == (-2, 0, 3, 1)
+    assert shown.counts[0] == shown.counts[32] == shown.counts[-1] == 1
+    assert shown.place(0.1) == pytest.approx(-1)
+    assert shown.place(0.0) == -2
+    signed = frames.histogram(torch.tensor([-99.0, -1.0, 0.0, 1.0, 1.0]))
+    assert signed.unit == 1
+    assert (signed.edges[0], signed.zeros, sum(signed.counts)) == (-2, 0, 5)
+    nothing = frames.histogram(torch.zeros(3))
+    assert (sum(nothing.counts), nothing.zeros) == (0, 3)
+
+
+def test_a_large_mask_is_shown_by_means() -> None:
+    mask = torch.zeros(65, 129, dtype=torch.bool)
+    mask[0, 0] = mask[64, 128] = True
+    shown = frames.mask_json("w", mask)
+    assert (shown["rows"], shown["cols"], shown["note"]) == (33, 65, "one cell = mean of 2 x 2 weights")
+    data = base64.b64decode(shown["data"])
+    assert (data[0], data[-1], sum(data)) == (64, 255, 64 + 255)
+
+
+def test_sentences_and_alarms() -> None:
+    numbers = {"sparsity": 0.95, "compression": 20.0, "effective": 0.956}
+    assert frames.sentence(numbers, {"a": 1, "b": 2}) == "95.0 % removed, 20x; all 2 layers alive; effective 95.6 %"
+    assert frames.alarm(numbers, {"a": 1, "b": 2}) == ""
+    assert frames.alarm(numbers, {"a": 0, "b": 2}) == "1 of 2 layers has no weight left: a"
+    many = dict.fromkeys("abcde", 0)
+    assert frames.alarm(numbers, many) == "5 of 5 layers have no weight left: a, b, c and 2 more"
+    dead = frames.alarm({**numbers, "effective": 1.0}, {"a": 1, "b": 2})
+    assert dead == "no path from input to output is left, though every layer has weights"
+
+
+def test_stops_are_round_numbers_and_end_at_the_maximum() -> None:
+    values = stops(32670.2)
+    assert {1, 2, 5, 10, 20, 50, 100, 1000, 10_000, 32670.2} <= set(values)
+    assert values == sorted(values)
+    assert stops(1.0) == [1.0]
+
+
+# The menu offers what works
+
+
+def test_menus_offer_only_what_works(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    menu = session.menu(Choices())
+    assert menu["data"] == ["circles", "digits", "moons", "spirals"]
+    for data in menu["data"]:
+        task = session.task(data)
+        for network in session.menu(Choices())["networks"][data]:
+            wb.make(network, task)
+    (tmp_path / "cifar10").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "cifar10" / f"{split}-00000-of-00001.parquet").touch()
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    assert "cifar10" in Session({"digits": session.task("digits")}, {}).menu(Choices())["data"]
+
+
+def test_own_model_data_and_criterion_in_five_lines(playground: Any) -> None:
+    x = torch.randn(200, 6)
+    task = wb.Task.from_arrays(x, (x[:, 0] > 0).long(), x, (x[:, 0] > 0).long(), name="mine", device="cpu")
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+
+    @wb.register_criterion("negative", needs="nothing")
+    def negative(model: nn.Module, batch: Any, *, masks: Any = None, loss_fn: Any, generator: Any) -> wb.Scores:
+        return {name: -weight.detach().abs() for name, weight in wb.prunable(model).items()}
+
+    try:
+        before = wb.snapshot(model)
+        explorer = playground(task, model, {"criterion": "negative", "compression": 4})
+        assert "mine" in explorer.menu["data"]
+        assert explorer.menu["networks"]["mine"][0] == explorer.choices["network"] == "my Sequential"
+        assert "negative" in explorer.menu["criteria"]
+        kept = [layer["kept"] for layer in explorer.frame["sides"][0]["layers"]]
+        masks = wb.keep_top(wb.score(model, None, "negative"), 0.75)
+        assert kept == [int(m.sum()) for m in masks.values()]
+        press(explorer, "train")
+        until(lambda: explorer.curve)
+        assert all(torch.equal(before[name], value) for name, value in wb.snapshot(model).items())
+        assert explorer.errors == []
+
+        @wb.register_criterion("negative", needs="nothing")
+        def again(model: nn.Module, batch: Any, *, masks: Any = None, loss_fn: Any, generator: Any) -> wb.Scores:
+            return {name: weight.detach().abs() for name, weight in wb.prunable(model).items()}
+
+        explorer._cell_ran(None)  # as after the cell that registered it
+        masks = wb.keep_top(wb.score(model, None, "magnitude"), 0.75)
+        until(
+            lambda: [layer["kept"] for layer in explorer.frame["sides"][0]["layers"]]
+            == [int(m.sum()) for m in masks.values()]
+        )
+    finally:
+        unregister_criterion("negative")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (dict(task="digit"), "Did you mean 'digits'"),
+        (dict(model="vvg"), "Did you mean 'vgg'"),
+        (dict(task="moons", model="vgg"), "does not fit 'moons'.*lenet-300-100"),
+        (dict(criteria=["snipp"]), "Did you mean 'snip'"),
+        (dict(state={"criterion": "snipp"}), "Did you mean 'snip'"),
+        (dict(state={"sparsity": 0.9}), "a key of the state is one of allocation, compare, compression"),
+        (dict(state={"compression": 0.9}), "For sparsity 0.9 pass compression=10"),
+        (dict(state={"compression": "20"}), "Pass a number such as 20"),
+        (dict(state={"layer": "fc.weight"}), "layer is one of"),
+        (dict(state={"weights": "pretrained"}), "weights is one of at init, trained"),
+        (dict(state={"rounds": 0}), "rounds is a whole number"),
+        (dict(state=[1]), "a state is a dict"),
+        (dict(model=nn.ReLU()), "at least one linear or convolution weight"),
+        (dict(model=nn.Linear(3, 10)), "does not pass|cannot be multiplied|shapes"),
+        (dict(rows=[{"compression": 2}]), "a column of recorded rows"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_does_not_exist_is_said_with_a_remedy(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises((ValueError, TypeError, RuntimeError), match=words):
+        wb.explorers.playground(**arguments)
+
+
+# The live face: threads, cancel, errors
+
+
+def test_the_first_picture_is_there_and_a_slider_is_answered_at_once(playground: Any) -> None:
+    explorer = playground(state={"criterion": "snip"})
+    assert explorer.frame["sides"][0]["numbers"]["effective"] is not None
+    assert explorer.frame["request"] == explorer.choices["request"]
+    for compression in (1, 5, 100.0, 32670.0):
+        request = ask(explorer, compression=compression)
+        assert explorer.frame["request"] == request  # no waiting: a look-up
+        assert explorer.frame["compression"] == compression
+    assert explorer.errors == []
+
+
+def test_a_new_criterion_is_scored_in_the_worker_and_a_pair_that_does_not_fit_is_corrected(playground: Any) -> None:
+    explorer = playground()
+    request = ask(explorer, criterion="grasp", compare="snip")
+    until(lambda: explorer.frame["request"] == request)
+    assert [side["criterion"] for side in explorer.frame["sides"]] == ["grasp", "snip"]
+    request = ask(explorer, data="moons")
+    until(lambda: explorer.frame["request"] == request)
+    assert explorer.choices["network"] == "lenet-300-100"
+    assert explorer.choices["layer"] == explorer.menu["layers"][0] == explorer.frame["sides"][0]["layers"][0]["name"]
+    assert explorer.errors == []
+
+
+def test_training_adds_a_dot_a_seed_and_the_slider_answers_meanwhile(playground: Any) -> None:
+    explorer = playground("moons")
+    busy, times = threading.Event(), []
+
+    def watch(change: Any) -> None:
+        if change.new["busy"] == "training":
+            times.append(time.monotonic())
+            busy.set()
+
+    RECIPES["moons", "lenet-300-100"] = Recipe(epochs=30, batch_size=64)
+    explorer.observe(watch, "status")
+    press(explorer, "train")
+    assert busy.wait(5)
+    answered = 0
+    while explorer.worker.busy("training"):
+        request = ask(explorer, compression=2.0 + answered % 7)
+        answered += explorer.frame["request"] == request
+    assert answered > 5
+    assert len(times) < 3 + 10 * (times[-1] - times[0])  # at most 10 Hz
+    RECIPES["moons", "lenet-300-100"] = Recipe(epochs=1, batch_size=64)
+    ask(explorer, compression=30.0)
+    for seeds in ([0], [0, 1]):
+        press(explorer, "train")
+        until(lambda: not explorer.worker.busy("training"))
+        at_30 = [p for p in explorer.curve if p["compression"] == 30]
+        assert [p["seed"] for p in at_30] == seeds
+    assert explorer.baseline == {"dense": None}
+    ask(explorer, compression=1.0)
+    press(explorer, "train")
+    until(lambda: explorer.baseline["dense"] is not None)
+    dense = [p["accuracy"] for p in explorer.curve if p["compression"] == 1]
+    assert explorer.baseline["dense"] == dense[0]
+    ask(explorer, allocation="layer")
+    until(lambda: explorer.curve == [])  # other allocation, other picture
+    ask(explorer, allocation="global")
+    assert len(explorer.curve) == 4
+    press(explorer, "clear_points")
+    assert explorer.curve == []
+    assert explorer.errors == []
+
+
+def test_a_trained_point_is_what_the_library_trains(playground: Any) -> None:
+    explorer = playground("moons", state={"criterion": "snip", "compression": 10})
+    press(explorer, "train")
+    until(lambda: explorer.curve)
+    task = wb.load("moons")
+    model = wb.make("lenet-300-100", task, seed=0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        masks = wb.keep_top(wb.score(model, task.batch(256, seed=0), "snip"), 0.9)
+        wb.train(model, task, masks=masks, seed=0)
+    finally:
+        torch.set_num_threads(threads)
+    assert explorer.curve[0]["accuracy"] == wb.evaluate(model, task)["accuracy"]
+    assert explorer.curve[0]["kind"] == "live"
+
+
+def test_cancel_answers_at_once_and_leaves_no_point(playground: Any) -> None:
+    RECIPES["moons", "lenet-300-100"] = Recipe(epochs=2000, batch_size=64)
+    explorer = playground("moons")
+    press(explorer, "train")
+    until(lambda: explorer.status["progress"] > 0)
+    start = time.monotonic()
+    press(explorer, "cancel")
+    assert time.monotonic() - start < 0.2
+    assert explorer.status["busy"] == ""
+    assert not explorer.worker.busy("training")
+    time.sleep(0.3)
+    assert explorer.status["busy"] == ""  # nothing speaks of the training any more
+    assert explorer.curve == []
+    ask(explorer, weights="trained")
+    until(lambda: explorer.status["busy"] == "training")
+    press(explorer, "cancel")
+    assert explorer.choices["weights"] == "at init"  # back to what the picture shows
+    assert explorer.errors == []
+
+
+def test_trained_weights_train_in_the_worker(playground: Any) -> None:
+    explorer = playground("moons", state={"weights": "trained"})
+    assert explorer.frame["sides"]  # the untrained network until then
+    until(lambda: explorer.frame["request"] == explorer.choices["request"])
+    assert explorer.choices["weights"] == "trained"
+    assert explorer.baseline["dense"] is not None
+    assert explorer.errors == []
+
+
+def test_of_iterated_requests_the_latest_wins(playground: Any) -> None:
+    explorer = playground(state={"criterion": "synflow"})
+    shown: list[int] = []
+    explorer.observe(lambda change: shown.append(change.new["request"]), "frame")
+    for compression in (2.0, 3.0, 4.0, 5.0, 6.0, 7.0):
+        request = ask(explorer, compression=compression, rounds=100)
+    until(lambda: explorer.frame["request"] == request)
+    assert set(shown) == {request}
+    masks = wb.find_masks(wb.make("vgg", wb.load("digits")), wb.load("digits").batch(256), "synflow", 6 / 7, rounds=100)
+    counts = [layer["kept"] for layer in explorer.frame["sides"][0]["layers"]]
+    assert sum(counts) == sum(int(m.sum()) for m in masks.values())
+    request = ask(explorer, compression=7.0)
+    assert explorer.frame["request"] == request  # found before: a look-up
+    assert explorer.errors == []
+
+
+def test_exceptions_are_shown_and_kept_and_the_explorer_stays_usable(playground: Any) -> None:
+    @wb.register_criterion("broken", needs="nothing")
+    def broken(model: nn.Module, batch: Any, **_: Any) -> wb.Scores:
+        raise ZeroDivisionError("planted")
+
+    try:
+        explorer = playground("moons")
+        ask(explorer, criterion="broken")
+        until(lambda: explorer.errors)
+        assert explorer.status["error"] == "ZeroDivisionError: planted"
+        assert "ZeroDivisionError: planted" in explorer.errors[0]
+        assert explorer.status["busy"] == ""
+        request = ask(explorer, criterion="magnitude")
+        assert explorer.frame["request"] == request
+        assert explorer.status["error"] == ""
+    finally:
+        unregister_criterion("broken")
+    press(explorer, "dance")
+    assert "known kind" in explorer.status["error"]
+    ask(explorer, compression=-1)
+    assert "compression is prunable weights / kept weights" in explorer.status["error"]
+    request = ask(explorer, compression=3.0)
+    assert explorer.frame["request"] == request
+    assert len(explorer.errors) == 3
+
+
+def test_an_interrupted_kernel_leaves_it_usable(playground: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = playground("moons")
+
+    def interrupted(choices: Choices) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(explorer.session, "ready", interrupted)
+        ask(explorer, compression=3.0)
+    assert explorer.status["error"] == "The kernel was interrupted."
+    request = ask(explorer, compression=4.0)
+    assert explorer.frame["request"] == request
+    assert explorer.lock.acquire(timeout=0)
+    explorer.lock.release()
+
+
+def test_callbacks_may_run_in_another_thread(playground: Any) -> None:
+    explorer = playground("moons")
+    press(explorer, "train")
+    thread = threading.Thread(target=lambda: [ask(explorer, compression=float(c)) for c in range(1, 60)])
+    thread.start()
+    thread.join(20)
+    assert explorer.frame["request"] == explorer.choices["request"]
+    until(lambda: not explorer.worker.busy("training"))
+    assert explorer.errors == []
+
+
+def test_frames_computed_ahead_answer_for_the_present_setting_only(playground: Any) -> None:
+    explorer = playground("moons", precompute=True)
+    until(lambda: explorer.frames)
+    assert list(explorer.frames) == [str(i) for i in range(len(explorer.menu["stops"]))]
+    third = explorer.frames["3"]
+    assert third["compression"] == explorer.menu["stops"][3]
+    assert third["request"] == explorer.choices["request"]
+    request = ask(explorer, criterion="snip")
+    until(lambda: explorer.frame["request"] == request)
+    until(lambda: explorer.frames and explorer.frames["3"]["request"] == request)
+    assert explorer.frames["3"]["sides"][0]["criterion"] == "snip"
+    ask(explorer, compression=7.0)
+    assert explorer.frames["3"]["request"] == request
+    assert explorer.errors == []
+
+
+# State, code, files
+
+
+def test_state_goes_round(playground: Any) -> None:
+    explorer = playground(state={"criterion": "snip", "compare": "random", "compression": 33.3, "seed": 2})
+    state = json.loads(json.dumps(explorer.state()))
+    assert check_state(state).state() == state
+    other = playground(state=state)
+    assert other.state() == state
+    assert other.frame["sides"] == explorer.frame["sides"]
+    other.from_state({"compression": 5, "compare": None})
+    assert (other.frame["compression"], len(other.frame["sides"])) == (5.0, 1)
+    press(other, "load_state", state={"criterion": "snipp"})
+    assert "Did you mean 'snip'" in other.status["error"]
+    with pytest.raises(ValueError, match="layer is one of"):
+        other.from_state({"layer": "nowhere"})
+    press(other, "load_state", state=state)
+    assert other.state() == state
+
+
+def test_text_panels_and_files(
+    playground: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: wb.Task
+) -> None:
+    from safetensors.torch import load_file
+
+    monkeypatch.chdir(tmp_path)
+    explorer = playground(state={"criterion": "snip", "compression": 50})
+    messages = sent(explorer, monkeypatch)
+    press(explorer, "code")
+    assert "wb.keep_top(scores, sparsity=1 - 1 / 50.0" in messages[-1]["text"]
+    press(explorer, "state")
+    assert messages[-1]["editable"]
+    assert json.loads(messages[-1]["text"]) == explorer.state()
+    for i, kind in enumerate(("table", "masks", "figure"), start=3):
+        press(explorer, f"save_{kind}")
+        until(lambda i=i: len(messages) == i)
+    names = [message["text"].split()[-1] for message in messages[2:]]
+    assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
+    assert names[0] == "playground-digits-vgg-snip-50x-layers.csv"
+    model = wb.make("vgg", digits, seed=0)
+    masks = load_file(names[1])
+    counts = {layer["name"]: layer["kept"] for layer in explorer.frame["sides"][0]["layers"]}
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == counts
+    assert (tmp_path / names[0]).read_text() == wb.layers(model, masks, digits.batch(1).inputs).to_csv(index=False)
+    assert (tmp_path / names[2]).read_bytes().startswith(b"\x89PNG")
+    assert explorer.errors == []
+
+
+def test_recorded_rows_stand_beside_live_points(playground: Any) -> None:
+    import pandas as pd
+
+    rows = pd.DataFrame({"compression": [1, 10], "accuracy": [0.99, 0.9], "criterion": "snip", "seed": [0, 0]})
+    explorer = playground("moons", rows=rows)
+    assert [point["kind"] for point in explorer.curve] == ["recorded", "recorded"]
+    assert explorer.baseline == {"dense": 0.99}
+    press(explorer, "train")
+    until(lambda: len(explorer.curve) == 3)
+    press(explorer, "clear_points")
+    assert len(explorer.curve) == 2
+
+
+# Three faces
+
+
+def bundle(explorer: Any) -> dict[str, Any]:
+    shown = explorer._repr_mimebundle_()
+    return shown[0] if isinstance(shown, tuple) else shown
+
+
+@pytest.mark.parametrize("state", [{}, {"criterion": "snip", "compare": "synflow", "compression": 400, "rounds": 5}])
+def test_three_faces_carry_the_same_numbers(playground: Any, monkeypatch: pytest.MonkeyPatch, state: Any) -> None:
+    numbers = {}
+    for face in wb.explorers.FACES:
+        monkeypatch.setenv("WORKBENCH_FACE", face)
+        explorer = wb.explorers.playground("digits", "lenet-300-100", state)
+        shown = bundle(explorer)
+        numbers[face] = json.loads(json.dumps(shown[NUMBERS_MIME]))
+        if face == "live":
+            assert "application/vnd.jupyter.widget-view+json" in shown
+            explorer.close()
+    assert numbers["live"] == numbers["picture"] == numbers["site"]
+    assert numbers["live"]["sides"][0]["kept"] > 0
+
+
+def test_the_picture_says_in_words_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "picture")
+    shown = wb.explorers.playground(state={"criterion": "synflow", "compression": 5000})
+    html = bundle(shown)["text/html"]
+    assert base64.b64decode(bundle(shown)["image/png"]).startswith(b"\x89PNG")
+    assert re.search(r'<img alt="[^"]*layers alive', html)
+    assert "<figcaption>" in html
+    text = bundle(shown)["text/plain"]
+    assert "Alarm: " in text
+    for name in wb.prunable(wb.make("vgg", wb.load("digits"))):
+        assert name in text
+
+
+def test_the_page_needs_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "site")
+    pages = [bundle(wb.explorers.playground("moons"))["text/html"] for _ in range(2)]
+    ids = [re.search(r'<div id="(wb-\w+)"', page) for page in pages]
+    assert ids[0] and ids[1] and ids[0][1] != ids[1][1]
+    traits = json.loads(re.search(r"const traits = (\{.*\});\n", pages[0])[1])  # type: ignore[index]
+    assert len(traits["frames"]) == len(traits["menu"]["stops"])
+    assert traits["menu"]["faces"] == "site"
+    rest = re.sub(r"http://www\.w3\.org/\S+", "", pages[0])  # names of SVG, nothing that is fetched
+    assert not re.search(r"https?://|<link|src=|@import|\bfetch\(|import\(", rest)
+    assert "export default" not in pages[0]
+
+
+def test_an_unknown_face_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "pictures")
+    with pytest.raises(ValueError, match="WORKBENCH_FACE is one of live, picture, site; got 'pictures'. Did you mean 'pic"):
+        wb.explorers.playground()
+
+
+# The worker
+
+
+def test_the_worker_lets_urgent_jobs_between_the_steps_of_others() -> None:
+    log, gate, done = [], threading.Event(), threading.Event()
+
+    def slow(stale: Any) -> Any:
+        log.append("slow 1")
+        gate.wait(10)
+        yield
+        log.append("slow 2")
+        yield
+        done.set()
+
+    def quick(stale: Any) -> Any:
+        log.append("quick")
+        yield
+
+    worker = Worker(["first", "second"], failed=pytest.fail)
+    worker.submit("second", slow)
+    until(lambda: log)
+    worker.submit("first", quick)
+    gate.set()
+    assert done.wait(10)
+    assert log == ["slow 1", "quick", "slow 2"]
+    worker.close()
+
+
+def test_a_dropped_job_ends_at_its_next_yield_and_its_failure_is_not_news() -> None:
+    failures: list[BaseException] = []
+    started, gate, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def job(stale: Any) -> Any:
+        started.set()
+        gate.wait(10)
+        assert stale()
+        raise RuntimeError("too late")
+        yield
+
+    def last(stale: Any) -> Any:
+        ended.set()
+        yield
+
+    def failing(stale: Any) -> Any:
+        raise RuntimeError("news")
+        yield
+
+    worker = Worker(["only"], failed=failures.append)
+    worker.submit("only", job)
+    assert started.wait(10)
+    worker.submit("only", last)
+    gate.set()
+    assert ended.wait(10)
+    assert failures == []
+    worker.submit("only", failing)
+    until(lambda: failures)
+    assert str(failures[0]) == "news"
+    worker.close()
+    until(lambda: not worker._thread.is_alive())
+
+
+# A real kernel
+
+
+RERUN = """
+import gc, os, psutil
+import workbench as wb
+from ipywidgets.widgets.widget import _instances
+p = wb.explorers.playground("digits", "vgg", {"criterion": "snip"})
+gc.collect()
+print(len(_instances), psutil.Process().memory_info().rss // 2**20, p.errors)
+"""
+
+
+def test_running_a_cell_fifty_times_leaves_one_explorer() -> None:
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        seen = []
+        for _ in range(50):
+            printed: list[str] = []
+            reply = client.execute_interactive(
+                RERUN,
+                output_hook=lambda m, printed=printed: printed.append(m["content"].get("text", "")),
+                timeout=60,
+            )
+            assert reply["content"]["status"] == "ok", reply["content"]
+            count, memory, errors = "".join(printed).split(maxsplit=2)
+            assert errors.strip() == "[]"
+            seen.append((int(count), int(memory)))
+        assert len({count for count, _ in seen}) == 1
+        assert seen[-1][1] - seen[4][1] < 20  # the first runs also import and warm up
+        reply = client.execute_interactive(RERUN + "# another cell\n", output_hook=lambda m: None, timeout=60)
+        counted: list[str] = []
+        client.execute_interactive(
+            "print(len(_instances))", output_hook=lambda m: counted.append(m["content"].get("text", "")), timeout=60
+        )
+        assert int("".join(counted)) == 2 * seen[0][0]  # another cell's explorer stays beside it
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
