@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.allocation import Allocation, allocate, kept_count
+from workbench.allocation import ALLOCATIONS, Allocation, allocate, kept_count, on_the_way
 from workbench.criteria import Scorer, untouched
 from workbench.criteria.registry import Criterion
 from workbench.models import prunable
-from workbench.types import Batch, Masks, Scores, check_count, check_masks, check_scores, check_sparsity
+from workbench.types import Batch, Masks, Scores, check_choice, check_count, check_masks, check_scores, check_sparsity
 
 
 def dense(model: nn.Module, exclude: tuple[str, ...] = ()) -> Masks:
@@ -86,8 +86,8 @@ def _top(values: Tensor, kept: int, live: Tensor | None, where: str = "") -> Ten
     n = len(candidates)
     if kept > n:
         raise ValueError(
-            f"weights already removed stay removed; {n:,} weights{where} are left within the masks, and this sparsity keeps {kept:,}. "
-            "Pass a higher sparsity"
+            f"weights already removed stay removed; {n:,} weights{where} are left within the masks, and this sparsity "
+            f"keeps {kept:,}. Pass a higher sparsity"
         )
     if kept == 0 or kept == n:
         chosen = torch.full((n,), kept > 0, dtype=torch.bool, device=values.device)
@@ -139,7 +139,7 @@ class Ranking:
         return {name: self.mask(name, sparsity) for name in self.ranks}
 
     def cut(self, sparsity: float) -> float | None:
-        """The lowest kept score, under global allocation; None where layers have cuts of their own or nothing is kept."""
+        """The lowest kept score under global allocation; None where each layer has its own or nothing is kept."""
         kept = kept_count(self.total, sparsity)
         return float(self.cuts[kept - 1]) if self.allocation == "global" and kept else None
 
@@ -153,6 +153,8 @@ def rank(scores: Scores, allocation: Allocation = "global") -> Ranking:
     {'a': 1, 'b': 1}
     """
     scores = _common(check_scores(scores))
+    if isinstance(allocation, str):
+        check_choice("allocation", allocation, ALLOCATIONS)
     sizes = [s.numel() for s in scores.values()]
     if allocation == "global":
         values = torch.cat([s.reshape(-1) for s in scores.values()])
@@ -168,7 +170,7 @@ def rank(scores: Scores, allocation: Allocation = "global") -> Ranking:
 
 
 def _places(order: Tensor) -> Tensor:
-    """The inverse permutation, as int32 (a network of over two thousand million weights does not fit this workbench)."""
+    """The inverse permutation, as int32 (networks of over two thousand million weights do not fit this workbench)."""
     places = torch.empty(len(order), dtype=torch.int32, device=order.device)
     places[order] = torch.arange(len(order), dtype=torch.int32, device=order.device)
     return places
@@ -188,7 +190,8 @@ def find_masks(
     """Masks by one-shot (`rounds=1`) or iterative scoring; the model is untouched.
 
     Round k of K scores the network as pruned so far and keeps `density ** (k / K)` of all weights; removed weights
-    never return. `on_round(k, masks)` is called after every round. Knobs go to `wb.score`.
+    never return. Under a dict of densities the layers come down in proportion to them. `on_round(k, masks)` is called
+    after every round. Knobs go to `wb.score`.
     Source: Tanaka et al. 2020, arXiv:2006.05467, algorithm 1 (the exponential schedule).
 
     Misleads when compared at equal sparsity with one-shot scores but not at equal cost: K rounds cost K scores.
@@ -201,11 +204,15 @@ def find_masks(
     """
     sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
     run = Scorer(model, batch, criterion, **knobs)
+    sizes = {name: w.numel() for name, w in run.weights.items()}
+    if allocation != "global":
+        allocate(sizes, sparsity, allocation)  # a wrong allocation is named before the first round
     masks: Masks | None = None
     with untouched(model):
         for k in range(1, rounds + 1):
             now = sparsity if k == rounds else 1 - (1 - sparsity) ** (k / rounds)
-            masks = keep_top(run(masks), now, allocation=allocation, within=masks)
+            split = allocation if k == rounds or isinstance(allocation, str) else on_the_way(sizes, now, allocation)
+            masks = keep_top(run(masks), now, allocation=split, within=masks)
             if on_round is not None:
                 on_round(k, masks)
     return masks  # type: ignore[return-value]

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workbench.criteria.passes import check_labels, evaluating, run_model
 from workbench.data.task import Task
 from workbench.masks import apply_masks_, mask_grads_
 from workbench.metrics.accuracy import evaluate
+from workbench.seeds import seeded
 from workbench.types import Masks, check_choice, check_count, check_masks
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -35,12 +37,12 @@ class Recipe:
     warmup: float = 0.1
     fast: bool = True
 
-    def rate(self, step: int, total: int) -> float:
-        """Learning rate of step `step` (from 0) of `total`."""
+    def share(self, step: int, total: int) -> float:
+        """Learning rate of step `step` (from 0) of `total`, as a share of the highest."""
         rise = max(self.warmup * total, 1)
         if step < rise:
-            return self.lr * (step + 1) / math.ceil(rise)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(total - rise, 1)))
+            return (step + 1) / math.ceil(rise)
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(total - rise, 1)))
 
 
 RECIPES: dict[tuple[str, str], Recipe] = {
@@ -105,11 +107,12 @@ def steps(
     schedule is `epochs` epochs or `steps` steps long (default: the recipe of the pair). `start` resumes rate and data
     order at that step, with a fresh optimizer, and `stop` ends there: the first k steps are `stop=k`, and rewinding to
     them is loading their snapshot and training with `start=k`. `optimizer` is "sgd", "adam", "adamw" or a function of
-    the parameters. `seed` orders the data. `fast=False` keeps to float32. Other keywords change the recipe (`lr=`,
-    `batch_size=`, `weight_decay=`, ...).
+    the parameters. `seed` orders the data and draws dropout; the global random state stays as it was. `fast=False`
+    keeps to float32. Other keywords change the recipe (`lr=`, `batch_size=`, `weight_decay=`, ...).
 
     Removed weights are exactly 0 from before the first step to after the last: gradients are masked after `backward`,
-    weights after `step`. A generator left early leaves a valid model.
+    weights after `step`. A generator left early leaves a valid model. Raises ValueError before the first step where the
+    data does not fit the model.
 
     Misleads when accuracies of short schedules are compared: the rate falls to zero at each schedule's own end.
 
@@ -129,6 +132,8 @@ def steps(
     if not 0 <= check_count("start", start, least=0) <= end <= total:
         raise ValueError(f"start <= stop <= the schedule's {total} steps; got start={start} and stop={end}")
     masks = {} if masks is None else check_masks(model, masks)
+    with torch.no_grad(), evaluating(model):
+        check_labels(run_model(model, task.take("train", slice(1)).inputs), task.splits["train"].targets)
     return _run(model, task, masks, plan, per_epoch, total, start, end, _optimizer(model, optimizer, plan), seed)
 
 
@@ -149,7 +154,9 @@ def _plan(task: Task, model: nn.Module, fast: bool | None, changes: dict[str, An
         check_choice(
             "training option", name, {*Recipe.__dataclass_fields__, "seed", "masks", "start", "stop", "optimizer"}
         )
-    return replace(plan, **changes, **({} if fast is None else {"fast": fast}))
+    plan = replace(plan, **changes, **({} if fast is None else {"fast": fast}))
+    check_count("batch_size", plan.batch_size)
+    return plan
 
 
 def _optimizer(model: nn.Module, optimizer: str | MakeOptimizer | None, plan: Recipe) -> torch.optim.Optimizer:
@@ -182,7 +189,7 @@ def _run(
     optimizer: torch.optim.Optimizer,
     seed: int,
 ) -> Iterator[dict[str, float]]:
-    rates = [group["lr"] / plan.rate(0, 1) for group in optimizer.param_groups]
+    rates = [group["lr"] for group in optimizer.param_groups]
     images = len(task.shape) == 3
     half = plan.fast and images and has_fast_bfloat16(task.device)
     apply_masks_(model, masks)
@@ -196,11 +203,11 @@ def _run(
                 if step >= end:
                     return
                 began = time.perf_counter()
-                for group, scale in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = scale * plan.rate(step, total)
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * plan.share(step, total)
                 if half:
                     inputs = inputs.to(memory_format=torch.channels_last)
-                with torch.autocast(task.device.type, torch.bfloat16, enabled=half):
+                with seeded(seed * 1_000_003 + step), torch.autocast(task.device.type, torch.bfloat16, enabled=half):
                     loss = functional.cross_entropy(model(inputs), targets)
                 optimizer.zero_grad()
                 loss.backward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import torch
@@ -47,11 +47,11 @@ def check_count(what: str, value: object, least: int = 1) -> int:
     >>> check_count("rounds", 5)
     5
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{what} is a whole number of at least {least}; got {value!r} ({type(value).__name__})")
     if value < least:
         raise ValueError(f"{what} is a whole number of at least {least}; got {value}")
-    return value
+    return int(value)
 
 
 def check_sparsity(value: object) -> float:
@@ -108,30 +108,40 @@ def check_scores(scores: object) -> Scores:
     return dict(scores)
 
 
+def check_bools(masks: object) -> Masks:
+    """Return `masks` if they are a dict of bool tensors, of whatever model.
+
+    >>> sorted(check_bools({"weight": torch.tensor([True, False])}))
+    ['weight']
+    """
+    if not isinstance(masks, Mapping):
+        raise TypeError(f"masks are a dict of parameter name -> bool tensor; got {type(masks).__name__}")
+    for name, mask in masks.items():
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            got = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
+            raise TypeError(f"masks are bool tensors, True = kept; {name!r} is {got}. Use mask.bool()")
+    return dict(masks)
+
+
 def check_masks(model: nn.Module, masks: object) -> Masks:
     """Return `masks` if they fit `model`: known names, equal shapes, bool.
 
     >>> check_masks(nn.Linear(2, 1), {"weight": torch.tensor([[True, False]])})["weight"].sum().item()
     1
     """
-    if not isinstance(masks, Mapping):
-        raise TypeError(f"masks are a dict of parameter name -> bool tensor; got {type(masks).__name__}")
-    parameters = dict(model.named_parameters())
-    for name, mask in masks.items():
+    found, parameters = check_bools(masks), dict(model.named_parameters())
+    for name, mask in found.items():
         if name not in parameters:
             raise ValueError(
                 f"masks name parameters of the model; {name!r} is none of them. "
                 f"The model has {', '.join(sorted(parameters))}. Were these masks made for another model?"
             )
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            got = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(f"masks are bool tensors, True = kept; {name!r} is {got}. Use mask.bool()")
         if mask.shape != parameters[name].shape:
             raise ValueError(
                 f"a mask has its parameter's shape; {name!r} is {tuple(parameters[name].shape)}, "
                 f"its mask {tuple(mask.shape)}. Were these masks made for another model?"
             )
-    return dict(masks)
+    return found
 
 
 def check_batch(batch: object) -> Batch:
@@ -142,9 +152,15 @@ def check_batch(batch: object) -> Batch:
     """
     if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(t, Tensor) for t in batch)):
         raise TypeError(
-            f"a batch is (inputs, targets), two tensors; got {type(batch).__name__}. Use task.batch(256) or wb.Batch(x, y)"
+            f"a batch is (inputs, targets), two tensors; got {type(batch).__name__}. "
+            "Use task.batch(256) or wb.Batch(x, y)"
         )
     inputs, targets = batch
+    if inputs.ndim < 2 or targets.ndim == 0:
+        raise ValueError(
+            f"a batch is inputs [n, ...] and targets [n, ...]; got shapes {tuple(inputs.shape)} and "
+            f"{tuple(targets.shape)}. A single sample becomes a batch by x[None]"
+        )
     if len(inputs) == 0:
         raise ValueError("a batch holds at least one sample; got 0. Use task.batch(256)")
     if len(inputs) != len(targets):

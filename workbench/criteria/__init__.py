@@ -29,7 +29,8 @@ BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 def untouched(model: nn.Module) -> Iterator[None]:
     """Whatever the block does to `model`, put it back: weights, gradients, buffers, flags, and the random state.
 
-    Gradients are set aside, so that a `backward()` inside starts from none. Cost: one copy of the weights.
+    Also tensors that the block replaced or cast (`model.double()`). Gradients are set aside, so that a `backward()`
+    inside starts from none. Cost: one copy of the weights. Layers and hooks that the block adds stay.
 
     >>> model = nn.Linear(2, 1)
     >>> before = model.weight.clone()
@@ -42,8 +43,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
     import numpy as np
 
-    tensors = [*model.parameters(), *model.buffers()]
-    saved = [t.detach().clone() for t in tensors]
+    owned = [(store, dict(store)) for m in model.modules() for store in (m._parameters, m._buffers)]
+    tensors = [(t, t.data, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
     grads = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     flags = [(module, module.training) for module in model.modules()]
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
@@ -53,10 +54,14 @@ def untouched(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        with torch.no_grad():
-            for tensor, value in zip(tensors, saved, strict=True):
-                if not torch.equal(tensor, value):
-                    tensor.copy_(value)
+        for store, entries in owned:
+            store.clear()
+            store.update(entries)  # type: ignore[arg-type]
+        for tensor, data, value in tensors:
+            if tensor.data_ptr() != data.data_ptr() or tensor.dtype != data.dtype:
+                tensor.data = data
+            if not torch.equal(tensor, value):
+                tensor.data.copy_(value)
         for parameter, grad, required in grads:
             parameter.requires_grad_(required)
             parameter.grad = grad
@@ -121,16 +126,18 @@ class Scorer:
     ) -> None:
         check_choice("bn", bn, ("batch", "running"))
         self.name, self.entry = find_criterion(criterion)
-        self.weights = prunable(model, exclude)
-        for name, weight in prunable(model).items():
+        self.weights, self.everything = prunable(model, exclude), prunable(model, strict=False)
+        for name, weight in self.everything.items():
             if not bool(torch.isfinite(weight).all()):
                 raise ValueError(
                     f"weights are finite numbers before they are scored; {name!r} holds "
-                    f"{int((~torch.isfinite(weight)).sum()):,} NaN or infinite ones. Reload the model or lower the learning rate"
+                    f"{int((~torch.isfinite(weight)).sum()):,} NaN or infinite ones. "
+                    "Reload the model or lower the learning rate"
                 )
         self.model, self.batch = model, self._check_batch(model, batch)
         self.loss_fn = functional.cross_entropy if loss_fn is None else loss_fn
         self.bn, self.knobs, self.draw = bn, knobs, generator(seed)
+        _check_knobs(self.name, self.entry.function, knobs)
 
     def _check_batch(self, model: nn.Module, batch: Batch | None) -> Batch | None:
         if batch is not None:
@@ -151,20 +158,22 @@ class Scorer:
             for module in self.model.modules():
                 if isinstance(module, BATCH_NORMS):
                     module.train()
-        try:
-            scores = self.entry.function(
+        return self._check_scores(
+            self.entry.function(
                 self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
             )
-        except TypeError as error:
-            if "unexpected keyword argument" not in str(error):
-                raise
-            raise TypeError(f"criterion {self.name!r}: {error}. {_knobs(self.entry.function)}") from error
-        return self._check_scores(scores)
+        )
 
     def _check_scores(self, scores: Any) -> Scores:
         if not isinstance(scores, dict):
             raise TypeError(
                 f"a criterion returns a dict of parameter name -> tensor; {self.name!r} gave {type(scores).__name__}"
+            )
+        unknown = sorted(set(scores) - set(self.everything))
+        if unknown:
+            raise ValueError(
+                f"a criterion scores prunable weights; {self.name!r} also gave {', '.join(map(repr, unknown))}. "
+                f"Prunable here: {', '.join(self.everything)}"
             )
         kept: Scores = {}
         for name, weight in self.weights.items():
@@ -172,23 +181,32 @@ class Scorer:
             if not isinstance(value, Tensor) or value.shape != weight.shape:
                 got = tuple(value.shape) if isinstance(value, Tensor) else "nothing"
                 raise ValueError(
-                    f"a criterion scores every prunable weight, {name!r} with shape {tuple(weight.shape)}; {self.name!r} gave {got}"
+                    f"a criterion scores every prunable weight, {name!r} with shape {tuple(weight.shape)}; "
+                    f"{self.name!r} gave {got}"
+                )
+            if not value.is_floating_point():
+                raise TypeError(
+                    f"scores are floating-point tensors; {self.name!r} gave {value.dtype} for {name!r}. Use .float()"
                 )
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(
-                    f"scores are finite numbers; {self.name!r} gave {int((~torch.isfinite(value)).sum()):,} NaN or infinite ones "
-                    f"in {name!r}. Check the batch and the loss, or score the model in float64"
+                    f"scores are finite numbers; {self.name!r} gave {int((~torch.isfinite(value)).sum()):,} NaN or "
+                    f"infinite ones in {name!r}. Check the batch and the loss, or score the model in float64"
                 )
             kept[name] = value.detach()
         return kept
 
 
-def _knobs(function: Criterion) -> str:
+def _check_knobs(name: str, function: Criterion, knobs: dict[str, Any]) -> None:
     import inspect
 
-    own = [
-        p.name
-        for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY and p.name not in ("masks", "loss_fn", "generator")
-    ]
-    return f"Its knobs: {', '.join(sorted(own)) or 'none'}; all criteria take bn=, exclude=, loss_fn=, masks= and seed="
+    signature = inspect.signature(function)
+    given = ("masks", "loss_fn", "generator")
+    try:
+        signature.bind(None, None, **dict.fromkeys(given), **knobs)
+    except TypeError as error:
+        own = sorted(p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in given)
+        raise TypeError(
+            f"criterion {name!r} is called as f(model, batch, masks=, loss_fn=, generator=, **knobs): {error}. "
+            f"Its knobs: {', '.join(own) or 'none'}; all criteria take bn=, exclude=, loss_fn= and seed="
+        ) from error

@@ -20,4 +20,4 @@ def magnitude(
 
     Misleads at initialisation under global allocation: layers differ in scale by fan-in alone, so wide layers go first.
     """
-    return {name: w.detach().abs() for name, w in prunable(model).items()}
+    return {name: w.detach().abs() for name, w in prunable(model, strict=False).items()}

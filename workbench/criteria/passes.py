@@ -1,28 +1,56 @@
-"""The passes criteria share: a masked loss with its gradients, in the model's own BatchNorm and dropout modes."""
+"""The passes criteria and metrics share: the model run in evaluation mode, a masked loss, its gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from workbench.models import prunable
+from workbench.models import fast_layout, prunable
 from workbench.types import Batch, Masks
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Run a block with the model in evaluation mode and put every train flag back."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+def run_model(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None = None) -> Tensor:
+    """The model's outputs, with `state` in place of its own parameters and buffers of these names.
+
+    Raises ValueError where the inputs do not pass through the model.
+    """
+    try:
+        return functional_call(model, dict(state), (inputs,)) if state else model(inputs)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model takes one tensor of inputs; inputs of shape {tuple(inputs.shape)} and {inputs.dtype} do not "
+            f"pass through it: {error}. Use data of the shape the model was made for"
+        ) from error
+
+
 def masked_weights(model: nn.Module, masks: Masks | None) -> dict[str, Tensor]:
-    """Leaf copies of the prunable weights, `w * m`, that gradients can be taken by (frozen weights too)."""
-    weights = prunable(model)
-    names = weights if masks is None else masks
+    """Leaf copies of the prunable weights, masked, that gradients can be taken by (frozen weights too).
+
+    Layers that `masks` does not name are whole.
+    """
+    masks = masks or {}
     return {
-        name: (w.detach().clone() if masks is None else w.detach() * masks[name]).requires_grad_()
-        for name, w in weights.items()
-        if name in names
+        name: (w.detach() * masks[name] if name in masks else w.detach().clone()).requires_grad_()
+        for name, w in prunable(model, strict=False).items()
     }
 
 
@@ -33,24 +61,23 @@ def loss_at(
 
     Raises ValueError where the batch does not fit the model or the labels do not fit its outputs.
     """
-    try:
-        outputs = functional_call(model, weights, (batch.inputs,))
-    except RuntimeError as error:
-        raise ValueError(
-            f"the model takes one input a sample; a batch of shape {tuple(batch.inputs.shape)} does not pass through it: "
-            f"{error}. Use a batch of the task the model was made for"
-        ) from error
+    outputs = run_model(model, batch.inputs, weights)
     if loss_fn is functional.cross_entropy:
         check_labels(outputs, batch.targets)
-    return loss_fn(outputs / temperature, batch.targets)
+    return loss_fn(outputs if temperature == 1 else outputs / temperature, batch.targets)
 
 
 def check_labels(outputs: Tensor, targets: Tensor) -> None:
     """Raise ValueError unless `targets` are class numbers of `outputs` `[n, classes]`."""
-    if targets.is_floating_point() or targets.ndim != 1:
+    if targets.dtype != torch.int64 or targets.ndim != 1:
         raise ValueError(
-            f"labels are whole numbers of shape [n]; got {targets.dtype} of shape {tuple(targets.shape)}. "
-            "For other targets pass your own loss_fn"
+            f"labels are int64 class numbers of shape [n]; got {targets.dtype} of shape {tuple(targets.shape)}. "
+            "Use targets.long(), or for other targets your own loss_fn"
+        )
+    if outputs.ndim != 2:
+        raise ValueError(
+            f"the cross entropy takes outputs [n, classes]; the model gives {tuple(outputs.shape)}. "
+            "Pass your own loss_fn"
         )
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= outputs.shape[1]:

@@ -20,4 +20,6 @@ def random(
 
     Misleads with one seed: the spread over seeds is the message.
     """
-    return {name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in prunable(model).items()}
+    return {
+        name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in prunable(model, strict=False).items()
+    }

@@ -21,5 +21,5 @@ def snip(
     Misleads when one-shot at high sparsity: the derivative describes removing one weight, not nearly all of them.
     """
     _, grads = gradients(model, batch, masks, loss_fn)
-    weights = prunable(model)
+    weights = prunable(model, strict=False)
     return {name: (weights[name].detach() * grad).abs_() for name, grad in grads.items()}

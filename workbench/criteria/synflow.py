@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
+from workbench.criteria.passes import run_model
 from workbench.criteria.registry import builtin
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
@@ -17,13 +17,13 @@ from workbench.types import Batch, Masks, Scores
 def synflow(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
 ) -> Scores:
-    """`s = |w dR/dw|` with R the sum of the outputs of the net with absolute parameters and statistics on an all-one input.
+    """`s = |w dR/dw|`, R the summed outputs, on an all-one input, of the net with absolute parameters and statistics.
 
     Biases and BatchNorm statistics count by their absolute values; running statistics, float64; one forward and
     backward pass of a single input. The batch gives the input's shape only.
     Misleads when one-shot: the widest layer has the smallest mean score and dies first; iterate it (100 rounds).
     """
-    names = prunable(model)
+    names = prunable(model, strict=False)
     state = {
         name: value.detach().double().abs()
         for name, value in [*model.named_parameters(), *model.named_buffers()]
@@ -34,6 +34,6 @@ def synflow(
     weights = {name: state[name].requires_grad_() for name in names}
     model.eval()
     with torch.enable_grad():
-        total = functional_call(model, state, (torch.ones_like(batch.inputs[:1], dtype=torch.float64),)).sum()
+        total = run_model(model, torch.ones_like(batch.inputs[:1], dtype=torch.float64), state).sum()
         flows = torch.autograd.grad(total, list(weights.values()), allow_unused=True, materialize_grads=True)
     return {name: (flow * weight.detach()).abs_() for (name, weight), flow in zip(weights.items(), flows, strict=True)}

@@ -78,18 +78,33 @@ def _read_parquet(file: Path, listing: Listing) -> tuple[list[Any], list[int]]:
 def _from_hub(name: str, listing: Listing, split: str, root: Path | None) -> tuple[list[Any], list[int]]:
     import datasets
 
+    offline = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = offline or not _reachable()  # else the library tries for half a minute
     try:
         data = datasets.load_dataset(listing.hub, listing.config, split=split)
     except Exception as error:  # the library raises its own, requests', huggingface_hub's and OSError alike
         looked = f"{root / name}" if root else "nowhere, as WORKBENCH_DATA is not set"
         raise FileNotFoundError(
-            f"{name!r} is read from a local copy or downloaded as {listing.hub!r}; no copy was found ({looked}) and the "
-            f"download failed ({type(error).__name__}). Either connect to the network, or put the hub's parquet files "
-            f"into <folder>/{name}/ and set WORKBENCH_DATA=<folder> (or pass root=<folder>). "
+            f"{name!r} is read from a local copy or downloaded as {listing.hub!r}; no copy was found ({looked}) and "
+            f"the download failed ({type(error).__name__}). Either connect to the network, or put the hub's parquet "
+            f"files into <folder>/{name}/ and set WORKBENCH_DATA=<folder> (or pass root=<folder>). "
             "Embedded data needs neither: digits, moons, circles, spirals"
         ) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
     data = data.cast_column(listing.image, datasets.Image(decode=False))
     return data[listing.image][:], data[listing.label][:]
+
+
+def _reachable() -> bool:
+    """Whether the hub answers a single request; what was downloaded before loads without it."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:  # the client library behind it has changed between releases, and so have its errors
+        return False
+    return True
 
 
 def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple[np.ndarray, np.ndarray]:
@@ -99,9 +114,15 @@ def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple
     mode, channels = ("RGB", 3) if listing.colour else ("L", 1)
     cells = [cell for images, _ in parts for cell in images]
     pixels = np.empty((len(cells), listing.side, listing.side, channels), dtype=np.uint8)
-    for row, cell in zip(pixels, cells, strict=True):
-        with Image.open(io.BytesIO(cell["bytes"])) as image:
-            row[...] = np.asarray(image.convert(mode)).reshape(row.shape)
+    for index, (row, cell) in enumerate(zip(pixels, cells, strict=True)):
+        try:
+            with Image.open(io.BytesIO(cell["bytes"])) as image:
+                row[...] = np.asarray(image.convert(mode)).reshape(row.shape)
+        except (TypeError, ValueError, OSError) as error:
+            raise ValueError(
+                f"image {index} of {listing.hub} cannot be read as {listing.side} x {listing.side} pixels; "
+                f"got {error}. Copy the file again, or move it away to download the data"
+            ) from error
     labels = np.asarray([label for _, labels in parts for label in labels], dtype=np.int64)
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), labels
 

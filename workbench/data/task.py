@@ -137,7 +137,8 @@ class Task:
         test_inputs, test_targets = _check_arrays("test", test_x, test_y)
         if inputs.shape[1:] != test_inputs.shape[1:]:
             raise ValueError(
-                f"train and test inputs have one shape; got {tuple(inputs.shape[1:])} and {tuple(test_inputs.shape[1:])}"
+                "train and test inputs have one shape; "
+                f"got {tuple(inputs.shape[1:])} and {tuple(test_inputs.shape[1:])}"
             )
         labels = int(max(targets.max(), test_targets.max())) + 1
         names = tuple(str(c) for c in (range(labels) if classes is None else classes))
@@ -191,8 +192,8 @@ def crop_and_flip(batch: Batch, draw: torch.Generator) -> Batch:
 
 
 def _check_arrays(split: str, inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    x, y = torch.as_tensor(np.asarray(inputs)), torch.as_tensor(np.asarray(targets))
-    if len(x) == 0:
+    x, y = _copy(f"{split} inputs", inputs), _copy(f"{split} labels", targets)
+    if x.ndim and len(x) == 0:
         raise ValueError(f"{split} inputs hold at least one sample; got 0")
     if x.ndim < 2:
         raise ValueError(f"{split} inputs are [n, ...] with at least one feature dimension; got shape {tuple(x.shape)}")
@@ -209,6 +210,16 @@ def _check_arrays(split: str, inputs: Any, targets: Any) -> tuple[Tensor, Tensor
                 f"{split} inputs are finite numbers; {int((~torch.isfinite(x)).sum())} are NaN or infinite"
             )
     return (x[:, None] if x.ndim == 3 else x), y.long()
+
+
+def _copy(what: str, values: Any) -> Tensor:
+    """A tensor of one's own: what the caller does to theirs later changes no task."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu().clone()
+    try:
+        return torch.from_numpy(np.array(values))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} are numbers in one array or tensor; got {type(values).__name__}: {error}") from error
 
 
 def _held_out(targets: Tensor, val: float | int) -> Tensor:

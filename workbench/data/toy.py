@@ -25,7 +25,8 @@ def load_moons(root: Path | None, device: torch.device) -> Task:
     """Two interleaved half circles with noise 0.2: 1,000 / 500 / 500 points `[2]`, two classes."""
     from sklearn.datasets import make_moons
 
-    return _task("moons", *make_moons(POINTS, noise=0.2, random_state=0), device)
+    points, labels = make_moons(POINTS, noise=0.2, random_state=0)
+    return _task("moons", points, labels, device)
 
 
 @source("circles")
@@ -33,7 +34,8 @@ def load_circles(root: Path | None, device: torch.device) -> Task:
     """A circle inside another at half the radius, noise 0.1: 1,000 / 500 / 500 points `[2]`, two classes."""
     from sklearn.datasets import make_circles
 
-    return _task("circles", *make_circles(POINTS, noise=0.1, factor=0.5, random_state=0), device)
+    points, labels = make_circles(POINTS, noise=0.1, factor=0.5, random_state=0)
+    return _task("circles", points, labels, device)
 
 
 @source("spirals")

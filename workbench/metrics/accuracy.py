@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.nn import functional
 
-from workbench.criteria.passes import check_labels
+from workbench.criteria.passes import check_labels, evaluating, run_model
 from workbench.data.task import Task
+from workbench.models import fast_layout
 from workbench.types import Masks, check_masks
 
 
@@ -28,18 +28,14 @@ def evaluate(
     >>> 0 <= evaluate(wb.make("vgg", task), task)["accuracy"] <= 1
     True
     """
-    weights = {n: model.get_parameter(n) * m for n, m in check_masks(model, masks).items()} if masks else {}
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
+    masks = {} if masks is None else check_masks(model, masks)
+    weights = {name: model.get_parameter(name).masked_fill(~mask, 0) for name, mask in masks.items()}
     right, loss, n = 0, 0.0, 0
-    try:
+    with evaluating(model):
         for inputs, targets in task.batches(split, batch_size):
-            outputs = functional_call(model, weights, (inputs,)) if weights else model(inputs)
+            outputs = run_model(model, inputs, weights)
             check_labels(outputs, targets)
             loss += float(functional.cross_entropy(outputs.float(), targets, reduction="sum"))
             right += int((outputs.argmax(1) == targets).sum())
             n += len(targets)
-    finally:
-        for module, training in flags:
-            module.training = training
     return {"accuracy": right / n, "loss": loss / n, "n": n}

@@ -10,7 +10,7 @@ from torch import nn
 from workbench.criteria.registry import Criterion
 from workbench.masks import find_masks
 from workbench.models import prunable
-from workbench.types import Batch, Masks, Scores, check_count, check_scores
+from workbench.types import Batch, Masks, Scores, check_bools, check_count, check_scores
 
 
 def collapsed(masks: Masks) -> list[str]:
@@ -22,7 +22,7 @@ def collapsed(masks: Masks) -> list[str]:
     >>> collapsed({"a": torch.tensor([False, False]), "b": torch.tensor([True, True])})
     ['a']
     """
-    kept = {name: int(m.sum()) for name, m in masks.items()}
+    kept = {name: int(m.sum()) for name, m in check_bools(masks).items()}
     avoidable = any(count >= 2 for count in kept.values())
     return [name for name, count in kept.items() if count == 0 and avoidable]
 
@@ -75,11 +75,13 @@ def critical_search(
     Misleads with one batch or seed for criteria that depend on them: repeat it.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-    >>> critical_search(model, Batch(torch.ones(1, 4), torch.zeros(1, dtype=torch.long)), "synflow", rounds=20)
-    9.0
+    >>> _ = nn.init.constant_(model[0].weight, 1.0), nn.init.constant_(model[2].weight, 2.0)
+    >>> round(critical_search(model, None, "magnitude"), 3)
+    2.571
     """
     check_count("rounds", rounds)
-    total, least = sum(w.numel() for w in prunable(model).values()), len(prunable(model))
+    weights = prunable(model, knobs.get("exclude", ()))
+    total, least = sum(w.numel() for w in weights.values()), len(weights)
 
     def alive(kept: int) -> bool:
         masks = find_masks(model, batch, criterion, 1 - kept / total, rounds=rounds, **knobs)

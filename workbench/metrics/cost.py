@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.criteria.passes import evaluating, run_model
 from workbench.models import prunable
 from workbench.types import Masks, check_count, check_masks
 
@@ -20,7 +21,7 @@ def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
 
     A weight shared by several calls counts each call. Keys as in `wb.prunable`.
     """
-    owners = {id(weight): name for name, weight in prunable(model).items()}
+    owners = {id(weight): name for name, weight in prunable(model, strict=False).items()}
     found = dict.fromkeys(owners.values(), 0)
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -39,15 +40,12 @@ def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
         for m in model.modules()
         if id(getattr(m, "weight", None)) in owners and isinstance(m, nn.Linear | nn.modules.conv._ConvNd)
     ]
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
-        model(example)
+        with evaluating(model):
+            run_model(model, example)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in flags:
-            module.training = training
     return {name: total // len(example) for name, total in found.items()}
 
 
@@ -85,24 +83,22 @@ def latency(
     """
     check_count("repeats", repeats, least=2)
     before = torch.get_num_threads()
-    flags = [(module, module.training) for module in model.modules()]
     seconds = []
     try:
         if threads is not None:
             torch.set_num_threads(check_count("threads", threads))
         used = torch.get_num_threads()
-        model.eval()
-        for turn in range(-warmup, repeats):
-            start = time.perf_counter()
-            model(example)
-            if example.is_cuda:
-                torch.cuda.synchronize()
-            if turn >= 0:
-                seconds.append(time.perf_counter() - start)
+        with evaluating(model):
+            run_model(model, example)
+            for turn in range(1 - warmup, repeats):
+                start = time.perf_counter()
+                model(example)
+                if example.is_cuda:
+                    torch.cuda.synchronize()
+                if turn >= 0:
+                    seconds.append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(before)
-        for module, training in flags:
-            module.training = training
     low, middle, high = statistics.quantiles(seconds, n=4)
     return {
         "median": middle,
@@ -118,7 +114,8 @@ def latency(
 def speedup(before: dict[str, Any], after: dict[str, Any]) -> float:
     """Measured latency ratio of two `latency` results taken under equal conditions.
 
-    >>> speedup({"median": 2.0, "device": "cpu", "batch": 1, "threads": 1}, {"median": 1.0, "device": "cpu", "batch": 1, "threads": 1})
+    >>> slow = {"median": 2.0, "device": "cpu", "batch": 1, "threads": 1}
+    >>> speedup(slow, slow | {"median": 1.0})
     2.0
     """
     for key in ("device", "batch", "threads"):

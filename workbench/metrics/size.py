@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
+import torch  # noqa: F401  (for the doctests)
 from torch import Tensor, nn
 
 from workbench.metrics.cost import layer_macs
 from workbench.metrics.paths import effective as effective_masks
-from workbench.types import Masks, check_masks
+from workbench.types import Masks, check_bools, check_masks
 
 if TYPE_CHECKING:
     import pandas
@@ -21,8 +21,8 @@ def sparsity(masks: Masks) -> float:
     >>> sparsity({"a": torch.tensor([True, False]), "b": torch.tensor([False, False])})
     0.75
     """
-    total = sum(m.numel() for m in masks.values())
-    return 1 - sum(int(m.sum()) for m in masks.values()) / total
+    kept, total = _count(masks)
+    return 1 - kept / total
 
 
 def compression(masks: Masks) -> float:
@@ -33,8 +33,17 @@ def compression(masks: Masks) -> float:
     >>> compression({"a": torch.tensor([True, False, False, False])})
     4.0
     """
-    kept = sum(int(m.sum()) for m in masks.values())
-    return sum(m.numel() for m in masks.values()) / kept if kept else float("inf")
+    kept, total = _count(masks)
+    return total / kept if kept else float("inf")
+
+
+def _count(masks: Masks) -> tuple[int, int]:
+    total = sum(m.numel() for m in check_bools(masks).values())
+    if total == 0:
+        raise ValueError(
+            "masks cover at least one weight; got none. Use wb.dense(model) for a model that is not pruned"
+        )
+    return sum(int(m.sum()) for m in masks.values()), total
 
 
 def size_ratio(model: nn.Module, masks: Masks) -> float:
@@ -67,7 +76,7 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
 
     check_masks(model, masks)
     kept = {name: int(m.sum()) for name, m in masks.items()}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "layer": name,
             "shape": tuple(mask.shape),
