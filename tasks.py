@@ -73,12 +73,20 @@ def set_up(root: Path = ROOT, run: Run = run, system: str = sys.platform) -> Non
         return
     if os.name == "nt" and Path(sys.prefix) == root / ".venv":
         raise Failed("this Python lives in .venv, which has to be made anew: run `deactivate`, then this task again")
-    print("Setting up .venv: about 1.6 GB, a few minutes, once.", flush=True)
+    print("Setting up .venv: about 2 GB, some minutes, once.", flush=True)
     start = time.perf_counter()
     stamp = root / ".venv" / "set-up.stamp"
     stamp.unlink(missing_ok=True)
     python = program("python", root)
-    install: list[str | Path] = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
+    install: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-compile",
+        "--no-deps",
+    ]
     run([getattr(sys, "_base_executable", sys.executable), "-m", "venv", "--clear", root / ".venv"])
     if system == "linux":
         run([*install, "--retries", "1", "--extra-index-url", CPU_BUILDS, f"{pinned('torch', root)}+cpu"])
@@ -115,12 +123,12 @@ def test(arguments: list[str]) -> None:
 
 def run_notebooks(arguments: list[str]) -> None:
     """execute every notebook headlessly into out/, with an index page"""
-    run([program("workbench"), "run", *notebooks(), "-o", "out", *arguments])
+    run([program("workbench"), "run", *arguments])
 
 
 def site(arguments: list[str]) -> None:
     """write the static pages into site/"""
-    run([program("workbench"), "site", "-o", "site", *arguments])
+    run([program("workbench"), "site", *arguments])
 
 
 def evidence(arguments: list[str]) -> None:

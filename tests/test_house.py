@@ -1,0 +1,300 @@
+"""What is declared, pinned, documented and shipped says the same everywhere, and the wheel runs on its own."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from workbench.shipped import shipped
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+NEEDED = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
+DEV = {r.name: r for r in map(Requirement, PROJECT["optional-dependencies"]["dev"])}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+lock = load_tool("lock")
+
+
+def pins():
+    """Name -> requirement of every line of the lock."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    return {r.name: r for r in map(Requirement, (line for line in lines if line and not line.startswith("#")))}
+
+
+def pinned(pin):
+    (specifier,) = pin.specifier
+    assert specifier.operator == "=="
+    return specifier.version
+
+
+# -- pyproject.toml, requirements.lock, environment.yml ----------------------------------------------------------
+
+
+def test_every_declared_package_is_pinned_within_its_range():
+    for name, requirement in {**NEEDED, **DEV}.items():
+        assert requirement.specifier.contains(pinned(pins()[name])), name
+
+
+def test_every_range_has_both_ends():
+    for requirement in {**NEEDED, **DEV}.values():
+        assert {specifier.operator for specifier in requirement.specifier} == {">=", "<"}, requirement
+
+
+@pytest.mark.parametrize("system", lock.SYSTEMS)
+@pytest.mark.parametrize("python", lock.PYTHONS)
+def test_the_lock_is_closed_and_holds_no_leftovers(system, python):
+    """What the packages installed here say they require, on any system; a package of other systems requires nothing."""
+    place = lock.environment(system, python)
+    locked = {name: pinned(pin) for name, pin in pins().items() if not pin.marker or pin.marker.evaluate(place)}
+
+    def facts(name, system, python):
+        try:
+            return lock.installed(name)
+        except lock.PackageNotFoundError:
+            return locked.get(name, "not in the lock"), ()
+
+    needed = lock.closure(lock.declared(), system, python, facts)
+    assert needed.items() <= locked.items()
+    elsewhere = {name for name in locked.keys() - needed.keys() if is_installed(name)}
+    assert not elsewhere, "pinned, installed here, and needed by nothing"
+
+
+def is_installed(name):
+    try:
+        return bool(lock.installed(name))
+    except lock.PackageNotFoundError:
+        return False
+
+
+def test_a_leftover_and_a_gap_are_seen():
+    roots = [Requirement("a>=1")]
+    facts = {
+        "a": ("1", (Requirement("b[x]"), Requirement("nvidia-cublas"))),
+        "b": ("2", (Requirement('c; extra == "x"'),)),
+    }
+    facts["c"] = ("3", (Requirement('d; sys_platform == "win32"'),))
+    facts["d"] = ("4", ())
+    look = lambda name, system, python: facts[name]  # noqa: E731
+    assert lock.closure(roots, "linux", "3.11", look) == {"a": "1", "b": "2", "c": "3"}
+    assert lock.closure(roots, "win32", "3.11", look) == {"a": "1", "b": "2", "c": "3", "d": "4"}
+
+
+def test_what_is_installed_is_what_is_pinned():
+    place = lock.environment(sys.platform, f"{sys.version_info.major}.{sys.version_info.minor}")
+    here = {name: pin for name, pin in pins().items() if not pin.marker or pin.marker.evaluate(place)}
+    assert {name: lock.installed(name)[0] for name in here} == {name: pinned(pin) for name, pin in here.items()}
+
+
+def test_the_lock_fetches_no_cuda_packages():
+    assert not [name for name in pins() if lock.CUDA.match(name)]
+    assert pinned(pins()["torch"]) == "2.13.0"
+
+
+def test_markers_are_exact():
+    for places, text in [
+        (set(lock.PLACES), ""),
+        ({("win32", python) for python in lock.PYTHONS}, 'sys_platform == "win32"'),
+        ({place for place in lock.PLACES if place[0] != "win32"}, 'sys_platform != "win32"'),
+        ({(system, "3.12") for system in lock.SYSTEMS}, 'python_version == "3.12"'),
+        ({("darwin", "3.11")}, 'sys_platform == "darwin" and python_version == "3.11"'),
+    ]:
+        assert lock.marker(places) == text
+    with pytest.raises(ValueError, match="no simple marker"):
+        lock.marker({("darwin", "3.11"), ("linux", "3.12")})
+
+
+def test_the_conda_environment_declares_the_same():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    lines = [line for line in environment["dependencies"] if isinstance(line, str)]
+    (from_pip,) = [line["pip"] for line in environment["dependencies"] if isinstance(line, dict)]
+    told = {}
+    for requirement in map(Requirement, lines + from_pip):
+        told[{"pytorch": "torch"}.get(requirement.name, requirement.name)] = requirement.specifier
+    assert told.pop("python") == Requirement("python" + PROJECT["requires-python"]).specifier
+    assert told.pop("pip") == ""
+    assert told == {name: requirement.specifier for name, requirement in {**NEEDED, **DEV}.items()}
+    assert environment["name"] == PROJECT["name"]
+
+
+# -- declared and imported ---------------------------------------------------------------------------------------
+
+
+def imported_packages(folder):
+    """Distributions whose modules are imported somewhere under a folder."""
+    modules = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.split(".")[0])
+    known = packages_distributions()
+    return {canonicalize_name(known[module][0]) for module in modules - {"workbench"} if module in known}
+
+
+RUN_AS_PROGRAMS = {"jupyterlab", "ipykernel"}
+
+
+def test_the_package_imports_what_it_declares_and_nothing_else():
+    assert imported_packages(ROOT / "workbench") == NEEDED.keys() - RUN_AS_PROGRAMS
+
+
+def test_tests_and_tools_import_what_is_declared():
+    folders = [ROOT / name for name in ("tests", "tools", "benchmarks")]
+    assert set().union(*map(imported_packages, folders)) <= NEEDED.keys() | DEV.keys()
+
+
+# -- README ------------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_says_why_each_dependency_is_there():
+    section = README.split("## What it stands on")[1].split("\n## ")[0]
+    told = dict(re.findall(r"^\| ([a-z0-9-]+) \| (.+) \|$", section, re.M))
+    told.pop("package")
+    assert told.keys() == NEEDED.keys() | DEV.keys()
+
+
+def test_the_readme_names_the_tasks_there_are():
+    makefile = (ROOT / "Makefile").read_text()
+    tasks = set(re.search(r"^TASKS = (.+)$", makefile, re.M)[1].split())
+    assert set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s]*(?:\||`|#|ARGS))", README)) == tasks
+
+
+def test_the_readme_pins_the_torch_of_the_lock():
+    assert set(re.findall(r"torch==([0-9.]+)", README)) == {pinned(pins()["torch"])}
+
+
+def test_the_readmes_table_is_what_the_notebooks_say():
+    readme = load_tool("readme")
+    assert readme.written(README, readme.table()) == README
+
+
+def test_the_first_ten_lines_run(capsys):
+    (code,) = re.findall(r"```python\n(.+?)```", README, re.S)
+    assert len([line for line in code.splitlines() if line]) <= 10
+    exec(compile(code, "README.md", "exec"), {})
+    assert "20x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_linked_files_exist(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / target).exists(), target
+
+
+# -- the wheel ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def installed_wheel(tmp_path_factory):
+    """The wheel, built and installed into an empty folder; third-party packages come from this environment.
+
+    Python starts with -S, so no .pth file is read and the editable checkout stays out of sight.
+    """
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT], check=True)
+    (wheel,) = folder.glob("*.whl")
+    site = folder / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", site, wheel], check=True)
+    third_party = Path(pytest.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{third_party}"}
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, "-S", "-P", *words],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    run.site = site
+    return run
+
+
+def test_the_wheel_runs_without_the_checkout(installed_wheel):
+    code = (
+        "import workbench as wb; from workbench.shipped import shipped; task = wb.load('digits'); "
+        "print(wb.__file__, shipped('README.md'), task.size('test') > 0, sep='\\n')"
+    )
+    done = installed_wheel("-c", code)
+    assert done.returncode == 0, done.stderr
+    package, data, loaded = done.stdout.splitlines()
+    assert Path(package).is_relative_to(installed_wheel.site)
+    assert Path(data).is_relative_to(installed_wheel.site)
+    assert loaded == "True"
+
+
+def test_the_wheels_command_runs(installed_wheel):
+    (command,) = [path for path in (installed_wheel.site / "bin").iterdir() if path.stem == "workbench"]
+    done = installed_wheel(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "run" in done.stdout
+
+
+def test_the_wheel_holds_the_package_and_its_data_only(installed_wheel):
+    entries = {path.name for path in installed_wheel.site.iterdir()} - {"bin"}
+    assert entries == {"workbench", f"pruning_workbench-{PROJECT['version']}.dist-info"}
+    there = {path.relative_to(ROOT / "data") for path in (ROOT / "data").rglob("*") if path.is_file()}
+    inside = installed_wheel.site / "workbench" / "_shipped"
+    assert {path.relative_to(inside) for path in inside.rglob("*") if path.is_file()} == there
+    for name in ("playground.js", "playground.css"):
+        assert (installed_wheel.site / "workbench" / "explorers" / "static" / name).exists()
+
+
+# -- shipped data ------------------------------------------------------------------------------------------------
+
+
+def test_shipped_finds_the_checkouts_data():
+    assert shipped() == ROOT / "data"
+
+
+def test_shipped_prefers_what_lies_inside_the_package(tmp_path):
+    for place in ("workbench/_shipped", "data"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "claims.yaml").touch()
+    assert shipped("claims.yaml", package=tmp_path / "workbench") == tmp_path / "workbench" / "_shipped" / "claims.yaml"
+
+
+def test_missing_shipped_data_is_told_with_what_there_is():
+    with pytest.raises(
+        FileNotFoundError, match=r"rows/nothing\.jsonl is not among .* holds .*README\.md|holds .*jsonl"
+    ):
+        shipped("rows", "nothing.jsonl")
+
+
+# -- notebooks ---------------------------------------------------------------------------------------------------
+
+
+def test_outputs_that_are_compared_are_those_that_are_kept():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            tags = set(cell.metadata.get("tags", ()))
+            assert ("keep_output" in tags) == ("nbval-check-output" in tags), f"{path.name}: {cell.source[:60]}"
+            assert bool(cell.get("outputs")) == ("keep_output" in tags), f"{path.name}: {cell.source[:60]}"

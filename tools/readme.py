@@ -1,0 +1,98 @@
+"""Write the README's table of notebooks from the notebooks themselves.
+
+.venv/bin/python tools/readme.py                            the table, from each notebook's first cell
+.venv/bin/python tools/readme.py --measure smoke lecture    first run the notebooks in these profiles, on one core,
+                                                            and write the seconds into their first cells
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(r"(<!-- notebooks:.*?-->\n).*?(<!-- /notebooks -->)", re.DOTALL)
+HEAD = "| notebook | survey section | what you learn | minutes to read | seconds to run |\n|---|---|---|---|---|\n"
+
+
+def field(text: str, name: str) -> str:
+    """The rest of the line `**name...:** rest` of a notebook's first cell."""
+    found = re.search(rf"^\*\*{name}[^*]*:\*\*\s*(.+)$", text, re.MULTILINE)
+    if not found:
+        raise ValueError(f"the first cell needs a line **{name}:** ...; it begins {text[:60]!r}")
+    return found[1].strip()
+
+
+def first_cell(path: Path) -> str:
+    """The text that a notebook begins with."""
+    return nbformat.read(path, as_version=4).cells[0].source
+
+
+def row(path: Path) -> str:
+    """A notebook's line of the table."""
+    text = first_cell(path)
+    title = text.splitlines()[0].removeprefix("# ")
+    section = field(text, "Survey section").split(" of Cheng")[0]
+    _, _, after = text.partition("**What you will learn**\n\n")
+    points = re.findall(r"^- (.+(?:\n  .+)*)", after.split("\n\n")[0], re.MULTILINE)
+    if not points:
+        raise ValueError(f"{path.name}: the first cell needs **What you will learn** and a list under it")
+    learn = "<br>".join(re.sub(r"\s+", " ", point).rstrip(";.") for point in points)
+    minutes, seconds = field(text, "Minutes to read"), field(text, "Seconds to run")
+    return f"| [{title}](notebooks/{path.name}) | {section} | {learn} | {minutes} | {seconds} |\n"
+
+
+def table(root: Path = ROOT) -> str:
+    """The table, a line a notebook."""
+    return HEAD + "".join(row(path) for path in sorted(root.glob("notebooks/*.ipynb")))
+
+
+def written(text: str, table: str) -> str:
+    """The README with the table in its place."""
+    return BLOCK.sub(lambda found: found[1] + table + found[2], text)
+
+
+def seconds(path: Path, profile: str) -> float:
+    """How long a headless run of a notebook takes on one core, start of the kernel included."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "workbench.cli", "run", str(path), "--profile", profile, "-o", out]
+        start = time.perf_counter()
+        subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return time.perf_counter() - start
+
+
+def measure(path: Path, profiles: list[str]) -> None:
+    """Write measured seconds into a notebook's first cell."""
+    notebook = nbformat.read(path, as_version=4)
+    cell = notebook.cells[0]
+    old = field(cell.source, "Seconds to run")
+    new = old
+    for profile in profiles:
+        new = re.sub(rf"\b{profile} [\d,.]+", f"{profile} {seconds(path, profile):.0f}", new)
+    cell.source = cell.source.replace(old, new)
+    nbformat.write(notebook, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the README's table of notebooks.")
+    parser.add_argument(
+        "--measure", nargs="+", metavar="PROFILE", default=[], help="run the notebooks in these profiles first"
+    )
+    profiles = parser.parse_args().measure
+    if profiles:
+        for path in sorted(ROOT.glob("notebooks/*.ipynb")):
+            measure(path, profiles)
+    readme = ROOT / "README.md"
+    readme.write_text(written(readme.read_text(encoding="utf-8"), table()), encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
