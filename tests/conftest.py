@@ -1,0 +1,66 @@
+"""What the tests share: one thread, small data, small networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import workbench as wb
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> wb.Task:
+    return wb.load("digits", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def moons() -> wb.Task:
+    return wb.load("moons", device="cpu")
+
+
+def images(name: str, channels: int, side: int, n: int = 24) -> wb.Task:
+    """Noise in the shape of a data set that is not shipped."""
+    draw = np.random.default_rng(0)
+    x = draw.integers(0, 256, (n, channels, side, side), dtype=np.uint8)
+    y = np.arange(n) % 10
+    return wb.Task.from_arrays(x, y, x[:10], y[:10], name=name, val=4, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tasks(digits: wb.Task, moons: wb.Task) -> dict[str, wb.Task]:
+    """A task for every data set of the registry; noise stands in for those that are downloaded."""
+    stand_ins = {
+        "cifar10": (3, 32),
+        "cifar100": (3, 32),
+        "svhn": (3, 32),
+        "mnist": (1, 28),
+        "fashion-mnist": (1, 28),
+    }
+    embedded = {name: wb.load(name, device="cpu") for name in ("circles", "spirals")}
+    return {"digits": digits, "moons": moons} | embedded | {k: images(k, *v) for k, v in stand_ins.items()}
+
+
+@pytest.fixture(scope="session")
+def network(tasks: dict[str, wb.Task]) -> Callable[[str], tuple[nn.Module, wb.Task]]:
+    """`network(name)`: a fresh network of that name with the smallest task it fits."""
+    home = {"lenet-5": "mnist", "vgg-16": "cifar10"}
+
+    def build(name: str, seed: int = 0) -> tuple[nn.Module, wb.Task]:
+        task = tasks[home.get(name, "digits")]
+        return wb.make(name, task, seed=seed), task
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def trained(digits: wb.Task) -> dict[str, torch.Tensor]:
+    """The weights of `lenet-300-100` after three epochs of digits."""
+    model = wb.make("lenet-300-100", digits)
+    wb.train(model, digits, epochs=3)
+    return wb.snapshot(model)
