@@ -73,14 +73,19 @@ def test_evidence_shows_itself() -> None:
     evidence = judge(BETTER, pd.Series([0.2, 0.3, 0.4], index=[7, 8, 9]))
     bundle = evidence._repr_mimebundle_()
     row = bundle[CLAIM_MIME]
-    assert set(row) == {
-        "id", "section", "statement", "source", "setting", "effect", "low", "high", "n", "verdict", "detectable", "seeds",
-    }  # fmt: skip
-    assert row["seeds"] == [7, 8, 9] and row["verdict"] == "holds" and row["effect"] == pytest.approx(0.3)
-    assert "a beats b" in bundle["text/html"] and "holds" in bundle["text/html"]
-    assert "holds: a beats b" in bundle["text/plain"] and "n = 3" in bundle["text/plain"]
+    names = "id section statement source setting effect low high n verdict detectable seeds"
+    assert set(row) == set(names.split())
+    assert row["seeds"] == [7, 8, 9]
+    assert row["verdict"] == "holds"
+    assert row["effect"] == pytest.approx(0.3)
+    assert "a beats b" in bundle["text/html"]
+    assert "holds" in bundle["text/html"]
+    assert "holds: a beats b" in bundle["text/plain"]
+    assert "n = 3" in bundle["text/plain"]
     one = judge(BETTER, [0.2])._repr_mimebundle_()
-    assert one[CLAIM_MIME]["low"] is None and one[CLAIM_MIME]["detectable"] is None and "no interval" in one["text/plain"]
+    assert one[CLAIM_MIME]["low"] is None
+    assert one[CLAIM_MIME]["detectable"] is None
+    assert "no interval" in one["text/plain"]
 
 
 def test_record_emits_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +140,8 @@ def test_claims_on_file_are_whole() -> None:
     loaded = load_claims()
     assert len(loaded) >= 8
     for name, claim in loaded.items():
-        assert name == claim.id and name == name.lower()
+        assert name == claim.id
+        assert name == name.lower()
         assert "arXiv:" in claim.source, f"{name} names its source by arXiv id"
-        assert "seeds" in claim.setting and claim.statement.endswith("."), name
+        assert "seeds" in claim.setting, name
+        assert claim.statement.endswith("."), name

@@ -42,7 +42,9 @@ def test_grid_gives_every_combination_in_order(tmp_path: Path) -> None:
     assert df["area"].tolist() == [10, 14, 15, 21]
     assert df["width"].tolist() == [2, 2, 3, 3]
     row = json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[0])
-    assert row["arguments"] == {"width": 2, "height": 5.0} and row["function"] == "area" and "torch" in row["versions"]
+    assert row["arguments"] == {"width": 2, "height": 5.0}
+    assert row["function"] == "area"
+    assert "torch" in row["versions"]
 
 
 def test_done_rows_are_not_computed_again(tmp_path: Path) -> None:
@@ -56,7 +58,8 @@ def test_done_rows_are_not_computed_again(tmp_path: Path) -> None:
     first = grid(count, path, width=[1, 2])
     seen: list[tuple[int, int]] = []
     again = grid(count, path, on_row=lambda row, done, total: seen.append((done, total)), width=[1, 2, 3])
-    assert calls == [1, 2, 3] and seen == [(3, 3)]
+    assert calls == [1, 2, 3]
+    assert seen == [(3, 3)]
     pd.testing.assert_frame_equal(first, again.iloc[:2])
     assert len(read_rows(path)) == 3
 
@@ -68,7 +71,8 @@ def test_numpy_values_and_nan(tmp_path: Path) -> None:
         return {"ratio": np.float64(width) * 2, "loss": float("nan")}
 
     df = grid(ratio, tmp_path / "rows.jsonl", width=np.array([1, 2]))
-    assert df["ratio"].tolist() == [2.0, 4.0] and df["loss"].isna().all()
+    assert df["ratio"].tolist() == [2.0, 4.0]
+    assert df["loss"].isna().all()
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
@@ -85,7 +89,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     grid(area, path, width=[1, 2])
     path.write_text("{not json}\n" + path.read_text())
-    with pytest.raises(ValueError, match="line 1 of .* is no row"):
+    with pytest.raises(ValueError, match=r"line 1 of .* is no row"):
         read_rows(path)
 
 
@@ -100,7 +104,9 @@ grid(slow, sys.argv[1], width=[1, 2, 3, 4], seed=[0, 1, 2], jobs=int(sys.argv[2]
 
 
 @pytest.mark.parametrize(("jobs", "kills"), [(1, (1, 7)), (2, (4,))])
-def test_killed_anywhere_and_started_again_gives_the_same_rows(tmp_path: Path, jobs: int, kills: tuple[int, ...]) -> None:
+def test_killed_anywhere_and_started_again_gives_the_same_rows(
+    tmp_path: Path, jobs: int, kills: tuple[int, ...]
+) -> None:
     path = tmp_path / "rows.jsonl"
     command = [sys.executable, "-c", SLOW, str(path), str(jobs)]
     killed = 0

@@ -131,7 +131,7 @@ def detectable(values: Sequence[float], power: float = 0.8, level: float = 0.95)
     return t * deviation / math.sqrt(n)
 
 
-def judge(claim: str | Claim, effects: Mapping[int, float] | Sequence[float]) -> Evidence:
+def judge(claim: str | Claim, effects: Mapping[int, float] | Sequence[float] | pd.Series) -> Evidence:
     """Judge a claim (an id of `load_claims()` or a `Claim` of your own) by one number per seed.
 
     `effects` is seed -> number (a dict or a Series), or a list for seeds 0, 1, 2, ... . Verdict: "holds" if the whole
@@ -145,11 +145,14 @@ def judge(claim: str | Claim, effects: Mapping[int, float] | Sequence[float]) ->
     if isinstance(claim, str):
         claims = load_claims()
         claim = claims[check_choice("claim", claim, claims)]
-    by_seed = {int(s): float(v) for s, v in (effects if hasattr(effects, "items") else dict(enumerate(effects))).items()}
+    pairs: Any = effects.items() if hasattr(effects, "items") else enumerate(effects)
+    by_seed = {int(seed): float(value) for seed, value in pairs}
     if not by_seed:
         raise ValueError(f"claim {claim.id!r} is judged by one number per seed; got none")
     if bad := [seed for seed, value in by_seed.items() if not math.isfinite(value)]:
-        raise ValueError(f"effects of claim {claim.id!r} are finite numbers; those of seeds {bad} are not. Leave them out")
+        raise ValueError(
+            f"effects of claim {claim.id!r} are finite numbers; those of seeds {bad} are not. Leave them out"
+        )
     values = list(by_seed.values())
     if claim.exact:
         mean, low, high, smallest = sum(values) / len(values), min(values), max(values), 0.0
@@ -181,7 +184,9 @@ def compare(df: pd.DataFrame, value: str, arm: str, a: str, b: str, by: str = "s
     sides = {name: df[df[arm] == name].set_index(by)[value] for name in (a, b)}
     for name, side in sides.items():
         if not side.index.is_unique:
-            raise ValueError(f"{name!r} has several rows for one {by}; choose one setting first, such as one compression")
+            raise ValueError(
+                f"{name!r} has several rows for one {by}; choose one setting first, such as one compression"
+            )
     if set(sides[a].index) != set(sides[b].index):
         lone = sorted(set(sides[a].index) ^ set(sides[b].index))
         raise ValueError(f"pairs need both arms; {by} {lone} has only one of {a!r} and {b!r}. Run or drop them")
@@ -203,7 +208,7 @@ def arms(df: pd.DataFrame, value: str, arm: str) -> pd.DataFrame:
 
     for column in (value, arm):
         check_choice("column", column, df.columns)
-    rows = {}
+    rows: dict[Any, dict[str, Any]] = {}
     for name, group in df.groupby(arm, sort=False):
         mean, low, high = interval(group[value].tolist())
         rows[name] = {"mean": mean, "low": low, "high": high, "n": len(group)}
@@ -230,12 +235,14 @@ def table_html(evidence: Sequence[Evidence]) -> str:
             html.escape(c.source),
         )
         verdict = f'<strong style="color:{colour}; background:#fff; padding:0 .3em">{mark} {e.verdict}</strong>'
-        lines.append("<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in (verdict, *cells)) + "</tr>")
+        lines.append(
+            "<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in (verdict, *cells)) + "</tr>"
+        )
     head = "".join(f'<th scope="col" style="text-align:left">{h}</th>' for h in heads)
     return f'<table class="wb-claims"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
-def record(name: str, value: float | int | str | bool | None) -> None:
+def record(name: str, value: Any) -> None:
     """Show a number of a notebook under its name, in a form that a test can compare between the notebook's faces."""
     from IPython.display import display
 

@@ -51,12 +51,12 @@ EXPERIMENTS: dict[str, Experiment] = {
             {"criterion": ["synflow"], "rounds": [100], "network": NETWORKS, "seed": SEEDS},
         ),
     ),
-    # SynFlow's layer sums at initialisation.
+    # SynFlow's layer sums at initialisation (biases 0) and after training.
     "conservation": Experiment(
         layer_sums,
         (
-            {"network": ["lenet-300-100"], "biases": [False, True], "seed": SEEDS},
-            {"network": ["vgg", "resnet-20"], "seed": SEEDS},
+            {"network": ["lenet-300-100", "vgg", "resnet-20"], "seed": SEEDS},
+            {"network": NETWORKS, "trained": [True], "seed": SEEDS},
         ),
     ),
     # Direct and effective sparsity at 99 %.
@@ -133,22 +133,20 @@ def verdicts() -> list[Evidence]:
     return [verdict(claim) for claim in READINGS]
 
 
-def _spread(*cases: tuple[str, bool]) -> Callable[[pd.DataFrame], pd.Series]:
-    """Per seed the largest spread of the layer sums over cases of (network, with biases)."""
+def _spread(networks: Sequence[str], trained: bool) -> Callable[[pd.DataFrame], pd.Series]:
+    """Per seed the largest spread of the layer sums over networks."""
 
     def effects(df: pd.DataFrame) -> pd.Series:
-        chosen = [case in cases for case in zip(df["network"], df["biases"], strict=True)]
-        return df[chosen].groupby("seed")["spread"].max()
+        chosen = df[df["network"].isin(networks) & (df["trained"] == trained)]
+        return chosen.groupby("seed")["spread"].max()
 
     return effects
 
 
 def _log_critical(df: pd.DataFrame, criteria: Sequence[str], rounds: int) -> pd.DataFrame:
     """log10 of critical compression of each criterion (column) by network and seed."""
-    import numpy as np
-
     chosen = df[df["criterion"].isin(criteria) & (df["rounds"] == rounds)]
-    return np.log10(chosen.pivot(index=["network", "seed"], columns="criterion", values="critical"))
+    return chosen.pivot(index=["network", "seed"], columns="criterion", values="critical").map(math.log10)
 
 
 def _to_the_maximum(df: pd.DataFrame) -> pd.Series:
@@ -204,9 +202,9 @@ def _effective_over_direct(df: pd.DataFrame) -> pd.Series:
 
 # Claim -> the recorded rows that judge it, and how one number per seed is read off them.
 READINGS: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
-    "synflow-conserves": ("conservation", _spread(("lenet-300-100", False), ("vgg", True))),
-    "synflow-conserves-biases": ("conservation", _spread(("lenet-300-100", True))),
-    "synflow-conserves-resnet": ("conservation", _spread(("resnet-20", True))),
+    "synflow-conserves": ("conservation", _spread(NETWORKS, trained=False)),
+    "synflow-conserves-biases": ("conservation", _spread(["lenet-300-100"], trained=True)),
+    "synflow-conserves-resnet": ("conservation", _spread(["resnet-20"], trained=False)),
     "synflow-to-the-maximum": ("critical", _to_the_maximum),
     "one-shot-collapses-earlier": ("critical", _earlier_than_iterated),
     "synflow-one-shot-first": ("critical", _synflow_before_others),

@@ -65,7 +65,7 @@ def style() -> Iterator[None]:
     """
     import matplotlib
 
-    with matplotlib.rc_context(dict(STYLE)):
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         yield
 
 
@@ -249,7 +249,8 @@ def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None
                 look = {"color": KEPT, "linewidth": 3.0} if alive else {"color": COLOURS[1], "linestyle": "--"}
                 ax.plot(*zip(places[at][into], places[at + 1][out], strict=True), zorder=1, **look)
         for at, column in enumerate(places):
-            ax.scatter(*zip(*column, strict=True), s=620, color="white", edgecolors="black", linewidths=1.5, zorder=2)
+            xs, ys = zip(*column, strict=True)
+            ax.scatter(xs, ys, s=620, color="white", edgecolors="black", linewidths=1.5, zorder=2)
             for unit, (x, y) in enumerate(column):
                 ax.text(x, y, str(unit + 1), ha="center", va="center", zorder=3)
             head = "inputs" if at == 0 else "outputs" if at == len(layers) else "hidden"

@@ -11,7 +11,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 def key(function: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]) -> str:
-    """Name of a run: 16 hex digits of the hash of the function's name and its arguments that differ from their defaults.
+    """Name of a run: 16 hex digits of the hash of the function's name and its arguments that are not the defaults.
 
     A new argument with a default therefore keeps the old rows findable, and 10 and 10.0 are one value. The function's
     code is not part of it: who changes what the function computes removes its rows.
@@ -158,14 +158,16 @@ def _run(
         if not isinstance(metrics, Mapping):
             raise TypeError(f"{function.__name__} returns a dict of metrics; got {metrics!r}")
         if taken := sorted(set(metrics) & set(arguments)):
-            raise ValueError(f"metrics have names of their own; {', '.join(taken)} of {function.__name__} is an argument")
+            raise ValueError(
+                f"metrics have names of their own; {', '.join(taken)} of {function.__name__} is an argument"
+            )
         plain = {n: _plain(v, f"metric {n!r} of {function.__name__}") for n, v in metrics.items()}
     except Exception:
         call = ", ".join(f"{n}={v!r}" for n, v in arguments.items())
         return name, {}, f"{function.__name__}({call})\n{traceback.format_exc()}"
     finally:
         torch.set_num_threads(threads)
-    date = datetime.now(timezone.utc).date().isoformat()
+    date = datetime.now(UTC).date().isoformat()
     return name, {"metrics": plain, "seconds": round(seconds, 3), "versions": versions(), "date": date}, ""
 
 

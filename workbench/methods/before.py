@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from workbench.criteria import score
 from workbench.data import load
 from workbench.masks import find_masks
@@ -33,7 +31,7 @@ def prune_then_train(
 ) -> dict[str, float]:
     """Prune a fresh network at initialisation, train it by its recipe, measure it once on the test split.
 
-    `seed` draws the weights, the batch of 256 that scores, random scores and the order of the data. Training is in
+    `seed` draws the weights, the batch that scores (10 a class), random scores and the order of data. Training is in
     float32 on the CPU. `dead` counts layers without a weight; `effective` is the effective sparsity.
 
     Misleads at one seed: on the 300 test digits one image is 0.33 points.
@@ -44,7 +42,7 @@ def prune_then_train(
     """
     task = load(data, device="cpu")
     model = make(network, task, seed)
-    batch = task.batch(256, seed)
+    batch = task.batch(per_class=10, seed=seed)
     masks = find_masks(model, batch, criterion, 1 - 1 / compression, rounds=rounds, allocation=allocation, seed=seed)
     effective = effective_sparsity(model, masks, batch.inputs[:1])
     train(model, task, masks=masks, epochs=epochs, seed=seed, fast=False)
@@ -56,34 +54,34 @@ def critical_compression(
 ) -> dict[str, float]:
     """The highest compression at initialisation without layer collapse, and the network's maximum; no training.
 
-    One round is answered in closed form, several by search to within 2 %.
+    One round is answered in closed form, several by search to within 5 %.
 
     >>> critical_compression("synflow", seed=0)["maximum"].__round__()
     32670
     """
     task = load(data, device="cpu")
     model = make(network, task, seed)
-    batch = task.batch(256, seed)
+    batch = task.batch(per_class=10, seed=seed)
     if rounds == 1:
         highest = critical(score(model, batch, criterion, seed=seed))
     else:
-        highest = critical_search(model, batch, criterion, rounds, seed=seed)
+        highest = critical_search(model, batch, criterion, rounds, tolerance=0.05, seed=seed)
     return {"critical": highest, "maximum": max_compression(model)}
 
 
-def layer_sums(network: str, seed: int, biases: bool = True, data: str = "digits") -> dict[str, float]:
-    """How equal SynFlow's layer sums are at initialisation: spread = (largest - smallest) / mean, in float64.
+def layer_sums(network: str, seed: int, trained: bool = False, data: str = "digits") -> dict[str, float]:
+    """How equal SynFlow's layer sums are: spread = (largest - smallest) / mean, in float64.
 
-    `biases=False` takes the biases out of linear and convolution layers.
+    As initialised all biases are 0; `trained` trains by the recipe first, after which they are not (and BatchNorm
+    shifts too). `smallest` and `largest` are relative to the mean.
 
-    >>> layer_sums("lenet-300-100", seed=0, biases=False)["spread"] < 1e-12
+    >>> layer_sums("lenet-300-100", seed=0)["spread"] < 1e-12
     True
     """
-    model = make(network, load(data, device="cpu"), seed)
-    if not biases:
-        for module in model.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                module.bias = None
+    task = load(data, device="cpu")
+    model = make(network, task, seed)
+    if trained:
+        train(model, task, seed=seed, fast=False)
     sums = [float(s.sum()) for s in score(model, None, "synflow").values()]
     mean = sum(sums) / len(sums)
     return {"spread": (max(sums) - min(sums)) / mean, "smallest": min(sums) / mean, "largest": max(sums) / mean}
@@ -106,7 +104,7 @@ def effective_against_direct(
     """
     task = load(data, device="cpu")
     model = make(network, task, seed)
-    batch = task.batch(256, seed)
+    batch = task.batch(per_class=10, seed=seed)
     masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed)
     direct = size(masks)
     return {
@@ -118,4 +116,8 @@ def effective_against_direct(
 
 def size(masks: Masks) -> dict[str, float]:
     """Kept weights, sparsity and the number of layers without a weight."""
-    return {"kept": sum(int(m.sum()) for m in masks.values()), "sparsity": sparsity(masks), "dead": len(collapsed(masks))}
+    return {
+        "kept": sum(int(m.sum()) for m in masks.values()),
+        "sparsity": sparsity(masks),
+        "dead": len(collapsed(masks)),
+    }
