@@ -152,13 +152,15 @@ function rule(ctx, x0, y0, x1, y1, colour, width = 1, dash = []) {
   ctx.setLineDash([]);
 }
 
+const PATHS = MARKS.map((path) => new Path2D(path));
+
 function stamp(ctx, style, x, y, radius) {
-  ctx.save();
   ctx.translate(x, y);
   ctx.scale(radius, radius);
   ctx.fillStyle = style.colour;
-  ctx.fill(new Path2D(MARKS[style.shape]));
-  ctx.restore();
+  ctx.fill(PATHS[style.shape]);
+  ctx.scale(1 / radius, 1 / radius);
+  ctx.translate(-x, -y);
 }
 
 function hatch(ctx, x0, y0, x1, y1) {
@@ -293,10 +295,11 @@ const RAMP = Array.from({ length: 256 }, (_, v) => {
   const at = (v / 255) * (CIVIDIS.length - 1), k = Math.min(CIVIDIS.length - 2, Math.floor(at));
   return [1, 3, 5].map((c) => Math.round(parseInt(CIVIDIS[k].slice(c, c + 2), 16) * (1 - at + k) + parseInt(CIVIDIS[k + 1].slice(c, c + 2), 16) * (at - k)));
 });
+const PIXELS = new Uint32Array(new Uint8ClampedArray(RAMP.flatMap((rgb) => [...rgb, 255])).buffer);
 
 function maskImage({ rows, cols, data }) {
-  const sheet = make("canvas", { width: cols, height: rows }), image = new ImageData(cols, rows), bytes = atob(data);
-  for (let i = 0; i < rows * cols; i += 1) image.data.set([...RAMP[bytes.charCodeAt(i)], 255], 4 * i);
+  const sheet = make("canvas", { width: cols, height: rows }), image = new ImageData(cols, rows), pixels = new Uint32Array(image.data.buffer), bytes = atob(data);
+  for (let i = 0; i < pixels.length; i += 1) pixels[i] = PIXELS[bytes.charCodeAt(i)];
   sheet.getContext("2d").putImageData(image, 0, 0);
   return sheet;
 }
@@ -345,7 +348,8 @@ function groups(points) {
     if (!found.has(key)) found.set(key, { name, criterion: point.criterion, kind: point.kind, rounds: point.rounds, points: [], means: new Map() });
     const group = found.get(key);
     group.points.push(point);
-    group.means.set(point.compression, [...(group.means.get(point.compression) ?? []), point.accuracy]);
+    if (!group.means.has(point.compression)) group.means.set(point.compression, []);
+    group.means.get(point.compression).push(point.accuracy);
   }
   return [...found.values()].sort((a, b) => (a.kind === "live") - (b.kind === "live")); // recorded ones behind
 }
