@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from torch import Tensor, nn
 
 from workbench.criteria import score
@@ -37,7 +39,7 @@ def prune_and_tune(
     check_choice("budget", budget, ("macs", "weights"))
     task = load(data, device="cpu")
     model = make(network, task, seed)
-    train(model, task, epochs=epochs, seed=seed, fast=False)
+    model.load_state_dict(_trained(data, network, seed, epochs))
     scores, example = score(model, None, "magnitude"), task.take("val", slice(1)).inputs
     if budget == "weights":
         masks = keep_top(scores, 1 - 1 / compression, allocation=allocation)
@@ -47,6 +49,15 @@ def prune_and_tune(
     train(model, task, masks=masks, epochs=epochs, seed=seed, fast=False)
     ratio = macs(model, example) / macs(model, example, masks)
     return {"accuracy": evaluate(model, task, masks, "test")["accuracy"], **size(masks), "macs_ratio": ratio}
+
+
+@functools.lru_cache(maxsize=8)
+def _trained(data: str, network: str, seed: int, epochs: int | None) -> dict[str, Tensor]:
+    """The weights of a trained dense network; runs in one process share them."""
+    task = load(data, device="cpu")
+    model = make(network, task, seed)
+    train(model, task, epochs=epochs, seed=seed, fast=False)
+    return snapshot(model)
 
 
 def keep_within_macs(model: nn.Module, scores: Scores, most: int, example: Tensor, allocation: str = "global") -> Masks:
