@@ -101,7 +101,10 @@ def set_up(root: Path = ROOT, run: Run = run, system: str = sys.platform) -> Non
 
 def lab(arguments: list[str]) -> None:
     """open JupyterLab on the first notebook (where no browser can open, the address is printed)"""
-    options = ["--ServerApp.default_url=/lab/tree/notebooks/00-start-here.ipynb"]
+    options = [
+        "--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb",
+        f"--LabApp.app_settings_dir={ROOT / 'tools' / 'lab'}",  # no question about news, no look for updates
+    ]
     if not has_screen():
         options.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
