@@ -541,7 +541,8 @@ def test_text_panels_and_files(
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
     assert names[0] == "playground-digits-vgg-snip-50x-layers.csv"
     model = wb.make("vgg", digits, seed=0)
-    masks = load_file(names[1])
+    saved = load_file(names[1])
+    masks = {name: saved[name] for name in wb.prunable(model)}
     counts = {layer["name"]: layer["kept"] for layer in explorer.frame["sides"][0]["layers"]}
     assert {name: int(mask.sum()) for name, mask in masks.items()} == counts
     assert (tmp_path / names[0]).read_text() == wb.layers(model, masks, digits.batch(1).inputs).to_csv(index=False)

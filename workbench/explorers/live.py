@@ -27,8 +27,8 @@ class Playground(Explorer):
     Jobs have four slots: files are written before masks are scored, both go between two batches of a training.
     """
 
-    _esm = STATIC / "playground.js"
-    _css = STATIC / "playground.css"
+    _esm = (STATIC / "playground.js").read_text(encoding="utf-8")  # as text: watched files would keep closed widgets
+    _css = (STATIC / "playground.css").read_text(encoding="utf-8")
     slots = ("saving", "scoring", "training")
 
     menu = traitlets.Dict().tag(sync=True)

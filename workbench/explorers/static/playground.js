@@ -73,7 +73,7 @@ function mark(style) {
 }
 
 const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-let serial = 0;
+let serial = Math.floor(Math.random() * 1e9); // ids stay apart where every explorer loads a copy of this file
 
 function field(key, label, choose) {
   const id = `wb-${key}-${(serial += 1)}`;

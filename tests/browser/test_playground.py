@@ -1,0 +1,192 @@
+"""The playground where its users have it: JupyterLab, Voila and a page on disk, driven by keys and clicks."""
+
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import servers
+
+import workbench as wb
+
+SLACK = 3
+"""How many times longer than promised an answer may take here, as the machine may be busy; the benchmark is strict."""
+
+RESNET = """
+import workbench as wb
+p = wb.explorers.playground("digits", "resnet-20", {"criterion": "snip"})
+p
+"""
+SMALL = """
+import workbench as wb
+from ipywidgets.widgets.widget import _instances
+from workbench.train import RECIPES, Recipe
+RECIPES["moons", "lenet-300-100"] = Recipe(epochs=EPOCHS, batch_size=64)
+p = wb.explorers.playground("moons", precompute=AHEAD)
+p
+"""
+COUNT = "print('widgets', len(_instances), 'errors', len(p.errors))"
+TIMER = """
+() => {
+  const root = document.querySelector(".wb-root");
+  window.times = [];
+  let pressed = null;
+  window.addEventListener("keydown", () => { pressed = performance.now(); }, true);
+  new MutationObserver(() => {
+    if (pressed !== null && root.dataset.waiting !== "true") {
+      const start = pressed;
+      pressed = null;
+      requestAnimationFrame(() => window.times.push(performance.now() - start));
+    }
+  }).observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def lab(folder: Path, browser: Any) -> Iterator[str]:
+    with servers.lab(folder) as address:
+        yield address
+
+
+@pytest.fixture
+def notebook(lab: str, folder: Path, page: Any) -> Callable[..., Any]:
+    """Open a notebook with these cells in JupyterLab, run it, and wait for the explorer."""
+
+    def run(name: str, *cells: str) -> Any:
+        servers.notebook(cells, folder / f"{name}.ipynb")
+        page.set_viewport_size({"width": 1280, "height": 900})
+        servers.open_lab(page, lab, f"{name}.ipynb")
+        servers.run_all(page)
+        page.wait_for_selector(".wb-root[data-drawn]", timeout=60_000)
+        return page
+
+    return run
+
+
+def presses(page: Any, keys: list[str]) -> list[float]:
+    """Press keys on the slider one after another; milliseconds from each key press to its picture."""
+    page.evaluate(TIMER)
+    page.locator("input.wb-range").first.focus()
+    for count, key in enumerate(keys, start=1):
+        page.keyboard.press(key)
+        page.wait_for_function(f"() => window.times.length >= {count}", timeout=20_000)
+    times: list[float] = page.evaluate("() => window.times")
+    return times
+
+
+def said(name: str, times: list[float], promised: float) -> None:
+    median = statistics.median(times)
+    print(f"\n{name}: median {median:.0f} ms, slowest {max(times):.0f} ms of {len(times)} (promised {promised:.0f} ms)")
+    assert median <= SLACK * promised
+
+
+def test_cached_scores_of_resnet_20_answer_a_key_within_100_ms(notebook: Any, axe: Any) -> None:
+    page = notebook("resnet", RESNET)
+    times = presses(page, ["ArrowRight"] * 20 + ["ArrowLeft"] * 5)
+    said("key press to new picture, resnet-20", times, 100)
+    box = page.locator(".wb-root").bounding_box()
+    assert (box["width"], box["height"]) == (840, 640)
+    assert axe(page) == []
+    assert page.locator(".wb-error").is_hidden()
+
+
+def test_precomputed_frames_answer_within_a_display_frame(notebook: Any) -> None:
+    page = notebook("ahead", SMALL.replace("EPOCHS", "2").replace("AHEAD", "True"))
+    page.wait_for_timeout(3000)
+    said("key press to new picture, computed ahead", presses(page, ["ArrowRight"] * 20), 16)
+
+
+def test_the_slider_answers_while_training_and_cancel_stops_it(notebook: Any) -> None:
+    page = notebook("training", SMALL.replace("EPOCHS", "3000").replace("AHEAD", "False"), COUNT)
+    page.get_by_role("button", name="Train").click()
+    page.wait_for_selector(".wb-root[data-busy=training]")
+    said("key press to new picture, while training", presses(page, ["ArrowRight"] * 15), 100)
+    assert page.get_attribute(".wb-root", "data-busy") == "training"
+    waited = page.evaluate(
+        """() => new Promise((done) => {
+          const root = document.querySelector(".wb-root"), start = performance.now();
+          new MutationObserver(() => { if (root.dataset.busy === "") done(performance.now() - start); })
+            .observe(root, { attributes: true });
+          [...root.querySelectorAll("button")].find((b) => b.textContent.trim() === "Cancel").click();
+        })"""
+    )
+    said("Cancel", [waited], 200)
+    page.get_by_text("widgets 2 errors 0").wait_for()
+
+
+def test_fifty_runs_of_the_cell_leave_one_explorer(notebook: Any) -> None:
+    page = notebook("again", SMALL.replace("EPOCHS", "2").replace("AHEAD", "False"), COUNT)
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex = 0")
+    for _ in range(50):
+        before = page.evaluate("() => document.querySelector('.jp-InputPrompt').textContent")
+        page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+        page.wait_for_function(
+            "before => !['[*]:', before].includes(document.querySelector('.jp-InputPrompt').textContent)", arg=before
+        )
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1")
+    page.locator(".jp-OutputArea-output", has_text="widgets").evaluate("node => node.remove()")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+    page.get_by_text("widgets 2 errors 0").wait_for()
+    page.wait_for_function("() => document.querySelectorAll('.wb-root').length === 1")
+    presses(page, ["ArrowRight", "ArrowRight"])
+
+
+def test_controls_change_the_view(notebook: Any) -> None:
+    page = notebook("controls", "import workbench as wb\np = wb.explorers.playground()\np")
+    page.get_by_label("Criterion", exact=True).select_option("synflow")
+    page.get_by_label("Compare with").select_option("snip")
+    page.locator("input.wb-range").focus()
+    page.keyboard.press("End")
+    page.wait_for_function("() => document.querySelector('.wb-alarm').textContent.includes('no weight left')")
+    assert page.locator(".wb-sentence").inner_text().count("layers alive") == 2
+    page.get_by_role("button", name="Show code").click()
+    assert "wb.keep_top(scores" in page.locator(".wb-panel textarea").input_value()
+    page.keyboard.press("Escape")
+    page.get_by_label("Compare with").select_option("none")
+    page.get_by_label("Data").select_option("moons")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.wb-root select')].some((s) => s.value === 'lenet-300-100')"
+    )
+    page.wait_for_selector(".wb-root[data-waiting=false]")
+    assert page.locator(".wb-error").is_hidden()
+
+
+def test_voila_shows_and_answers_it(folder: Path, page: Any, axe: Any) -> None:
+    path = servers.notebook([SMALL.replace("EPOCHS", "2").replace("AHEAD", "False")], folder / "voila.ipynb")
+    with servers.voila(path) as address:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.goto(address)
+        page.wait_for_selector(".wb-root[data-drawn]", timeout=60_000)
+        said("key press to new picture, Voila", presses(page, ["ArrowRight"] * 10), 100)
+        page.get_by_role("button", name="Train").click()
+        page.get_by_text("validation accuracy").wait_for()
+        assert axe(page) == []
+
+
+def test_two_explorers_on_a_page_from_disk_answer_without_kernel_or_network(
+    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "site")
+    states = [{"criterion": "snip"}, {"criterion": "synflow", "rounds": 5}]
+    shown = [wb.explorers.playground("moons", state=state)._repr_mimebundle_()["text/html"] for state in states]
+    (tmp_path / "page.html").write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>two</title><body>{"".join(shown)}', encoding="utf-8"
+    )
+    page.context.set_offline(True)
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_selector(".wb-root[data-drawn]")
+    assert page.locator(".wb-root").count() == 2
+    first, second = page.locator(".wb-sentence").all_inner_texts()
+    said("key press to new picture, page from disk", presses(page, ["ArrowRight"] * 10), 16)
+    now = page.locator(".wb-sentence").all_inner_texts()
+    assert now[0] != first
+    assert now[1] == second
+
+
