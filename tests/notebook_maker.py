@@ -40,6 +40,7 @@ def code(source, *tags, outputs=()):
     """A code cell with tags; an output is text that the cell is said to have printed."""
     cell = new_code_cell(source, outputs=[new_output("stream", name="stdout", text=text) for text in outputs])
     cell.metadata["tags"] = list(tags)
+    cell.execution_count = 1 if outputs else None
     return cell
 
 

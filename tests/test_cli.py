@@ -46,10 +46,22 @@ def test_a_mistake_is_one_line_and_nothing_starts(tmp_path, capsys, arguments, m
         (None, "is not there"),
         ("not json", "is not a notebook: a notebook is JSON text"),
         ("[1, 2]", "is not a notebook of nbformat 4"),
-        (json.dumps({"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": []}), "is not a notebook of nbformat 4"),
-        (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}}), "is not a valid notebook of nbformat 4 (KeyError: 'cells')"),
-        (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"cell_type": "poem"}]}), "is not a valid notebook of nbformat 4"),
-        (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [1]}), "is not a valid notebook of nbformat 4"),
+        (
+            json.dumps({"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": []}),
+            "is not a notebook of nbformat 4",
+        ),
+        (
+            json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}}),
+            "is not a valid notebook of nbformat 4 (KeyError: 'cells')",
+        ),
+        (
+            json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"cell_type": "poem"}]}),
+            "is not a valid notebook of nbformat 4",
+        ),
+        (
+            json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [1]}),
+            "is not a valid notebook of nbformat 4",
+        ),
         (b"\xff\xfe\x00", "is not a notebook: a notebook is JSON text"),
     ],
 )
@@ -98,7 +110,10 @@ def test_the_command_from_a_shell(tmp_path):
         return subprocess.run(
             [sys.executable, "-m", "workbench.cli", *arguments],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+            },
             capture_output=True,
             text=True,
             check=False,

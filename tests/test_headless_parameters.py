@@ -80,7 +80,11 @@ def test_values_take_the_declared_type(name, text, value):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("sparsty", "0.9", "lesson.ipynb: a parameter is one of limit, live, .*; got 'sparsty'. Did you mean 'sparsity'"),
+        (
+            "sparsty",
+            "0.9",
+            "a parameter is one of limit, live, .*; got 'sparsty'. Did you mean 'sparsity'",
+        ),
         ("sparsity", "abc", "lesson.ipynb: parameter sparsity is float; got 'abc'"),
         ("sparsity", "nan", "parameter sparsity is float; got 'nan'"),
         ("sparsity", "", "parameter sparsity is float"),
@@ -127,6 +131,6 @@ def test_a_parameters_cell_that_is_not_typed_is_refused(source, message):
 
 
 def test_a_notebook_without_parameters_takes_none():
-    with pytest.raises(ValueError, match="no cell tagged 'parameters'.*got profile"):
+    with pytest.raises(ValueError, match=r"no cell tagged 'parameters'.*got profile"):
         check_values({}, {"profile": "smoke"}, "plain.ipynb")
     assert check_values({}, {}, "plain.ipynb") == {}

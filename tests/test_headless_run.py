@@ -14,8 +14,7 @@ import nbformat
 import pytest
 from notebook_maker import FAILING_EXPLORER, FAILING_WIDGET, code, make, text_of
 
-from workbench.headless import hidden_errors, numbers, run, run_with_index
-from workbench.headless import runner
+from workbench.headless import files, hidden_errors, numbers, run, run_with_index, runner
 from workbench.headless.files import make_folder, write_whole
 
 SHOW = "import os; print(os.environ['WORKBENCH_FACE'], os.environ.get('OMP_NUM_THREADS'), profile, sparsity, limit)"
@@ -98,7 +97,8 @@ def test_progress_counts_the_cells_of_the_source(three):
     _, runs, said = three
     name = runs[0].executed.stem
     lines = [line for line in said if line.startswith(name)]
-    assert [line.split(",")[0] for line in lines] == [f"{name}: cell 2 of 3", f"{name}: cell 3 of 3", f"{name}: finished"]
+    steps = [line.removeprefix(f"{name}: ").split(",")[0] for line in lines]
+    assert steps == ["cell 2 of 3", "cell 3 of 3", "finished"]
     assert all(line.endswith(" s") for line in lines)
 
 
@@ -168,7 +168,9 @@ def test_errors_inside_widgets_fail_the_run(tmp_path):
 def test_recorded_numbers_are_collected_in_order():
     outputs = [
         nbformat.v4.new_output("display_data", {"application/vnd.workbench.numbers+json": {"a": 1}}),
-        nbformat.v4.new_output("display_data", {"application/vnd.workbench.claim+json": {"id": "b"}, "text/plain": "b"}),
+        nbformat.v4.new_output(
+            "display_data", {"application/vnd.workbench.claim+json": {"id": "b"}, "text/plain": "b"}
+        ),
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=outputs)])
     assert numbers(notebook) == [{"a": 1}, {"id": "b"}]
@@ -191,7 +193,7 @@ def test_a_process_or_kernel_that_ends_fails_its_own_run_only(tmp_path):
 def test_nothing_starts_where_a_parameter_is_wrong(tmp_path):
     make(tmp_path / "a.ipynb")
     make(tmp_path / "b.ipynb", parameters="rate: float = 0.1")
-    with pytest.raises(ValueError, match="b.ipynb: a parameter is one of rate; got 'sparsity'"):
+    with pytest.raises(ValueError, match=r"b.ipynb: a parameter is one of rate; got 'sparsity'"):
         run([tmp_path], tmp_path / "out", parameters={"sparsity": "0.9"})
     assert not (tmp_path / "out").exists()
 
@@ -204,13 +206,13 @@ def test_an_explicit_parameter_wins_over_the_profile(tmp_path):
 
 def test_two_notebooks_of_one_name_need_two_folders(tmp_path):
     paths = [make(tmp_path / side / "a.ipynb") for side in "xy"]
-    with pytest.raises(ValueError, match="two notebooks would be written to .*a.ipynb"):
+    with pytest.raises(ValueError, match=r"two notebooks would be written to .*a.ipynb"):
         run(paths, tmp_path / "out", report=lambda _: None)
 
 
 @pytest.mark.parametrize("options", [{"jobs": 0}, {"face": "pictures"}])
 def test_other_wrong_arguments(tmp_path, options):
-    with pytest.raises(ValueError, match="jobs|picture"):
+    with pytest.raises(ValueError, match=r"jobs|picture"):
         run([make(tmp_path / "a.ipynb")], tmp_path / "out", **options)
 
 
@@ -235,7 +237,7 @@ def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):
 def test_killed_anywhere_and_started_again(tmp_path):
     """SIGKILL of the command at seeded random moments; the same command then finishes and skips what was done."""
     for name in "abcd":
-        make(tmp_path / "in" / f"{name}.ipynb", f"import os; open(r'{tmp_path}/pids', 'a').write(f'{{os.getpid()}}\\n')")
+        make(tmp_path / "in" / f"{name}.ipynb", f"import os; print(os.getpid(), file=open(r'{tmp_path}/pids', 'a'))")
     out = tmp_path / "out"
     arguments = ("run", tmp_path / "in", "-o", out, "--jobs", "2")
     moments = random.Random(0)
@@ -263,8 +265,8 @@ def test_a_kill_while_a_file_is_written_leaves_the_old_one(tmp_path, call):
     path = tmp_path / "a.html"
     write_whole(path, "old")
     program = (
-        "import os, sys, pathlib\n"
-        "from workbench.headless.files import write_whole\n"
+        "import os, sys, pathlib, runpy\n"
+        f"write_whole = runpy.run_path({files.__file__!r})['write_whole']\n"
         f"os.{call} = lambda *_: os.kill(os.getpid(), 9)\n"
         "write_whole(pathlib.Path(sys.argv[1]), 'new ' * 100_000)"
     )
@@ -287,7 +289,8 @@ def test_half_written_files_of_a_killed_command_go(tmp_path):
 
 def test_ctrl_c_stops_cleanly(tmp_path):
     make(tmp_path / "in" / "a.ipynb", "print('quick')")
-    make(tmp_path / "in" / "b.ipynb", f"import os, time; open(r'{tmp_path}/pid', 'w').write(str(os.getpid())); time.sleep(600)")
+    pid = f"import os; open(r'{tmp_path}/pid', 'w').write(str(os.getpid()))"
+    make(tmp_path / "in" / "b.ipynb", f"{pid}; import time; time.sleep(600)")
     process = command("run", tmp_path / "in", "-o", tmp_path / "out")
     for _ in range(600):
         if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():

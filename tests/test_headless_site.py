@@ -10,7 +10,9 @@ from workbench.headless import site
 from workbench.headless.markdown import markdown_html, mathml
 from workbench.headless.render import notebook_page
 
-PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 TEXT = r"""
 ## A section with $x^2$
@@ -25,14 +27,15 @@ See [the next lesson](second.ipynb#A-section) and [a paper](https://example.org/
 
 <details><summary>Solution</summary>
 
-Folded.
+Folded, with **a picture**: <img src="point.png" alt="the point again">
 
 </details>
 """
 
 EXPLORER = """
 from IPython.display import HTML
-HTML('''<div id="explorer" style="width: 840px"><input id="slider" type="range" aria-label="stop" value="1" max="9"> <output id="value"></output></div>
+HTML('''<div id="explorer" style="width: 840px">
+<input id="slider" type="range" aria-label="stop" value="1" max="9"> <output id="value"></output></div>
 <script type="module">
 const slider = document.getElementById("slider");
 const show = () => { document.getElementById("value").textContent = "stop " + slider.value; };
@@ -42,8 +45,12 @@ show();
 
 FIGURE = """
 from IPython.display import display
-display({"text/html": '<figure><img alt="three bars" src="data:image/png;base64,%s"><figcaption>Bars.</figcaption></figure>',
-         "image/png": "%s", "text/plain": "three bars"}, raw=True)""" % ((base64.b64encode(PIXEL).decode(),) * 2)
+
+data = "%s"
+html = f'<figure><img alt="three bars" src="data:image/png;base64,{data}"><figcaption>Bars.</figcaption></figure>'
+display({"text/html": html, "image/png": data, "text/plain": "three bars"}, raw=True)""".replace(
+    "%s", base64.b64encode(PIXEL).decode()
+)
 
 WIDE = """
 import pandas as pd
@@ -80,7 +87,9 @@ def open_page(folder):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+        )
         context = browser.new_context(offline=True, viewport={"width": 1000, "height": 800})
         asked, errors = [], []
 
@@ -105,6 +114,11 @@ def test_a_page_works_from_disk_with_nothing_loaded(open_page, folder):
     page.locator("#slider").press("ArrowRight")
     assert page.locator("#value").text_content() == "stop 2"
     assert page.locator("figure img").get_attribute("alt") == "three bars"
+    solution = page.locator("details strong")
+    assert not solution.is_visible()
+    page.get_by_text("Solution").click()
+    assert solution.is_visible()
+    assert page.locator("details img").evaluate("image => image.src").startswith("data:image/png;base64,")
     assert page.locator("figcaption").text_content() == "Bars."
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     assert "face site" in page.locator("main").text_content()

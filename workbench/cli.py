@@ -6,6 +6,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,12 +53,27 @@ def _claims(options: argparse.Namespace) -> int:
     return 0
 
 
+def _evidence(options: argparse.Namespace) -> int:
+    from workbench import evidence
+
+    def say(row: dict[str, Any], done: int, total: int) -> None:
+        print(f"{row['function']}: row {done} of {total}, {row['seconds']:.1f} s", flush=True)
+
+    try:
+        for name in options.names or evidence.EXPERIMENTS:
+            evidence.compute(name, options.out, jobs=options.jobs, on_row=say)
+    except RuntimeError as error:  # some rows could not be computed; the others are on disk
+        print(f"workbench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def _list(notebooks: Sequence[str]) -> int:
     """Print what each notebook takes."""
     from workbench.headless.notebook import find_notebooks, read_notebook
     from workbench.headless.parameters import read_parameters, table
 
-    for path in find_notebooks(notebooks):
+    for path in find_notebooks(list(notebooks)):
         print(f"{path}\n{table(list(read_parameters(read_notebook(path), path.name).values()))}\n")
     return 0
 
@@ -85,7 +101,9 @@ def _version() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="workbench", description="Run the workbench's notebooks and collect what they say.")
+    parser = argparse.ArgumentParser(
+        prog="workbench", description="Run the workbench's notebooks and collect what they say."
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -94,7 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     site = commands.add_parser("site", help="make static pages that open from disk, with no kernel and no network")
     for command, function, out in ((run, _run, "out"), (site, _site, "site")):
         command.set_defaults(command=function)
-        command.add_argument("notebooks", nargs="*", default=["notebooks"], help="notebooks, or folders of them (default: notebooks)")
+        command.add_argument(
+            "notebooks", nargs="*", default=["notebooks"], help="notebooks, or folders of them (default: notebooks)"
+        )
         command.add_argument("-o", "--out", default=out, help=f"folder of the results (default: {out})")
         command.add_argument(
             "-p",
@@ -106,11 +126,19 @@ def _parser() -> argparse.ArgumentParser:
             help="a parameter; each of the notebooks must have it, and its type is the notebook's",
         )
         command.add_argument("--profile", help="smoke, lecture or full: the parameter `profile`, unless -p gives it")
-        command.add_argument("--jobs", type=int, default=1, help="notebooks at a time, then with one thread each (default: 1)")
+        command.add_argument(
+            "--jobs", type=int, default=1, help="notebooks at a time, then with one thread each (default: 1)"
+        )
 
     claims = commands.add_parser("claims", help="one table of the verdicts in a results folder")
     claims.set_defaults(command=_claims)
     claims.add_argument("out", help="folder that `workbench run` wrote")
+
+    evidence = commands.add_parser("evidence", help="compute the rows that the recorded evidence still lacks (hours)")
+    evidence.set_defaults(command=_evidence)
+    evidence.add_argument("names", nargs="*", help="experiments (default: all)")
+    evidence.add_argument("-o", "--out", help="folder of the rows (default: the shipped data/rows)")
+    evidence.add_argument("--jobs", type=int, default=1, help="rows at a time (default: 1)")
     return parser
 
 

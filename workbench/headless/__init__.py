@@ -1,8 +1,8 @@
 """Notebooks without a front end: run them with checked parameters, make pages of them, collect their claims.
 
-    run_with_index(["notebooks"], "out", profile="smoke", jobs=2)   # as `workbench run` does
-    site(["notebooks"], "site")                                     # as `workbench site` does
-    write_claims("out")                                             # as `workbench claims` does
+run_with_index(["notebooks"], "out", profile="smoke", jobs=2)   # as `workbench run` does
+site(["notebooks"], "site")                                     # as `workbench site` does
+write_claims("out")                                             # as `workbench claims` does
 """
 
 from workbench.headless.claims_table import collect_claims, write_claims

@@ -26,7 +26,9 @@ def collect_claims(folder: str | Path) -> list[dict[str, Any]]:
     folder = Path(folder)
     paths = [p for p in sorted([*folder.glob("*.ipynb"), *folder.glob("notebooks/*.ipynb")]) if read_record(p)]
     if not paths:
-        raise ValueError(f"claims are collected from a folder that 'workbench run' wrote; {folder} holds no executed notebook")
+        raise ValueError(
+            f"claims are collected from a folder that 'workbench run' wrote; {folder} holds no executed notebook"
+        )
     found = [{**row, "run": path.stem} for path in paths for row in claim_rows(read_notebook(path))]
     claims = load_claims()
     rows = []
@@ -54,7 +56,7 @@ def _page(rows: list[dict[str, Any]]) -> str:
     cells = [
         [
             f"<strong>{html.escape(row['verdict'])}</strong>",
-            f"{html.escape(row['statement'])}<br><small>{html.escape(row['id'])}, section {html.escape(str(row['section']))}</small>",
+            f"{html.escape(row['statement'])}<br><small>{html.escape(_place(row))}</small>",
             _number(row["effect"]),
             _interval(row),
             str(row["n"]),
@@ -79,6 +81,10 @@ def _aligned(rows: list[dict[str, Any]]) -> str:
 def _counts(rows: list[dict[str, Any]]) -> str:
     verdicts = [row["verdict"] for row in rows]
     return ", ".join(f"{verdicts.count(v)} {v}" for v in ("holds", "does not hold here", "undecided", NONE)) + "."
+
+
+def _place(row: dict[str, Any]) -> str:
+    return f"{row['id']}, section {row['section']}"
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,13 @@ def _runs_page(runs: Sequence[Run]) -> str:
     for r in runs:
         record = r.record
         given, values = record["given"], record["parameters"]
-        shown = [f"{name} = {value!r}" for name, value in values.items()]
-        marked = [f"<strong>{html.escape(s)}</strong>" if n in given else html.escape(s) for n, s in zip(values, shown, strict=True)]
+        lines = {name: html.escape(f"{name} = {value!r}") for name, value in values.items()}
+        marked = [f"<strong>{line}</strong>" if name in given else line for name, line in lines.items()]
         result = '<span class="finished">finished</span>'
         if r.problems:
-            text = html.escape("\n\n".join(r.problems))
-            first = html.escape(r.problems[0].splitlines()[0])
-            result = f'<span class="failed">failed</span> <details><summary>{first}</summary><pre>{text}</pre></details>'
+            text, first = html.escape("\n\n".join(r.problems)), html.escape(r.problems[0].splitlines()[0])
+            details = f"<details><summary>{first}</summary><pre>{text}</pre></details>"
+            result = f'<span class="failed">failed</span> {details}'
         links = [_link(r.page, r.page.parent, "page"), _link(r.executed, r.page.parent, "notebook")]
         rows.append(
             [

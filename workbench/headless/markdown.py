@@ -70,6 +70,14 @@ class Renderer(IPythonRenderer):
         """A display formula written as an environment."""
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
 
+    def _html_embed_images(self, html: str) -> str:
+        """HTML as it was written (an element may go on in the next block), its pictures as data."""
+        return re.sub(
+            r'(<img\b[^>]*?\bsrc=")([^"]+)',
+            lambda found: found[1] + (self._src_to_base64(found[2]) or found[2]),
+            html,
+        )
+
     def block_mermaidjs(self, code: str) -> str:
         """A diagram's source as code: drawing it would need a script from the network."""
         return f"<pre><code>{html.escape(code)}</code></pre>\n"

@@ -21,8 +21,9 @@ def read_notebook(path: str | Path) -> NotebookNode:
     import nbformat
 
     path = Path(path)
-    if path.is_dir() or not path.exists():
-        raise ValueError(f"a notebook is a file ending in .ipynb; {path} {'is a folder' if path.is_dir() else 'is not there'}")
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "not there"
+        raise ValueError(f"a notebook is a file ending in .ipynb; {path} is {what}")
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)

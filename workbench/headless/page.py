@@ -42,11 +42,9 @@ def page(title: str, body: str, links: str = "") -> str:
 def table(heads: list[str], rows: list[list[str]]) -> str:
     """A table that scrolls where it is wider than the page; the cells are HTML.
 
-    >>> table(["n"], [["1"]])
-    '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">n</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table></div>'
+    >>> "<td>1</td>" in table(["n"], [["1"]])
+    True
     """
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
-    )
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'

@@ -43,7 +43,7 @@ class Parameter:
         >>> Parameter("profile", None, ("smoke", "full"), True, "full", "").allowed
         "one of 'smoke', 'full' or None"
         """
-        words = {bool: "true or false", None: f"one of {', '.join(map(repr, self.choices))}"}
+        words: dict[type | None, str] = {bool: "true or false", None: f"one of {', '.join(map(repr, self.choices))}"}
         one = words.get(self.kind) or cast(type, self.kind).__name__
         return f"{one} or None" if self.optional else one
 
@@ -187,7 +187,8 @@ def _comments(source: str) -> dict[int, tuple[str, bool]]:
 
 def _help(comments: Mapping[int, tuple[str, bool]], statement: ast.stmt) -> str:
     """The comments in a statement's lines, else the comment lines right above it."""
-    inside = [comments[n][0] for n in range(statement.lineno, (statement.end_lineno or statement.lineno) + 1) if n in comments]
+    lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
+    inside = [comments[line][0] for line in lines if line in comments]
     above: list[str] = []
     line = statement.lineno - 1
     while line in comments and comments[line][1]:

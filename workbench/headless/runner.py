@@ -15,10 +15,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.headless.worker import KEY, Job, work
 from workbench.headless.files import make_folder
 from workbench.headless.notebook import find_notebooks, read_notebook
 from workbench.headless.parameters import Value, check_values, read_parameters
+from workbench.headless.worker import KEY, Job, work
 from workbench.seeds import versions
 from workbench.shipped import shipped
 from workbench.types import check_choice, check_count
@@ -80,7 +80,8 @@ def run(
     for source, notebook, values, given in plan:
         name = _name(source, given)
         key = _hash([_source(notebook), values, face, origin])
-        job = Job(source, values, given, face, folder / f"{name}.ipynb", side / f"{name}.html", key, 1 if jobs > 1 else None)
+        files = folder / f"{name}.ipynb", side / f"{name}.html"
+        job = Job(source, values, given, face, *files, key, 1 if jobs > 1 else None)
         if job.executed in [other.executed for other in todo] or job.executed in runs:
             raise ValueError(f"two notebooks would be written to {job.executed}; run them into folders of their own")
         record = read_record(job.executed)
@@ -124,11 +125,11 @@ def _plan(
     return plan
 
 
-def _executed(todo: list[Job], jobs: int, report: Callable[[str], None]) -> Generator[tuple[Job, dict[str, Any]], None, None]:
+def _executed(
+    todo: list[Job], jobs: int, report: Callable[[str], None]
+) -> Generator[tuple[Job, dict[str, Any]], None, None]:
     """Work off the jobs, at most `jobs` processes at a time; yields each with its record as it ends."""
-    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-    if os.name == "posix":
-        context.set_forkserver_preload(["workbench.headless.render", "papermill", "nbclient"])
+    context = _context()
     waiting = list(todo)
     active: dict[Any, tuple[Job, Any, float]] = {}
     try:
@@ -139,7 +140,8 @@ def _executed(todo: list[Job], jobs: int, report: Callable[[str], None]) -> Gene
                 process.start()
                 there.close()
                 active[here] = (job, process, time.perf_counter())
-            for pipe in wait(list(active)):
+            ready: list[Any] = list(wait(active))
+            for pipe in ready:
                 job, process, started = active[pipe]
                 name = job.executed.stem
                 try:
@@ -165,6 +167,15 @@ def _executed(todo: list[Job], jobs: int, report: Callable[[str], None]) -> Gene
             process.join()
 
 
+def _context() -> Any:
+    """How worker processes start: as copies of a server that has imported what they need, where the system can."""
+    if os.name != "posix":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["workbench.headless.worker", "workbench.headless.render", "papermill"])
+    return context
+
+
 def _lost(job: Job, problem: str, seconds: float) -> dict[str, Any]:
     """The record of a run that could not write its own."""
     return {
@@ -187,9 +198,8 @@ def _name(source: Path, given: Mapping[str, Value]) -> str:
 
 def _source(notebook: NotebookNode) -> list[Any]:
     """What of a notebook decides about its results: cells without outputs."""
-    return [
-        [cell.cell_type, cell.source, cell.metadata.get("tags", []), cell.get("attachments", {})] for cell in notebook.cells
-    ]
+    cells = notebook.cells
+    return [[c.cell_type, c.source, c.metadata.get("tags", []), c.get("attachments", {})] for c in cells]
 
 
 def _origin() -> list[Any]:

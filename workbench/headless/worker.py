@@ -100,7 +100,7 @@ def _execute(source: NotebookNode, job: Job, progress: Any) -> tuple[NotebookNod
     started = time.perf_counter()
     current = 0
 
-    class Engine(NBClientEngine):  # type: ignore[misc]
+    class Engine(NBClientEngine):
         """papermill's own engine that tells which cell starts."""
 
         @classmethod
