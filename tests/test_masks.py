@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -22,14 +23,18 @@ SPARSITIES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.999)
 def test_four_weights_by_hand() -> None:
     scores = {"a": torch.tensor([4.0, 1.0]), "b": torch.tensor([[2.0], [3.0]])}
     masks = wb.keep_top(scores, 0.5)
-    assert masks["a"].tolist() == [True, False] and masks["b"].tolist() == [[False], [True]]
+    assert masks["a"].tolist() == [True, False]
+    assert masks["b"].tolist() == [[False], [True]]
     masks = wb.keep_top(scores, 0.75)
-    assert masks["a"].tolist() == [True, False] and masks["b"].tolist() == [[False], [False]]
+    assert masks["a"].tolist() == [True, False]
+    assert masks["b"].tolist() == [[False], [False]]
     assert wb.keep_top(scores, 0.9)["a"].tolist() == [False, False]  # floor(4 * 0.9 + 1/2) = 4: nothing is left
     layer = wb.keep_top(scores, 0.5, allocation="layer")
-    assert layer["a"].tolist() == [True, False] and layer["b"].tolist() == [[False], [True]]
+    assert layer["a"].tolist() == [True, False]
+    assert layer["b"].tolist() == [[False], [True]]
     split = wb.keep_top(scores, 0.25, allocation={"a": 0.5, "b": 1.0})
-    assert split["a"].tolist() == [True, False] and split["b"].tolist() == [[True], [True]]
+    assert split["a"].tolist() == [True, False]
+    assert split["b"].tolist() == [[True], [True]]
 
 
 def test_counts_are_exact_at_every_size() -> None:
@@ -46,7 +51,8 @@ def test_counts_are_exact_at_every_size() -> None:
 def test_equal_scores_are_kept_by_index() -> None:
     scores = {"a": torch.ones(5), "b": torch.ones(2, 2)}
     masks = wb.keep_top(scores, 1 / 3)
-    assert masks["a"].all() and masks["b"].tolist() == [[True, False], [False, False]]
+    assert masks["a"].all()
+    assert masks["b"].tolist() == [[True, False], [False, False]]
     some = {"a": torch.tensor([1.0, 2.0, 1.0, 0.0, 1.0])}
     assert wb.keep_top(some, 0.4)["a"].tolist() == [True, True, True, False, False]
     zeros = {"a": torch.tensor([0.0, -0.0, 0.0, -0.0])}
@@ -87,7 +93,8 @@ def test_a_ranking_gives_the_same_masks(values: list[list[float]], sparsity: flo
     scores = as_scores(values)
     ranking, masks = wb.rank(scores, allocation), wb.keep_top(scores, sparsity, allocation=allocation)
     for name, mask in ranking.masks(sparsity).items():
-        assert torch.equal(mask, masks[name]) and torch.equal(mask, ranking.mask(name, sparsity))
+        assert torch.equal(mask, masks[name])
+        assert torch.equal(mask, ranking.mask(name, sparsity))
     assert ranking.counts(sparsity) == {name: int(mask.sum()) for name, mask in masks.items()}
     kept = torch.cat([scores[name][mask] for name, mask in masks.items()])
     cut = ranking.cut(sparsity)
@@ -201,7 +208,8 @@ def test_float_types_are_compared_without_loss() -> None:
     double = torch.tensor([1 + 1e-12, 2.0], dtype=torch.float64)
     scores = {"half": torch.tensor([1.0, 3.0], dtype=torch.bfloat16), "double": double}
     masks = wb.keep_top(scores, 0.25)
-    assert masks["half"].tolist() == [False, True] and masks["double"].tolist() == [True, True]
+    assert masks["half"].tolist() == [False, True]
+    assert masks["double"].tolist() == [True, True]
     assert all(mask.dtype == torch.bool for mask in masks.values())
 
 
@@ -216,7 +224,7 @@ def test_rounds_keep_the_exponential_schedule_and_nest(digits: wb.Task, allocati
     assert [sum(int(m.sum()) for m in ms.values()) for ms in seen] == [
         n - math.floor(n * (1 - 0.01 ** (k / 7)) + 0.5) for k in range(1, 8)
     ]
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in itertools.pairwise(seen):
         assert all(not bool((after[name] & ~before[name]).any()) for name in after)
     assert all(torch.equal(seen[-1][name], masks[name]) for name in masks)
 
@@ -252,11 +260,13 @@ def test_masks_on_a_model_by_hand() -> None:
     masks = {"weight": torch.tensor([[True, False], [False, True]])}
     nn.init.constant_(model.weight, float("nan"))
     wb.apply_masks_(model, masks)
-    assert model.weight[0, 1] == 0 and model.weight[0, 0].isnan()
+    assert model.weight[0, 1] == 0
+    assert model.weight[0, 0].isnan()
     wb.mask_grads_(model, masks)  # without gradients there is nothing to do
     model(torch.ones(1, 2)).sum().backward()
     wb.mask_grads_(model, masks)
-    assert model.weight.grad is not None and model.weight.grad.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert model.weight.grad is not None
+    assert model.weight.grad.tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
 @pytest.mark.parametrize(
@@ -267,9 +277,7 @@ def test_masks_on_a_model_by_hand() -> None:
         (lambda p: torch.optim.AdamW(p, lr=0.1, amsgrad=True), ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"]),
     ],
 )
-def test_moments_of_dead_weights_are_cleared(
-    make: Callable[..., torch.optim.Optimizer], moments: list[str]
-) -> None:
+def test_moments_of_dead_weights_are_cleared(make: Callable[..., torch.optim.Optimizer], moments: list[str]) -> None:
     model = nn.Linear(3, 2)
     optimizer = make(model.parameters())
     wb.reset_state_(optimizer, model, wb.dense(model))  # nothing yet

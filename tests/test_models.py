@@ -44,7 +44,8 @@ def test_every_pair_fits_or_is_refused_with_the_pairs_that_do(tasks: dict[str, w
             seen.add(fits(name, task))
             if fits(name, task):
                 model = wb.make(name, task)
-                assert model.network == name and model.input_shape == task.shape
+                assert model.network == name
+                assert model.input_shape == task.shape
                 with torch.no_grad():
                     assert model.eval()(task.batch(2).inputs).shape == (2, len(task.classes))
             else:
@@ -117,7 +118,9 @@ def test_exclude_takes_layers_parameters_and_wildcards(digits: wb.Task) -> None:
     assert list(wb.prunable(model, "1")) == ["3.weight", "5.weight"]
     assert list(wb.prunable(model, ["1.weight", "5"])) == ["3.weight"]
     assert list(wb.prunable(wb.make("resnet-20", digits), ["blocks.*"])) == ["conv.weight", "fc.weight"]
-    with pytest.raises(ValueError, match=r"exclude names layers of the model; \['6'\] match none. Prunable here: 1.weight"):
+    with pytest.raises(
+        ValueError, match=r"exclude names layers of the model; \['6'\] match none. Prunable here: 1.weight"
+    ):
         wb.prunable(model, ["6"])
     with pytest.raises(ValueError, match=r"at least one .* Sequential has none outside exclude=\['\*'\]"):
         wb.prunable(model, "*")

@@ -10,7 +10,15 @@ import torch
 from torch import nn
 
 from workbench.seeds import generator, pick_device, seeded, versions
-from workbench.types import check_batch, check_bools, check_choice, check_count, check_masks, check_scores, check_sparsity
+from workbench.types import (
+    check_batch,
+    check_bools,
+    check_choice,
+    check_count,
+    check_masks,
+    check_scores,
+    check_sparsity,
+)
 
 
 def test_choice_names_the_nearest_and_all() -> None:
@@ -25,19 +33,21 @@ def test_choice_names_the_nearest_and_all() -> None:
 @pytest.mark.parametrize("value", [np.int64(3), np.uint8(3), 3])
 def test_counts_may_come_from_numpy(value: int) -> None:
     found = check_count("rounds", value)
-    assert found == 3 and type(found) is int
+    assert found == 3
+    assert type(found) is int
 
 
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (2.0, TypeError), (True, TypeError), ("2", TypeError)])
 def test_counts_are_whole_numbers(value: object, error: type[Exception]) -> None:
-    with pytest.raises(error, match="rounds is a whole number of at least 1; got"):
+    with pytest.raises(error, match=r"rounds is a whole number of at least 1; got"):
         check_count("rounds", value)
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 0.5, np.float32(0.5), np.float64(0.999)])
 def test_sparsities(value: float) -> None:
     found = check_sparsity(value)
-    assert found == float(value) and type(found) is float
+    assert found == float(value)
+    assert type(found) is float
 
 
 def test_scores_may_sum_to_infinity() -> None:
@@ -55,7 +65,8 @@ def test_masks_of_a_model() -> None:
 
 def test_batches() -> None:
     batch = check_batch([torch.zeros(2, 3), torch.tensor([0, 1])])
-    assert batch.inputs.shape == (2, 3) and batch.targets.tolist() == [0, 1]
+    assert batch.inputs.shape == (2, 3)
+    assert batch.targets.tolist() == [0, 1]
     assert check_batch((torch.zeros(2, 3), torch.zeros(2, 5))).targets.shape == (2, 5)  # for losses of one's own
 
 
@@ -85,13 +96,13 @@ def test_seeded_blocks_repeat_and_put_the_state_back() -> None:
 
 def test_devices() -> None:
     assert pick_device().type in ("cpu", "cuda")
-    with pytest.raises(ValueError, match="device is a torch device such as 'cpu' or 'cuda'; got 'gpu'"):
+    with pytest.raises(ValueError, match=r"device is a torch device such as 'cpu' or 'cuda'; got 'gpu'"):
         pick_device("gpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 def test_cuda_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match="torch sees none here. Pass device='cpu'"):
+    with pytest.raises(ValueError, match=r"torch sees none here. Pass device='cpu'"):
         pick_device("cuda")
 
 

@@ -19,7 +19,8 @@ from workbench.types import Masks, check_count, check_masks
 def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
     """Multiply-adds per sample of each prunable weight, dense: weights x positions they are applied at.
 
-    A weight shared by several calls counts each call. Keys as in `wb.prunable`.
+    A weight shared by several calls counts each call; attention's projections count, its products between activations
+    have no weights and do not. Keys as in `wb.prunable`.
     """
     owners = {id(weight): name for name, weight in prunable(model, strict=False).items()}
     found = dict.fromkeys(owners.values(), 0)
@@ -35,10 +36,29 @@ def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
             positions = output.numel() // output.shape[1]
         found[name] += positions * weight.numel()
 
+    def count_attention(
+        module: nn.MultiheadAttention, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Any
+    ) -> None:
+        given = dict(zip(("query", "key", "value"), inputs, strict=False)) | named
+        tokens = [given[part].numel() // given[part].shape[-1] for part in ("query", "key", "value")]
+        whole, parts = module.in_proj_weight, (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        if whole is not None:
+            found[owners[id(whole)]] += sum(tokens) * whole.numel() // 3
+        else:
+            for weight, n in zip(parts, tokens, strict=True):
+                found[owners[id(weight)]] += n * weight.numel()
+        out = module.out_proj.weight
+        found[owners[id(out)]] += tokens[0] * out.numel()
+
     hooks = [
         m.register_forward_hook(count)
         for m in model.modules()
         if id(getattr(m, "weight", None)) in owners and isinstance(m, nn.Linear | nn.modules.conv._ConvNd)
+    ]
+    hooks += [
+        m.register_forward_hook(count_attention, with_kwargs=True)
+        for m in model.modules()
+        if isinstance(m, nn.MultiheadAttention)
     ]
     try:
         with evaluating(model):
@@ -52,8 +72,8 @@ def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
 def macs(model: nn.Module, example: Tensor, masks: Masks | None = None) -> int:
     """Multiply-adds per sample; a multiply-add counts 1, convolutions and linear layers only.
 
-    With `masks` only kept weights count. Equal to half of `torch.utils.flop_counter` on networks of such layers;
-    attention's products between activations have no weights and are not counted.
+    With `masks` only kept weights count. Equal to half of `torch.utils.flop_counter` on networks of such layers.
+    Of attention the projections count, and the products between activations, which have no weights, do not.
 
     Misleads as a promise of speed: a dense kernel multiplies the zeros too. See `latency`.
 
