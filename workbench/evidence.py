@@ -193,11 +193,8 @@ def _mean_over(df: pd.DataFrame, setting: str, arm: str, a: str, b: str) -> pd.S
 
 def _effective_over_direct(df: pd.DataFrame) -> pd.Series:
     rows = df[(df["allocation"] == "global") & (df["rounds"] == 1)]
-    ratios = [
-        math.log10((1 - direct) / (1 - effective)) if effective < 1 else 6.0
-        for direct, effective in zip(rows["direct"], rows["effective"], strict=True)
-    ]
-    return rows.assign(ratio=ratios).groupby("seed")["ratio"].mean()
+    on_no_path = (rows["effective"] - rows["direct"]) / (1 - rows["direct"])
+    return on_no_path.groupby(rows["seed"]).mean()
 
 
 # Claim -> the recorded rows that judge it, and how one number per seed is read off them.
