@@ -116,6 +116,8 @@ def tradeoff(
             ax.scatter(rows[x], rows[y], color=colour, marker=marker, s=14, alpha=0.55, linewidths=0, zorder=3)
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}x" if value >= 1 else f"{value:g}x")
+        if df[x].max() < 100 * df[x].min():
+            ax.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
         ax.minorticks_off()
         ax.set_xlabel(f"{x} (prunable weights before / kept)" if x == "compression" else x)
         ax.set_ylabel(y)
@@ -234,11 +236,10 @@ def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None
     """
     layers = list(masks.values())
     sizes = [layers[0].shape[1], *[mask.shape[0] for mask in layers]]
-    shapes = [(size, before) for before, size in itertools.pairwise(sizes)]
-    if [tuple(mask.shape) for mask in layers] != shapes:
-        got = ", ".join(str(tuple(mask.shape)) for mask in layers)
+    shapes = [tuple(mask.shape) for mask in layers]
+    if shapes != [(size, before) for before, size in itertools.pairwise(sizes)]:
         raise ValueError(
-            f"a drawing takes masks of linear layers in a row, each [out, in] with in = out before; got {got}"
+            f"a drawing takes masks of linear layers in a row, [out, in] with in = out before; got {shapes}"
         )
     ax = axes(6.0, 3.4) if ax is None else ax
     places = [[(at, (size - 1) / 2 - unit) for unit in range(size)] for at, size in enumerate(sizes)]
@@ -249,9 +250,8 @@ def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None
                 look = {"color": KEPT, "linewidth": 3.0} if alive else {"color": COLOURS[1], "linestyle": "--"}
                 ax.plot(*zip(places[at][into], places[at + 1][out], strict=True), zorder=1, **look)
         for at, column in enumerate(places):
-            xs, ys = zip(*column, strict=True)
-            ax.scatter(xs, ys, s=620, color="white", edgecolors="black", linewidths=1.5, zorder=2)
             for unit, (x, y) in enumerate(column):
+                ax.scatter(x, y, s=620, color="white", edgecolors="black", linewidths=1.5, zorder=2)
                 ax.text(x, y, str(unit + 1), ha="center", va="center", zorder=3)
             head = "inputs" if at == 0 else "outputs" if at == len(layers) else "hidden"
             ax.text(at, max(sizes) / 2 + 0.15, head, ha="center", va="bottom")
