@@ -95,6 +95,8 @@ def tradeoff(
     `df` has one row per seed, arm and x. `dense` holds the dense network's values, one per seed: a dashed line with its
     band. One seed has no band. Bands of several x are pointwise; paired differences (`claims.compare`) see more.
     """
+    from matplotlib.ticker import LogLocator
+
     for column in (x, y, arm):
         check_choice("column", column, df.columns)
     ax = axes() if ax is None else ax
@@ -117,7 +119,7 @@ def tradeoff(
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}x" if value >= 1 else f"{value:g}x")
         if df[x].max() < 100 * df[x].min():
-            ax.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.minorticks_off()
         ax.set_xlabel(f"{x} (prunable weights before / kept)" if x == "compression" else x)
         ax.set_ylabel(y)
