@@ -135,7 +135,7 @@ def site(arguments: list[str]) -> None:
 
 
 def evidence(arguments: list[str]) -> None:
-    """compute the recorded rows in data/rows/ anew (hours)"""
+    """compute the recorded rows that data/rows/ lacks (hours, if it lacks all)"""
     run([program("workbench"), "evidence", *arguments])
 
 
