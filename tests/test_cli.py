@@ -12,6 +12,8 @@ from notebook_maker import make
 
 from workbench.cli import main
 
+R = {"name": "ir", "display_name": "R", "language": "R"}
+
 
 def refused(capsys, *arguments):
     """Run the command in this process; its one line of complaint."""
@@ -61,6 +63,10 @@ def test_a_mistake_is_one_line_and_nothing_starts(tmp_path, capsys, arguments, m
         (
             json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [1]}),
             "is not a valid notebook of nbformat 4",
+        ),
+        (
+            json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": R}, "cells": []}),
+            "a notebook here is in Python",
         ),
         (b"\xff\xfe\x00", "is not a notebook: a notebook is JSON text"),
     ],

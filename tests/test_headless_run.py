@@ -226,7 +226,7 @@ def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
     process = command("run", tmp_path, "-o", tmp_path / "out", preexec_fn=limit)
-    said, errors = process.communicate(timeout=120)
+    said, errors = process.communicate(timeout=400)
     assert process.returncode == 1, errors
     assert "b: OSError: [Errno 27] File too large" in said
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
@@ -251,7 +251,7 @@ def test_killed_anywhere_and_started_again(tmp_path):
         check_whole(out)
     done = {p.name for p in out.glob("*.ipynb")}
     process = command(*arguments)
-    said, errors = process.communicate(timeout=120)
+    said, errors = process.communicate(timeout=400)
     assert process.returncode == 0, errors
     assert {f"{line.split(':')[0]}.ipynb" for line in said.splitlines() if "skipped" in line} == done
     assert not list(out.glob(".*"))
@@ -297,7 +297,7 @@ def test_ctrl_c_stops_cleanly(tmp_path):
             break
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=100)
     assert process.returncode == 130
     assert errors == "workbench: stopped; finished runs stay, the same command goes on from there\n"
     assert gone((tmp_path / "pid").read_text())

@@ -38,6 +38,9 @@ def read_notebook(path: str | Path) -> NotebookNode:
         except (nbformat.ValidationError, AttributeError, KeyError, TypeError) as error:  # it repairs before it checks
             why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             raise ValueError(f"{path} is not a valid notebook of nbformat 4 ({why})") from None
+    language = content["metadata"].get("kernelspec", {}).get("language", "python")
+    if language.lower() != "python":
+        raise ValueError(f"a notebook here is in Python; {path} is in {language}")
     return nbformat.v4.reads(json.dumps(content))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.headless.files import make_folder
-from workbench.headless.notebook import find_notebooks, read_notebook
+from workbench.headless.notebook import find_notebooks, read_notebook, title
 from workbench.headless.parameters import Value, check_values, read_parameters
 from workbench.headless.worker import KEY, Job, work
 from workbench.seeds import versions
@@ -81,7 +81,8 @@ def run(
         name = _name(source, given)
         key = _hash([_source(notebook), values, face, origin])
         files = folder / f"{name}.ipynb", side / f"{name}.html"
-        job = Job(source, values, given, face, *files, key, 1 if jobs > 1 else None)
+        words = title(notebook, source.stem)
+        job = Job(source, words, values, given, face, key, *files, threads=1 if jobs > 1 else None)
         if job.executed in [other.executed for other in todo] or job.executed in runs:
             raise ValueError(f"two notebooks would be written to {job.executed}; run them into folders of their own")
         record = read_record(job.executed)
@@ -149,7 +150,7 @@ def _executed(
                 except EOFError:
                     process.join()
                     problem = f"its process ended (exit code {process.exitcode}): killed, or out of memory"
-                    kind, content = "done", [_lost(job, problem, time.perf_counter() - started)]
+                    kind, content = "done", [job.record(time.perf_counter() - started, [problem])]
                 if kind == "cell":
                     report(f"{name}: cell {content[0]} of {content[1]}, {content[2]:.1f} s")
                     continue
@@ -174,19 +175,6 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["workbench.headless.worker", "workbench.headless.render", "papermill"])
     return context
-
-
-def _lost(job: Job, problem: str, seconds: float) -> dict[str, Any]:
-    """The record of a run that could not write its own."""
-    return {
-        "source": job.source.name,
-        "title": job.source.stem,
-        "face": job.face,
-        "parameters": job.parameters,
-        "given": job.given,
-        "seconds": round(seconds, 1),
-        "problems": [problem],
-    }
 
 
 def _name(source: Path, given: Mapping[str, Value]) -> str:

@@ -8,6 +8,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.headless.files import write_whole
-from workbench.headless.notebook import hidden_errors, read_notebook, title
+from workbench.headless.notebook import hidden_errors, read_notebook
 from workbench.headless.parameters import Value
 
 if TYPE_CHECKING:
@@ -32,18 +33,25 @@ class Job:
     """A notebook to execute: with which values, as which face, and where the results go."""
 
     source: Path
+    title: str
     parameters: dict[str, Value]
     given: dict[str, Value]
     face: str
+    key: str
     executed: Path
     page: Path
-    key: str
     threads: int | None
 
     @property
     def link(self) -> str:
         """The executed notebook as seen from its page."""
         return os.path.relpath(self.executed, self.page.parent).replace(os.sep, "/")
+
+    def record(self, seconds: float, problems: list[str]) -> dict[str, Any]:
+        """The record of its run, ending now."""
+        facts = {name: getattr(self, name) for name in ("title", "parameters", "given", "face", "key")}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return {**facts, "finished": now, "seconds": round(seconds, 1), "problems": problems}
 
 
 def work(job: Job, pipe: Connection) -> None:
@@ -57,30 +65,18 @@ def work(job: Job, pipe: Connection) -> None:
     from workbench.headless.render import notebook_page
 
     started = time.perf_counter()
-    record: dict[str, Any] = {
-        "key": job.key,
-        "source": job.source.name,
-        "title": job.source.stem,
-        "face": job.face,
-        "parameters": job.parameters,
-        "given": job.given,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    problems: list[str] = []
     try:
-        source = read_notebook(job.source)
-        record["title"] = title(source, job.source.stem)
-        notebook, problems = _execute(source, job, lambda *cell: pipe.send(("cell", *cell)))
-        record |= {"seconds": round(time.perf_counter() - started, 1), "problems": problems}
-        notebook.metadata[KEY] = record
+        notebook, problems = _execute(job, lambda *cell: pipe.send(("cell", *cell)))
+        notebook.metadata[KEY] = job.record(time.perf_counter() - started, problems)
         write_whole(job.page, notebook_page(notebook, job.source.parent, job.link))
         write_whole(job.executed, _text(notebook))
     except Exception as error:  # whatever ends this run is reported, and the other runs go on
-        record |= {"seconds": round(time.perf_counter() - started, 1)}
-        record["problems"] = [*record.get("problems", []), f"{type(error).__name__}: {error}"]
-    pipe.send(("done", record))
+        problems = [*problems, f"{type(error).__name__}: {error}"]
+    pipe.send(("done", job.record(time.perf_counter() - started, problems)))
 
 
-def _execute(source: NotebookNode, job: Job, progress: Any) -> tuple[NotebookNode, list[str]]:
+def _execute(job: Job, progress: Callable[[int, int, float], None]) -> tuple[NotebookNode, list[str]]:
     """The executed notebook and its problems: the traceback of a failed cell, then the hidden errors."""
     from nbclient.exceptions import DeadKernelError
     from papermill.engines import NBClientEngine
@@ -92,7 +88,7 @@ def _execute(source: NotebookNode, job: Job, progress: Any) -> tuple[NotebookNod
     if job.threads:
         os.environ["OMP_NUM_THREADS"] = str(job.threads)
     os.chdir(job.source.parent)
-    notebook = load_notebook_node(source)
+    notebook = load_notebook_node(read_notebook(job.source))
     notebook.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
     if job.given:
         notebook = parameterize_notebook(notebook, job.given)
