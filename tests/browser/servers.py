@@ -42,7 +42,7 @@ def notebook(cells: Sequence[str], path: Path) -> Path:
 
 @contextlib.contextmanager
 def serve(command: Sequence[str], folder: Path, ready: str) -> Iterator[str]:
-    """Run a server in `folder` with settings of its own until the block ends; yields its address once `ready` answers."""
+    """Run a server in `folder` with settings of its own; yields its address once the path `ready` answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -177,7 +177,8 @@ def test_two_explorers_on_a_page_from_disk_answer_without_kernel_or_network(
     states = [{"criterion": "snip"}, {"criterion": "synflow", "rounds": 5}]
     shown = [wb.explorers.playground("moons", state=state)._repr_mimebundle_()["text/html"] for state in states]
     (tmp_path / "page.html").write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>two</title><body>{"".join(shown)}', encoding="utf-8"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>two</title><body>{"".join(shown)}',
+        encoding="utf-8",
     )
     page.context.set_offline(True)
     page.goto((tmp_path / "page.html").as_uri())
@@ -188,5 +189,3 @@ def test_two_explorers_on_a_page_from_disk_answer_without_kernel_or_network(
     now = page.locator(".wb-sentence").all_inner_texts()
     assert now[0] != first
     assert now[1] == second
-
-

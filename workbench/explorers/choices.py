@@ -18,7 +18,7 @@ STEPS = (1, 1.12, 1.25, 1.4, 1.6, 1.8, 2, 2.24, 2.5, 2.8, 3.15, 3.55, 4, 4.5, 5,
 
 @dataclass(frozen=True)
 class Choices:
-    """One setting of the playground. `layer=""` is the first layer; `compare` a second criterion or None.
+    """One setting of the playground. `layer=""` is the layer in the middle; `compare` a second criterion or None.
 
     >>> Choices(compression=20).sparsity
     0.95
@@ -75,7 +75,7 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
     check_count("seed", chosen.seed, least=0)
     check_count("request", chosen.request, least=0)
     if not isinstance(chosen.layer, str):
-        raise TypeError(f"layer is the name of a weight, or '' for the first; got {chosen.layer!r}")
+        raise TypeError(f"layer is the name of a weight, or '' for the middle one; got {chosen.layer!r}")
     return replace(chosen, compression=check_compression(chosen.compression))
 
 

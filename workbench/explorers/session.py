@@ -136,7 +136,7 @@ class Session:
         self.check(replace(choices, layer=""))
         yield
         net = yield from self._make(choices, report)
-        layer = choices.layer if choices.layer in net.sizes else next(iter(net.sizes))
+        layer = choices.layer if choices.layer in net.sizes else list(net.sizes)[len(net.sizes) // 2]
         choices = replace(choices, layer=layer, compression=min(choices.compression, net.maximum))
 
         def on_round(done: int) -> None:

@@ -1,0 +1,120 @@
+"""Take the pictures of the playground that stand in `docs/` and in the README, from a real JupyterLab.
+
+python tests/browser/screenshots.py [folder]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import servers
+
+from conftest import ARGS, CHROMIUM
+
+CELL = """
+import workbench as wb
+p = wb.explorers.playground("digits", "vgg", rows=wb.evidence.recorded("headline"))
+p
+"""
+
+
+def choose(page: Any, **fields: str) -> None:
+    for label, value in fields.items():
+        page.get_by_label(label.replace("_", " "), exact=True).select_option(value)
+    settled(page)
+
+
+def slide(page: Any, compression: float) -> None:
+    """Move the slider to the stop nearest to a compression, as a hand would: with the keyboard."""
+    stops = page.evaluate("() => document.querySelector('input.wb-range').max")
+    place = page.locator("input.wb-range")
+    place.focus()
+    page.keyboard.press("Home")
+    for _ in range(int(stops)):
+        text = place.get_attribute("aria-valuetext")
+        if float(text.split("x")[0].replace(",", "")) >= compression:
+            break
+        page.keyboard.press("ArrowRight")
+    settled(page)
+    place.evaluate("node => node.blur()")
+
+
+def settled(page: Any) -> None:
+    page.wait_for_selector(".wb-root[data-waiting=false]", timeout=300_000)
+    page.wait_for_timeout(1000)
+
+
+def dense(page: Any) -> None:
+    slide(page, 1)
+
+
+def at_95(page: Any) -> None:
+    slide(page, 20)
+
+
+def collapsed(page: Any) -> None:
+    choose(page, Criterion="snip")
+    slide(page, 1000)
+
+
+def training(page: Any) -> None:
+    choose(page, Criterion="magnitude")
+    slide(page, 100)
+    page.get_by_role("button", name="Train").click()
+    page.wait_for_timeout(2500)
+
+
+def compare(page: Any) -> None:
+    page.wait_for_selector(".wb-root[data-busy='']", timeout=120_000)
+    choose(page, Criterion="synflow", Rounds="100", Compare_with="snip")
+    slide(page, 500)
+    page.wait_for_timeout(8000)
+    settled(page)
+
+
+def dark(page: Any) -> None:
+    choose(page, Rounds="1", Compare_with="none", Criterion="magnitude")
+    slide(page, 50)
+    page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
+    page.wait_for_timeout(1500)
+
+
+STATES: dict[str, Callable[[Any], None]] = {
+    "dense": dense,
+    "95-percent": at_95,
+    "collapsed": collapsed,
+    "training": training,
+    "compare": compare,
+    "dark": dark,
+}
+
+
+def main(out: Path) -> None:
+    """One picture a state, cropped to the explorer, at twice the pixels."""
+    from playwright.sync_api import sync_playwright
+
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as play:
+        folder = Path(name)
+        servers.notebook([CELL], folder / "playground.ipynb")
+        with servers.lab(folder) as address:
+            browser = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
+            page = browser.new_page(viewport={"width": 1280, "height": 960}, device_scale_factor=2)
+            servers.open_lab(page, address, "playground.ipynb")
+            servers.run_all(page)
+            page.wait_for_selector(".wb-root[data-drawn]", timeout=120_000)
+            for state, reach in STATES.items():
+                reach(page)
+                file = out / f"playground-{state}.png"
+                page.locator(".wb-root").screenshot(path=str(file))
+                print(file)
+            browser.close()
+    (out / "playground.png").write_bytes((out / "playground-95-percent.png").read_bytes())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else servers.ROOT / "docs")
