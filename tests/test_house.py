@@ -12,7 +12,6 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -287,14 +286,3 @@ def test_missing_shipped_data_is_told_with_what_there_is():
         FileNotFoundError, match=r"rows/nothing\.jsonl is not among .* holds .*README\.md|holds .*jsonl"
     ):
         shipped("rows", "nothing.jsonl")
-
-
-# -- notebooks ---------------------------------------------------------------------------------------------------
-
-
-def test_outputs_that_are_compared_are_those_that_are_kept():
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        for cell in nbformat.read(path, as_version=4).cells:
-            tags = set(cell.metadata.get("tags", ()))
-            assert ("keep_output" in tags) == ("nbval-check-output" in tags), f"{path.name}: {cell.source[:60]}"
-            assert bool(cell.get("outputs")) == ("keep_output" in tags), f"{path.name}: {cell.source[:60]}"
