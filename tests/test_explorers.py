@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -681,6 +683,17 @@ def test_a_dropped_job_ends_at_its_next_yield_and_its_failure_is_not_news() -> N
     assert str(failures[0]) == "news"
     worker.close()
     until(lambda: not worker._thread.is_alive())
+
+
+def test_python_ends_in_good_order_while_a_worker_trains() -> None:
+    code = (
+        "import time, workbench as wb\n"
+        "p = wb.explorers.playground(model='resnet-20')\n"
+        "p._handle_custom_msg({'kind': 'train'}, [])\n"
+        "while not p.status['busy']: time.sleep(0.01)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # A real kernel

@@ -130,6 +130,8 @@ class Session:
 
         A network that does not fit the data gives way to the first that does.
         """
+        if choices.data not in self.tasks:
+            report("scoring", 0.0)
         self.task(choices.data)
         if choices.network not in self.fitting(choices.data):
             choices = replace(choices, network=self.fitting(choices.data)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ import torch
 
 Job = Callable[[Callable[[], bool]], Iterator[None]]
 """`job(stale)` is a generator; each `yield` is a place to stop or to let more urgent work go first."""
+
+AT_EXIT = 10.0
+"""Seconds that the end of Python waits for a step: torch must not be left computing while Python goes."""
 
 
 class Stale(Exception):
@@ -47,6 +51,7 @@ class Worker:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="workbench-explorer", daemon=True)
         self._thread.start()
+        atexit.register(self.close, wait=AT_EXIT)
 
     def submit(self, slot: str, job: Job) -> None:
         """Put a job into its slot; the job that was there is dropped."""
@@ -69,11 +74,14 @@ class Worker:
         """Whether the slot holds a job that waits or runs."""
         return self._jobs[slot] is not None
 
-    def close(self) -> None:
-        """Drop everything and end the thread; does not wait for the step that is running."""
+    def close(self, wait: float = 0.0) -> None:
+        """Drop everything and end the thread; waits at most so many seconds for the step that is running."""
+        atexit.unregister(self.close)
         with self._changed:
             self._closed = True
             self.cancel()
+        if wait:
+            self._thread.join(wait)
 
     def _next(self) -> tuple[str, _Running] | None:
         with self._changed:
