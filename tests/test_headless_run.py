@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_markdown_cell
 from notebook_maker import FAILING_EXPLORER, FAILING_WIDGET, code, make, text_of
 
 from workbench.headless import files, hidden_errors, numbers, run, run_with_index, runner
@@ -56,7 +57,7 @@ def check_whole(folder):
 def three(tmp_path_factory):
     """Three notebooks run at once, the middle one failing; what was said, and the runs."""
     folder = tmp_path_factory.mktemp("three")
-    make(folder / "a.ipynb", SHOW)
+    make(folder / "a.ipynb", SHOW, new_markdown_cell("[next](c.ipynb)"))
     make(folder / "b.ipynb", "x = 1", code("# note\ndef deep():\n    return 1 / 0\n\ndeep()"), "print('not reached')")
     make(folder / "c.ipynb", SHOW, code("1 / 0", "raises-exception"), "print('went on')")
     said = []
@@ -78,6 +79,7 @@ def test_parameters_face_and_threads_reach_the_kernel(three):
     }
     assert runs[0].executed.parent == (folder / "out").resolve()
     assert runs[0].executed.name.startswith("a-smoke-")
+    assert f'href="{runs[2].page.name}"' in runs[0].page.read_text()
 
 
 def test_a_failed_cell_names_itself_and_the_others_finish(three):
@@ -98,7 +100,7 @@ def test_progress_counts_the_cells_of_the_source(three):
     name = runs[0].executed.stem
     lines = [line for line in said if line.startswith(name)]
     steps = [line.removeprefix(f"{name}: ").split(",")[0] for line in lines]
-    assert steps == ["cell 2 of 3", "cell 3 of 3", "finished"]
+    assert steps == ["cell 2 of 4", "cell 3 of 4", "finished"]
     assert all(line.endswith(" s") for line in lines)
 
 

@@ -77,7 +77,7 @@ def folder(tmp_path_factory):
     )
     make(source / "second.ipynb", new_markdown_cell("## A section"), REMOTE)
     said = []
-    assert all(not r.problems for r in site([source], out, jobs=2, report=said.append)), said
+    assert all(not r.problems for r in site([source], out, profile="smoke", jobs=2, report=said.append)), said
     return out
 
 
@@ -143,6 +143,7 @@ def test_nothing_is_wider_than_the_page(open_page, width):
     page.set_viewport_size({"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert page.evaluate("[...document.querySelectorAll('.scroll')].some(e => e.scrollWidth > e.clientWidth)")
+    assert page.evaluate("[...document.querySelectorAll('.code')].every(e => e.scrollWidth <= e.clientWidth)")
     if width == 1000:
         box = page.locator(".scroll").first
         assert box.evaluate("e => e.clientWidth") == 840

@@ -172,6 +172,8 @@ def test_its_page_works_from_disk_without_a_network(faces, name):
         assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [page_file.as_uri()]
         assert errors == []
         assert page.locator("math").count() > 0
+        links = page.evaluate("[...document.links].map(link => link.href).filter(link => link.startsWith('file:'))")
+        assert [link for link in links if not Path(link.split("#")[0].removeprefix("file://")).exists()] == []
         assert page.locator("img:not([alt])").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         explorer = page.locator(".wb-root").first

@@ -13,9 +13,15 @@ from xml.etree import ElementTree
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, MathBlockParser
 
 
-def markdown_html(source: str, folder: Path, attachments: Mapping[str, Any] | None = None) -> str:
-    """HTML of a markdown cell; `folder` is where its pictures lie. Links to notebooks become links to their pages."""
+def markdown_html(
+    source: str, folder: Path, attachments: Mapping[str, Any] | None = None, ending: str = ".html"
+) -> str:
+    """HTML of a markdown cell; `folder` is where its pictures lie.
+
+    Links to notebooks become links to their pages, whose names end in `ending` instead of `.ipynb`.
+    """
     renderer = Renderer(escape=False, embed_images=True, path=str(folder), attachments=dict(attachments or {}))
+    renderer.ending = ending
     return str(MarkdownWithMath(renderer, block=Blocks()).render(source))
 
 
@@ -53,6 +59,8 @@ class Blocks(MathBlockParser):
 class Renderer(IPythonRenderer):
     """nbconvert's renderer with MathML instead of text for MathJax, plain heading ids, and links between pages."""
 
+    ending = ".html"
+
     def heading(self, text: str, level: int, **attrs: Any) -> str:
         """A heading with the id that JupyterLab gives it."""
         slug = re.sub(r"<[^>]+>", "", text).strip().replace(" ", "-")
@@ -86,5 +94,5 @@ class Renderer(IPythonRenderer):
         """A link; one to a notebook beside this one leads to its page."""
         parts = urlsplit(url)
         if not parts.scheme and not parts.netloc and parts.path.endswith(".ipynb") and "/" not in parts.path:
-            url = parts._replace(path=parts.path.removesuffix(".ipynb") + ".html").geturl()
+            url = parts._replace(path=parts.path.removesuffix(".ipynb") + self.ending).geturl()
         return str(super().link(text, url, title))

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 PICTURES = ("image/png", "image/jpeg", "image/gif")
 
 
-def notebook_page(notebook: NotebookNode, folder: Path, executed: str) -> str:
+def notebook_page(notebook: NotebookNode, folder: Path, executed: str, ending: str = ".html") -> str:
     """HTML of an executed notebook; `folder` is where the pictures of its text lie, `executed` the link to its file.
+    Links to other notebooks lead to pages whose names end in `ending`.
 
     Everything stands in the page: formulas as MathML, pictures as data, the scripts of its outputs as they are.
     A live widget has no static form and is shown as its text.
     """
     cells = [
-        f'<section class="text">{markdown_html(cell.source, folder, cell.get("attachments"))}</section>'
+        f'<section class="text">{markdown_html(cell.source, folder, cell.get("attachments"), ending)}</section>'
         if cell.cell_type == "markdown"
         else _code(cell, folder)
         for cell in notebook.cells

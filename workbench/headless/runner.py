@@ -65,9 +65,10 @@ def run(
     parameters, face, package source, shipped data and versions are those of a finished run in `out`. A failed cell, an
     error inside a widget or a process that ended is a problem of that run; the others go on.
 
-    One command at a time writes to a folder. Names: the notebook's own, with the profile and a hash of the other
-    parameters where they differ from the defaults. `on_run` is called with all runs so far when one ends. It misleads
-    where a notebook reads files that are not shipped: a change of those does not start it again.
+    One command at a time writes to a folder. Files bear the notebook's name with the profile and a hash of the other
+    parameters where these differ from the defaults; the name alone where pages lie in a folder of their own (`pages`).
+    `on_run` is called with all runs so far when one ends. It misleads where a notebook reads files that are not
+    shipped: a change of those does not start it again.
     """
     check_count("jobs", jobs)
     check_choice("face", face, FACES)
@@ -77,14 +78,16 @@ def run(
     origin = _origin()
     todo: list[Job] = []
     runs: dict[Path, Run] = {}
+    order: list[Path] = []
     for source, notebook, values, given in plan:
-        name = _name(source, given)
+        name = source.stem if pages else _name(source, given)
         key = _hash([_source(notebook), values, face, origin])
         files = folder / f"{name}.ipynb", side / f"{name}.html"
         words = title(notebook, source.stem)
         job = Job(source, words, values, given, face, key, *files, threads=1 if jobs > 1 else None)
-        if job.executed in [other.executed for other in todo] or job.executed in runs:
+        if job.executed in order:
             raise ValueError(f"two notebooks would be written to {job.executed}; run them into folders of their own")
+        order.append(job.executed)
         record = read_record(job.executed)
         if record.get("key") == key and not record["problems"] and job.page.exists():
             runs[job.executed] = Run(job.executed, job.page, record, skipped=True)
@@ -98,7 +101,7 @@ def run(
             runs[job.executed] = Run(job.executed, job.page, record)
             if on_run:
                 on_run(list(runs.values()))
-    return [runs[folder / f"{_name(source, given)}.ipynb"] for source, _, _, given in plan]
+    return [runs[path] for path in order]
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def work(job: Job, pipe: Connection) -> None:
     try:
         notebook, problems = _execute(job, lambda *cell: pipe.send(("cell", *cell)))
         notebook.metadata[KEY] = job.record(time.perf_counter() - started, problems)
-        write_whole(job.page, notebook_page(notebook, job.source.parent, job.link))
+        ending = job.page.name.removeprefix(job.source.stem)
+        write_whole(job.page, notebook_page(notebook, job.source.parent, job.link, ending))
         write_whole(job.executed, _text(notebook))
     except Exception as error:  # whatever ends this run is reported, and the other runs go on
         problems = [*problems, f"{type(error).__name__}: {error}"]
