@@ -685,14 +685,24 @@ def test_a_dropped_job_ends_at_its_next_yield_and_its_failure_is_not_news() -> N
     until(lambda: not worker._thread.is_alive())
 
 
-def test_python_ends_in_good_order_while_a_worker_trains() -> None:
-    code = (
-        "import time, workbench as wb\n"
-        "p = wb.explorers.playground(model='resnet-20')\n"
-        "p._handle_custom_msg({'kind': 'train'}, [])\n"
-        "while not p.status['busy']: time.sleep(0.01)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+LEAVING = """
+import threading
+import torch
+from workbench.explorers.worker import Worker
+started = threading.Event()
+def job(stale):
+    layer, images = torch.nn.Conv2d(64, 64, 3), torch.randn(32, 64, 32, 32)
+    for _ in range(10):
+        layer(images).sum().backward()
+        started.set()
+    yield
+Worker(["only"], failed=print).submit("only", job)
+started.wait()
+"""
+
+
+def test_python_ends_in_good_order_while_a_worker_computes() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
 
 
