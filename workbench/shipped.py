@@ -1,4 +1,4 @@
-"""The project's own data (claims, recorded rows, checkpoints): in a checkout the top-level `data/`, in a wheel inside it."""
+"""The project's own data (claims, recorded rows): the top-level `data/` of a checkout, or inside an installed wheel."""
 
 from __future__ import annotations
 
