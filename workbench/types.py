@@ -85,6 +85,16 @@ def _size_remedy(size: float) -> str:
     return compression if size <= 10 or size >= 100 else f"{compression}; for {size:g} % pass sparsity={size / 100:g}"
 
 
+def count_not_finite(values: Tensor) -> int:
+    """How many values are NaN or infinite; a finite sum says at once that none is.
+
+    >>> count_not_finite(torch.tensor([1.0, float("inf"), float("nan")]))
+    2
+    """
+    values = values.detach()
+    return 0 if math.isfinite(values.sum()) else int((~torch.isfinite(values)).sum())
+
+
 def check_scores(scores: object) -> Scores:
     """Return `scores` if every entry is a finite floating tensor; otherwise say which layer is not.
 
@@ -99,8 +109,7 @@ def check_scores(scores: object) -> Scores:
         if not isinstance(score, Tensor) or not score.is_floating_point():
             got = str(score.dtype) if isinstance(score, Tensor) else type(score).__name__
             raise TypeError(f"scores are floating-point tensors; {name!r} holds {got}")
-        if not torch.isfinite(score.sum()) and not bool(torch.isfinite(score).all()):
-            bad = int((~torch.isfinite(score)).sum())
+        if bad := count_not_finite(score):
             raise ValueError(
                 f"scores are finite numbers; {bad:,} of {score.numel():,} in {name!r} are NaN or infinite. "
                 "Check the weights and the loss, or score in float64"

@@ -18,7 +18,7 @@ from workbench.criteria.passes import Loss
 from workbench.criteria.registry import Criterion, criteria, find_criterion, own_criteria, register_criterion
 from workbench.models import prunable
 from workbench.seeds import generator
-from workbench.types import Batch, Masks, Scores, check_batch, check_choice, check_masks
+from workbench.types import Batch, Masks, Scores, check_batch, check_choice, check_masks, count_not_finite
 
 __all__ = ["criteria", "own_criteria", "register_criterion", "score", "untouched"]
 
@@ -92,9 +92,9 @@ def score(
     `batch=None` is legal for those that need none (random, magnitude; SynFlow for networks made by `wb.make`).
     `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring.
     `exclude` leaves layers out. `bn` says which BatchNorm statistics data-driven criteria see: those of the "batch"
-    (as at initialisation in the authors' code) or the "running" ones; dropout is off. `seed` feeds the generator that
-    random criteria draw from. Raises ValueError for weights that are not finite, a batch or labels that do not fit,
-    or scores that do not fit the model.
+    (as at initialisation in the authors' code) or the "running" ones, as criteria that need a shape alone always do;
+    dropout is off. `seed` feeds the generator that random criteria draw from. Raises ValueError for weights that are
+    not finite, a batch or labels that do not fit, or scores that do not fit the model.
 
     Misleads when scores of different layers are compared under a criterion that does not normalise for layer size.
 
@@ -128,15 +128,15 @@ class Scorer:
         self.name, self.entry = find_criterion(criterion)
         self.weights, self.everything = prunable(model, exclude), prunable(model, strict=False)
         for name, weight in self.everything.items():
-            if not bool(torch.isfinite(weight).all()):
+            if bad := count_not_finite(weight):
                 raise ValueError(
-                    f"weights are finite numbers before they are scored; {name!r} holds "
-                    f"{int((~torch.isfinite(weight)).sum()):,} NaN or infinite ones. "
+                    f"weights are finite numbers before they are scored; {name!r} holds {bad:,} NaN or infinite ones. "
                     "Reload the model or lower the learning rate"
                 )
         self.model, self.batch = model, self._check_batch(model, batch)
         self.loss_fn = functional.cross_entropy if loss_fn is None else loss_fn
-        self.bn, self.knobs, self.draw = bn, knobs, generator(seed)
+        self.bn = "running" if self.entry.needs == "shape" else bn
+        self.knobs, self.draw = knobs, generator(seed)
         _check_knobs(self.name, self.entry.function, knobs)
 
     def _check_batch(self, model: nn.Module, batch: Batch | None) -> Batch | None:
@@ -153,11 +153,10 @@ class Scorer:
 
     def __call__(self, masks: Masks | None) -> Scores:
         """Scores of the prunable weights, checked for names, shapes and finite values."""
-        self.model.eval()
-        if self.bn == "batch":
-            for module in self.model.modules():
-                if isinstance(module, BATCH_NORMS):
-                    module.train()
+        for module in self.model.modules():
+            training = self.bn == "batch" and isinstance(module, BATCH_NORMS)
+            if module.training != training:
+                module.training = training
         return self._check_scores(
             self.entry.function(
                 self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
@@ -188,10 +187,10 @@ class Scorer:
                 raise TypeError(
                     f"scores are floating-point tensors; {self.name!r} gave {value.dtype} for {name!r}. Use .float()"
                 )
-            if not bool(torch.isfinite(value).all()):
+            if bad := count_not_finite(value):
                 raise ValueError(
-                    f"scores are finite numbers; {self.name!r} gave {int((~torch.isfinite(value)).sum()):,} NaN or "
-                    f"infinite ones in {name!r}. Check the batch and the loss, or score the model in float64"
+                    f"scores are finite numbers; {self.name!r} gave {bad:,} NaN or infinite ones in {name!r}. "
+                    "Check the batch and the loss, or score the model in float64"
                 )
             kept[name] = value.detach()
         return kept

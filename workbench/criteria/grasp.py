@@ -9,6 +9,7 @@ from torch import nn
 
 from workbench.criteria.passes import Loss, gradients
 from workbench.criteria.registry import builtin
+from workbench.criteria.twice import CheapSecondDerivatives
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
 
@@ -28,9 +29,11 @@ def grasp(
     The paper's score is `-w (H g)` and drops the highest; here higher = keep, so the sign is turned.
     Misleads as a ranking of harm: a large negative score marks a weight that hinders gradient flow, not a small effect.
     """
-    weights, grads = gradients(model, batch, masks, loss_fn, temperature, create_graph=True)
-    kept = grads if masks is None else {name: grad * masks[name] for name, grad in grads.items()}
+    with CheapSecondDerivatives():
+        weights, grads = gradients(model, batch, masks, loss_fn, temperature, create_graph=True)
+    masks = masks or {}
+    kept = {name: grad * masks[name] if name in masks else grad for name, grad in grads.items()}
     flow = torch.stack([(grad * grad.detach()).sum() for grad in kept.values()]).sum()
     products = torch.autograd.grad(flow, list(weights.values()), allow_unused=True, materialize_grads=True)
-    full = prunable(model)
+    full = prunable(model, strict=False)
     return {name: full[name].detach() * product for name, product in zip(weights, products, strict=True)}

@@ -34,7 +34,8 @@ def run_model(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | No
     Raises ValueError where the inputs do not pass through the model.
     """
     try:
-        return functional_call(model, dict(state), (inputs,)) if state else model(inputs)
+        images = fast_layout(model, inputs)
+        return functional_call(model, dict(state), (images,)) if state else model(images)
     except RuntimeError as error:
         raise ValueError(
             f"the model takes one tensor of inputs; inputs of shape {tuple(inputs.shape)} and {inputs.dtype} do not "

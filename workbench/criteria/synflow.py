@@ -25,14 +25,13 @@ def synflow(
     """
     names = prunable(model, strict=False)
     state = {
-        name: value.detach().double().abs()
+        name: value.detach().abs().double()
         for name, value in [*model.named_parameters(), *model.named_buffers()]
         if value.is_floating_point()
     }
     for name, mask in (masks or {}).items():
-        state[name] = state[name] * mask
+        state[name].mul_(mask)
     weights = {name: state[name].requires_grad_() for name in names}
-    model.eval()
     with torch.enable_grad():
         total = run_model(model, torch.ones_like(batch.inputs[:1], dtype=torch.float64), state).sum()
         flows = torch.autograd.grad(total, list(weights.values()), allow_unused=True, materialize_grads=True)

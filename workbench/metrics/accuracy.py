@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from workbench.criteria.passes import check_labels, evaluating, run_model
 from workbench.data.task import Task
-from workbench.models import fast_layout
 from workbench.types import Masks, check_masks
 
 
