@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from workbench.criteria.passes import check_labels, evaluating, run_model
 from workbench.data.task import Task
-from workbench.masks import apply_masks_, mask_grads_
+from workbench.masks import clear_grads_, clear_weights_, kept_bits
 from workbench.metrics.accuracy import evaluate
+from workbench.models import fast_layout
 from workbench.seeds import seeded
 from workbench.types import Masks, check_choice, check_count, check_masks
 
@@ -26,7 +27,9 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 class Recipe:
     """What trains a network well on a task: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
 
-    `fast` allows bfloat16 autocast and channels_last where the processor has them in hardware.
+    `fast` allows the memory layout of `fast_layout`, and bfloat16 autocast where the processor has it in hardware.
+    Measured without such hardware, ResNet-20 at batch size 128: the layout saves a fifth to a third of a step,
+    autocast nearly doubles it.
     """
 
     epochs: int = 20
@@ -167,14 +170,19 @@ def _optimizer(model: nn.Module, optimizer: str | MakeOptimizer | None, plan: Re
         )
     if callable(optimizer):
         return optimizer(trained)
+    if isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            "optimizer is a name or a function of the parameters; got an optimizer that holds parameters already. "
+            "Pass lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
+        )
     name = check_choice("optimizer", "sgd" if optimizer is None else optimizer, ("adam", "adamw", "sgd"))
     if name == "sgd":
         nesterov = plan.momentum > 0
         return torch.optim.SGD(
-            trained, lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay, nesterov=nesterov
+            trained, lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay, nesterov=nesterov, fused=True
         )
     make = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return make(trained, lr=plan.lr / 50, weight_decay=plan.weight_decay)
+    return make(trained, lr=plan.lr / 50, weight_decay=plan.weight_decay, fused=True)
 
 
 def _run(
@@ -190,9 +198,9 @@ def _run(
     seed: int,
 ) -> Iterator[dict[str, float]]:
     rates = [group["lr"] for group in optimizer.param_groups]
-    images = len(task.shape) == 3
-    half = plan.fast and images and has_fast_bfloat16(task.device)
-    apply_masks_(model, masks)
+    half = plan.fast and len(task.shape) == 3 and has_fast_bfloat16(task.device)
+    held = kept_bits(model, masks)
+    clear_weights_(held)
     model.train()
     try:
         for epoch in range(start // per_epoch, math.ceil(end / per_epoch)):
@@ -205,23 +213,24 @@ def _run(
                 began = time.perf_counter()
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * plan.share(step, total)
-                if half:
-                    inputs = inputs.to(memory_format=torch.channels_last)
+                if plan.fast:
+                    inputs = fast_layout(model, inputs)
                 with seeded(seed * 1_000_003 + step), torch.autocast(task.device.type, torch.bfloat16, enabled=half):
                     loss = functional.cross_entropy(model(inputs), targets)
                 optimizer.zero_grad()
                 loss.backward()
-                mask_grads_(model, masks)
+                clear_grads_(held)
                 optimizer.step()
-                apply_masks_(model, masks)
+                clear_weights_(held)
                 row = {"step": step + 1, "epoch": epoch, "loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]}
                 row["seconds"] = time.perf_counter() - began
                 if index == per_epoch - 1 or step == end - 1:
                     row["val_accuracy"] = evaluate(model, task)["accuracy"]
                 yield row
-                model.train()
+                if not model.training:
+                    model.train()
     finally:
-        apply_masks_(model, masks)
+        clear_weights_(held)
         model.eval()
 
 

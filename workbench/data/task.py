@@ -57,7 +57,10 @@ class Task:
         raw = self.splits[check_choice("split", split, SPLITS)]
         if isinstance(index, Tensor):
             index = index.to(self.device)
-        return Batch((raw.inputs[index].float() * self.scale - self.mean) / self.std, raw.targets[index])
+            inputs, targets = raw.inputs.index_select(0, index), raw.targets.index_select(0, index)
+        else:
+            inputs, targets = raw.inputs[index], raw.targets[index]
+        return Batch(torch.addcmul(-self.mean / self.std, inputs.float(), self.scale / self.std), targets)
 
     def batch(self, n: int | None = None, seed: int = 0, per_class: int | None = None, split: str = "train") -> Batch:
         """A random batch without replacement: `n` samples, or `per_class` of each class.
