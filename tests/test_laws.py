@@ -61,7 +61,7 @@ def awkward(model: nn.Module, batch: wb.Batch) -> nn.Module:
     layers = [m for m in model.modules() if not list(m.children())]
     layers[0].eval()
     list(model.parameters())[-1].requires_grad_(False)
-    list(model.parameters())[0].grad = None
+    next(iter(model.parameters())).grad = None
     return model
 
 
@@ -96,7 +96,7 @@ def test_scoring_that_fails_is_pure(digits: wb.Task) -> None:
 def ruin(model: nn.Module) -> None:
     """What careless criteria do."""
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002  (the state that others use)
+    np.random.seed(0)
     random.seed(0)
     model.train()
     model(torch.zeros(4, *model.input_shape)).sum().backward()
@@ -139,7 +139,7 @@ def test_whatever_a_criterion_does_is_undone(digits: wb.Task) -> None:
         lambda m: m[0].register_forward_hook(lambda *_: None),
         lambda m: setattr(m[0], "weight", nn.Parameter(m[0].weight.detach().clone())),
         lambda m: torch.rand(1),
-        lambda m: np.random.rand(),  # noqa: NPY002
+        lambda m: np.random.rand(),
         lambda m: random.random(),
         lambda m: Scorer(m, wb.Batch(torch.rand(4, 1, 8, 8), torch.arange(4)), "snip")(None),  # not under untouched
     ],
