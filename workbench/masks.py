@@ -136,6 +136,7 @@ class Ranking:
 
     def mask(self, name: str, sparsity: float) -> Tensor:
         """The mask of one layer."""
+        check_choice("layer", name, self.ranks)
         kept = kept_count(self.total, sparsity) if self.allocation == "global" else self.counts(sparsity)[name]
         return self.ranks[name] < kept
 
