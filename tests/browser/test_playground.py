@@ -98,8 +98,9 @@ def test_cached_scores_of_resnet_20_answer_a_key_within_100_ms(notebook: Any, ax
 
 
 def test_precomputed_frames_answer_within_a_display_frame(notebook: Any) -> None:
-    page = notebook("ahead", SMALL.replace("EPOCHS", "2").replace("AHEAD", "True"))
-    page.wait_for_timeout(3000)
+    ready = "import time\nwhile not p.frames:\n    time.sleep(0.05)\nprint('frames', 'computed')"
+    page = notebook("ahead", SMALL.replace("EPOCHS", "2").replace("AHEAD", "True"), ready)
+    page.get_by_text("frames computed").wait_for(timeout=60_000)
     said("key press to new picture, computed ahead", presses(page, ["ArrowRight"] * 20), 16)
 
 
