@@ -15,6 +15,7 @@ from torch.nn import functional
 
 import workbench as wb
 from workbench.criteria.registry import own_criteria, unregister_criterion
+from workbench.criteria.twice import CheapSecondDerivatives
 
 
 def squared(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -146,6 +147,50 @@ def test_grasp_on_a_residual_network_equals_double_backward(tasks: dict[str, wb.
     for (name, score), w, product in zip(found.items(), weights, second, strict=True):
         expected = w.detach() * product
         torch.testing.assert_close(score, expected, rtol=1e-7, atol=1e-10 * float(expected.abs().max()), msg=name)
+
+
+CALLS: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
+    "conv1d": (lambda x, w, b: functional.conv1d(x, w, b, stride=2, padding=1), [(3, 2, 7), (4, 2, 3), (4,)]),
+    "conv2d": (lambda x, w: functional.conv2d(x, w, dilation=2, groups=2), [(2, 4, 6, 6), (2, 2, 3, 3)]),
+    "conv2d by name": (lambda x, w: functional.conv2d(x, w, padding="same"), [(2, 2, 4, 4), (3, 2, 3, 3)]),
+    "one image": (lambda x, w: functional.conv2d(x, w), [(2, 4, 4), (3, 2, 3, 3)]),
+    "conv3d": (lambda x, w, b: functional.conv3d(x, w, b, (1, 2, 1)), [(2, 1, 3, 4, 3), (2, 1, 2, 2, 2), (2,)]),
+    "transposed": (lambda x, w: functional.conv_transpose2d(x, w, stride=2), [(2, 2, 3, 3), (2, 3, 2, 2)]),
+    "norm": (lambda x, w, b: functional.batch_norm(x, None, None, w, b, training=True), [(5, 3), (3,), (3,)]),
+    "norm of maps": (
+        lambda x, w, b: functional.batch_norm(x, None, None, w, b, training=True),
+        [(3, 2, 4, 4), (2,), (2,)],
+    ),
+    "norm without shift": (
+        lambda x, w: functional.batch_norm(x, None, None, w, training=True),
+        [(3, 2, 4), (2,)],
+    ),
+    "plain norm": (lambda x: functional.batch_norm(x, None, None, training=True), [(3, 2, 4)]),
+    "running norm": (
+        lambda x, w: functional.batch_norm(x, torch.zeros(2).double(), torch.ones(2).double(), w),
+        [(3, 2, 4), (2,)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_cheap_second_derivatives_are_the_true_ones(name: str) -> None:
+    """First and second derivatives by every argument, against PyTorch's own."""
+    call, shapes = CALLS[name]
+    draw = torch.Generator().manual_seed(0)
+    arguments = [torch.randn(s, generator=draw, dtype=torch.float64, requires_grad=True) for s in shapes]
+
+    def derivatives() -> list[Tensor]:
+        first = torch.autograd.grad(call(*arguments).pow(3).sum(), arguments, create_graph=True)
+        flow = sum((g * torch.arange(g.numel()).reshape(g.shape).sin()).sum() for g in first)
+        second = torch.autograd.grad(flow, arguments, allow_unused=True, materialize_grads=True)
+        return [*(g.detach() for g in first), *second]
+
+    expected = derivatives()
+    with CheapSecondDerivatives():
+        found = derivatives()
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("criterion", ["snip", "grasp"])

@@ -122,7 +122,7 @@ class _BatchNorm(Function):
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
         gx, gw, gb = _BatchNormBackward.apply(gy, *ctx.saved_tensors)
-        return gx, gw, gb, None, None, None, None
+        return gx, gw, gb if ctx.needs_input_grad[2] else None, None, None, None, None
 
 
 class _BatchNormBackward(Function):
