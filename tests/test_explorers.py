@@ -96,7 +96,7 @@ def sent(explorer: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
 
 SETTINGS = [
     Choices(criterion="magnitude", compression=20),
-    Choices(criterion="snip", compression=317.3, layer="28.weight"),
+    Choices(criterion="snip", compression=317.3, layer="fc.weight"),
     Choices(criterion="grasp", compression=1000),
     Choices(criterion="synflow", compression=2, allocation="layer"),
     Choices(criterion="synflow", compression=500, rounds=5),
@@ -713,7 +713,7 @@ RERUN = """
 import gc, psutil
 import workbench as wb
 from ipywidgets.widgets.widget import _instances
-p = wb.explorers.playground("digits", "vgg", {"criterion": "snip"})
+p = wb.explorers.playground("digits", "lenet-300-100", {"criterion": "snip"})
 gc.collect()
 print(len(_instances), psutil.Process().memory_info().rss // 2**20, len(p.errors))
 """
@@ -744,6 +744,7 @@ def test_running_a_cell_fifty_times_leaves_one_explorer(kernel: Any) -> None:
     seen = [tuple(int(word) for word in kernel(RERUN).split()) for _ in range(50)]
     assert {(count, errors) for count, _, errors in seen} == {(2, 0)}  # the widget and its layout
     assert seen[-1][1] - seen[4][1] < 20  # MB; the first runs also import and warm up
+    assert kernel("print(sum(type(o).__name__ == 'Playground' for o in gc.get_objects()))") == "1"
     kernel(RERUN + "# another cell")
     assert kernel("print(len(_instances))") == "4"  # another cell's explorer stays beside it
     kernel("p = wb.explorers.playground('moons', name='mine')")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 from workbench import masks, metrics, models
 from workbench.criteria import score
-from workbench.criteria.registry import find_criterion
 from workbench.explorers import frame
 from workbench.explorers.choices import Choices
 from workbench.metrics.cost import layer_macs
@@ -132,25 +130,26 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
         values = torch.cat([s.reshape(-1).double() for s in scores.values()])
         limit = metrics.critical(scores) if choices.allocation == "global" else None
         return Scored(masks.rank(scores, choices.allocation), frame.histogram(values), limit)
-    function = find_criterion(name)[1].function
-    last: dict[str, Any] = {}
+    before: Masks = {}
 
-    @functools.wraps(function)
-    def recorded(*arguments: Any, **knobs: Any) -> dict[str, Tensor]:
-        last.update(scores=function(*arguments, **knobs), within=knobs["masks"])
-        return last["scores"]
+    def remember(done: int, found: Masks) -> None:
+        if done == choices.rounds - 1:
+            before.update(found)
+        on_round(done)
 
+    split, seed = choices.allocation, choices.seed
     found = masks.find_masks(
-        model,
-        batch,
-        recorded,
-        choices.sparsity,
-        rounds=choices.rounds,
-        allocation=choices.allocation,
-        on_round=lambda done, _: on_round(done),
-        seed=choices.seed,
+        model, batch, name, choices.sparsity, rounds=choices.rounds, allocation=split, on_round=remember, seed=seed
     )
-    competed = torch.cat([values[last["within"][layer]].double() for layer, values in last["scores"].items()])
-    kept = torch.cat([last["scores"][layer][mask].double() for layer, mask in found.items()])
-    lowest = float(kept.min()) if choices.allocation == "global" and len(kept) else None
+    last = score(model, batch, name, masks=before, seed=seed)
+    competed = torch.cat([values[before[layer]].double() for layer, values in last.items()])
+    lowest = None
+    if split == "global" and same(found, masks.keep_top(last, choices.sparsity, within=before)):
+        kept = [values[found[layer]].double() for layer, values in last.items()]
+        lowest = float(torch.cat(kept).min())
     return Scored(Found(found, lowest), frame.histogram(competed), None)
+
+
+def same(one: Masks, other: Masks) -> bool:
+    """Whether two sets of masks are equal; scores drawn at random cut another way each time."""
+    return all(torch.equal(mask, other[name]) for name, mask in one.items())
