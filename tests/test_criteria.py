@@ -61,8 +61,8 @@ def test_a_lower_grasp_score_hinders_the_gradient_flow(moons: wb.Task) -> None:
         functional.cross_entropy(model(batch.inputs), batch.targets).backward()
         return sum(float(w.grad.square().sum()) for w in wb.prunable(model).values())
 
-    scores = wb.score(model, batch, "grasp", temperature=1.0)["3.weight"]
-    weight = model.get_parameter("3.weight")
+    scores = wb.score(model, batch, "grasp", temperature=1.0)["fc2.weight"]
+    weight = model.get_parameter("fc2.weight")
     for index in (int(scores.argmin()), int(scores.argmax())):
         before, little = flow(), 1e-6
         with torch.no_grad():
@@ -322,7 +322,7 @@ def test_bn_chooses_the_statistics(digits: wb.Task) -> None:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.running_var, 9.0)
     for criterion in ("snip", "grasp"):
-        seen = [wb.score(model, batch, criterion, bn=bn)["0.weight"] for bn in ("batch", "running")]
+        seen = [wb.score(model, batch, criterion, bn=bn)["conv1.weight"] for bn in ("batch", "running")]
         assert not torch.allclose(*seen)
     assert bool((model[1].running_var == 9).all())
 
@@ -420,7 +420,7 @@ def test_the_generator_of_a_criterion_follows_the_seed(digits: wb.Task) -> None:
 
     model = wb.make("lenet-300-100", digits)
     found = wb.score(model, None, noisy, seed=4)
-    assert torch.equal(found["1.weight"], wb.score(model, None, "random", seed=4)["1.weight"])
+    assert torch.equal(found["fc1.weight"], wb.score(model, None, "random", seed=4)["fc1.weight"])
 
 
 def give(value: Any) -> Callable[..., Any]:

@@ -74,7 +74,7 @@ def by_sorting(values: list[float], kept: int) -> list[bool]:
     return [i in chosen for i in range(len(values))]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(layers, fractions)
 def test_any_scores_against_plain_sorting(values: list[list[float]], sparsity: float) -> None:
     scores = as_scores(values)
@@ -87,7 +87,7 @@ def test_any_scores_against_plain_sorting(values: list[list[float]], sparsity: f
         assert mask.tolist() == by_sorting(layer, budget[name])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(layers, fractions, st.sampled_from(["global", "layer"]))
 def test_a_ranking_gives_the_same_masks(values: list[list[float]], sparsity: float, allocation: str) -> None:
     scores = as_scores(values)
@@ -101,7 +101,7 @@ def test_a_ranking_gives_the_same_masks(values: list[list[float]], sparsity: flo
     assert cut == (float(kept.min()) if allocation == "global" and len(kept) else None)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(layers, layers, st.tuples(fractions, fractions), st.sampled_from(["global", "layer"]))
 def test_within_nests(
     first: list[list[float]], second: list[list[float]], pair: tuple[float, float], allocation: str
@@ -124,7 +124,7 @@ def test_within_nests(
 sizes = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 500), min_size=1)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(sizes, fractions, st.integers(0, 3))
 def test_layer_budgets_are_exact_and_nest(sizes: dict[str, int], sparsity: float, fewer: int) -> None:
     total = sum(sizes.values())
@@ -147,19 +147,19 @@ def webster(total: int, sizes: dict[str, int]) -> dict[str, int]:
     return kept
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(sizes, fractions)
 def test_layer_budgets_against_the_rule_written_out(sizes: dict[str, int], sparsity: float) -> None:
     assert allocate(sizes, sparsity) == webster(kept_count(sum(sizes.values()), sparsity), sizes)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(sizes, st.lists(st.floats(0, 1), min_size=8, max_size=8), st.integers(1, 30))
 def test_densities_come_down_together(sizes: dict[str, int], values: list[float], rounds: int) -> None:
     densities = dict(zip(sizes, values, strict=False))
     total = sum(sizes.values())
     density = sum(sizes[n] * densities[n] for n in sizes) / total
-    if density in (0, 1):
+    if not 1e-9 < density < 1:
         return
     before = sizes
     for k in range(1, rounds):
@@ -237,22 +237,26 @@ def test_many_rounds_of_layer_budgets(digits: wb.Task) -> None:
 
 def test_a_dict_of_densities_in_rounds(moons: wb.Task) -> None:
     model = wb.make("lenet-300-100", moons)
-    densities = {"1.weight": 1.0, "3.weight": 0.01, "5.weight": 0.5}
+    densities = {"fc1.weight": 1.0, "fc2.weight": 0.01, "fc3.weight": 0.5}
     sparsity = 1 - (600 + 300 + 100) / 30800
     masks = wb.find_masks(model, None, "magnitude", sparsity, rounds=5, allocation=densities)
-    assert {name: int(m.sum()) for name, m in masks.items()} == {"1.weight": 600, "3.weight": 300, "5.weight": 100}
-    none = {"1.weight": 0.0, "3.weight": 0.01, "5.weight": 0.0}
+    assert {name: int(m.sum()) for name, m in masks.items()} == {
+        "fc1.weight": 600,
+        "fc2.weight": 300,
+        "fc3.weight": 100,
+    }
+    none = {"fc1.weight": 0.0, "fc2.weight": 0.01, "fc3.weight": 0.0}
     masks = wb.find_masks(model, None, "magnitude", 1 - 300 / 30800, rounds=5, allocation=none)
-    assert {name: int(m.sum()) for name, m in masks.items()} == {"1.weight": 0, "3.weight": 300, "5.weight": 0}
+    assert {name: int(m.sum()) for name, m in masks.items()} == {"fc1.weight": 0, "fc2.weight": 300, "fc3.weight": 0}
 
 
 def test_excluded_layers_are_in_no_mask(digits: wb.Task) -> None:
     model, batch = wb.make("lenet-300-100", digits), digits.batch(32)
     for criterion in wb.criteria():
-        masks = wb.find_masks(model, batch, criterion, 0.9, rounds=2, exclude=["5"])
-        assert list(masks) == ["1.weight", "3.weight"]
+        masks = wb.find_masks(model, batch, criterion, 0.9, rounds=2, exclude=["fc3"])
+        assert list(masks) == ["fc1.weight", "fc2.weight"]
         assert wb.sparsity(masks) == pytest.approx(0.9, abs=1e-4)
-    assert list(wb.dense(model, exclude=["1", "3"])) == ["5.weight"]
+    assert list(wb.dense(model, exclude=["fc1", "fc2"])) == ["fc3.weight"]
 
 
 def test_masks_on_a_model_by_hand() -> None:

@@ -72,7 +72,7 @@ def test_max_compression_by_hand(digits: wb.Task) -> None:
 values = st.floats(-5, 5, width=32) | st.sampled_from([0.0, 1.0])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(st.lists(values, min_size=1, max_size=12), min_size=1, max_size=5))
 def test_critical_by_trying_every_cut(layers: list[list[float]]) -> None:
     scores = {f"l{i}": torch.tensor(v) for i, v in enumerate(layers)}
@@ -105,8 +105,8 @@ def test_iterated_synflow_reaches_the_maximum(moons: wb.Task) -> None:
 
 def test_critical_search_leaves_excluded_layers_out(moons: wb.Task) -> None:
     model = wb.make("lenet-300-100", moons)
-    scores = wb.score(model, None, "magnitude", exclude=["3"])
-    assert wb.critical_search(model, None, "magnitude", exclude=["3"], tolerance=0.0) == wb.critical(scores)
+    scores = wb.score(model, None, "magnitude", exclude=["fc2"])
+    assert wb.critical_search(model, None, "magnitude", exclude=["fc2"], tolerance=0.0) == wb.critical(scores)
 
 
 # paths
@@ -124,7 +124,7 @@ def reachable(shapes: list[tuple[int, int]], masks: list[np.ndarray]) -> list[np
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.floats(0.1, 0.9))
 def test_effective_by_walking_every_path(seed: int, density: float) -> None:
     shapes = [(3, 4), (4, 2), (2, 3)]
@@ -360,6 +360,6 @@ def test_masked_evaluation_ignores_what_is_removed(digits: wb.Task) -> None:
     model = wb.make("lenet-300-100", digits)
     masks = wb.keep_top(wb.score(model, None, "random"), 0.5)
     with torch.no_grad():
-        model.get_parameter("1.weight")[~masks["1.weight"]] = float("inf")
+        model.get_parameter("fc1.weight")[~masks["fc1.weight"]] = float("inf")
     assert np.isfinite(wb.evaluate(model, digits, masks)["loss"])
-    assert bool(model.get_parameter("1.weight").isinf().any())
+    assert bool(model.get_parameter("fc1.weight").isinf().any())

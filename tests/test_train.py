@@ -295,7 +295,7 @@ def test_frozen_parameters_stay(digits: wb.Task) -> None:
     before = model[1].weight.clone()
     masks = wb.keep_top(wb.score(model, None, "magnitude"), 0.5)
     wb.train(model, digits, masks=masks, steps=3)
-    assert torch.equal(model[1].weight, before * masks["1.weight"])
+    assert torch.equal(model[1].weight, before * masks["fc1.weight"])
     with pytest.raises(ValueError, match=r"all are frozen. Use model.requires_grad_\(\)"):
         wb.steps(model.requires_grad_(False), digits)
 

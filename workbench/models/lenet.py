@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 
 from torch import nn
 
@@ -13,12 +14,14 @@ from workbench.models.registry import Shape, image_of, network
 def lenet_300_100(shape: Shape, classes: int) -> nn.Module:
     """Two hidden layers of 300 and 100 units on the flattened input."""
     return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(math.prod(shape), 300),
-        nn.ReLU(),
-        nn.Linear(300, 100),
-        nn.ReLU(),
-        nn.Linear(100, classes),
+        OrderedDict(
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(math.prod(shape), 300),
+            relu1=nn.ReLU(),
+            fc2=nn.Linear(300, 100),
+            relu2=nn.ReLU(),
+            fc3=nn.Linear(100, classes),
+        )
     )
 
 
@@ -29,16 +32,18 @@ def lenet_5(shape: Shape, classes: int) -> nn.Module:
     28 x 28 images are padded to 32 x 32 by the first convolution, as in the paper.
     """
     return nn.Sequential(
-        nn.Conv2d(shape[0], 6, 5, padding=(32 - shape[1]) // 2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 120),
-        nn.ReLU(),
-        nn.Linear(120, 84),
-        nn.ReLU(),
-        nn.Linear(84, classes),
+        OrderedDict(
+            conv1=nn.Conv2d(shape[0], 6, 5, padding=(32 - shape[1]) // 2),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(6, 16, 5),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(16 * 5 * 5, 120),
+            relu3=nn.ReLU(),
+            fc2=nn.Linear(120, 84),
+            relu4=nn.ReLU(),
+            fc3=nn.Linear(84, classes),
+        )
     )

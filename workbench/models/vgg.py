@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import nn
@@ -16,14 +17,20 @@ VGG_16 = (64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL
 
 def _vgg(plan: Sequence[int], channels: int, classes: int) -> nn.Module:
     """3 x 3 convolutions without bias, each with BatchNorm and ReLU; global average pooling; one linear layer."""
-    layers: list[nn.Module] = []
+    layers: dict[str, nn.Module] = {}
+    pools = 0
     for width in plan:
         if width == POOL:
-            layers.append(nn.MaxPool2d(2))
+            pools += 1
+            layers[f"pool{pools}"] = nn.MaxPool2d(2)
             continue
-        layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        number = (len(layers) - pools) // 3 + 1
+        layers[f"conv{number}"] = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        layers[f"bn{number}"] = nn.BatchNorm2d(width)
+        layers[f"relu{number}"] = nn.ReLU()
         channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    layers |= {"average": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(channels, classes)}
+    return nn.Sequential(OrderedDict(layers))
 
 
 @network("vgg", fits=image_of(8), inputs="images of at least 8 x 8")
