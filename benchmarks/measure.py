@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,16 +28,14 @@ class Row:
 
 
 def in_turns(turns: int, **functions: Callable[[], object]) -> dict[str, float]:
-    """CPU seconds of each function: its least disturbed of `turns` calls, all functions called in turn."""
-    least = dict.fromkeys(functions, float("inf"))
-    for turn in range(-1, turns):  # the first turn warms up
+    """CPU seconds of each function: the median of `turns` calls, after one to warm up; all functions called in turn."""
+    spent: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(1 + turns):
         for name, function in functions.items():
             start = time.process_time()
             function()
-            spent = time.process_time() - start
-            if turn >= 0:
-                least[name] = min(least[name], spent)
-    return least
+            spent[name].append(time.process_time() - start)
+    return {name: statistics.median(values[1:]) for name, values in spent.items()}
 
 
 def relative(seconds: Mapping[str, float], reference: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -42,15 +43,9 @@ def _one_shot(model: torch.nn.Module, batch: wb.Batch, turns: int) -> Iterator[R
         plain.zero_grad()
         loss(plain, *batch).backward()
 
-    seconds = in_turns(
-        turns,
-        passes=passes,
-        snip=lambda: wb.score(model, batch, "snip"),
-        grasp=lambda: wb.score(model, batch, "grasp"),
-    )
-    ratios = relative(seconds, "passes")
-    yield Row("SNIP / forward and backward", ratios["snip"], "x", 1.1)
-    yield Row("GraSP / forward and backward", ratios["grasp"], "x", 3.0)
+    for criterion, title, bound in (("snip", "SNIP", 1.1), ("grasp", "GraSP", 3.0)):
+        seconds = in_turns(turns, passes=passes, scores=functools.partial(wb.score, model, batch, criterion))
+        yield Row(f"{title} / forward and backward", relative(seconds, "passes")["scores"], "x", bound)
 
 
 def _synflow(model: torch.nn.Module, rounds: int, turns: int) -> Iterator[Row]:

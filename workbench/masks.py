@@ -110,7 +110,7 @@ def _kth_largest(values: Tensor, k: int, live: Tensor | None) -> Tensor:
     if values.device.type != "cpu":
         candidates = values if live is None else values[live]
         return candidates.kthvalue(len(candidates) - k + 1).values
-    array = values.numpy() if live is None else values.numpy()[live.numpy()]
+    array = values.numpy() if live is None else values.numpy()[np.flatnonzero(live.numpy())]
     return torch.as_tensor(np.partition(array, len(array) - k)[len(array) - k])
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from workbench.criteria.passes import run_model
 from workbench.criteria.registry import builtin
-from workbench.models import prunable
+from workbench.models import fast_layout, prunable
 from workbench.types import Batch, Masks, Scores
 
 
@@ -24,15 +24,17 @@ def synflow(
     Misleads when one-shot: the widest layer has the smallest mean score and dies first; iterate it (100 rounds).
     """
     names = prunable(model, strict=False)
-    state = {
-        name: value.detach().abs().double()
-        for name, value in [*model.named_parameters(), *model.named_buffers()]
-        if value.is_floating_point()
-    }
+    with torch.no_grad():
+        state = {
+            name: fast_layout(model, value.abs()).double()
+            for name, value in [*model.named_parameters(), *model.named_buffers()]
+            if value.is_floating_point()
+        }
     for name, mask in (masks or {}).items():
         state[name].mul_(mask)
     weights = {name: state[name].requires_grad_() for name in names}
     with torch.enable_grad():
         total = run_model(model, torch.ones_like(batch.inputs[:1], dtype=torch.float64), state).sum()
         flows = torch.autograd.grad(total, list(weights.values()), allow_unused=True, materialize_grads=True)
-    return {name: (flow * weight.detach()).abs_() for (name, weight), flow in zip(weights.items(), flows, strict=True)}
+    scores = ((flow * w.detach()).abs_().contiguous() for flow, w in zip(flows, weights.values(), strict=True))
+    return dict(zip(weights, scores, strict=True))
