@@ -68,7 +68,7 @@ def awkward(model: nn.Module, batch: wb.Batch) -> nn.Module:
 @pytest.mark.parametrize("name", wb.networks())
 def test_scoring_is_pure(name: str, network: Network) -> None:
     model, task = network(name)
-    batch = task.batch(4)
+    batch = task.batch(2)
     awkward(model, batch)
     for criterion, bn in itertools.product(BUILTIN, ("batch", "running")):
         check_pure(model, lambda c=criterion, b=bn: wb.score(model, batch, c, bn=b))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A workbench for neural-network pruning: data -> model -> score -> mask -> train -> measure -> rows -> plot -> explorer."""
+"""A workbench for pruning networks: data -> model -> score -> mask -> train -> measure -> rows -> plot -> explorer."""
 
 from __future__ import annotations
 

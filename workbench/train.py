@@ -114,8 +114,8 @@ def steps(
     keeps to float32. Other keywords change the recipe (`lr=`, `batch_size=`, `weight_decay=`, ...).
 
     Removed weights are exactly 0 from before the first step to after the last: gradients are masked after `backward`,
-    weights after `step`. A generator left early leaves a valid model. Raises ValueError before the first step where the
-    data does not fit the model.
+    weights after `step`; the masks are read at the first step, and later changes to them have no effect. A generator
+    left early leaves a valid model. Raises ValueError before the first step where the data does not fit the model.
 
     Misleads when accuracies of short schedules are compared: the rate falls to zero at each schedule's own end.
 
