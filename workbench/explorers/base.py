@@ -59,12 +59,8 @@ class Explorer(anywidget.AnyWidget):
         said = "The kernel was interrupted." if interrupted else f"{type(error).__name__}: {error}"
         with self.lock:
             self.errors.append("".join(traceback.format_exception(error)))
-            self.status = {**IDLE, "error": said}
-
-    def say(self, **fields: Any) -> None:
-        """Change some fields of the status line."""
-        with self.lock:
-            self.status = {**self.status, **fields}
+            working = any(self.worker.busy(slot) for slot in self.slots)
+            self.status = {**(self.status if working else IDLE), "error": said}
 
     def _answer(self, _: Any, content: Any, buffers: Any) -> None:
         with self.guard():

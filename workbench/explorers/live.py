@@ -143,7 +143,7 @@ class Playground(Explorer):
                 if stale() or (self._said[0] == busy and time.monotonic() - self._said[1] < 0.1):
                     return
                 self._said = busy, time.monotonic()
-                self.status = {**IDLE, "busy": busy, "progress": progress}
+                self.status = {**self.status, "busy": busy, "progress": progress, "message": ""}
 
         return report
 
