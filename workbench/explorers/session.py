@@ -164,13 +164,7 @@ class Session:
         if choices.weights == "trained":
             accuracy = yield from self._fit(model, task, None, choices.seed, report)
             self.points.add_dense(choices, accuracy)
-        try:
-            made = network(model, task.batch(1).inputs, accuracy)
-        except RuntimeError as error:
-            raise ValueError(
-                f"a network takes the task's inputs, here of shape {task.shape}; {choices.network!r} fails on one: "
-                f"{error}. Pass a model made for this task"
-            ) from error
+        made = network(model, task.batch(1).inputs, accuracy)
         self._networks.put(self._network_key(choices), made, made.parameters)
         return made
 
