@@ -44,6 +44,7 @@ def slide(page: Any, compression: float) -> None:
 
 
 def settled(page: Any) -> None:
+    page.wait_for_timeout(500)
     page.wait_for_selector(".wb-root[data-waiting=false]", timeout=300_000)
     page.wait_for_timeout(1000)
 
@@ -69,11 +70,10 @@ def training(page: Any) -> None:
 
 
 def compare(page: Any) -> None:
-    page.wait_for_selector(".wb-root[data-busy='']", timeout=120_000)
-    choose(page, Criterion="synflow", Rounds="100", Compare_with="snip")
+    page.wait_for_selector(".wb-root[data-busy='']", timeout=300_000)
+    choose(page, Criterion="synflow", Compare_with="snip")
     slide(page, 500)
-    page.wait_for_timeout(8000)
-    settled(page)
+    choose(page, Rounds="100")
 
 
 def dark(page: Any) -> None:
@@ -84,12 +84,12 @@ def dark(page: Any) -> None:
 
 
 STATES: dict[str, Callable[[Any], None]] = {
-    "dense": dense,
-    "95-percent": at_95,
-    "collapsed": collapsed,
-    "training": training,
-    "compare": compare,
-    "dark": dark,
+    "playground-dense.png": dense,
+    "playground.png": at_95,
+    "playground-collapsed.png": collapsed,
+    "playground-training.png": training,
+    "playground-compare.png": compare,
+    "playground-dark.png": dark,
 }
 
 
@@ -98,8 +98,8 @@ def main(out: Path) -> None:
     from playwright.sync_api import sync_playwright
 
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as play:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as play:
+        folder = Path(temporary)
         servers.notebook([CELL], folder / "playground.ipynb")
         with servers.lab(folder) as address:
             browser = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
@@ -107,13 +107,11 @@ def main(out: Path) -> None:
             servers.open_lab(page, address, "playground.ipynb")
             servers.run_all(page)
             page.wait_for_selector(".wb-root[data-drawn]", timeout=120_000)
-            for state, reach in STATES.items():
+            for name, reach in STATES.items():
                 reach(page)
-                file = out / f"playground-{state}.png"
-                page.locator(".wb-root").screenshot(path=str(file))
-                print(file)
+                page.locator(".wb-root").screenshot(path=str(out / name))
+                print(out / name)
             browser.close()
-    (out / "playground.png").write_bytes((out / "playground-95-percent.png").read_bytes())
 
 
 if __name__ == "__main__":
