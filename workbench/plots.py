@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours that stand out on white (yellow does not), each with a marker of its own.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# The criteria look the same in every picture, as they do in the playground; other arms take the looks above in order.
+CRITERION_LOOKS = {
+    "random": ("#5c6370", "o"),
+    "magnitude": ("#0072B2", "s"),
+    "snip": ("#D55E00", "^"),
+    "grasp": ("#CC79A7", "D"),
+    "synflow": ("#009E73", "v"),
+}
 STYLE = {
     "figure.facecolor": "white",
     "figure.constrained_layout.use": True,
@@ -107,7 +115,8 @@ def tradeoff(
             if len(dense) > 1:
                 ax.axhspan(low, high, color="#555555", alpha=0.12, linewidth=0)
         for i, (name, rows) in enumerate(df.groupby(arm, sort=False)):
-            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            plain = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            colour, marker = CRITERION_LOOKS.get(str(name).split()[0], plain)
             groups = {float(at): group[y].tolist() for at, group in rows.groupby(x)}  # type: ignore[arg-type]
             bands = [interval(values) for values in groups.values()]
             means, lows, highs = zip(*bands, strict=True)
