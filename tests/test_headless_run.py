@@ -123,6 +123,8 @@ def test_finished_runs_are_skipped_and_failed_ones_tried_again(three):
     again = run([folder], folder / "out", parameters={"sparsity": 0.95}, profile="smoke", report=lambda _: None)
     assert [r.skipped for r in again] == [True, False, True]
     assert runs[0].executed.stat().st_mtime_ns == before
+    run_with_index([folder / "a.ipynb"], folder / "out", parameters={"sparsity": 0.95}, profile="smoke")
+    assert "3 runs, 1 failed" in (folder / "out" / "index.html").read_text()  # earlier runs stay in the list
 
 
 def test_what_decides_whether_a_run_is_done(tmp_path, monkeypatch):
