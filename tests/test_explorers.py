@@ -660,6 +660,27 @@ def test_the_worker_lets_urgent_jobs_between_the_steps_of_others() -> None:
     worker.close()
 
 
+def test_a_job_may_rest_before_it_starts_and_holds_nobody_up() -> None:
+    log: list[str] = []
+
+    def job(name: str) -> Any:
+        def steps(stale: Any) -> Any:
+            log.append(name)
+            yield
+
+        return steps
+
+    worker = Worker(["first", "second"], failed=pytest.fail)
+    start = time.monotonic()
+    worker.submit("first", job("dropped"), delay=0.05)
+    worker.submit("first", job("late"), delay=0.2)
+    worker.submit("second", job("soon"))
+    until(lambda: "late" in log)
+    assert log == ["soon", "late"]
+    assert time.monotonic() - start >= 0.2
+    worker.close()
+
+
 def test_a_dropped_job_ends_at_its_next_yield_and_its_failure_is_not_news() -> None:
     failures: list[BaseException] = []
     started, gate, ended = threading.Event(), threading.Event(), threading.Event()

@@ -19,6 +19,8 @@ from workbench.explorers.frame import numbers
 from workbench.explorers.session import Report, Session, Work, drain
 
 STATIC = Path(__file__).parent / "static"
+PAUSE = 0.15
+"""Seconds that a slider must rest before work starts which the next move would throw away."""
 
 
 class Playground(Explorer):
@@ -84,7 +86,7 @@ class Playground(Explorer):
     def _show(self) -> None:
         choices = check_state(self.choices)
         if not self.session.ready(choices):
-            self.worker.submit("scoring", partial(self._prepare, choices))
+            self.worker.submit("scoring", partial(self._prepare, choices), delay=PAUSE if choices.rounds > 1 else 0)
             return
         self.worker.cancel("scoring")
         self._shown = choices
@@ -96,7 +98,7 @@ class Playground(Explorer):
         self.status = {**self.status, "error": ""} if self.worker.busy("training") else IDLE
         unmeasured = any(side["numbers"]["effective"] is None for side in self.frame["sides"])
         if unmeasured or (self.precompute and not self._framed):
-            self.worker.submit("scoring", partial(self._complete, choices))
+            self.worker.submit("scoring", partial(self._complete, choices), delay=PAUSE)
 
     def _prepare(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
         fitted = yield from self.session.prepare(choices, stale, self._report(stale))

@@ -33,7 +33,7 @@ Report = Callable[[str, float], None]
 
 SCORED = 256
 """Samples of the batch that scores are computed on."""
-AT_ONCE = 0.02
+AT_ONCE = 0.01
 """Seconds that a look-up may spend on the effective sparsity; what takes longer comes after the frame."""
 
 

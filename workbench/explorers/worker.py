@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ class Stale(Exception):
 class _Running:
     steps: Iterator[None]
     dropped: threading.Event
+    start: float
 
 
 class Worker:
@@ -53,12 +55,12 @@ class Worker:
         self._thread.start()
         atexit.register(self.close, wait=AT_EXIT)
 
-    def submit(self, slot: str, job: Job) -> None:
-        """Put a job into its slot; the job that was there is dropped."""
+    def submit(self, slot: str, job: Job, delay: float = 0.0) -> None:
+        """Put a job into its slot, to start after `delay` seconds; the job that was there is dropped."""
         with self._changed:
             self.cancel(slot)
             dropped = threading.Event()
-            self._jobs[slot] = _Running(job(dropped.is_set), dropped)
+            self._jobs[slot] = _Running(job(dropped.is_set), dropped, time.monotonic() + delay)
             self._changed.notify_all()
 
     def cancel(self, *slots: str) -> None:
@@ -86,10 +88,13 @@ class Worker:
     def _next(self) -> tuple[str, _Running] | None:
         with self._changed:
             while not self._closed:
+                now, starts = time.monotonic(), []
                 for slot, running in self._jobs.items():
                     if running is not None:
-                        return slot, running
-                self._changed.wait()
+                        if running.start <= now:
+                            return slot, running
+                        starts.append(running.start)
+                self._changed.wait(min(starts) - now if starts else None)
         return None
 
     def _run(self) -> None:
