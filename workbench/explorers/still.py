@@ -16,7 +16,7 @@ class Still:
     """A view that does not change; shows itself in a notebook."""
 
     choices: Choices
-    frame: dict[str, Any]
+    frame: dict[str, Any] = field(repr=False)
     bundle: dict[str, Any] = field(repr=False)
     errors: tuple[str, ...] = ()
 
