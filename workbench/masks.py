@@ -255,19 +255,17 @@ def kept_bits(model: nn.Module, masks: Masks) -> list[tuple[nn.Parameter, Tensor
     return found
 
 
-@torch.no_grad()
 def clear_weights_(held: list[tuple[nn.Parameter, Tensor]]) -> None:
     """Set the removed weights to exactly 0, in place; `held` is from `kept_bits`, which steps do not repeat."""
     for weight, bits in held:
-        weight.view(bits.dtype).bitwise_and_(bits)
+        weight.detach().view(bits.dtype).bitwise_and_(bits)
 
 
-@torch.no_grad()
 def clear_grads_(held: list[tuple[nn.Parameter, Tensor]]) -> None:
     """Set the gradients of removed weights to 0, in place; `held` is from `kept_bits`."""
     for weight, bits in held:
         if weight.grad is not None:
-            weight.grad.view(bits.dtype).bitwise_and_(bits)
+            weight.grad.detach().view(bits.dtype).bitwise_and_(bits)
 
 
 @torch.no_grad()
