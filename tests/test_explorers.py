@@ -565,7 +565,7 @@ def test_text_panels_and_files(
 def test_recorded_rows_stand_beside_live_points(playground: Any) -> None:
     import pandas as pd
 
-    rows = pd.DataFrame({"compression": [1, 10], "accuracy": [0.99, 0.9], "criterion": "snip", "seed": [0, 0]})
+    rows = pd.DataFrame({"compression": [1, 10], "accuracy": [0.99, 0.9], "criterion": "snip", "rounds": 1.0})
     explorer = playground("moons", rows=rows)
     assert [point["kind"] for point in explorer.curve] == ["recorded", "recorded"]
     assert explorer.baseline == {"dense": 0.99}

@@ -26,6 +26,9 @@ class Points:
             for key in ("compression", "accuracy"):
                 check_choice("a column of recorded rows", key, row)
             setting = {key: row.get(key, choices.state()[key]) for key in MADE_WITH}
+            for key in ("rounds", "seed"):  # a table with gaps holds whole numbers as floats
+                if isinstance(setting[key], float) and setting[key].is_integer():
+                    setting[key] = int(setting[key])
             check_state(setting)
             self._points.append({**setting, "accuracy": float(row["accuracy"]), "kind": "recorded"})
 
