@@ -132,7 +132,7 @@ def tradeoff(
         ax.minorticks_off()
         ax.set_xlabel(f"{x} (prunable weights before / kept)" if x == "compression" else x)
         ax.set_ylabel(y)
-        ax.legend(loc="best")
+        ax.legend(loc="lower left")
     return ax
 
 
