@@ -66,7 +66,7 @@ def training(page: Any) -> None:
     choose(page, Criterion="magnitude")
     slide(page, 100)
     page.get_by_role("button", name="Train").click()
-    page.wait_for_timeout(2500)
+    page.wait_for_function("() => /[4-9]\\d %/.test(document.querySelector('.wb-message').textContent)", timeout=60_000)
 
 
 def compare(page: Any) -> None:
