@@ -35,11 +35,17 @@ def seeded(seed: int) -> Iterator[None]:
     True
     """
     check_count("seed", seed, least=0)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed does the same in a millisecond
-        if torch.cuda.is_available():
+    state = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+    try:
+        torch.default_generator.manual_seed(seed)  # a step of training takes this path: torch.manual_seed is far slower
+        if cuda is not None:
             torch.cuda.manual_seed_all(seed)
         yield
+    finally:
+        torch.set_rng_state(state)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
