@@ -1,5 +1,10 @@
-"""The playground where its users have it: JupyterLab, Voila and a page on disk, driven by keys and clicks."""
+"""The playground where its users have it: JupyterLab, Voila and a page on disk, driven by keys and clicks.
 
+Times are printed beside what is promised; a quiet machine keeps the promises themselves:
+`BROWSER_SLACK=1 python -m pytest -s tests/browser/test_playground.py`.
+"""
+
+import os
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +15,8 @@ import servers
 
 import workbench as wb
 
-SLACK = 3
-"""How many times longer than promised an answer may take here, as the machine may be busy; the benchmark is strict."""
+SLACK = float(os.environ.get("BROWSER_SLACK", "3"))
+"""How many times longer than promised an answer may take, as other work may go on beside the tests."""
 
 RESNET = """
 import workbench as wb
