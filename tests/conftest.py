@@ -1,13 +1,15 @@
-"""What the tests share: one thread, small data, small networks."""
+"""What the tests share: one thread, small data, small networks, one browser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
 import torch
+from chromium import ARGS, CHROMIUM, unavailable
 from torch import nn
 
 import workbench as wb
@@ -15,6 +17,19 @@ import workbench as wb
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One headless Chromium for all tests: Playwright runs once in a process."""
+    if not CHROMIUM.exists():
+        unavailable(f"no Chromium at {CHROMIUM} (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

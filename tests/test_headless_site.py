@@ -82,28 +82,21 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def open_page(folder):
+def open_page(folder, browser):
     """Open a page of the site from disk in a browser without a network; gives the page and what it asked for."""
-    from playwright.sync_api import sync_playwright
+    context = browser.new_context(offline=True, viewport={"width": 1000, "height": 800})
+    asked, errors = [], []
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
-        )
-        context = browser.new_context(offline=True, viewport={"width": 1000, "height": 800})
-        asked, errors = [], []
+    def visit(name, scheme="light"):
+        page = context.new_page()
+        page.emulate_media(color_scheme=scheme)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto((folder / name).as_uri())
+        return page
 
-        def visit(name, scheme="light"):
-            page = context.new_page()
-            page.emulate_media(color_scheme=scheme)
-            page.on("request", lambda request: asked.append(request.url))
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.goto((folder / name).as_uri())
-            return page
-
-        yield visit, asked, errors
-        context.close()
-        browser.close()
+    yield visit, asked, errors
+    context.close()
 
 
 def test_a_page_works_from_disk_with_nothing_loaded(open_page, folder):

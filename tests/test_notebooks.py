@@ -158,26 +158,23 @@ def test_the_numbers_are_the_same_in_all_faces(faces, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_page_works_from_disk_without_a_network(faces, name):
-    from playwright.sync_api import sync_playwright
-
+def test_its_page_works_from_disk_without_a_network(faces, name, browser):
     page_file = faces["site"][name].page
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_context(offline=True, viewport={"width": 1000, "height": 900}).new_page()
-        asked, errors = [], []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(page_file.as_uri())
-        assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [page_file.as_uri()]
-        assert errors == []
-        assert page.locator("math").count() > 0
-        links = page.evaluate("[...document.links].map(link => link.href).filter(link => link.startsWith('file:'))")
-        assert [link for link in links if not Path(link.split("#")[0].removeprefix("file://")).exists()] == []
-        assert page.locator("img:not([alt])").count() == 0
-        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-        explorer = page.locator(".wb-root").first
-        before = explorer.get_attribute("data-stop")
-        explorer.locator("input[type=range]").first.press("ArrowRight")
-        page.wait_for_function("([e, was]) => e.dataset.stop !== was", arg=[explorer.element_handle(), before])
-        browser.close()
+    context = browser.new_context(offline=True, viewport={"width": 1000, "height": 900})
+    page = context.new_page()
+    asked, errors = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(page_file.as_uri())
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [page_file.as_uri()]
+    assert errors == []
+    assert page.locator("math").count() > 0
+    links = page.evaluate("[...document.links].map(link => link.href).filter(link => link.startsWith('file:'))")
+    assert [link for link in links if not Path(link.split("#")[0].removeprefix("file://")).exists()] == []
+    assert page.locator("img:not([alt])").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    explorer = page.locator(".wb-root").first
+    before = explorer.get_attribute("data-stop")
+    explorer.locator("input[type=range]").first.press("ArrowRight")
+    page.wait_for_function("([e, was]) => e.dataset.stop !== was", arg=[explorer.element_handle(), before])
+    context.close()

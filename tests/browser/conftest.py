@@ -1,4 +1,4 @@
-"""What the browser tests share: Chromium, a fresh page whose errors fail the test, and axe-core's source."""
+"""What the browser tests share: a fresh page whose errors fail the test, and axe-core's source."""
 
 import os
 import shutil
@@ -9,28 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import unavailable
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 AXE_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pruning-workbench" / "axe-core"
-
-
-def unavailable(reason: str) -> None:
-    """Skip on a user's machine; fail in continuous integration, where everything has to be there."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """One headless Chromium for all tests."""
-    if not CHROMIUM.exists():
-        unavailable(f"no Chromium at {CHROMIUM} (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import servers
-
-from conftest import ARGS, CHROMIUM
+from chromium import ARGS, CHROMIUM
 
 CELL = """
 import workbench as wb

@@ -151,7 +151,7 @@ def test_controls_change_the_view(notebook: Any) -> None:
     page.locator("input.wb-range").focus()
     page.keyboard.press("End")
     page.wait_for_function("() => document.querySelector('.wb-alarm').textContent.includes('no weight left')")
-    assert page.locator(".wb-sentence").inner_text().count("layers alive") == 2
+    page.wait_for_function("() => document.querySelector('.wb-sentence').innerText.split('layers alive').length === 3")
     page.get_by_role("button", name="Show code").click()
     assert "wb.keep_top(scores" in page.locator(".wb-panel textarea").input_value()
     page.keyboard.press("Escape")
