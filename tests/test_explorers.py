@@ -230,6 +230,7 @@ def test_stops_are_round_numbers_and_end_at_the_maximum() -> None:
 
 def test_menus_offer_only_what_works(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORKBENCH_DATA", raising=False)
+    session = Session({"digits": session.task("digits")}, {})
     menu = session.menu(Choices())
     assert menu["data"] == ["circles", "digits", "moons", "spirals"]
     for data in menu["data"]:
