@@ -72,7 +72,7 @@ def test_exact_claims_need_every_seed() -> None:
 def test_evidence_shows_itself() -> None:
     evidence = judge(BETTER, pd.Series([0.2, 0.3, 0.4], index=[7, 8, 9]))
     bundle = evidence._repr_mimebundle_()
-    row = bundle[CLAIM_MIME]
+    (row,) = bundle[CLAIM_MIME]
     names = "id section statement source setting effect low high n verdict detectable seeds"
     assert set(row) == set(names.split())
     assert row["seeds"] == [7, 8, 9]
@@ -83,8 +83,8 @@ def test_evidence_shows_itself() -> None:
     assert "holds: a beats b" in bundle["text/plain"]
     assert "n = 3" in bundle["text/plain"]
     one = judge(BETTER, [0.2])._repr_mimebundle_()
-    assert one[CLAIM_MIME]["low"] is None
-    assert one[CLAIM_MIME]["detectable"] is None
+    assert one[CLAIM_MIME][0]["low"] is None
+    assert one[CLAIM_MIME][0]["detectable"] is None
     assert "no interval" in one["text/plain"]
 
 

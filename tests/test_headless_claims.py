@@ -15,7 +15,7 @@ NONE = "no evidence in this run"
 
 def executed(path, *evidence):
     """Write a notebook that a run has executed and that shows these rows."""
-    outputs = [new_output("display_data", {CLAIM_MIME: row, "text/plain": "shown"}) for row in evidence]
+    outputs = [new_output("display_data", {CLAIM_MIME: [row], "text/plain": "shown"}) for row in evidence]
     notebook = new_notebook(cells=[new_code_cell("", outputs=outputs)], metadata={"workbench": {"problems": []}})
     nbformat.write(notebook, path)
 

@@ -173,11 +173,11 @@ def test_recorded_numbers_are_collected_in_order():
     outputs = [
         nbformat.v4.new_output("display_data", {"application/vnd.workbench.numbers+json": {"a": 1}}),
         nbformat.v4.new_output(
-            "display_data", {"application/vnd.workbench.claim+json": {"id": "b"}, "text/plain": "b"}
+            "display_data", {"application/vnd.workbench.claim+json": [{"id": "b"}, {"id": "c"}], "text/plain": "b"}
         ),
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=outputs)])
-    assert numbers(notebook) == [{"a": 1}, {"id": "b"}]
+    assert numbers(notebook) == [{"a": 1}, {"id": "b"}, {"id": "c"}]
 
 
 def test_a_process_or_kernel_that_ends_fails_its_own_run_only(tmp_path):

@@ -76,7 +76,15 @@ class Evidence:
         return f"{self.verdict}: {c.statement} ({c.effect} {c.direction} {c.threshold:g}: {numbers}; {c.setting})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {"text/plain": str(self), "text/html": table_html([self]), CLAIM_MIME: self.row()}
+        return Verdicts([self])._repr_mimebundle_()
+
+
+class Verdicts(list[Evidence]):
+    """Several verdicts that show themselves as one table; as JSON, one row each."""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        text = "\n".join(str(evidence) for evidence in self)
+        return {"text/plain": text, "text/html": table_html(self), CLAIM_MIME: [evidence.row() for evidence in self]}
 
 
 def load_claims() -> dict[str, Claim]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.claims import Evidence, compare, judge
+from workbench.claims import Evidence, Verdicts, compare, judge
 from workbench.methods.after import METHODS, magnitude_with_rewinding, prune_and_tune
 from workbench.methods.before import critical_compression, effective_against_direct, layer_sums, prune_then_train
 from workbench.runs import Row, grid, read_rows
@@ -128,9 +128,13 @@ def verdict(claim: str) -> Evidence:
     return judge(claim, effects(recorded(rows)))
 
 
-def verdicts() -> list[Evidence]:
-    """All claims judged from the recorded rows."""
-    return [verdict(claim) for claim in READINGS]
+def verdicts(*claims: str) -> Verdicts:
+    """These claims, or all, judged from their recorded rows; in a notebook they show themselves as one table.
+
+    >>> [evidence.verdict for evidence in verdicts("synflow-conserves", "one-shot-collapses-earlier")]
+    ['holds', 'holds']
+    """
+    return Verdicts(verdict(claim) for claim in claims or READINGS)
 
 
 def _spread(networks: Sequence[str], trained: bool) -> Callable[[pd.DataFrame], pd.Series]:

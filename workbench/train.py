@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -203,7 +204,8 @@ def _run(
     seed: int,
 ) -> Iterator[dict[str, float]]:
     rates = [group["lr"] for group in optimizer.param_groups]
-    half = plan.fast and len(task.shape) == 3 and has_fast_bfloat16(task.device)
+    pays = plan.fast and len(task.shape) == 3 and has_fast_bfloat16(task.device)
+    half = torch.autocast(task.device.type, torch.bfloat16) if pays else contextlib.nullcontext()
     held = kept_bits(model, masks)
     clear_weights_(held)
     model.train()
@@ -220,7 +222,7 @@ def _run(
                     group["lr"] = rate * plan.share(step, total)
                 if plan.fast:
                     inputs = fast_layout(model, inputs)
-                with seeded(seed * 1_000_003 + step), torch.autocast(task.device.type, torch.bfloat16, enabled=half):
+                with seeded(seed * 1_000_003 + step), half:
                     loss = functional.cross_entropy(model(inputs), targets)
                 optimizer.zero_grad()
                 loss.backward()

@@ -105,6 +105,7 @@ def show(
     source = (STATIC / "playground.js").read_text(encoding="utf-8")
     script = SHIM.replace("TRAITS", json.dumps(traits)).replace("SOURCE", json.dumps(source).replace("</", "<\\/"))
     css = (STATIC / "playground.css").read_text(encoding="utf-8")
+    page.evaluate("window.ready = false")  # set_content keeps the window of the page before
     page.set_content(
         f"<!doctype html><html lang=en><title>playground</title><style>{css}</style>"
         f"<body>{'<div class=host></div>' * views}<script type=module>{script}</script></body></html>"

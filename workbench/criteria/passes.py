@@ -28,15 +28,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def run_model(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None = None) -> Tensor:
+def run_model(
+    model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None = None, tie: bool = True
+) -> Tensor:
     """The model's outputs, with `state` in place of its own parameters and buffers of these names.
 
-    Raises ValueError where the inputs do not pass through the model.
+    A tensor that the model uses under two names is replaced under both; a `state` that holds both saves looking for
+    them (`tie=False`). Raises ValueError where the inputs do not pass through the model.
     """
     try:
         if inputs.dtype != torch.float64:  # there the layout pays only where the weights have it too
             inputs = fast_layout(model, inputs)
-        return functional_call(model, dict(state), (inputs,)) if state else model(inputs)
+        return functional_call(model, dict(state), (inputs,), tie_weights=tie) if state else model(inputs)
     except RuntimeError as error:
         raise ValueError(
             f"the model takes one tensor of inputs; inputs of shape {tuple(inputs.shape)} and {inputs.dtype} do not "

@@ -24,17 +24,16 @@ def synflow(
     Misleads when one-shot: the widest layer has the smallest mean score and dies first; iterate it (100 rounds).
     """
     names = prunable(model, strict=False)
+    held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    absolute = {id(value): value for _, value in held if value.is_floating_point()}
     with torch.no_grad():
-        state = {
-            name: fast_layout(model, value.abs()).double()
-            for name, value in [*model.named_parameters(), *model.named_buffers()]
-            if value.is_floating_point()
-        }
+        absolute = {key: fast_layout(model, value.abs()).double() for key, value in absolute.items()}
+    state = {name: absolute[id(value)] for name, value in held if id(value) in absolute}
     for name, mask in (masks or {}).items():
         state[name].mul_(mask)
     weights = {name: state[name].requires_grad_() for name in names}
     with torch.enable_grad():
-        total = run_model(model, torch.ones_like(batch.inputs[:1], dtype=torch.float64), state).sum()
+        total = run_model(model, torch.ones_like(batch.inputs[:1], dtype=torch.float64), state, tie=False).sum()
         flows = torch.autograd.grad(total, list(weights.values()), allow_unused=True, materialize_grads=True)
     scores = ((flow * w.detach()).abs_().contiguous() for flow, w in zip(flows, weights.values(), strict=True))
     return dict(zip(weights, scores, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,11 @@ class Task:
         """Where the data lies and its batches appear."""
         return self.mean.device
 
+    @cached_property
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """What standardising adds and multiplies by, worked out once."""
+        return -self.mean / self.std, self.scale / self.std
+
     def size(self, split: str) -> int:
         """Number of samples in a split ("train", "val" or "test")."""
         return len(self.splits[check_choice("split", split, SPLITS)].targets)
@@ -60,7 +66,7 @@ class Task:
             inputs, targets = raw.inputs.index_select(0, index), raw.targets.index_select(0, index)
         else:
             inputs, targets = raw.inputs[index], raw.targets[index]
-        return Batch(torch.addcmul(-self.mean / self.std, inputs.float(), self.scale / self.std), targets)
+        return Batch(torch.addcmul(*self._affine, inputs.float()), targets)
 
     def batch(self, n: int | None = None, seed: int = 0, per_class: int | None = None, split: str = "train") -> Batch:
         """A random batch without replacement: `n` samples, or `per_class` of each class.

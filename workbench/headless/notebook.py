@@ -95,12 +95,16 @@ def numbers(notebook: NotebookNode) -> list[dict[str, Any]]:
 
     Two faces of one notebook ran the same experiment where these lists are equal.
     """
-    return [data[mime] for data in _bundles(notebook) for mime in (CLAIM_MIME, NUMBERS_MIME) if mime in data]
+    found = []
+    for data in _bundles(notebook):
+        found += data.get(CLAIM_MIME, [])
+        found += [data[NUMBERS_MIME]] if NUMBERS_MIME in data else []
+    return found
 
 
 def claim_rows(notebook: NotebookNode) -> list[dict[str, Any]]:
     """The rows of the claims that an executed notebook judged, in order."""
-    return [data[CLAIM_MIME] for data in _bundles(notebook) if CLAIM_MIME in data]
+    return [row for data in _bundles(notebook) for row in data.get(CLAIM_MIME, ())]
 
 
 def _bundles(notebook: NotebookNode) -> Iterator[dict[str, Any]]:
