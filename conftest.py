@@ -1,8 +1,12 @@
-"""Notebooks are tested in their `smoke` profile: the least that still computes everything."""
+"""Notebooks are tested in their `smoke` profile, the least that still computes everything; kernels use one core each."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two kernels that each want all cores are many times slower than in turn
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -120,8 +120,8 @@ def has_screen() -> bool:
 
 
 def test(arguments: list[str]) -> None:
-    """run all tests: tests/, the examples in docstrings, every notebook"""
-    run([program("python"), "-m", "pytest", *arguments])
+    """run all tests: tests/, the examples in docstrings, every notebook; a file at a time on each core"""
+    run([program("python"), "-m", "pytest", "--numprocesses", "auto", "--dist", "loadfile", *arguments])
 
 
 def run_notebooks(arguments: list[str]) -> None:

@@ -126,7 +126,7 @@ def _execute(job: Job, progress: Callable[[int, int, float], None]) -> tuple[Not
                 autosave_cell_every=0,
                 start_timeout=180,
                 config=Config({"KernelManager": manager}),
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except DeadKernelError:
             return notebook, [f"cell {current} of {len(places)} failed\nits kernel died: killed, or out of memory"]
