@@ -1,4 +1,4 @@
-"""Notebooks are tested in their `smoke` profile, the least that still computes everything; kernels use one core each."""
+"""Notebooks are tested in their `smoke` profile, the least that computes everything; kernels use one core each."""
 
 from __future__ import annotations
 

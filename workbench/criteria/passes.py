@@ -28,9 +28,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def run_model(
-    model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None = None, tie: bool = True
-) -> Tensor:
+def run_model(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None = None, tie: bool = True) -> Tensor:
     """The model's outputs, with `state` in place of its own parameters and buffers of these names.
 
     A tensor that the model uses under two names is replaced under both; a `state` that holds both saves looking for
