@@ -1,5 +1,6 @@
 """Notebooks executed headlessly, with real kernels: what is checked first, what is written, what survives."""
 
+import asyncio
 import json
 import os
 import random
@@ -12,10 +13,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import zmq.asyncio
+from jupyter_client.channels import AsyncZMQSocketChannel
+from jupyter_client.session import Session
 from nbformat.v4 import new_markdown_cell
 from notebook_maker import FAILING_EXPLORER, FAILING_WIDGET, code, make, text_of
 
 from workbench.headless import files, hidden_errors, numbers, run, run_with_index, runner
+from workbench.headless.client import PatientChannel
 from workbench.headless.files import make_folder, write_whole
 
 SHOW = "import os; print(os.environ['WORKBENCH_FACE'], os.environ.get('OMP_NUM_THREADS'), profile, sparsity, limit)"
@@ -167,6 +172,28 @@ def test_errors_inside_widgets_fail_the_run(tmp_path):
     assert runs[1].problems == ["OutputModel: RuntimeError: planted in a widget"]
     assert runs[2].problems == []
     assert hidden_errors(nbformat.read(runs[1].executed, as_version=4)) == runs[1].problems
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_a_message_whose_wake_up_was_lost_arrives(patient):
+    """What a send does to a waiting socket: it asks for the socket's events, and the event loop is not told again."""
+    kind = PatientChannel if patient else AsyncZMQSocketChannel
+
+    async def lose_the_wake_up():
+        with zmq.asyncio.Context() as context, context.socket(zmq.PAIR) as near, context.socket(zmq.PAIR) as far:
+            near.linger = far.linger = 0
+            near.bind("inproc://lost")
+            far.connect("inproc://lost")
+            session = Session()
+            waiting = asyncio.ensure_future(kind(near, session).get_msg())
+            await asyncio.sleep(0.1)
+            zmq.Socket.shadow(far).send_multipart(session.serialize(session.msg("told")))
+            zmq.Socket.shadow(near).getsockopt(zmq.EVENTS)
+            await asyncio.wait([waiting], timeout=3)
+            waiting.cancel()
+            return waiting.done() and not waiting.cancelled() and waiting.result()["msg_type"]
+
+    assert asyncio.run(lose_the_wake_up()) == ("told" if patient else False)
 
 
 def test_recorded_numbers_are_collected_in_order():

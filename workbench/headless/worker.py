@@ -116,6 +116,7 @@ def _execute(job: Job, progress: Callable[[int, int, float], None]) -> tuple[Not
 
     with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
         manager = {"connection_file": os.path.join(folder, "kernel.json")}
+        manager["client_class"] = "workbench.headless.client.PatientClient"
         if os.name == "posix":
             manager["transport"] = "ipc"  # sockets as files: no port is taken twice by kernels that start together
         try:

@@ -1,0 +1,33 @@
+"""The kernel client of headless runs."""
+
+from __future__ import annotations
+
+from queue import Empty
+from typing import Any
+
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
+from traitlets import Type
+
+
+class PatientChannel(AsyncZMQSocketChannel):
+    """A channel that looks again every second while it waits.
+
+    A send on the same socket, such as that of an ipywidgets.Output, can swallow the wake-up of a message that arrives
+    with it; who waits without end then waits for ever, with the message there.
+    """
+
+    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:  # type: ignore[override]
+        """The next message; queue.Empty if `timeout` seconds bring none (None: wait)."""
+        while timeout is None:
+            try:
+                return await super().get_msg(timeout=1)
+            except Empty:
+                continue
+        return await super().get_msg(timeout=timeout)
+
+
+class PatientClient(AsyncKernelClient):
+    """jupyter_client's own client with a patient shell channel."""
+
+    shell_channel_class = Type(PatientChannel)
