@@ -148,6 +148,12 @@ STRIP = ["--keep-id", "--extra-keys", "metadata.papermill cell.metadata.papermil
 """nbstripout drops outputs but for cells tagged `keep_output`."""
 
 
+def parity(arguments: list[str]) -> None:
+    """compare criteria and allocations with independent sources; writes data/parity.csv and the README's table"""
+    run([program("python"), "tests/parity", *arguments])
+    run([program("python"), "tools/readme.py"])
+
+
 def check(arguments: list[str]) -> None:
     """check format, lint, types and that notebooks are committed without outputs"""
     together(
@@ -191,6 +197,7 @@ TASKS: dict[str, Callable[[list[str]], None]] = {
     "site": site,
     "evidence": evidence,
     "bench": bench,
+    "parity": parity,
     "check": check,
     "fix": fix,
 }

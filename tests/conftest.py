@@ -76,6 +76,31 @@ def network(tasks: dict[str, wb.Task]) -> Callable[[str], tuple[nn.Module, wb.Ta
     return build
 
 
+@pytest.fixture
+def tiny() -> nn.Module:
+    """Two convolutions with BatchNorm and a linear layer for digits: 404 weights, few enough for every criterion."""
+    draw = torch.Generator().manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=draw) / 2)
+        for norm in (model[1], model[5]):
+            norm.weight.abs_().add_(0.2)
+    model.input_shape = (1, 8, 8)  # type: ignore[assignment]
+    return model
+
+
 @pytest.fixture(scope="session")
 def trained(digits: wb.Task) -> dict[str, torch.Tensor]:
     """The weights of `lenet-300-100` after three epochs of digits."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import workbench as wb
-from workbench.allocation import allocate
+from workbench.allocation import budgets
 from workbench.masks import Ranking
 
 SCORES = {"a": torch.arange(4.0), "b": torch.arange(6.0)}
@@ -33,7 +33,7 @@ TAKES_SPARSITY: dict[str, Callable[[Any], object]] = {
     "rank counts": lambda x: wb.rank(SCORES).counts(x),
     "rank mask": lambda x: wb.rank(SCORES, "layer").mask("a", x),
     "rank cut": lambda x: wb.rank(SCORES).cut(x),
-    "allocate": lambda x: allocate({"a": 4}, x),
+    "allocate": lambda x: wb.allocate(model(), x, "layer"),
 }
 RULE = "sparsity is the fraction removed, in [0, 1); got "
 
@@ -74,13 +74,13 @@ def test_sparsities(run: Callable[[Any], object], value: Any, error: type[Except
     [
         (lambda t: wb.load("cifar-10"), "cifar10", "circles, digits"),
         (lambda t: wb.make("resnet20", t), "resnet-20", "lenet-300-100, lenet-5"),
-        (lambda t: wb.score(model(), BATCH, "sinp"), "snip", "grasp, magnitude"),
-        (lambda t: wb.score(model(), BATCH, "SNIP"), "snip", "grasp, magnitude"),
+        (lambda t: wb.score(model(), BATCH, "sinp"), "snip", "fisher, force, grasp"),
+        (lambda t: wb.score(model(), BATCH, "SNIP"), "snip", "fisher, force, grasp"),
         (lambda t: wb.find_masks(model(), BATCH, "magnitud", 0.5), "magnitude", "grasp"),
         (lambda t: wb.score(model(), BATCH, "snip", bn="runing"), "running", "batch, running"),
-        (lambda t: wb.keep_top(SCORES, 0.5, allocation="globl"), "global", "global, layer"),
-        (lambda t: wb.rank(SCORES, "layers"), "layer", "global, layer"),
-        (lambda t: wb.find_masks(model(), BATCH, "snip", 0.5, allocation="layers"), "layer", "global, layer"),
+        (lambda t: wb.keep_top(SCORES, 0.5, allocation="globl"), "global", "erk, global, igq"),
+        (lambda t: wb.rank(SCORES, "layers"), "layer", "igq, layer, smart-ratio"),
+        (lambda t: wb.find_masks(model(), BATCH, "snip", 0.5, allocation="layers"), "layer", "igq, layer, smart-ratio"),
         (lambda t: wb.evaluate(wb.make("vgg", t), t, split="valid"), "val", "test, train, val"),
         (lambda t: wb.steps(wb.make("vgg", t), t, optimizer="adamww"), "adamw", "adam, adamw, sgd"),
         (lambda t: wb.steps(wb.make("vgg", t), t, batchsize=3), "batch_size", "lr"),
@@ -422,7 +422,7 @@ def test_densities(densities: dict[str, float], words: str, rounds: int | None) 
 
 def test_global_has_no_budgets() -> None:
     with pytest.raises(ValueError, match='"global" has no layer budgets: all scores compete'):
-        allocate({"a": 4}, 0.5, "global")
+        budgets({"a": (4,)}, 0.5, "global")
 
 
 # the rest

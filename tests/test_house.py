@@ -186,9 +186,9 @@ def test_the_readme_pins_the_torch_of_the_lock():
     assert set(re.findall(r"torch==([0-9.]+)", README)) == {pinned(pins()["torch"])}
 
 
-def test_the_readmes_table_is_what_the_notebooks_say():
+def test_the_readmes_tables_are_what_the_notebooks_and_the_checks_say():
     readme = load_tool("readme")
-    assert readme.written(README, readme.table()) == README
+    assert readme.written(README, readme.tables()) == README
 
 
 def test_the_first_ten_lines_run(capsys):

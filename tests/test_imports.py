@@ -27,6 +27,7 @@ ROOMS = [
     "methods",
     "claims",
     "runs",
+    "readings",
     "evidence",
     "exercises",
     "plots",

@@ -1,6 +1,6 @@
-"""Write the README's table of notebooks from the notebooks themselves.
+"""Write the README's tables: notebooks from the notebooks themselves, parity from data/parity.csv.
 
-.venv/bin/python tools/readme.py                            the table, from each notebook's first cell
+.venv/bin/python tools/readme.py                            the tables
 .venv/bin/python tools/readme.py --measure smoke lecture    first run the notebooks in these profiles, on one core,
                                                             and write the seconds into their first cells
 """
@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import re
 import subprocess
@@ -19,7 +20,6 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"(<!-- notebooks:.*?-->\n).*?(<!-- /notebooks -->)", re.DOTALL)
 HEAD = "| notebook | survey section | what you learn | minutes to read | seconds to run |\n|---|---|---|---|---|\n"
 
 
@@ -55,9 +55,27 @@ def table(root: Path = ROOT) -> str:
     return HEAD + "".join(row(path) for path in sorted(root.glob("notebooks/*.ipynb")))
 
 
-def written(text: str, table: str) -> str:
-    """The README with the table in its place."""
-    return BLOCK.sub(lambda found: found[1] + table + found[2], text)
+def parity(root: Path = ROOT) -> str:
+    """Criteria and allocations against independent sources, a line a check."""
+    with (root / "data" / "parity.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def written(text: str, tables: dict[str, str]) -> str:
+    """The README with each table in its place."""
+    for name, table in tables.items():
+        before, start, rest = text.partition(f"<!-- {name}:")
+        head, _, rest = rest.partition("-->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        text = f"{before}{start}{head}-->\n{table}{end}{after}"
+    return text
+
+
+def tables(root: Path = ROOT) -> dict[str, str]:
+    """The README's tables by the names of their places."""
+    return {"notebooks": table(root), "parity": parity(root)}
 
 
 def seconds(path: Path, profile: str) -> float:
@@ -82,7 +100,7 @@ def measure(path: Path, profiles: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the README's table of notebooks.")
+    parser = argparse.ArgumentParser(description="Write the README's tables.")
     parser.add_argument(
         "--measure", nargs="+", metavar="PROFILE", default=[], help="run the notebooks in these profiles first"
     )
@@ -91,7 +109,7 @@ def main() -> None:
         for path in sorted(ROOT.glob("notebooks/*.ipynb")):
             measure(path, profiles)
     readme = ROOT / "README.md"
-    readme.write_text(written(readme.read_text(encoding="utf-8"), table()), encoding="utf-8", newline="\n")
+    readme.write_text(written(readme.read_text(encoding="utf-8"), tables()), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

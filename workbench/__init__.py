@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from workbench.criteria import criteria, register_criterion, score, untouched
+from workbench.criteria import criteria, criterion_table, register_criterion, score, untouched
+from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
-from workbench.masks import apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_
+from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_
 from workbench.metrics import (
     collapsed,
     compression,
@@ -36,11 +37,14 @@ __all__ = [
     "Masks",
     "Scores",
     "Task",
+    "allocate",
     "apply_masks_",
+    "check_criterion",
     "claims",
     "collapsed",
     "compression",
     "criteria",
+    "criterion_table",
     "critical",
     "critical_search",
     "dense",

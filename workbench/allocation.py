@@ -1,14 +1,52 @@
-"""How the budget of kept weights is split over layers."""
+"""How the budget of kept weights is split over layers.
+
+A new allocation is one function here: of the shapes of the weights and the number that is kept, with whole numbers that
+sum to it, and that never give a layer more when the number is smaller.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from workbench.types import check_choice, check_sparsity
 
 Allocation = str | Mapping[str, float]
-ALLOCATIONS = ("global", "layer")
+Shapes = Mapping[str, Sequence[int]]
+"""Parameter name -> shape of its weight (or of its scores), in the network's order."""
+
+Counts = dict[str, int]
+Split = Callable[[Shapes, int], Counts]
+
+
+class Entry(NamedTuple):
+    """A registered allocation: the function and where it comes from."""
+
+    function: Split
+    source: str
+
+
+ALLOCATIONS: dict[str, Entry] = {}
+
+
+def named(name: str, source: str) -> Callable[[Split], Split]:
+    """Register an allocation."""
+
+    def register(function: Split) -> Split:
+        ALLOCATIONS[name] = Entry(function, source)
+        return function
+
+    return register
+
+
+def allocations() -> list[str]:
+    """Names of the allocations.
+
+    >>> allocations()
+    ['er', 'erk', 'global', 'igq', 'layer', 'smart-ratio', 'smart-ratio-vgg', 'uniform+']
+    """
+    return sorted(ALLOCATIONS)
 
 
 def kept_count(n: int, sparsity: float) -> int:
@@ -20,33 +58,23 @@ def kept_count(n: int, sparsity: float) -> int:
     return n - math.floor(n * check_sparsity(sparsity) + 0.5)
 
 
-def allocations() -> list[str]:
-    """Names of the allocations.
-
-    >>> allocations()
-    ['global', 'layer']
-    """
-    return sorted(ALLOCATIONS)
-
-
-def allocate(sizes: Mapping[str, int], sparsity: float, allocation: Allocation = "layer") -> dict[str, int]:
+def budgets(shapes: Shapes, sparsity: float, allocation: Allocation = "layer") -> Counts:
     """Kept weights per layer, exact in total.
 
-    `"layer"` gives every layer the same density; a dict gives each layer its own density in [0, 1] and `sparsity` must
+    A name stands for one of `allocations()`; a dict gives each layer its own density in [0, 1] and `sparsity` must
     agree with it. Shares are rounded by Webster's rule, so that the total is `n - floor(n * sparsity + 1/2)` and a
     higher sparsity never gives a layer more. Raises ValueError for `"global"`, where the scores decide.
 
     Misleads on tiny layers: a layer of 10 weights at sparsity 0.99 keeps none.
 
-    >>> allocate({"a": 10, "b": 3}, 0.5)
+    >>> budgets({"a": (2, 5), "b": (1, 3)}, 0.5)
     {'a': 5, 'b': 1}
     """
+    sizes = _sizes(shapes)
     total = kept_count(sum(sizes.values()), sparsity)
     if isinstance(allocation, Mapping):
         return _apportion(total, sizes, _check_densities(sizes, allocation, total))
-    if check_choice("allocation", allocation, ALLOCATIONS) == "global":
-        raise ValueError('"global" has no layer budgets: all scores compete. Use wb.keep_top(scores, sparsity)')
-    return _apportion(total, sizes, sizes)
+    return ALLOCATIONS[check_choice("allocation", allocation, ALLOCATIONS)].function(shapes, total)
 
 
 def on_the_way(sizes: Mapping[str, int], sparsity: float, densities: Mapping[str, float]) -> dict[str, float]:
@@ -61,17 +89,170 @@ def on_the_way(sizes: Mapping[str, int], sparsity: float, densities: Mapping[str
     return {name: kept[name] / size for name, size in sizes.items()}
 
 
-def _apportion(total: int, sizes: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, int]:
-    """Split `total` in proportion to `shares`, at most a layer's size each, by Webster's rule.
+@named("global", "all scores compete")
+def global_(shapes: Shapes, total: int) -> Counts:
+    """No budgets: the scores decide."""
+    raise ValueError(
+        '"global" has no layer budgets: all scores compete; got no scores. Use wb.keep_top(scores, sparsity) or '
+        "wb.allocate(model, sparsity, scores=scores)"
+    )
 
-    Weight j of a layer stands at place (j + 1/2) / share, and the `total` lowest places are kept (ties: the earlier
-    layer). No place depends on `total`, so that the splits of smaller totals nest in those of larger ones.
+
+@named("layer", "the same density in each layer")
+def layer(shapes: Shapes, total: int) -> Counts:
+    """Every layer has the same density."""
+    return _apportion(total, _sizes(shapes), _sizes(shapes))
+
+
+@named("uniform+", "Gale et al. 2019, arXiv:1902.09574")
+def uniform_plus(shapes: Shapes, total: int) -> Counts:
+    """As "layer", but the first convolution is dense and the last linear layer keeps at least a fifth of its weights.
+
+    What the two need in addition the other layers give, with one density. Where less is kept than the two need, only
+    they keep weights, in proportion: the others are empty at the border, and a smaller budget never gives more.
+    Networks without convolutions have the second exception alone.
     """
+    _check_layers("uniform+", shapes)
+    sizes = _sizes(shapes)
+    least = dict.fromkeys(shapes, 0)
+    for name in _first_convolution(shapes):
+        least[name] = sizes[name]
+    for name in _classifier(shapes):
+        least[name] = math.ceil(sizes[name] / 5)
+    if total <= sum(least.values()):
+        return _apportion(total, least, least)
+    return _apportion(total, sizes, sizes, least)
 
-    def below(place: float) -> dict[str, int]:
-        return {name: min(size, math.floor(shares[name] * place + 0.5)) for name, size in sizes.items()}
 
-    low, high, kept = 0.0, 1.0, dict.fromkeys(sizes, 0)
+@named("er", "Mocanu et al. 2018, arXiv:1707.04780; for kernels as in Evci et al. 2020, arXiv:1911.11134")
+def er(shapes: Shapes, total: int) -> Counts:
+    """Erdos-Renyi: density `e (n_in + n_out) / (n_in n_out)`, e such that the total is met, at most 1.
+
+    Of a convolution `n_in` and `n_out` are its channels (within a group), and every kernel weight has this density.
+    """
+    _check_layers("er", shapes)
+    sizes = _sizes(shapes)
+    shares = {name: (s[0] + s[1]) * (sizes[name] // (s[0] * s[1])) for name, s in shapes.items()}
+    return _apportion(total, sizes, shares)
+
+
+@named("erk", "Evci et al. 2020, arXiv:1911.11134")
+def erk(shapes: Shapes, total: int) -> Counts:
+    """Erdos-Renyi-kernel: density `e (n_in + n_out + k_h + k_w) / (n_in n_out k_h k_w)`, at most 1.
+
+    e is such that the total is met: what dense layers have no room for goes to the others. For linear layers it is the
+    density of "er"; `n_in` of a convolution are the channels of a group.
+    """
+    _check_layers("erk", shapes)
+    return _apportion(total, _sizes(shapes), {name: sum(shape) for name, shape in shapes.items()})
+
+
+@named("igq", "Vysogorets and Kempe 2023, arXiv:2107.02306")
+def igq(shapes: Shapes, total: int) -> Counts:
+    """Ideal gas quotas: density `1 / (1 + F S)` of a layer of S weights, F >= 0 such that the total is met.
+
+    A layer's compression less 1 is in proportion to its size, so that 1 / kept = 1 / S + F.
+    """
+    sizes = _sizes(shapes)
+
+    def kept(name: str, place: float) -> float:
+        return place * sizes[name] / (place + sizes[name])
+
+    def place(name: str, kept: float) -> float:
+        return kept * sizes[name] / (sizes[name] - kept)
+
+    return _places(total, sizes, kept, place)
+
+
+@named("smart-ratio", "Su et al. 2020, arXiv:2009.11094 (as for ResNets)")
+def smart_ratio(shapes: Shapes, total: int) -> Counts:
+    """Density in proportion to `(L - l + 1)^2 + (L - l + 1)` for layer l of L, and 0.3 for the last linear layer.
+
+    L counts that layer too. A density stops at 1, and what is left goes to the others in proportion (the authors'
+    code fills the next layers in order). Where no more than 0.3 of the last linear layer is kept in all, it alone
+    keeps weights; where all others are dense, it takes the rest: both so that a smaller budget never gives a layer
+    more.
+    """
+    return _smart("smart-ratio", shapes, total, 0)
+
+
+@named("smart-ratio-vgg", "Su et al. 2020, arXiv:2009.11094 (as for VGG)")
+def smart_ratio_vgg(shapes: Shapes, total: int) -> Counts:
+    """As "smart-ratio", with densities divided by `l^2` again."""
+    return _smart("smart-ratio-vgg", shapes, total, 2)
+
+
+def _smart(name: str, shapes: Shapes, total: int, power: int) -> Counts:
+    _check_layers(name, shapes)
+    sizes, count = _sizes(shapes), len(shapes)
+    places = dict(zip(shapes, range(1, count + 1), strict=True))
+    shares = {n: sizes[n] * (count - k + 1) * (count - k + 2) / k**power for n, k in places.items()}
+    final = _classifier(shapes) if count > 1 else []
+    first = {n: math.floor(0.3 * sizes[n] + 0.5) for n in final}
+    others = {n: 0 if n in final else size for n, size in sizes.items()}
+    own = min(total, sum(first.values()))
+    kept = _apportion(min(total - own, sum(others.values())), others, shares)
+    rest = total - sum(kept.values())
+    return kept | dict.fromkeys(final, rest)
+
+
+def _sizes(shapes: Shapes) -> Counts:
+    return {name: math.prod(shape) for name, shape in shapes.items()}
+
+
+def _check_layers(allocation: str, shapes: Shapes) -> None:
+    for name, shape in shapes.items():
+        if len(shape) < 2:
+            raise ValueError(
+                f"{allocation!r} splits by the weights' shapes [out, in, ...]; {name!r} got {tuple(shape)}. For scores "
+                'of channels use "global", "igq" or "layer"'
+            )
+
+
+def _first_convolution(shapes: Shapes) -> list[str]:
+    return [name for name, shape in shapes.items() if len(shape) > 2][:1]
+
+
+def _classifier(shapes: Shapes) -> list[str]:
+    return [name for name, shape in shapes.items() if len(shape) == 2][-1:]
+
+
+def _apportion(
+    total: int, sizes: Mapping[str, int], shares: Mapping[str, float], least: Mapping[str, int] | None = None
+) -> Counts:
+    """Split `total` in proportion to `shares`, at most a layer's size and at least its `least`, by Webster's rule.
+
+    Weight j of a layer stands at place (j + 1/2) / share.
+    """
+    return _places(
+        total,
+        sizes,
+        lambda name, place: shares[name] * place,
+        lambda name, kept: kept / shares[name] if shares[name] > 0 else math.inf,
+        least,
+    )
+
+
+def _places(
+    total: int,
+    sizes: Mapping[str, int],
+    kept_at: Callable[[str, float], float],
+    place_of: Callable[[str, float], float],
+    least: Mapping[str, int] | None = None,
+) -> Counts:
+    """Keep the `total` weights of the lowest places, after the `least` of each layer (ties: the earlier layer).
+
+    Weight j of a layer stands at `place_of(name, j + 1/2)`, a rising function with the inverse `kept_at`. No place
+    depends on `total`, so that the splits of smaller totals nest in those of larger ones.
+    """
+    floor = dict.fromkeys(sizes, 0) if least is None else least
+
+    def below(place: float) -> Counts:
+        return {
+            name: max(floor[name], min(size, math.floor(kept_at(name, place) + 0.5))) for name, size in sizes.items()
+        }
+
+    low, high, kept = 0.0, 1.0, dict(floor)
     while sum(below(high).values()) < total:
         high *= 2
     while total - sum(kept.values()) > len(sizes):
@@ -81,8 +262,10 @@ def _apportion(total: int, sizes: Mapping[str, int], shares: Mapping[str, float]
         else:
             high = middle
     for _ in range(total - sum(kept.values())):
-        room = [name for name, size in sizes.items() if kept[name] < size and shares[name] > 0]
-        kept[min(room, key=lambda name: (kept[name] + 0.5) / shares[name])] += 1
+        room = [
+            name for name, size in sizes.items() if kept[name] < size and place_of(name, kept[name] + 0.5) < math.inf
+        ]
+        kept[min(room, key=lambda name: place_of(name, kept[name] + 0.5))] += 1
     return kept
 
 

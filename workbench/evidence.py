@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.claims import Evidence, Verdicts, compare, judge
+from workbench.claims import Evidence, Verdicts, judge
 from workbench.methods.after import METHODS, magnitude_with_rewinding, prune_and_tune
 from workbench.methods.before import critical_compression, effective_against_direct, layer_sums, prune_then_train
+from workbench.methods.criteria import (
+    filter_agreement,
+    layer_densities,
+    loss_rise,
+    prune_filters,
+    prune_units,
+    score_sizes,
+    snip_overlap,
+)
+from workbench.readings import ONE_SHOT, READINGS
 from workbench.runs import Row, grid, read_rows
 from workbench.shipped import shipped
 from workbench.types import check_choice
@@ -20,7 +29,6 @@ if TYPE_CHECKING:
 
 SEEDS = [0, 1, 2, 3, 4]
 COMPRESSIONS = [10, 30, 100, 300, 1000, 3000, 10000, 30000]
-ONE_SHOT = ["random", "magnitude", "snip", "grasp", "synflow"]
 NETWORKS = ["lenet-300-100", "vgg"]
 
 
@@ -80,6 +88,87 @@ EXPERIMENTS: dict[str, Experiment] = {
     "rewinding": Experiment(
         magnitude_with_rewinding, ({"method": list(METHODS), "levels": [5, 10, 20], "seed": SEEDS},)
     ),
+    # What masks from before training owe to their places, to the weights and to the labels.
+    "sanity": Experiment(
+        prune_then_train,
+        (
+            {
+                "criterion": ["snip", "grasp"],
+                "compression": [20],
+                "change": ["none", "shuffle", "reinitialise", "random labels", "invert"],
+                "seed": SEEDS,
+            },
+            {
+                "criterion": ["synflow"],
+                "compression": [20],
+                "rounds": [100],
+                "change": ["none", "shuffle", "reinitialise"],
+                "seed": SEEDS,
+            },
+        ),
+    ),
+    # Random masks whose layer densities come from a formula.
+    "allocated": Experiment(
+        prune_then_train,
+        (
+            {
+                "criterion": ["random"],
+                "compression": [10, 30],
+                "allocation": ["erk", "smart-ratio", "layer"],
+                "seed": SEEDS,
+            },
+        ),
+    ),
+    # The same criteria on a trained network, fine-tuned.
+    "pretrained": Experiment(
+        prune_and_tune,
+        (
+            {"criterion": ["snip", "grasp"], "allocation": ["global"], "compression": [30], "seed": SEEDS},
+            {"criterion": ["synflow"], "rounds": [100], "allocation": ["global"], "compression": [30], "seed": SEEDS},
+        ),
+    ),
+    "sizes": Experiment(score_sizes, ({"network": NETWORKS, "seed": SEEDS},)),
+    "overlap": Experiment(
+        snip_overlap,
+        ({"against": ["one a class", "other samples", "random labels", "random masks"], "seed": SEEDS},),
+    ),
+    "densities": Experiment(
+        layer_densities,
+        (
+            {"criterion": ["magnitude", "snip", "grasp"], "seed": SEEDS},
+            {"criterion": ["synflow"], "rounds": [100], "seed": SEEDS},
+        ),
+    ),
+    "filters": Experiment(filter_agreement, ({"seed": SEEDS},)),
+    # Channels removed from a trained network, without further training.
+    "channels": Experiment(
+        prune_filters,
+        ({"criterion": ["l1", "taylor", "lrp", "random"], "sparsity": [0.05, 0.1, 0.15], "seed": SEEDS},),
+    ),
+    # True rise of the loss of a tiny trained network.
+    "loss": Experiment(
+        loss_rise,
+        (
+            {
+                "criterion": ["magnitude", "taylor", "fisher", "obd", "obs"],
+                "sparsity": [0.1, 0.3, 0.5],
+                "seed": SEEDS,
+            },
+        ),
+    ),
+    # Relevance against other criteria with few samples: 1000 of 3000 units removed at once.
+    "units": Experiment(
+        prune_units,
+        (
+            {
+                "criterion": ["lrp", "taylor"],
+                "data": ["moons", "circles", "spirals"],
+                "samples": [1, 5, 200],
+                "seed": SEEDS,
+            },
+            {"criterion": ["l1"], "data": ["moons", "circles", "spirals"], "seed": SEEDS},
+        ),
+    ),
 }
 
 
@@ -124,8 +213,8 @@ def verdict(claim: str) -> Evidence:
     >>> verdict("synflow-conserves").verdict
     'holds'
     """
-    rows, effects = READINGS[check_choice("claim", claim, READINGS)]
-    return judge(claim, effects(recorded(rows)))
+    experiments, effects = READINGS[check_choice("claim", claim, READINGS)]
+    return judge(claim, effects(*map(recorded, experiments)))
 
 
 def verdicts(*claims: str) -> Verdicts:
@@ -135,83 +224,3 @@ def verdicts(*claims: str) -> Verdicts:
     ['holds', 'holds']
     """
     return Verdicts(verdict(claim) for claim in claims or READINGS)
-
-
-def _spread(networks: Sequence[str], trained: bool) -> Callable[[pd.DataFrame], pd.Series]:
-    """Per seed the largest spread of the layer sums over networks."""
-
-    def effects(df: pd.DataFrame) -> pd.Series:
-        chosen = df[df["network"].isin(networks) & (df["trained"] == trained)]
-        return chosen.groupby("seed")["spread"].max()
-
-    return effects
-
-
-def _log_critical(df: pd.DataFrame, criteria: Sequence[str], rounds: int) -> pd.DataFrame:
-    """log10 of critical compression of each criterion (column) by network and seed."""
-    chosen = df[df["criterion"].isin(criteria) & (df["rounds"] == rounds)]
-    return chosen.pivot(index=["network", "seed"], columns="criterion", values="critical").map(math.log10)
-
-
-def _to_the_maximum(df: pd.DataFrame) -> pd.Series:
-    rows = df[(df["criterion"] == "synflow") & (df["rounds"] == 100)]
-    return (rows["critical"] / rows["maximum"]).groupby(rows["seed"]).min()
-
-
-def _earlier_than_iterated(df: pd.DataFrame) -> pd.Series:
-    gap = _log_critical(df, ["synflow"], 100)["synflow"] - _log_critical(df, ONE_SHOT, 1).max(axis=1)
-    return gap.groupby("seed").min()
-
-
-def _synflow_before_others(df: pd.DataFrame) -> pd.Series:
-    one = _log_critical(df, ONE_SHOT, 1)
-    return (one.drop(columns="synflow").min(axis=1) - one["synflow"]).groupby("seed").min()
-
-
-def _snip_iterated(df: pd.DataFrame) -> pd.Series:
-    return (_log_critical(df, ["snip"], 100)["snip"] - _log_critical(df, ["snip"], 1)["snip"]).groupby("seed").min()
-
-
-def _global_minus_layer(df: pd.DataFrame) -> pd.Series:
-    rows = df[df["budget"] == "weights"]
-    return _mean_over(rows, "compression", "allocation", "global", "layer")
-
-
-def _layer_minus_global_at_equal_macs(df: pd.DataFrame) -> pd.Series:
-    # "layer" has the same masks under either budget, so its rows are recorded once.
-    rows = df[(df["budget"] == "macs") | (df["allocation"] == "layer")]
-    return _mean_over(rows, "compression", "allocation", "layer", "global")
-
-
-def _iterative_minus_one_shot(df: pd.DataFrame) -> pd.Series:
-    return _mean_over(df[df["levels"] >= 10], "levels", "method", "iterative", "one-shot, as long")
-
-
-def _mean_over(df: pd.DataFrame, setting: str, arm: str, a: str, b: str) -> pd.Series:
-    """Accuracy of a minus b per seed, mean over the settings."""
-    import pandas as pd
-
-    tables = [compare(rows, "accuracy", arm, a, b)["difference"] for _, rows in df.groupby(setting)]
-    return pd.concat(tables, axis=1).mean(axis=1)
-
-
-def _effective_over_direct(df: pd.DataFrame) -> pd.Series:
-    rows = df[(df["allocation"] == "global") & (df["rounds"] == 1)]
-    on_no_path = (rows["effective"] - rows["direct"]) / (1 - rows["direct"])
-    return on_no_path.groupby(rows["seed"]).mean()
-
-
-# Claim -> the recorded rows that judge it, and how one number per seed is read off them.
-READINGS: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
-    "synflow-conserves": ("conservation", _spread(NETWORKS, trained=False)),
-    "synflow-conserves-biases": ("conservation", _spread(["lenet-300-100"], trained=True)),
-    "synflow-conserves-resnet": ("conservation", _spread(["resnet-20"], trained=False)),
-    "synflow-to-the-maximum": ("critical", _to_the_maximum),
-    "one-shot-collapses-earlier": ("critical", _earlier_than_iterated),
-    "synflow-one-shot-first": ("critical", _synflow_before_others),
-    "snip-iteration-delays": ("critical", _snip_iterated),
-    "global-beats-layer": ("allocation", _global_minus_layer),
-    "layer-beats-global-at-equal-macs": ("allocation", _layer_minus_global_at_equal_macs),
-    "iterative-beats-one-shot": ("rewinding", _iterative_minus_one_shot),
-    "effective-exceeds-direct": ("effective", _effective_over_direct),
-}

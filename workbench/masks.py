@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.allocation import ALLOCATIONS, Allocation, allocate, kept_count, on_the_way
+from workbench.allocation import ALLOCATIONS, Allocation, budgets, kept_count, on_the_way
 from workbench.criteria import Scorer, untouched
 from workbench.criteria.registry import Criterion
 from workbench.models import prunable
@@ -32,9 +32,9 @@ def keep_top(
     """Masks that remove exactly `floor(n * sparsity + 1/2)` of the n weights, lowest scores first.
 
     By rank and never by threshold; among equal scores the earlier weight is kept. `allocation="global"` lets all
-    scores compete, `"layer"` (or a dict of densities) splits the budget over layers. `within` are masks whose removed
-    weights stay removed. Raises ValueError for a sparsity outside [0, 1), scores that are not finite, or a budget that
-    `within` cannot meet.
+    scores compete, any other of the `allocations()` (or a dict of densities) splits the budget over layers. `within`
+    are masks whose removed weights stay removed. Raises ValueError for a sparsity outside [0, 1), scores that are not
+    finite, or a budget that `within` cannot meet.
 
     Misleads under "global" when layers differ in scale: whole layers can go while the total is exact.
 
@@ -58,12 +58,44 @@ def _cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks 
         )
         parts = kept.split(list(sizes.values()))
         return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
-    budget = allocate(sizes, sparsity, allocation)
+    budget = budgets({name: s.shape for name, s in scores.items()}, sparsity, allocation)
     masks: Masks = {}
     for name, score in scores.items():
         live = None if within is None else within[name].reshape(-1)
         masks[name] = _top(score.reshape(-1), budget[name], live, f" of {name!r}").reshape(score.shape)
     return masks
+
+
+def allocate(
+    model: nn.Module, sparsity: float, name: str, scores: Scores | None = None, *, exclude: Iterable[str] = ()
+) -> dict[str, float]:
+    """The density of each layer under an allocation: parameter name -> kept / all, exact in total.
+
+    Every density times the layer's size is a whole number, and they sum to the n - floor(n * sparsity + 1/2) weights
+    that `keep_top` keeps; the dict is an allocation itself. `"global"` needs the `scores` that compete. With scores
+    the layers are those scored, else all prunable ones but `exclude`.
+
+    >>> model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+    >>> allocate(model, 0.5, "erk")
+    {'0.weight': 0.40625, '2.weight': 0.875}
+    """
+    sparsity = check_sparsity(sparsity)
+    check_choice("allocation", name, ALLOCATIONS)
+    weights: Mapping[str, Tensor] = prunable(model, exclude)
+    if scores is not None:
+        weights = _scored(weights, check_scores(scores))
+    if name == "global" and scores is not None:
+        kept = {layer: int(mask.sum()) for layer, mask in _cut(scores, sparsity, name, None).items()}
+    else:
+        kept = budgets({layer: w.shape for layer, w in weights.items()}, sparsity, name)
+    return {layer: kept[layer] / w.numel() for layer, w in weights.items()}
+
+
+def _scored(weights: Mapping[str, Tensor], scores: Scores) -> Scores:
+    for name in scores:
+        if name not in weights:
+            raise ValueError(f"scores name prunable weights, {', '.join(weights)}; got {name!r}. Score this model")
+    return scores
 
 
 def _common(scores: Scores) -> Scores:
@@ -130,7 +162,7 @@ class Ranking:
     def counts(self, sparsity: float) -> dict[str, int]:
         """Kept weights per layer, without touching the masks."""
         if self.allocation != "global":
-            return allocate({name: r.numel() for name, r in self.ranks.items()}, sparsity, self.allocation)
+            return budgets({name: r.shape for name, r in self.ranks.items()}, sparsity, self.allocation)
         kept = kept_count(self.total, sparsity)
         return {name: int(torch.searchsorted(places, kept)) for name, places in self.ordered.items()}
 
@@ -159,8 +191,8 @@ def rank(scores: Scores, allocation: Allocation = "global") -> Ranking:
     {'a': 1, 'b': 1}
     """
     scores = _common(check_scores(scores))
-    if isinstance(allocation, str):
-        check_choice("allocation", allocation, ALLOCATIONS)
+    if isinstance(allocation, str) and check_choice("allocation", allocation, ALLOCATIONS) != "global":
+        budgets({name: s.shape for name, s in scores.items()}, 0, allocation)  # does it take these shapes?
     sizes = [s.numel() for s in scores.values()]
     if allocation == "global":
         values = torch.cat([s.reshape(-1) for s in scores.values()])
@@ -196,7 +228,8 @@ def find_masks(
     """Masks by one-shot (`rounds=1`) or iterative scoring; the model is untouched.
 
     Round k of K scores the network as pruned so far and keeps `density ** (k / K)` of all weights; removed weights
-    never return. Under a dict of densities the layers come down in proportion to them. `on_round(k, masks)` is called
+    never return, except under `force`, which is made for that. Under a dict of densities the layers come down in
+    proportion to them. `on_round(k, masks)` is called
     after every round. Knobs go to `wb.score`.
     Source: Tanaka et al. 2020, arXiv:2006.05467, algorithm 1 (the exponential schedule).
 
@@ -212,13 +245,14 @@ def find_masks(
     run = Scorer(model, batch, criterion, **knobs)
     sizes = {name: w.numel() for name, w in run.weights.items()}
     if allocation != "global":
-        allocate(sizes, sparsity, allocation)  # a wrong allocation is named before the first round
+        shapes = {name: w.shape for name, w in run.weights.items()}
+        budgets(shapes, sparsity, allocation)  # a wrong allocation is named before the first round
     masks: Masks | None = None
     with untouched(model):
         for k in range(1, rounds + 1):
             now = sparsity if k == rounds else 1 - (1 - sparsity) ** (k / rounds)
             split = allocation if k == rounds or isinstance(allocation, str) else on_the_way(sizes, now, allocation)
-            masks = _cut(run(masks), now, split, masks)
+            masks = _cut(run(masks), now, split, None if run.entry.returns else masks)
             if on_round is not None:
                 on_round(k, masks)
     return masks  # type: ignore[return-value]

@@ -6,21 +6,62 @@ A new criterion is one file here and one import line below.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workbench.criteria import grasp, magnitude, random, snip, synflow  # noqa: F401  (importing registers the criteria)
+from workbench.criteria import (  # noqa: F401  (importing registers the criteria)
+    apoz,
+    bn_scale,
+    cp,
+    fisher,
+    force,
+    fpgm,
+    grasp,
+    hrank,
+    l1,
+    l2,
+    lamp,
+    lrp,
+    magnitude,
+    ntk_sap,
+    obd,
+    obs,
+    phew,
+    prospr,
+    random,
+    snip,
+    synflow,
+    taylor,
+    thinet,
+)
 from workbench.criteria.passes import Loss
-from workbench.criteria.registry import Criterion, criteria, find_criterion, own_criteria, register_criterion
+from workbench.criteria.registry import (
+    GRANULARITIES,
+    Criterion,
+    criteria,
+    criterion_table,
+    find_criterion,
+    own_criteria,
+    register_criterion,
+)
 from workbench.models import prunable
+from workbench.models.channels import by_channel
 from workbench.seeds import generator
 from workbench.types import Batch, Masks, Scores, check_batch, check_choice, check_masks, count_not_finite
 
-__all__ = ["criteria", "own_criteria", "register_criterion", "score", "untouched"]
+__all__ = ["REDUCTIONS", "criteria", "criterion_table", "own_criteria", "register_criterion", "score", "untouched"]
+
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sum": lambda scores: scores.sum(1),
+    "mean": lambda scores: scores.mean(1),
+    "max": lambda scores: scores.amax(1),
+    "norm": lambda scores: scores.square().sum(1).sqrt(),
+}
+"""Rules that make one score of those of a channel's weights `[out, weights]`."""
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -84,17 +125,22 @@ def score(
     exclude: Iterable[str] = (),
     bn: str = "batch",
     seed: int = 0,
+    granularity: str = "weight",
+    reduce: str = "sum",
     **knobs: Any,
 ) -> Scores:
-    """Score every prunable weight, higher = keep; the model is bit-equal afterwards.
+    """Score every prunable weight, or every output channel, higher = keep; the model is bit-equal afterwards.
 
     `criterion` is a name or a function `f(model, batch, *, masks, loss_fn, generator, **knobs) -> Scores`.
     `batch=None` is legal for those that need none (random, magnitude; SynFlow for networks made by `wb.make`).
     `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring.
     `exclude` leaves layers out. `bn` says which BatchNorm statistics data-driven criteria see: those of the "batch"
-    (as at initialisation in the authors' code) or the "running" ones, as criteria that need a shape alone always do;
-    dropout is off. `seed` feeds the generator that random criteria draw from. Raises ValueError for weights that are
-    not finite, a batch or labels that do not fit, or scores that do not fit the model.
+    (as at initialisation in the authors' code) or the "running" ones, which criteria that look at samples one by one
+    or need a shape alone always see; dropout is off. `seed` feeds the generator that random criteria draw from.
+    `granularity="channel"` gives `[out]` scores by each weight's name; a criterion with no formula for channels is
+    summed over a channel's weights, or reduced by the "mean", "max" or "norm" (root of the sum of squares).
+    Raises ValueError for weights that are not finite, a batch or labels that do not fit, or scores that do not fit the
+    model.
 
     Misleads when scores of different layers are compared under a criterion that does not normalise for layer size.
 
@@ -104,7 +150,18 @@ def score(
     >>> wb.score(model, None, "magnitude")["weight"].tolist()
     [[3.0, 4.0]]
     """
-    run = Scorer(model, batch, criterion, loss_fn=loss_fn, exclude=exclude, bn=bn, seed=seed, **knobs)
+    run = Scorer(
+        model,
+        batch,
+        criterion,
+        loss_fn=loss_fn,
+        exclude=exclude,
+        bn=bn,
+        seed=seed,
+        granularity=granularity,
+        reduce=reduce,
+        **knobs,
+    )
     with untouched(model):
         return run(check_masks(model, masks) if masks is not None else None)
 
@@ -122,10 +179,14 @@ class Scorer:
         exclude: Iterable[str] = (),
         bn: str = "batch",
         seed: int = 0,
+        granularity: str = "weight",
+        reduce: str = "sum",
         **knobs: Any,
     ) -> None:
         check_choice("bn", bn, ("batch", "running"))
-        self.name, self.entry = find_criterion(criterion)
+        self.granularity = check_choice("granularity", granularity, GRANULARITIES)
+        self.reduce = REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)]
+        self.name, self.entry = find_criterion(criterion, granularity)
         self.weights, self.everything = prunable(model, exclude), prunable(model, strict=False)
         for name, weight in self.everything.items():
             if bad := count_not_finite(weight):
@@ -135,7 +196,7 @@ class Scorer:
                 )
         self.model, self.batch = model, self._check_batch(model, batch)
         self.loss_fn = functional.cross_entropy if loss_fn is None else loss_fn
-        self.bn = "running" if self.entry.needs == "shape" else bn
+        self.bn = "running" if self.entry.needs == "shape" else bn if self.entry.bn == "choice" else self.entry.bn
         self.knobs, self.draw = knobs, generator(seed)
         _check_knobs(self.name, self.entry.function, knobs)
 
@@ -148,20 +209,27 @@ class Scorer:
         if self.entry.needs == "shape" and shape is not None:
             device = next(model.parameters()).device
             return Batch(torch.ones(1, *shape, device=device), torch.zeros(1, dtype=torch.long, device=device))
-        what = "inputs and labels" if self.entry.needs == "labels" else "the shape of one input"
+        what = {"labels": "inputs and labels", "inputs": "inputs", "shape": "the shape of one input"}[self.entry.needs]
         raise ValueError(f"{self.name!r} needs {what}; got batch=None. Pass a batch such as task.batch(256, seed=0)")
 
-    def __call__(self, masks: Masks | None) -> Scores:
-        """Scores of the prunable weights, checked for names, shapes and finite values."""
+    def set_flags(self) -> None:
+        """Evaluation mode, but for the norms that see the batch's statistics."""
         for module in self.model.modules():
             training = self.bn == "batch" and isinstance(module, BATCH_NORMS)
             if module.training != training:
                 module.training = training
-        return self._check_scores(
+
+    def __call__(self, masks: Masks | None) -> Scores:
+        """Scores of the prunable weights, checked for names, shapes and finite values."""
+        self.set_flags()
+        scores = self._check_scores(
             self.entry.function(
                 self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
             )
         )
+        if self.granularity == self.entry.granularity:
+            return scores
+        return {name: self.reduce(by_channel(self.model, name, score)) for name, score in scores.items()}
 
     def _check_scores(self, scores: Any) -> Scores:
         if not isinstance(scores, dict):
@@ -176,12 +244,15 @@ class Scorer:
             )
         kept: Scores = {}
         for name, weight in self.weights.items():
-            value = scores.get(name)
-            if not isinstance(value, Tensor) or value.shape != weight.shape:
+            value, shape = scores.get(name), tuple(weight.shape)
+            if self.entry.granularity == "channel":
+                shape = (len(by_channel(self.model, name, weight)),)
+            if not isinstance(value, Tensor) or tuple(value.shape) != shape:
                 got = tuple(value.shape) if isinstance(value, Tensor) else "nothing"
+                remedy = f". It has no meaning there: pass exclude=[{name!r}]" if self.entry.builtin else ""
                 raise ValueError(
-                    f"a criterion scores every prunable weight, {name!r} with shape {tuple(weight.shape)}; "
-                    f"{self.name!r} gave {got}"
+                    f"a criterion scores every prunable {self.entry.granularity}, {name!r} with shape {shape}; "
+                    f"{self.name!r} gave {got}{remedy}"
                 )
             if not value.is_floating_point():
                 raise TypeError(
@@ -207,5 +278,6 @@ def _check_knobs(name: str, function: Criterion, knobs: dict[str, Any]) -> None:
         own = sorted(p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in given)
         raise TypeError(
             f"criterion {name!r} is called as f(model, batch, masks=, loss_fn=, generator=, **knobs): {error}. "
-            f"Its knobs: {', '.join(own) or 'none'}; all criteria take bn=, exclude=, loss_fn= and seed="
+            f"Its knobs: {', '.join(own) or 'none'}; all criteria take bn=, exclude=, granularity=, loss_fn=, "
+            "reduce= and seed="
         ) from error

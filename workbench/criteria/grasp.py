@@ -14,7 +14,14 @@ from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin("grasp", needs="labels", source="Wang et al. 2020, arXiv:2002.07376, eq. 8")
+@builtin(
+    "grasp",
+    needs="labels",
+    family="loss change",
+    derivatives="Hessian",
+    cost="1 forward, 2 backward (the second through the first)",
+    source="Wang et al. 2020, arXiv:2002.07376, eq. 8",
+)
 def grasp(
     model: nn.Module,
     batch: Batch,

@@ -12,7 +12,14 @@ from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin("magnitude", needs="nothing", source="Han et al. 2015, arXiv:1506.02626, section 3")
+@builtin(
+    "magnitude",
+    needs="nothing",
+    family="magnitude",
+    derivatives="none",
+    cost="none",
+    source="Han et al. 2015, arXiv:1506.02626, section 3",
+)
 def magnitude(
     model: nn.Module, batch: Batch | None, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
 ) -> Scores:

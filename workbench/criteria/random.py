@@ -12,7 +12,14 @@ from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin("random", needs="nothing", source="baseline; seed= chooses the draw")
+@builtin(
+    "random",
+    needs="nothing",
+    family="baseline",
+    derivatives="none",
+    cost="none",
+    source="baseline; seed= chooses the draw",
+)
 def random(
     model: nn.Module, batch: Batch | None, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
 ) -> Scores:

@@ -11,7 +11,14 @@ from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin("snip", needs="labels", source="Lee et al. 2019, arXiv:1810.02340, eq. 4-6")
+@builtin(
+    "snip",
+    needs="labels",
+    family="saliency",
+    derivatives="gradients",
+    cost="1 forward, 1 backward",
+    source="Lee et al. 2019, arXiv:1810.02340, eq. 4-6",
+)
 def snip(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
 ) -> Scores:

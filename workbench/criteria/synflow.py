@@ -13,7 +13,14 @@ from workbench.models import fast_layout, prunable
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin("synflow", needs="shape", source="Tanaka et al. 2020, arXiv:2006.05467, eq. 1-2")
+@builtin(
+    "synflow",
+    needs="shape",
+    family="saliency",
+    derivatives="gradients",
+    cost="1 forward, 1 backward of one input",
+    source="Tanaka et al. 2020, arXiv:2006.05467, eq. 1-2",
+)
 def synflow(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
 ) -> Scores:

@@ -81,7 +81,10 @@ class Session:
 
     def criteria(self) -> list[str]:
         """Names of the criteria on offer."""
-        return criteria() if self.names is None else self.names
+        if self.names is not None:
+            return self.names
+        found = {name: find_criterion(name)[1] for name in criteria()}
+        return [name for name, entry in found.items() if entry.most is None and not entry.chain]
 
     def fitting(self, name: str) -> list[str]:
         """Networks for data that is loaded: the user's own first, on the task they came with."""

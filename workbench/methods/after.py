@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from workbench.criteria import score
 from workbench.data import load
-from workbench.masks import keep_top
+from workbench.masks import find_masks, keep_top
 from workbench.methods.before import size
 from workbench.metrics import evaluate, macs
 from workbench.models import make
@@ -26,11 +26,14 @@ def prune_and_tune(
     data: str = "digits",
     network: str = "vgg",
     epochs: int | None = None,
+    criterion: str = "magnitude",
+    rounds: int = 1,
 ) -> dict[str, float]:
-    """Train, prune once by magnitude, fine-tune as long as trained, measure once on the test split.
+    """Train, prune by a criterion, fine-tune as long as trained, measure once on the test split.
 
-    `budget="weights"` keeps 1 / compression of the weights. `budget="macs"` gives every allocation the MACs that
-    "layer" has at that compression: "global" keeps as many weights as these pay for. Float32 on the CPU.
+    A criterion sees 10 samples a class. `budget="weights"` keeps 1 / compression of the weights. `budget="macs"` gives
+    every allocation the MACs that "layer" has at that compression: "global" keeps as many weights as these pay for.
+    Float32 on the CPU.
 
     >>> row = prune_and_tune("layer", compression=10, seed=0, epochs=1)
     >>> row["kept"], round(row["macs_ratio"])
@@ -39,11 +42,14 @@ def prune_and_tune(
     check_choice("budget", budget, ("macs", "weights"))
     task = load(data, device="cpu")
     model = make(network, task, seed)
-    model.load_state_dict(_trained(data, network, seed, epochs))
-    scores, example = score(model, None, "magnitude"), task.take("val", slice(1)).inputs
+    model.load_state_dict(trained(data, network, seed, epochs))
+    batch, example = task.batch(per_class=10, seed=seed), task.take("val", slice(1)).inputs
     if budget == "weights":
-        masks = keep_top(scores, 1 - 1 / compression, allocation=allocation)
+        masks = find_masks(
+            model, batch, criterion, 1 - 1 / compression, rounds=rounds, allocation=allocation, seed=seed
+        )
     else:
+        scores = score(model, batch, criterion, seed=seed)
         most = macs(model, example, keep_top(scores, 1 - 1 / compression, allocation="layer"))
         masks = keep_within_macs(model, scores, most, example, allocation)
     train(model, task, masks=masks, epochs=epochs, seed=seed, fast=False)
@@ -52,7 +58,7 @@ def prune_and_tune(
 
 
 @functools.lru_cache(maxsize=8)
-def _trained(data: str, network: str, seed: int, epochs: int | None) -> dict[str, Tensor]:
+def trained(data: str, network: str, seed: int, epochs: int | None) -> dict[str, Tensor]:
     """The weights of a trained dense network; runs in one process share them."""
     task = load(data, device="cpu")
     model = make(network, task, seed)

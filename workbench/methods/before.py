@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
 from workbench.criteria import score
 from workbench.data import load
-from workbench.masks import find_masks
+from workbench.masks import find_masks, keep_top
 from workbench.metrics import (
     collapsed,
     critical,
@@ -15,8 +17,11 @@ from workbench.metrics import (
     sparsity,
 )
 from workbench.models import make
+from workbench.seeds import generator
 from workbench.train import train
-from workbench.types import Masks
+from workbench.types import Batch, Masks, check_choice
+
+CHANGES = ("invert", "none", "random labels", "reinitialise", "shuffle")
 
 
 def prune_then_train(
@@ -28,12 +33,17 @@ def prune_then_train(
     data: str = "digits",
     network: str = "vgg",
     epochs: int | None = None,
+    change: str = "none",
 ) -> dict[str, float]:
     """Prune a fresh network at initialisation, train it by its recipe, measure it once on the test split.
 
     `seed` draws the weights, the batch that scores (10 a class), random scores and the order of data. Training is in
     float32 on the CPU. `dead` counts layers without a weight; `effective` is the effective sparsity. Where it is 1, no
     path leads from input to output: the network computes a constant and is measured as it is, after 0 steps.
+
+    `change` asks what the masks owe to their weights and data (Su et al. 2020, arXiv:2009.11094; Frankle et al. 2021,
+    arXiv:2009.08576): "shuffle" permutes each layer's mask, "reinitialise" draws the weights anew before training,
+    "invert" keeps the lowest scores, "random labels" gives the criterion labels in a random order.
 
     Misleads at one seed: on the 300 test digits one image is 0.33 points.
 
@@ -44,11 +54,41 @@ def prune_then_train(
     task = load(data, device="cpu")
     model = make(network, task, seed)
     batch = task.batch(per_class=10, seed=seed)
-    masks = find_masks(model, batch, criterion, 1 - 1 / compression, rounds=rounds, allocation=allocation, seed=seed)
+    check_choice("change", change, CHANGES)
+    if change == "random labels":
+        batch = shuffled_labels(batch, seed)
+    if change == "invert":
+        if rounds > 1:
+            raise ValueError(f"scores are inverted in one round; got rounds={rounds}")
+        scores = {name: -s for name, s in score(model, batch, criterion, seed=seed).items()}
+        masks = keep_top(scores, 1 - 1 / compression, allocation=allocation)
+    else:
+        sparsity = 1 - 1 / compression
+        masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed)
+    if change == "shuffle":
+        masks = shuffled(masks, seed)
+    if change == "reinitialise":
+        model = make(network, task, seed + 1000)
     effective = effective_sparsity(model, masks, batch.inputs[:1])
     steps = train(model, task, masks=masks, epochs=epochs, seed=seed, fast=False) if effective < 1 else []
     accuracy = evaluate(model, task, masks, "test")["accuracy"]
     return {"accuracy": accuracy, **size(masks), "effective": effective, "steps": len(steps)}
+
+
+def shuffled_labels(batch: Batch, seed: int) -> Batch:
+    """The batch with its labels in a random order: as many of each class, on the wrong inputs."""
+    order = torch.randperm(len(batch.targets), generator=generator(seed))
+    return Batch(batch.inputs, batch.targets[order])
+
+
+def shuffled(masks: Masks, seed: int) -> Masks:
+    """Each layer's mask with its entries in a random order: the densities stay, the places do not.
+
+    >>> int(shuffled({"a": torch.tensor([True, False, False])}, seed=0)["a"].sum())
+    1
+    """
+    draw = generator(seed)
+    return {n: m.reshape(-1)[torch.randperm(m.numel(), generator=draw)].reshape(m.shape) for n, m in masks.items()}
 
 
 def critical_compression(

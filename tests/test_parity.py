@@ -1,0 +1,32 @@
+"""Every criterion and allocation agrees with independent sources; data/parity.csv is the table of these checks."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from parity import Parity, collect
+
+import workbench as wb
+from workbench.shipped import shipped
+
+CHECKS = collect()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.granularity}-{c.name}")
+def test_it_agrees(check: Parity) -> None:
+    assert check.check() < 1e-6
+
+
+def test_every_criterion_is_compared() -> None:
+    compared = {(check.name, check.granularity) for check in CHECKS}
+    for granularity in ("weight", "channel"):
+        assert {(name, granularity) for name in wb.criteria(granularity)} - compared <= {("random", "weight")}
+
+
+def test_the_table_is_that_of_the_checks() -> None:
+    with shipped("parity.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    told = [(row["name"], row["granularity"], row["source"], row["known deviations"]) for row in rows]
+    assert told == [(c.name, c.granularity, c.source, c.deviation) for c in CHECKS], "run `make parity`"
+    assert all(float(row["largest difference"]) < 1e-6 for row in rows)

@@ -1,0 +1,49 @@
+"""APoZ: the average percentage of zeros of a channel (Hu, Peng, Tai and Tang 2016, arXiv:1607.03250, eq. 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.criteria.channelwise import Place, following, watch_pass
+from workbench.criteria.registry import builtin
+from workbench.models import prunable
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin(
+    "apoz",
+    needs="inputs",
+    family="saliency",
+    granularity="channel",
+    cost="1 forward",
+    source="Hu et al. 2016, arXiv:1607.03250, eq. 1",
+)
+def apoz(
+    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
+) -> Scores:
+    """`s_c = 1 - APoZ_c`, the share of samples and positions where channel c is not 0 after the ReLU that follows.
+
+    The paper drops the highest APoZ; here higher = keep. Layers whose channels pass no ReLU before they meet others
+    have no score and must be left out with `exclude`; ValueError if no layer has one.
+    Misleads about channels that are seldom active and matter then; and a channel that is never 0 may be constant.
+    """
+    found = [name for name, follows in following(model, batch).items() if "relu" in follows.steps]
+    if not found:
+        raise ValueError(
+            "'apoz' counts the zeros behind a ReLU; no ReLU follows any of "
+            f"{', '.join(prunable(model, strict=False))} by itself. Use a model with ReLU, or 'taylor'"
+        )
+    active: dict[str, Tensor] = {}
+    positions = dict.fromkeys(found, 0)
+
+    def count(place: Place, output: Tensor) -> None:
+        if place.layer in positions and place.passed[-1] == "relu":
+            there = (output != 0).movedim(place.dim, 0).flatten(1)
+            active[place.layer] = there.sum(1) + active.get(place.layer, 0)
+            positions[place.layer] += there.shape[1]
+
+    watch_pass(model, batch, masks, on_step=count)
+    return {name: total.double() / positions[name] for name, total in active.items()}

@@ -1,0 +1,159 @@
+"""What every criterion must do, tried on a small network: `check_criterion`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.criteria import BATCH_NORMS, Scorer, untouched
+from workbench.criteria.registry import Criterion
+from workbench.models import prunable
+from workbench.models.channels import channels
+from workbench.seeds import generator
+from workbench.types import Batch, Scores
+
+TOLERANCE = 1e-9
+
+
+def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", **knobs: Any) -> Scores:
+    """Try a criterion on a small network of convolutions, BatchNorm and a linear layer; its scores, if all is well.
+
+    The rules: a finite float score for every prunable weight (or output channel) in its shape; weights, gradients,
+    buffers, train flags and the random state left as they are; the same scores again for the same arguments; the order
+    of the samples in the batch does not matter; and channels have no names: with a layer's outputs in another order the
+    scores come in that order. The last two are not tried on a criterion that draws from `generator`. Raises ValueError
+    or TypeError that says which rule is broken. `wb.score` puts back what a criterion changes, but what it computed on
+    a changed model stays wrong.
+
+    Misleads as a proof: passing says that a criterion is a function of the network, not that it is a good one.
+
+    >>> def largest(model, batch, *, masks=None, loss_fn, generator):
+    ...     return {name: w.detach().abs() for name, w in prunable(model).items()}
+    >>> sorted(check_criterion(largest))
+    ['conv1.weight', 'conv2.weight', 'fc.weight']
+    """
+    model, batch = _network(), _batch()
+
+    def run(model: nn.Module, batch: Batch) -> tuple[Scores, bool]:
+        scorer = Scorer(model, batch, criterion, granularity=granularity, bn="running", **knobs)
+        with untouched(model):
+            scorer.set_flags()
+            draws, before = scorer.draw.get_state(), _facts(model)
+            scores = scorer(None)
+            _compare(scorer.name, before, _facts(model))
+            return scores, not torch.equal(draws, scorer.draw.get_state())
+
+    scores, random = run(model, batch)
+    name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", type(criterion).__name__)
+    again, _ = run(model, batch)
+    if not all(torch.equal(score, again[layer]) for layer, score in scores.items()):
+        raise ValueError(
+            f"a criterion gives the same scores for the same arguments; {name!r} gave others the second time. "
+            "Draw from the generator it is passed"
+        )
+    if random:
+        return scores
+    order = torch.randperm(len(batch.inputs), generator=generator(1))
+    shuffled, _ = run(model, Batch(batch.inputs[order], batch.targets[order]))
+    _same(scores, shuffled, f"a batch is a set: scores do not depend on the order of its samples; {name!r} gave others")
+    permuted, rows = _permuted(model)
+    found, _ = run(permuted, batch)
+    expected = {layer: rows(layer, score) for layer, score in scores.items()}
+    rule = "channels have no names: with a layer's channels in another order the scores come in that order"
+    _same(expected, found, f"{rule}; {name!r} gave others")
+    return scores
+
+
+def _network() -> nn.Module:
+    """A network in the middle of training: statistics, gradients and flags are not those of a fresh one."""
+    draw = generator(0)
+    layers: dict[str, nn.Module] = {
+        "conv1": nn.Conv2d(2, 4, 3, padding=1, bias=False),
+        "bn1": nn.BatchNorm2d(4),
+        "relu1": nn.ReLU(),
+        "conv2": nn.Conv2d(4, 6, 3, padding=1, bias=False),
+        "bn2": nn.BatchNorm2d(6),
+        "relu2": nn.ReLU(),
+        "pool": nn.AdaptiveAvgPool2d(1),
+        "flatten": nn.Flatten(),
+        "fc": nn.Linear(6, 5),
+    }
+    model = nn.Sequential(OrderedDict(layers)).double().train()
+    with torch.no_grad():
+        for _, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape, generator=draw, dtype=torch.float64) - 0.4)
+        for name in ("bn1.running_var", "bn2.running_var", "bn1.weight", "bn2.weight"):
+            model.state_dict()[name].abs_().add_(0.2)
+    for parameter in model.parameters():
+        parameter.grad = torch.rand(parameter.shape, generator=draw, dtype=torch.float64)
+    layers["relu1"].eval()
+    model.input_shape = (2, 5, 5)  # type: ignore[assignment]
+    return model
+
+
+def _batch() -> Batch:
+    draw = generator(2)
+    return Batch(torch.randn(12, 2, 5, 5, generator=draw, dtype=torch.float64), torch.arange(12) % 5)
+
+
+def _permuted(model: nn.Module) -> tuple[nn.Module, Callable[[str, Tensor], Tensor]]:
+    """The same function with the channels of both convolutions in another order, and how scores follow it."""
+    draw = generator(3)
+    orders = {n: torch.randperm(c, generator=draw) for n, c in channels(model).items() if n != "fc.weight"}
+    before = {"conv2.weight": "conv1.weight", "fc.weight": "conv2.weight"}
+
+    def rows(layer: str, values: Tensor) -> Tensor:
+        values = values[orders[layer]] if layer in orders else values
+        return values[:, orders[before[layer]]] if layer in before and values.ndim > 1 else values
+
+    twin = _network()
+    with torch.no_grad():
+        for name, weight in prunable(twin).items():
+            weight.copy_(rows(name, model.get_parameter(name)))
+        for number in ("1", "2"):
+            old, new = model.get_submodule(f"bn{number}"), twin.get_submodule(f"bn{number}")
+            for own in ("weight", "bias", "running_mean", "running_var"):
+                getattr(new, own).copy_(getattr(old, own)[orders[f"conv{number}.weight"]])
+    return twin, rows
+
+
+def _facts(model: nn.Module) -> dict[str, object]:
+    """All that a criterion leaves alone, in plain values."""
+    found: dict[str, object] = {}
+    buffers = dict(model.named_buffers())
+    learning = [name for name, module in model.named_modules() if isinstance(module, BATCH_NORMS) and module.training]
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if name in buffers and name.rpartition(".")[0] in learning:
+            continue  # any forward pass moves the statistics of a norm that sees the batch's
+        found[f"the values of {name!r}"] = tensor.dtype, tensor.detach().numpy().tobytes()
+    for name, parameter in model.named_parameters():
+        grad = parameter.grad
+        found[f"the gradient of {name!r}"] = None if grad is None else grad.numpy().tobytes()
+        found[f"requires_grad of {name!r}"] = parameter.requires_grad
+    for name, module in model.named_modules():
+        found[f"the train flag of {name!r}"] = module.training
+        found[f"the hooks of {name!r}"] = len(module._forward_hooks) + len(module._forward_pre_hooks)
+    found["torch's random state"] = torch.get_rng_state().numpy().tobytes()
+    return found
+
+
+def _compare(name: str, before: dict[str, object], after: dict[str, object]) -> None:
+    changed = [what for what, value in before.items() if after.get(what) != value]
+    if changed or set(before) != set(after):
+        what = changed[0] if changed else "the names of the model's tensors"
+        raise ValueError(
+            f"a criterion leaves the model and the random state as they are; {name!r} gave a model in which {what} "
+            "changed. Work on copies, or with torch.func.functional_call"
+        )
+
+
+def _same(expected: Scores, found: Scores, message: str) -> None:
+    for layer, score in expected.items():
+        apart = float((score.double() - found[layer].double()).abs().max())
+        if apart > TOLERANCE * max(1.0, float(score.double().abs().max())):
+            raise ValueError(f"{message}, apart by up to {apart:.3g} in {layer!r}")

@@ -1,0 +1,37 @@
+"""Fisher: loss change by the diagonal of the empirical Fisher matrix (Theis et al. 2018, arXiv:1801.05787, eq. 6-8)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from workbench.criteria.curvature import sample_gradients
+from workbench.criteria.passes import Loss, masked_weights
+from workbench.criteria.registry import builtin
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin(
+    "fisher",
+    needs="labels",
+    family="loss change",
+    derivatives="gradients",
+    cost="1 forward and 1 backward of each sample",
+    source="Theis et al. 2018, arXiv:1801.05787, eq. 6-8",
+    bn="running",
+)
+def fisher(
+    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
+) -> Scores:
+    """`s = w^2 / 2 * mean over samples n of g_n^2`, with `g_n = dL_n/dw` of sample n's own loss.
+
+    The mean of squares, not the square of the mean, which vanishes at a minimum. BatchNorm runs on its running
+    statistics, as a sample alone has none.
+    Misleads far from a minimum and with wrong labels: there the empirical Fisher is not the curvature.
+    """
+    weights = masked_weights(model, masks)
+    total = {name: torch.zeros_like(w) for name, w in weights.items()}
+    for grads in sample_gradients(model, weights, batch, loss_fn):
+        for name, grad in grads.items():
+            total[name] += grad.square().sum(0)
+    return {name: w.detach().square() * total[name] / (2 * len(batch.inputs)) for name, w in weights.items()}

@@ -1,0 +1,34 @@
+"""FORCE: iterated SNIP in which removed weights may return (de Jorge et al. 2021, arXiv:2006.09081, eq. 6-7)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from workbench.criteria.passes import Loss, gradients
+from workbench.criteria.registry import builtin
+from workbench.models import prunable
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin(
+    "force",
+    needs="labels",
+    family="saliency",
+    derivatives="gradients",
+    cost="1 forward, 1 backward",
+    source="de Jorge et al. 2021, arXiv:2006.09081, eq. 6-7",
+    returns=True,
+)
+def force(
+    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
+) -> Scores:
+    """`s = |w dL/dw|`: the gradient of the network as pruned so far, the weights as they were, also removed ones.
+
+    One round is SNIP. In `find_masks(..., rounds=K)` every round chooses among all weights, so that masks do not nest:
+    a weight removed too early comes back where the pruned network's gradient asks for it.
+    Misleads once a layer is empty: no gradient passes it, all scores are 0 and nothing can return.
+    """
+    _, grads = gradients(model, batch, masks, loss_fn)
+    weights = prunable(model, strict=False)
+    return {name: (weights[name].detach() * grad).abs_() for name, grad in grads.items()}

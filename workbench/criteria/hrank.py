@@ -1,0 +1,47 @@
+"""HRank: the mean rank of a channel's feature map (Lin et al. 2020, arXiv:2002.10179, section 3.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.criteria.channelwise import Place, following, watch_pass, wide
+from workbench.criteria.registry import builtin
+from workbench.models import prunable
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin(
+    "hrank",
+    needs="inputs",
+    family="saliency",
+    granularity="channel",
+    cost="1 forward, a singular value decomposition of every feature map",
+    source="Lin et al. 2020, arXiv:2002.10179, section 3.2",
+)
+def hrank(
+    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
+) -> Scores:
+    """`s_c`: the matrix rank of channel c's feature map, averaged over the batch.
+
+    The map is taken after the norm and the activation function that follow the layer, where there are any. Layers
+    without two-dimensional maps have no score and must be left out with `exclude`; ValueError if none has them.
+    Misleads under global allocation, as the rank is at most the map's shorter side; where a map passes no ReLU, it has
+    nearly always full rank; small maps leave many ties.
+    """
+    follows = following(model, batch)
+    ranks: dict[str, list[Tensor]] = {}
+
+    def measure(place: Place, output: Tensor) -> None:
+        if output.ndim == 4 and place.dim == 1 and list(place.passed) == follows[place.layer].steps:
+            ranks.setdefault(place.layer, []).append(torch.linalg.matrix_rank(wide(output)))
+
+    watch_pass(model, batch, masks, on_step=measure)
+    if not ranks:
+        raise ValueError(
+            "'hrank' measures feature maps [height, width] of two-dimensional convolutions; none of "
+            f"{', '.join(prunable(model, strict=False))} has them. Use a convolutional network, or 'taylor'"
+        )
+    return {name: torch.cat(found).double().mean(0) for name, found in ranks.items()}

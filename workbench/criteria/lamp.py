@@ -1,0 +1,39 @@
+"""LAMP: magnitude relative to what is left of the layer (Lee et al. 2021, arXiv:2010.07611, eq. 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.criteria.passes import masked_weights
+from workbench.criteria.registry import builtin
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin(
+    "lamp",
+    needs="nothing",
+    family="magnitude",
+    cost="none (a sort of each layer)",
+    source="Lee et al. 2021, arXiv:2010.07611, eq. 4",
+)
+def lamp(
+    model: nn.Module, batch: Batch | None, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
+) -> Scores:
+    """`s_u = w_u^2 / sum of w_v^2 over the layer's weights v that rank with u or above it`; equal weights by index.
+
+    The largest weight of every layer scores 1, so that under global allocation no layer empties before all others are
+    down to one weight.
+    Misleads as a measure of a single weight's effect: it compares within a layer and sets layers equal by construction.
+    """
+    return {name: _share(weight.detach()) for name, weight in masked_weights(model, masks).items()}
+
+
+def _share(weight: Tensor) -> Tensor:
+    square = weight.double().square().reshape(-1)
+    order = torch.argsort(square, descending=True, stable=True)
+    share = torch.zeros_like(square)
+    share[order] = square[order] / square[order].cumsum(0).clamp_min(torch.finfo(torch.float64).tiny)
+    return share.reshape(weight.shape)

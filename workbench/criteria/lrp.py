@@ -1,0 +1,63 @@
+"""LRP: the share of the true logit that flows through a weight or channel (Yeom et al. 2021, arXiv:1912.08881)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from workbench.criteria.registry import builtin
+from workbench.criteria.relevance import relevances
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin(
+    "lrp",
+    needs="labels",
+    family="saliency",
+    cost="2 forward, 1 backward",
+    source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0; there for channels)",
+    bn="running",
+)
+def lrp(
+    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
+) -> Scores:
+    """`s_ij = sum |R_ij|` over samples and positions, with `R_ij = (x_i w_ij)+ / sum_i (x_i w_ij)+ R_j`.
+
+    The relevance R starts as each sample's true logit (no loss is used) and passes down to the inputs; biases get no
+    share, so that every layer hands on all it got where some contribution is positive. Behind a ReLU `(x_i w_ij)+` is
+    the `x_i w+_ij` of the z+ rule. Batch norm passes relevance on unchanged.
+    Misleads above half density: behind a ReLU every negative weight scores 0, and among equals the index decides.
+    """
+    return relevances(model, batch, masks, "weight")
+
+
+@builtin(
+    "lrp",
+    needs="labels",
+    family="saliency",
+    granularity="channel",
+    cost="2 forward, 1 backward",
+    source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0)",
+    bn="running",
+)
+def lrp_channels(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    masks: Masks | None = None,
+    loss_fn: Any,
+    generator: torch.Generator,
+    normalise: bool = True,
+) -> Scores:
+    """`s_c = sum |sum R|`: the relevance of a channel's outputs, over positions, then absolute over samples.
+
+    Divided by the layer's sum, as in the paper (`normalise=False` leaves it out): without biases and shortcuts all
+    layers have the same sum, so that this changes no ranking there.
+    Misleads in networks of unequal widths: a layer's scores sum to 1, so that wide layers are pruned first.
+    """
+    scores = relevances(model, batch, masks, "channel")
+    if not normalise:
+        return scores
+    return {name: score / score.sum().clamp(min=torch.finfo(score.dtype).tiny) for name, score in scores.items()}

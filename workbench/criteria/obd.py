@@ -1,0 +1,41 @@
+"""OBD: optimal brain damage, loss change by the diagonal of the curvature (LeCun, Denker and Solla 1989, eq. 5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from workbench.criteria.curvature import curvature_diagonal
+from workbench.criteria.passes import Loss, masked_weights
+from workbench.criteria.registry import builtin
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin(
+    "obd",
+    needs="labels",
+    family="loss change",
+    derivatives="Hessian",
+    cost="1 forward and a backward for each output, of each sample",
+    source="LeCun et al. 1989 (Optimal Brain Damage), eq. 5",
+    bn="running",
+)
+def obd(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    masks: Masks | None = None,
+    loss_fn: Loss,
+    generator: torch.Generator,
+    curvature: str = "gauss-newton",
+) -> Scores:
+    """`s = h w^2 / 2`, h the diagonal of the Hessian by its Gauss-Newton part, as in the paper, or "exact".
+
+    Gauss-Newton leaves out the second derivatives of the network itself, so that h >= 0; "exact" costs a pass over the
+    batch for every weight. BatchNorm runs on its running statistics.
+    Misleads where weights act together: the diagonal knows of no other weight (`obs` does), and away from a minimum,
+    where the gradient counts too (`taylor`).
+    """
+    weights = masked_weights(model, masks)
+    diagonal = curvature_diagonal(model, weights, batch, loss_fn, curvature)
+    return {name: w.detach().square() * diagonal[name] / 2 for name, w in weights.items()}

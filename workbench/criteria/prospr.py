@@ -1,0 +1,55 @@
+"""ProsPr: sensitivity of the loss after some steps of training (Alizadeh et al. 2022, arXiv:2202.08132, eq. 5-7)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from workbench.criteria.passes import Loss, loss_at, masked_weights
+from workbench.criteria.registry import builtin
+from workbench.types import Batch, Masks, Scores, check_count
+
+
+@builtin(
+    "prospr",
+    needs="labels",
+    family="saliency",
+    derivatives="Hessian",
+    cost="steps + 1 forward and backward, and a backward through all of them",
+    source="Alizadeh et al. 2022, arXiv:2202.08132, eq. 5-7",
+    bn="batch",
+)
+def prospr(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    masks: Masks | None = None,
+    loss_fn: Loss,
+    generator: torch.Generator,
+    steps: int = 3,
+    lr: float = 0.1,
+) -> Scores:
+    """`s = |dL(w_M)/dm|` at m = 1, with `w_0 = m w` and `w_(t+1) = w_t - lr dL(w_t)/dw_t` for M = `steps` steps.
+
+    The derivative passes through the steps. Every step takes the whole batch, so that the order of its samples does
+    not matter (the authors draw a new one). BatchNorm sees the batch, as in training. With no steps this is SNIP.
+    Memory grows with `steps`.
+    Misleads with a rate at which these few steps diverge: then it measures the divergence.
+    """
+    check_count("steps", steps, least=0)
+    start = masked_weights(model, None)
+    ones = {
+        name: (masks[name].to(w.dtype) if masks and name in masks else torch.ones_like(w)).requires_grad_()
+        for name, w in start.items()
+    }
+    with torch.enable_grad():
+        weights = {name: w.detach() * ones[name] for name, w in start.items()}
+        for _ in range(steps):
+            loss = loss_at(model, weights, batch, loss_fn)
+            grads = torch.autograd.grad(
+                loss, list(weights.values()), create_graph=True, allow_unused=True, materialize_grads=True
+            )
+            weights = {name: w - lr * g for (name, w), g in zip(weights.items(), grads, strict=True)}
+        loss = loss_at(model, weights, batch, loss_fn)
+        slopes = torch.autograd.grad(loss, list(ones.values()), allow_unused=True, materialize_grads=True)
+    return {name: slope.abs() for name, slope in zip(ones, slopes, strict=True)}

@@ -1,0 +1,55 @@
+"""ThiNet: drop the channels that the next layer misses least (Luo, Wu and Lin 2017, arXiv:1707.06342, eq. 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.criteria.next_layer import readings
+from workbench.criteria.registry import builtin
+from workbench.models import prunable
+from workbench.types import Batch, Masks, Scores
+
+
+@builtin(
+    "thinet",
+    needs="inputs",
+    family="saliency",
+    granularity="channel",
+    cost="2 forward; a greedy search over the channels of each layer",
+    source="Luo et al. 2017, arXiv:1707.06342, eq. 6 and algorithm 1",
+)
+def thinet(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    masks: Masks | None = None,
+    loss_fn: Any,
+    generator: torch.Generator,
+    samples: int | None = 10,
+) -> Scores:
+    """`s_c`: the step, from 1, at which channel c is removed; each step adds to T the channel with the least error.
+
+    The error is `sum (sum over c in T of x_c)²` over `samples` outputs of the next layer drawn from each input (None:
+    all), x_c being what channel c adds to the output. The least squares that follow in the paper change weights and no
+    ranks. Layers without one certain next layer (residual sums, the last layer) have no score and must be left out with
+    `exclude`; ValueError if no layer has one.
+    Misleads under global allocation: steps count to the layer's own width.
+    """
+    found = readings("thinet", model, batch, masks, samples, generator)
+    weights = prunable(model, strict=False)
+    return {name: _steps(reading.parts).to(weights[name].device) for name, reading in found.items()}
+
+
+def _steps(parts: Tensor) -> Tensor:
+    products = parts.T @ parts
+    steps = torch.zeros(len(products), dtype=parts.dtype)
+    growth = products.diagonal().clone()  # of the error, if a channel joined those removed
+    for step in range(1, len(products) + 1):
+        channel = int(growth.argmin())
+        steps[channel] = step
+        growth += 2 * products[channel]
+        growth[steps > 0] = float("inf")
+    return steps
