@@ -236,7 +236,7 @@ def _tiny(seed: int) -> tuple[Task, nn.Module]:
     return task, model
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _toy(data: str, seed: int, width: int) -> tuple[dict[str, Tensor], Batch]:
     """The trained weights of the toy network, and the 200 samples of each class that trained it (or all there are)."""
     task = load(data, device="cpu")
