@@ -43,8 +43,15 @@ def _one_shot(model: torch.nn.Module, batch: wb.Batch, turns: int) -> Iterator[R
         plain.zero_grad()
         loss(plain, *batch).backward()
 
-    for criterion, title, bound in (("snip", "SNIP", 1.1), ("grasp", "GraSP", 3.0)):
-        seconds = in_turns(turns, passes=passes, scores=functools.partial(wb.score, model, batch, criterion))
+    for criterion, title, granularity, bound in (
+        ("snip", "SNIP", "weight", 1.1),
+        ("grasp", "GraSP", "weight", 3.0),
+        ("lrp", "LRP", "weight", 4.0),
+        ("fisher", "Fisher of channels", "channel", 1.5),
+        ("taylor", "Taylor of channels", "channel", 1.5),
+    ):
+        scores = functools.partial(wb.score, model, batch, criterion, granularity=granularity)
+        seconds = in_turns(turns, passes=passes, scores=scores)
         yield Row(f"{title} / forward and backward", relative(seconds, "passes")["scores"], "x", bound)
 
 

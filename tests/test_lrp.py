@@ -258,7 +258,7 @@ attention = nn.MultiheadAttention(4, 2, batch_first=True)
 @pytest.mark.parametrize("granularity", ["channel", "weight"])
 def test_what_has_no_rule_is_named(between: Callable[[Tensor], Tensor], name: str, granularity: str) -> None:
     batch = wb.Batch(torch.ones(8, 4), torch.zeros(8, dtype=torch.int64))
-    with pytest.raises(ValueError, match=rf"relevance passes through .*; got '_*r?{name}_*', .* Use another criterion"):
+    with pytest.raises(ValueError, match=rf"passes relevance through .*; got '_*r?{name}_*', .* Use another criterion"):
         wb.score(Uses(between), batch, "lrp", granularity=granularity)
 
 

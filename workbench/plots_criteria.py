@@ -1,4 +1,4 @@
-"""Pictures of how criteria agree and predict: heat maps, score maps, predicted against measured; nothing trains here."""
+"""Pictures of how criteria agree and predict: heat maps, score maps, predicted and measured; nothing trains here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def matrix(
     ax = axes(2.4 + 0.5 * columns, 1.6 + 0.42 * rows) if ax is None else ax
     with style():
         image = ax.imshow(table.to_numpy(float), cmap="cividis", vmin=low, vmax=high, aspect="auto")
-        image.cmap.set_bad("#cccccc")
+        ax.set_facecolor("#cccccc")
         for i, values in enumerate(table.to_numpy(float)):
             for j, value in enumerate(values):
                 bright = math.isnan(value) or value > low + 0.55 * (high - low)

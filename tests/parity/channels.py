@@ -353,3 +353,10 @@ def cp() -> float:
             found[live[channel]] = inside
         expected[name] = found
     return apart(score(model, batch, "cp", samples=None, bn="running", exclude=["7"]), expected)
+
+
+@parity("fisher", "autograd on gates, a pass for each sample, mean of squares", granularity=CHANNEL)
+def fisher_gates() -> float:
+    model, batch, found = slopes(per_sample=True)
+    expected = {name: values.square().mean(0) / 2 for name, values in found.items()}
+    return apart(score(model, batch, "fisher", bn="running"), expected)

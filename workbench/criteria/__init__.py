@@ -6,12 +6,14 @@ A new criterion is one file here and one import line below.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workbench.criteria import (  # noqa: F401  (importing registers the criteria)
     apoz,
@@ -166,6 +168,19 @@ def score(
         return run(check_masks(model, masks) if masks is not None else None)
 
 
+@contextlib.contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Run a block with kernels that can be differentiated twice and mapped over samples.
+
+    Fused attention cannot, and compiled modules run as they were written.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
 class Scorer:
     """One checked scoring set-up, to be called (under `untouched`) with the masks of each round."""
 
@@ -222,11 +237,11 @@ class Scorer:
     def __call__(self, masks: Masks | None) -> Scores:
         """Scores of the prunable weights, checked for names, shapes and finite values."""
         self.set_flags()
-        scores = self._check_scores(
-            self.entry.function(
+        with plain_kernels():
+            scores = self.entry.function(
                 self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
             )
-        )
+        scores = self._check_scores(scores)
         if self.granularity == self.entry.granularity:
             return scores
         return {name: self.reduce(by_channel(self.model, name, score)) for name, score in scores.items()}

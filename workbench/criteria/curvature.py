@@ -48,8 +48,8 @@ def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn:
 
         outputs, pull, *_ = vjp(run, fixed)
         second = jacrev(grad(loss))(outputs).reshape(outputs.numel(), -1)
-        values, vectors = torch.linalg.eigh(second)
-        roots = (vectors * values.clamp_min(0).sqrt()).T.reshape(-1, *outputs.shape)
+        values, vectors = torch.linalg.eigh(second.to(torch.promote_types(second.dtype, torch.float32)))
+        roots = (vectors * values.clamp_min(0).sqrt()).T.to(second.dtype).reshape(-1, *outputs.shape)
         (pulled,) = vmap(pull)(roots)
         return torch.cat([pulled[name].flatten(1) for name in fixed], 1)
 

@@ -8,6 +8,7 @@ from torch import nn
 from workbench.criteria.curvature import sample_gradients
 from workbench.criteria.passes import Loss, masked_weights
 from workbench.criteria.registry import builtin
+from workbench.criteria.taylor import output_products
 from workbench.types import Batch, Masks, Scores
 
 
@@ -35,3 +36,25 @@ def fisher(
         for name, grad in grads.items():
             total[name] += grad.square().sum(0)
     return {name: w.detach().square() * total[name] / (2 * len(batch.inputs)) for name, w in weights.items()}
+
+
+@builtin(
+    "fisher",
+    needs="labels",
+    family="loss change",
+    granularity="channel",
+    derivatives="gradients",
+    cost="1 forward, 1 backward",
+    source="Theis et al. 2018, arXiv:1801.05787, eq. 9; Liu et al. 2021 (group Fisher), arXiv:2108.00708",
+)
+def fisher_channels(
+    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
+) -> Scores:
+    """`s = mean over samples n of (dL_n/dz)^2 / 2`, z = 1 a gate that multiplies the channel's output.
+
+    `dL_n/dz` is `sum over positions of a dL_n/da` of sample n's own loss, so that one pass of the batch gives all; the
+    loss is taken as the mean over samples. The gate stands behind the norm and activation that follow the layer.
+    Misleads far from a minimum and with wrong labels: there the empirical Fisher is not the curvature.
+    """
+    products = output_products(model, batch, masks, loss_fn)
+    return {name: (product * len(batch.inputs)).square().mean(0) / 2 for name, product in products.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.passes import Loss, masked_weights, run_model
+from workbench.criteria.passes import Loss, check_real, masked_weights, run_model
 from workbench.criteria.registry import builtin
 from workbench.types import Batch, Masks, Scores, check_count
 
@@ -38,6 +38,7 @@ def ntk_sap(
     Misleads with few draws, as the score is an estimate; average more, or iterate.
     """
     check_count("draws", draws)
+    check_real("ntk-sap", batch)
     held = masked_weights(model, None)
     ones = {
         name: (masks[name].to(w.dtype) if masks and name in masks else torch.ones_like(w)).requires_grad_()

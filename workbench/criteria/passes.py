@@ -45,6 +45,15 @@ def run_model(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | No
         ) from error
 
 
+def check_real(name: str, batch: Batch) -> None:
+    """Raise ValueError where a criterion makes up inputs of its own and the model takes whole numbers (tokens)."""
+    if not batch.inputs.is_floating_point():
+        raise ValueError(
+            f"{name!r} sends real numbers of its own through the network; got a model whose inputs are "
+            f"{batch.inputs.dtype}, such as tokens. Use another criterion, such as 'snip'"
+        )
+
+
 def masked_weights(model: nn.Module, masks: Masks | None) -> dict[str, Tensor]:
     """Leaf copies of the prunable weights, masked, that gradients can be taken by (frozen weights too).
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from workbench.criteria.passes import run_model
+from workbench.criteria.passes import check_real, run_model
 from workbench.criteria.registry import builtin
 from workbench.models import fast_layout, prunable
 from workbench.types import Batch, Masks, Scores
@@ -30,6 +30,7 @@ def synflow(
     backward pass of a single input. The batch gives the input's shape only.
     Misleads when one-shot: the widest layer has the smallest mean score and dies first; iterate it (100 rounds).
     """
+    check_real("synflow", batch)
     names = prunable(model, strict=False)
     held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     absolute = {id(value): value for _, value in held if value.is_floating_point()}

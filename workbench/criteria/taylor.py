@@ -42,14 +42,14 @@ def taylor_channels(
     if kind == "weights":
         weights, grads = gradients(model, batch, masks, loss_fn)
         return {name: by_channel(model, name, wide(grads[name] * w)).square().sum(1) for name, w in weights.items()}
-    products = _output_products(model, batch, masks, loss_fn)
+    products = output_products(model, batch, masks, loss_fn)
     if kind == "gates":
         return {name: product.sum(0).square() for name, product in products.items()}
     sizes = {name: product.abs().sum(0) for name, product in products.items()}
     return {name: size / size.norm().clamp_min(torch.finfo(size.dtype).tiny) for name, size in sizes.items()}
 
 
-def _output_products(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> dict[str, Tensor]:
+def output_products(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> dict[str, Tensor]:
     """`a dL/da` summed over positions, `[samples, out]` for each layer whose output is seen.
 
     Values are copied and hooks set where an output is made, so that what changes it in place later does not count.
