@@ -204,6 +204,7 @@ def _run(
     seed: int,
 ) -> Iterator[dict[str, float]]:
     rates = [group["lr"] for group in optimizer.param_groups]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     pays = plan.fast and len(task.shape) == 3 and has_fast_bfloat16(task.device)
     half = torch.autocast(task.device.type, torch.bfloat16) if pays else contextlib.nullcontext()
     held = kept_bits(model, masks)
@@ -224,7 +225,8 @@ def _run(
                     inputs = fast_layout(model, inputs)
                 with seeded(seed * 1_000_003 + step), half:
                     loss = functional.cross_entropy(model(inputs), targets)
-                optimizer.zero_grad()
+                for parameter in parameters:
+                    parameter.grad = None
                 loss.backward()
                 clear_grads_(held)
                 optimizer.step()

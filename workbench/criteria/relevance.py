@@ -94,7 +94,8 @@ class Relevances(TorchFunctionMode):
 def _no_rule(name: str) -> ValueError:
     return ValueError(
         "'lrp' passes relevance through linear, convolution, batch norm, activation, pooling and reshaping layers and "
-        f"the addition of two activations; got {name!r}, for which there is no rule. Use another criterion, such as 'snip'"
+        f"the addition of two activations; got {name!r}, for which there is no rule. "
+        "Use another criterion, such as 'snip'"
     )
 
 

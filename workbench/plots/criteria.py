@@ -34,7 +34,7 @@ def matrix(
         for i, values in enumerate(table.to_numpy(float)):
             for j, value in enumerate(values):
                 bright = math.isnan(value) or value > low + 0.55 * (high - low)
-                text = "none" if math.isnan(value) else f"{value:.2f}".replace("0.", ".", 1)
+                text = "none" if math.isnan(value) else f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1)
                 ax.text(j, i, text, ha="center", va="center", fontsize=10.5, color="#000000" if bright else "#ffffff")
         ax.set_xticks(range(columns), list(table.columns), rotation=45, ha="right", rotation_mode="anchor")
         ax.set_yticks(range(rows), list(table.index))
@@ -46,9 +46,16 @@ def matrix(
 
 
 def maps(
-    pictures: Mapping[str, Tensor], *, columns: int = 5, side: float = 1.55, shape: float = 1.0, label: str = ""
+    pictures: Mapping[str, Tensor],
+    *,
+    columns: int = 5,
+    side: float = 1.55,
+    shape: float = 1.0,
+    low: float = 0.0,
+    high: float = 1.0,
+    label: str = "",
 ) -> Figure:
-    """Pictures `[rows, columns]` with values in [0, 1] side by side under one colour scale, cividis, bright = high.
+    """Pictures `[rows, columns]` side by side under one colour scale from `low` to `high`, cividis, bright = high.
 
     `side` is the width of one in inches, `shape` its height / width.
 
@@ -65,7 +72,7 @@ def maps(
         FigureCanvasAgg(figure)
         made = [figure.add_subplot(rows, columns, i + 1) for i in range(len(pictures))]
         for ax, (name, picture) in zip(made, pictures.items(), strict=True):
-            image = ax.imshow(picture.detach().cpu().numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+            image = ax.imshow(picture.detach().cpu().numpy(), cmap="cividis", vmin=low, vmax=high, aspect="auto")
             ax.set_title(name, fontsize=12.5)
             ax.set_xticks([])
             ax.set_yticks([])
@@ -136,10 +143,12 @@ def rises(
     y: str = "rise",
     arm: str = "criterion",
     floor: float = 1e-5,
+    reference: tuple[str, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """A rise against sparsity on a log axis: every seed a dot, lines through the means of the logarithms.
 
+    The arms stand a little apart from each other along x. `reference` is a dashed line: its name and its height.
     Values below `floor`, negative ones too, are drawn at it: a log axis has no place for them.
 
     >>> import pandas as pd
@@ -155,15 +164,22 @@ def rises(
     names = list(df[arm].unique())
     taken = {CRITERION_LOOKS[str(name)][0] for name in names if name in CRITERION_LOOKS}
     free = [look for look in zip(COLOURS, MARKERS, strict=True) if look[0] not in taken]
+    gaps = np.diff(np.unique(df[x].to_numpy(float)))
+    apart = 0.5 * float(gaps.min()) / len(names) if len(gaps) else 0.0
     with style():
-        for name, rows in df.groupby(arm, sort=False):
+        for i, (name, rows) in enumerate(df.groupby(arm, sort=False)):
             colour, marker = CRITERION_LOOKS.get(str(name)) or free.pop(0)
-            places, values = rows[x].to_numpy(float), np.maximum(rows[y].to_numpy(float), floor)
+            places = rows[x].to_numpy(float) + (i - (len(names) - 1) / 2) * apart
+            values = np.maximum(rows[y].to_numpy(float), floor)
             levels = np.unique(places)
             means = [float(10 ** np.log10(values[places == level]).mean()) for level in levels]
             ax.plot(levels, means, color=colour, marker=marker, markersize=7, label=str(name))
             ax.scatter(places, values, color=colour, marker=marker, s=14, alpha=0.45, linewidths=0, zorder=3)
+        if reference is not None:
+            ax.axhline(reference[1], color="#555555", linestyle="--", linewidth=1.5, label=reference[0])
         ax.set_yscale("log")
+        if df[x].nunique() <= 10:
+            ax.set_xticks(sorted(df[x].unique()))
         ax.set_xlabel(f"{x} (removed / prunable weights)" if x == "sparsity" else x)
         ax.set_ylabel(y)
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
