@@ -187,11 +187,11 @@ def _one_shape(df: pd.DataFrame) -> pd.Series:
 
 
 def _metric(name: str) -> Callable[[pd.DataFrame], pd.Series]:
-    return lambda df: df.set_index("seed")[name]
+    return lambda df: df.set_index("seed")[name].sort_index()
 
 
 def _fpgm_differs(df: pd.DataFrame) -> pd.Series:
-    df = df.set_index("seed")
+    df = df.set_index("seed").sort_index()
     return df["l1-l2"] - df["fpgm-l2"]
 
 
