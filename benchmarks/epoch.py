@@ -15,7 +15,7 @@ from workbench.train import recipe
 
 def rows(quick: bool) -> Iterator[Row]:
     n = 1000 if quick else 60_000
-    task = random_task((784,), train=n, val=1000)
+    task = random_task((784,), train=n, val=1000, name="mnist")
     model = wb.make("lenet-300-100", task)
     size = recipe(task, model).batch_size
     sizes = [784, 300, 100, 10]

@@ -43,12 +43,12 @@ def relative(seconds: Mapping[str, float], reference: str) -> dict[str, float]:
     return {name: value / seconds[reference] for name, value in seconds.items() if name != reference}
 
 
-def random_task(shape: tuple[int, ...], train: int, val: int = 100) -> Task:
-    """Random bytes as inputs, ten classes in turn."""
+def random_task(shape: tuple[int, ...], train: int, val: int = 100, name: str = "random") -> Task:
+    """Random bytes as inputs, ten classes in turn; `name` is that of the data whose recipe it takes."""
     draw = np.random.default_rng(0)
     inputs = draw.integers(0, 256, (train + val, *shape), dtype=np.uint8)
     labels = np.arange(train + val) % 10
-    return Task.from_arrays(inputs, labels, inputs[:100], labels[:100], val=val, name="random", device="cpu")
+    return Task.from_arrays(inputs, labels, inputs[:100], labels[:100], val=val, name=name, device="cpu")
 
 
 def loss(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +15,6 @@ from workbench.seeds import generator, pick_device
 from workbench.types import Batch, check_choice, check_count
 
 SPLITS = ("test", "train", "val")
-AT_ONCE = 2**20
-"""Numbers that batches are cut from: several small batches are gathered and standardised together."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +114,9 @@ class Task:
             return
         draw = generator(seed * 100_003 + epoch)
         order = torch.randperm(size, generator=draw).to(self.device)
-        some = batch_size * max(AT_ONCE // (batch_size * math.prod(self.shape)), 1)
-        for start in range(0, size, some):
-            inputs, targets = self.take(split, order[start : start + some])
-            for batch in map(Batch, inputs.split(batch_size), targets.split(batch_size)):
-                yield crop_and_flip(batch, draw) if self.augment else batch
+        for start in range(0, size, batch_size):
+            batch = self.take(split, order[start : start + batch_size])
+            yield crop_and_flip(batch, draw) if self.augment else batch
 
     @staticmethod
     def from_arrays(
