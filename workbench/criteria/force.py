@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.passes import Loss, gradients
+from workbench.criteria.passes import Loss
 from workbench.criteria.registry import builtin
-from workbench.models import prunable
+from workbench.criteria.snip import snip
 from workbench.types import Batch, Masks, Scores
 
 
@@ -29,6 +29,4 @@ def force(
     a weight removed too early comes back where the pruned network's gradient asks for it.
     Misleads once a layer is empty: no gradient passes it, all scores are 0 and nothing can return.
     """
-    _, grads = gradients(model, batch, masks, loss_fn)
-    weights = prunable(model, strict=False)
-    return {name: (weights[name].detach() * grad).abs_() for name, grad in grads.items()}
+    return snip(model, batch, masks=masks, loss_fn=loss_fn, generator=generator)
