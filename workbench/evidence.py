@@ -50,13 +50,24 @@ EXPERIMENTS: dict[str, Experiment] = {
             {"criterion": ["synflow"], "compression": COMPRESSIONS, "rounds": [100], "seed": SEEDS},
         ),
     ),
+    # The same for the criteria that came after these.
+    "successors": Experiment(
+        prune_then_train,
+        (
+            {"criterion": ["force", "ntk-sap"], "compression": COMPRESSIONS, "rounds": [20], "seed": SEEDS},
+            {"criterion": ["prospr"], "compression": COMPRESSIONS, "seed": SEEDS},
+        ),
+    ),
     # How far each criterion goes at initialisation without layer collapse.
     "critical": Experiment(
         critical_compression,
         (
             {"criterion": ONE_SHOT, "network": NETWORKS, "seed": SEEDS},
-            {"criterion": ["snip"], "rounds": [5, 20, 100], "network": NETWORKS, "seed": SEEDS},
-            {"criterion": ["synflow"], "rounds": [100], "network": NETWORKS, "seed": SEEDS},
+            {"criterion": ["snip", "grasp", "force"], "rounds": [5, 20, 100], "network": NETWORKS, "seed": SEEDS},
+            {"criterion": ["synflow"], "rounds": [5, 20, 100], "network": NETWORKS, "seed": SEEDS},
+            {"criterion": ["ntk-sap"], "rounds": [1, 5, 20], "network": NETWORKS, "seed": SEEDS},
+            {"criterion": ["prospr"], "rounds": [1, 5], "network": NETWORKS, "seed": SEEDS},
+            {"criterion": ["random"], "allocation": ["erk", "smart-ratio"], "network": NETWORKS, "seed": SEEDS},
         ),
     ),
     # SynFlow's layer sums at initialisation (biases 0) and after training.
@@ -94,15 +105,21 @@ EXPERIMENTS: dict[str, Experiment] = {
         (
             {
                 "criterion": ["snip", "grasp"],
-                "compression": [20],
+                "compression": [5, 20, 100],
                 "change": ["none", "shuffle", "reinitialise", "random labels", "invert"],
                 "seed": SEEDS,
             },
             {
                 "criterion": ["synflow"],
-                "compression": [20],
+                "compression": [5, 20, 100],
                 "rounds": [100],
                 "change": ["none", "shuffle", "reinitialise"],
+                "seed": SEEDS,
+            },
+            {
+                "criterion": ["magnitude"],
+                "compression": [5, 20, 100],
+                "change": ["none", "shuffle", "reinitialise", "invert"],
                 "seed": SEEDS,
             },
         ),
@@ -113,8 +130,21 @@ EXPERIMENTS: dict[str, Experiment] = {
         (
             {
                 "criterion": ["random"],
-                "compression": [10, 30],
+                "compression": [10, 30, 100, 300, 1000],
                 "allocation": ["erk", "smart-ratio", "layer"],
+                "seed": SEEDS,
+            },
+        ),
+    ),
+    # Dense and randomly pruned networks of growing width.
+    "width": Experiment(
+        prune_then_train,
+        (
+            {
+                "criterion": ["random"],
+                "compression": [1, 5, 20],
+                "allocation": ["erk"],
+                "width": [0.25, 0.5, 1.0, 2.0],
                 "seed": SEEDS,
             },
         ),
@@ -161,7 +191,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         prune_units,
         (
             {
-                "criterion": ["lrp", "taylor"],
+                "criterion": ["lrp", "taylor", "gradient"],
                 "data": ["moons", "circles", "spirals"],
                 "samples": [1, 5, 200],
                 "seed": SEEDS,

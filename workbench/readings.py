@@ -26,8 +26,8 @@ def _spread(networks: Sequence[str], trained: bool) -> Callable[[pd.DataFrame], 
 
 
 def _log_critical(df: pd.DataFrame, criteria: Sequence[str], rounds: int) -> pd.DataFrame:
-    """log10 of critical compression of each criterion (column) by network and seed."""
-    chosen = df[df["criterion"].isin(criteria) & (df["rounds"] == rounds)]
+    """log10 of critical compression of each criterion (column) by network and seed, under global allocation."""
+    chosen = df[df["criterion"].isin(criteria) & (df["rounds"] == rounds) & (df["allocation"] == "global")]
     return chosen.pivot(index=["network", "seed"], columns="criterion", values="critical").map(math.log10)
 
 
@@ -79,6 +79,10 @@ def _effective_over_direct(df: pd.DataFrame) -> pd.Series:
     return on_no_path.groupby(rows["seed"]).mean()
 
 
+def _force_delays(df: pd.DataFrame) -> pd.Series:
+    return (_log_critical(df, ["force"], 20)["force"] - _log_critical(df, ["snip"], 1)["snip"]).groupby("seed").min()
+
+
 def _in_order(df: pd.DataFrame) -> pd.Series:
     """Smallest gap between neighbours in the order magnitude, SNIP, GraSP, SynFlow-100."""
     one = _log_critical(df, ["magnitude", "snip", "grasp"], 1)
@@ -105,7 +109,8 @@ def _changed(change: str) -> Callable[[pd.DataFrame], pd.Series]:
     """Accuracy after a change minus that of the masks as they are, the worst criterion of each seed."""
 
     def effects(df: pd.DataFrame) -> pd.Series:
-        table = df.pivot(index=["criterion", "seed"], columns="change", values="accuracy")
+        rows = df[(df["compression"] == 20) & df["criterion"].isin(["snip", "grasp", "synflow"])]
+        table = rows.pivot(index=["criterion", "seed"], columns="change", values="accuracy")
         return (table[change] - table["none"]).groupby("seed").min()
 
     return effects
@@ -163,6 +168,20 @@ def _magnitude_gains_most(headline: pd.DataFrame, pretrained: pd.DataFrame, allo
     return mine - others.max(axis=1)
 
 
+def _lost_at_width(df: pd.DataFrame, compression: float, width: float) -> pd.Series:
+    """Accuracy of the dense network minus that of the pruned one, of one width."""
+    table = df[df["width"] == width].pivot(index="seed", columns="compression", values="accuracy")
+    return table[1] - table[compression]
+
+
+def _random_matches_dense(df: pd.DataFrame) -> pd.Series:
+    return -_lost_at_width(df, 5, 2.0)
+
+
+def _width_closes_the_gap(df: pd.DataFrame) -> pd.Series:
+    return _lost_at_width(df, 20, 0.25) - _lost_at_width(df, 20, 2.0)
+
+
 def _layers(df: pd.DataFrame) -> pd.DataFrame:
     names = sorted((c for c in df.columns if c.startswith("layer ")), key=lambda c: int(c.split()[1]))
     return df.set_index(["seed", "criterion"])[names]
@@ -206,15 +225,17 @@ def _surgeon_first(df: pd.DataFrame) -> pd.Series:
     return _smallest([means["obd"] - means["obs"], means["magnitude"] - means["obd"]])
 
 
-def _relevance(data: Sequence[str], samples: int, other: str) -> Callable[[pd.DataFrame], pd.Series]:
-    """Accuracy with LRP minus that with another criterion, the smallest over data sets."""
+def _relevance(
+    data: Sequence[str], samples: int, other: str, largest: bool = False
+) -> Callable[[pd.DataFrame], pd.Series]:
+    """Accuracy with LRP minus that with another criterion, the smallest (or largest) over data sets."""
 
     def effects(df: pd.DataFrame) -> pd.Series:
         rows = df[df["data"].isin(data)]
         lrp = rows[(rows["criterion"] == "lrp") & (rows["samples"] == samples)]
         against = rows[(rows["criterion"] == other) & ((rows["samples"] == samples) | (other == "l1"))]
         gap = lrp.set_index(["data", "seed"])["accuracy"] - against.set_index(["data", "seed"])["accuracy"]
-        return gap.groupby("seed").min()
+        return gap.groupby("seed").max() if largest else gap.groupby("seed").min()
 
     return effects
 
@@ -228,6 +249,7 @@ READINGS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
     "one-shot-collapses-earlier": (("critical",), _earlier_than_iterated),
     "synflow-one-shot-first": (("critical",), _synflow_before_others),
     "snip-iteration-delays": (("critical",), _snip_iterated),
+    "force-delays": (("critical",), _force_delays),
     "global-beats-layer": (("allocation",), _global_minus_layer),
     "layer-beats-global-at-equal-macs": (("allocation",), _layer_minus_global_at_equal_macs),
     "iterative-beats-one-shot": (("rewinding",), _iterative_minus_one_shot),
@@ -240,6 +262,8 @@ READINGS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
     "before-beats-random": (("headline",), _before_beats_random),
     "after-beats-before": (("headline", "allocation"), _after_beats_before),
     "formula-masks": (("headline", "allocated"), _formula_masks),
+    "random-matches-dense": (("width",), _random_matches_dense),
+    "width-closes-the-gap": (("width",), _width_closes_the_gap),
     "data-free-is-as-good": (("headline",), _data_free_is_as_good),
     "random-is-as-good": (("headline",), _random_is_as_good),
     "snip-labels": (("overlap",), _labels_matter_little),
@@ -253,4 +277,6 @@ READINGS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
     "surgeon-first": (("loss",), _surgeon_first),
     "relevance-few-samples": (("units",), _relevance(["moons"], 5, "taylor")),
     "relevance-over-weight": (("units",), _relevance(["circles"], 5, "l1")),
+    "relevance-over-gradient": (("units",), _relevance(["moons"], 5, "gradient")),
+    "relevance-edge-is-small": (("units",), _relevance(["moons", "spirals"], 5, "l1", largest=True)),
 }

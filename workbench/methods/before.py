@@ -34,12 +34,15 @@ def prune_then_train(
     network: str = "vgg",
     epochs: int | None = None,
     change: str = "none",
+    width: float = 1.0,
+    device: str = "cpu",
 ) -> dict[str, float]:
     """Prune a fresh network at initialisation, train it by its recipe, measure it once on the test split.
 
     `seed` draws the weights, the batch that scores (10 a class), random scores and the order of data. Training is in
-    float32 on the CPU. `dead` counts layers without a weight; `effective` is the effective sparsity. Where it is 1, no
-    path leads from input to output: the network computes a constant and is measured as it is, after 0 steps.
+    float32. `dead` counts layers without a weight; `effective` is the effective sparsity. Where it is 1, no
+    path leads from input to output: the network computes a constant and is measured as it is, after 0 steps. `width`
+    multiplies the channels of every hidden layer.
 
     `change` asks what the masks owe to their weights and data (Su et al. 2020, arXiv:2009.11094; Frankle et al. 2021,
     arXiv:2009.08576): "shuffle" permutes each layer's mask, "reinitialise" draws the weights anew before training,
@@ -51,8 +54,8 @@ def prune_then_train(
     >>> row["kept"], row["dead"]
     (29403, 0)
     """
-    task = load(data, device="cpu")
-    model = make(network, task, seed)
+    task = load(data, device=device)
+    model = make(network, task, seed, width)
     batch = task.batch(per_class=10, seed=seed)
     check_choice("change", change, CHANGES)
     if change == "random labels":
@@ -68,7 +71,7 @@ def prune_then_train(
     if change == "shuffle":
         masks = shuffled(masks, seed)
     if change == "reinitialise":
-        model = make(network, task, seed + 1000)
+        model = make(network, task, seed + 1000, width)
     effective = effective_sparsity(model, masks, batch.inputs[:1])
     steps = train(model, task, masks=masks, epochs=epochs, seed=seed, fast=False) if effective < 1 else []
     accuracy = evaluate(model, task, masks, "test")["accuracy"]
@@ -92,11 +95,16 @@ def shuffled(masks: Masks, seed: int) -> Masks:
 
 
 def critical_compression(
-    criterion: str, seed: int, rounds: int = 1, data: str = "digits", network: str = "vgg"
+    criterion: str,
+    seed: int,
+    rounds: int = 1,
+    data: str = "digits",
+    network: str = "vgg",
+    allocation: str = "global",
 ) -> dict[str, float]:
     """The highest compression at initialisation without layer collapse, and the network's maximum; no training.
 
-    One round is answered in closed form, several by search to within 5 %.
+    One round under global allocation is answered in closed form, anything else by search to within 5 %.
 
     >>> critical_compression("synflow", seed=0)["maximum"].__round__()
     32670
@@ -104,10 +112,10 @@ def critical_compression(
     task = load(data, device="cpu")
     model = make(network, task, seed)
     batch = task.batch(per_class=10, seed=seed)
-    if rounds == 1:
+    if rounds == 1 and allocation == "global":
         highest = critical(score(model, batch, criterion, seed=seed))
     else:
-        highest = critical_search(model, batch, criterion, rounds, tolerance=0.05, seed=seed)
+        highest = critical_search(model, batch, criterion, rounds, tolerance=0.05, allocation=allocation, seed=seed)
     return {"critical": highest, "maximum": max_compression(model)}
 
 

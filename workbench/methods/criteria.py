@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from workbench.criteria import score
 from workbench.criteria.obs import remove_weights
+from workbench.criteria.passes import Loss
 from workbench.data import Task, load
 from workbench.masks import apply_masks_, find_masks, keep_top
 from workbench.methods.after import trained
@@ -21,7 +22,7 @@ from workbench.metrics.collapse import collapsed, critical
 from workbench.models import make, prunable
 from workbench.seeds import generator, seeded
 from workbench.train import train
-from workbench.types import Batch, Masks, check_choice
+from workbench.types import Batch, Masks, Scores, check_choice
 
 
 def score_sizes(network: str, seed: int, data: str = "digits") -> dict[str, float]:
@@ -184,12 +185,33 @@ def loss_rise(criterion: str, seed: int, sparsity: float = 0.3) -> dict[str, flo
     return {"rise": _loss(model, batch) - before, "dense": before}
 
 
+def gradient(
+    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
+) -> Scores:
+    """`s_u = |mean over samples of dL/dz_u|`, z_u a unit's sum before its ReLU: the slope that Yeom et al. 2021 compare
+    with (arXiv:1912.08881, section 4.1). It is the derivative by the unit's bias.
+
+    No registered criterion: it is Taylor's first term without the activation.
+    Misleads wherever a large activation has a small slope: it calls that unit free.
+
+    >>> model = nn.Linear(1, 2)
+    >>> _ = model.weight.data.zero_(), model.bias.data.zero_()
+    >>> gradient(model, Batch(torch.ones(1, 1), torch.tensor([0])), loss_fn=nn.functional.cross_entropy, generator=None)
+    {'weight': tensor([0.5000, 0.5000])}
+    """
+    names = list(prunable(model))
+    biases = [model.get_parameter(name.removesuffix("weight") + "bias") for name in names]
+    slopes = torch.autograd.grad(loss_fn(model(batch.inputs), batch.targets), biases)
+    return {name: slope.abs() for name, slope in zip(names, slopes, strict=True)}
+
+
 def prune_units(
     criterion: str, data: str, seed: int, samples: int = 5, removed: int = 1000, width: int = 1000
 ) -> dict[str, float]:
     """Training accuracy of a 2-1000-1000-1000-k network without 1000 of its 3000 hidden units, not trained again.
 
-    `samples` of each class are what the criterion sees; 200 of each class train the network. The setting of Yeom et al.
+    `samples` of each class are what the criterion sees; 200 of each class train the network. `criterion` is a name, or
+    "gradient" for the function above. The setting of Yeom et al.
     2021, arXiv:1912.08881, section 4.1, with this workbench's own noise and training.
 
     >>> row = prune_units("l1", "moons", seed=0, width=50, removed=50)
@@ -202,7 +224,8 @@ def prune_units(
     batch = _few(reference, samples, seed)
     last = list(prunable(model))[-1]
     knobs: dict[str, Any] = {"kind": "activations"} if criterion == "taylor" else {}
-    scores = score(model, batch, criterion, granularity="channel", exclude=[last], seed=seed, **knobs)
+    asked = gradient if criterion == "gradient" else criterion
+    scores = score(model, batch, asked, granularity="channel", exclude=[last], seed=seed, **knobs)
     if criterion != "lrp":  # the comparison normalises each layer, as the published one does
         scores = {name: s / s.norm().clamp_min(1e-30) for name, s in scores.items()}
     units = sum(len(s) for s in scores.values())

@@ -6,6 +6,7 @@ A new family is one file here and one import line below.
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Iterable
 
 import torch
@@ -55,12 +56,13 @@ def fitting(task: Task) -> list[str]:
     return [name for name in networks() if fits(name, task)]
 
 
-def make(name: str, task: Task, seed: int = 0) -> nn.Module:
+def make(name: str, task: Task, seed: int = 0, width: float = 1.0) -> nn.Module:
     """A freshly initialised network for a task, on the task's device; the global random state stays as it was.
 
     Weights are drawn from N(0, 2 / fan-in) (He et al. 2015, arXiv:1502.01852, eq. 10) under `seed`; biases start at 0.
-    The network carries its name (`model.network`) and the
-    shape of one input (`model.input_shape`). Raises ValueError for an unknown name or a pair that does not fit.
+    `width` multiplies the channels or units of every hidden layer. The network carries its name (`model.network`) and
+    the shape of one input (`model.input_shape`). Raises ValueError for an unknown name, a pair that does not fit or a
+    width that is not positive.
 
     Misleads when compared across processors: torch's random numbers can differ in the last digits between CPU types.
 
@@ -70,13 +72,15 @@ def make(name: str, task: Task, seed: int = 0) -> nn.Module:
     294032
     """
     spec = _NETWORKS[check_choice("network", name, networks())]
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < math.inf:
+        raise ValueError(f"width multiplies the network's channels, a number above 0; got {width!r}. 1 is as published")
     if not spec.fits(task.shape):
         raise ValueError(
             f"{name!r} takes {spec.inputs}; {task.name!r} has inputs of shape {task.shape}. "
             f"Networks that fit {task.name!r}: {', '.join(fitting(task))}"
         )
     with seeded(seed):
-        model = spec.build(task.shape, len(task.classes))
+        model = spec.build(task.shape, len(task.classes), width)
         _initialise_(model)
     model.network = name  # type: ignore[assignment]
     model.input_shape = task.shape  # type: ignore[assignment]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import nn
 
 Shape = tuple[int, ...]
+Build = Callable[[Shape, int, float], nn.Module]
 
 
 class Network(NamedTuple):
-    """A registered architecture: `build(shape, classes)`, and the input shapes it fits, as a test and in words."""
+    """A registered architecture: `build(shape, classes, width)`; the input shapes it fits, as a test and in words."""
 
-    build: Callable[[Shape, int], nn.Module]
+    build: Build
     fits: Callable[[Shape], bool]
     inputs: str
 
@@ -21,16 +23,26 @@ class Network(NamedTuple):
 _NETWORKS: dict[str, Network] = {}
 
 
-def network(
-    name: str, *, fits: Callable[[Shape], bool], inputs: str
-) -> Callable[[Callable[[Shape, int], nn.Module]], Callable[[Shape, int], nn.Module]]:
-    """Register `f(input shape, number of classes) -> nn.Module` under `name`."""
+def network(name: str, *, fits: Callable[[Shape], bool], inputs: str) -> Callable[[Build], Build]:
+    """Register `f(input shape, number of classes, width) -> nn.Module` under `name`.
 
-    def register(build: Callable[[Shape, int], nn.Module]) -> Callable[[Shape, int], nn.Module]:
+    `width` multiplies the channels or units of every hidden layer: `scaled(channels, width)`.
+    """
+
+    def register(build: Build) -> Build:
         _NETWORKS[name] = Network(build, fits, inputs)
         return build
 
     return register
+
+
+def scaled(channels: int, width: float) -> int:
+    """A number of channels times `width`, rounded, at least one.
+
+    >>> scaled(16, 0.25), scaled(6, 0.25), scaled(1, 0.25)
+    (4, 2, 1)
+    """
+    return max(1, math.floor(channels * width + 0.5))
 
 
 def image_of(least: int, most: int | None = None) -> Callable[[Shape], bool]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workbench.models.registry import Shape, image_of, network
+from workbench.models.registry import Shape, image_of, network, scaled
 
 
 class Block(nn.Module):
@@ -29,18 +29,19 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """3 stages of `blocks` residual blocks with 16, 32 and 64 channels: depth 6 * blocks + 2."""
+    """3 stages of `blocks` residual blocks with 16, 32 and 64 times `width` channels: depth 6 * blocks + 2."""
 
-    def __init__(self, blocks: int, channels: int, classes: int) -> None:
+    def __init__(self, blocks: int, channels: int, classes: int, width: float) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(16)
+        plan = [scaled(stage, width) for stage in (16, 32, 64)]
+        before = plan[0]
+        self.conv = nn.Conv2d(channels, before, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(before)
         stages: list[nn.Module] = []
-        before = 16
-        for stage, width in enumerate((16, 32, 64)):
+        for stage, after in enumerate(plan):
             for block in range(blocks):
-                stages.append(Block(before, width, stride=2 if stage and not block else 1))
-                before = width
+                stages.append(Block(before, after, stride=2 if stage and not block else 1))
+                before = after
         self.blocks = nn.Sequential(*stages)
         self.fc = nn.Linear(before, classes)
 
@@ -51,8 +52,8 @@ class ResNet(nn.Module):
 
 def _register(depth: int) -> None:
     @network(f"resnet-{depth}", fits=image_of(8), inputs="images of at least 8 x 8")
-    def build(shape: Shape, classes: int) -> nn.Module:
-        return ResNet((depth - 2) // 6, shape[0], classes)
+    def build(shape: Shape, classes: int, width: float) -> nn.Module:
+        return ResNet((depth - 2) // 6, shape[0], classes, width)
 
 
 for _depth in (20, 32, 56):
