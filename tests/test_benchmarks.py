@@ -10,6 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from benchmarks.memory import peak
+from workbench.criteria.registry import entries
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,6 +32,7 @@ BOUNDS = {
     "without: resnet-20": 1.05,
     "without: lenet-300-100": 1.10,
     "import workbench": 0.3,
+    "the most of these": 3.0,
 }
 
 
@@ -61,6 +66,21 @@ def test_numbers_are_finite_and_printed(report):
         assert math.isfinite(row["value"])
         assert row["value"] > 0
         assert row["what"] in report["printed"]
+
+
+def test_memory_stays_within_its_bound(report):
+    """Bytes do not depend on how busy the machine is, so that they are judged here too."""
+    held = {row["what"]: row["value"] for row in report["rows"] if "in copies of the weights" in row["what"]}
+    asked = [place for place, entry in entries().items() if entry.memory == "weights" and entry.builtin]
+    assert len(held) == len(asked)
+    assert max(held.values()) <= 3
+    assert held["magnitude (weight): memory, in copies of the weights"] == pytest.approx(1, abs=0.01)  # the scores
+
+
+def test_memory_is_counted():
+    kept = []
+    assert peak(lambda: kept.append(torch.zeros(1000, dtype=torch.float64))) == 8000
+    assert peak(lambda: [torch.zeros(1000) for _ in range(3)] and None) == 12000
 
 
 def test_a_number_over_its_bound_says_so():

@@ -20,6 +20,7 @@ from workbench.types import Batch, Masks, Scores
     granularity="channel",
     cost="1 forward",
     source="Hu et al. 2016, arXiv:1607.03250, eq. 1",
+    memory="activations",
 )
 def apoz(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator

@@ -20,6 +20,7 @@ from workbench.types import Batch, Masks, Scores
     cost="1 forward and 1 backward of each sample",
     source="Theis et al. 2018, arXiv:1801.05787, eq. 6-8",
     bn="running",
+    memory="samples",
 )
 def fisher(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
@@ -46,6 +47,7 @@ def fisher(
     derivatives="gradients",
     cost="1 forward, 1 backward",
     source="Theis et al. 2018, arXiv:1801.05787, eq. 9; Liu et al. 2021 (group Fisher), arXiv:2108.00708",
+    memory="activations",
 )
 def fisher_channels(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator

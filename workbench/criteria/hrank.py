@@ -20,6 +20,7 @@ from workbench.types import Batch, Masks, Scores
     granularity="channel",
     cost="1 forward, a singular value decomposition of every feature map",
     source="Lin et al. 2020, arXiv:2002.10179, section 3.2",
+    memory="activations",
 )
 def hrank(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator

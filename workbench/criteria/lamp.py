@@ -32,8 +32,6 @@ def lamp(
 
 
 def _share(weight: Tensor) -> Tensor:
-    square = weight.double().square().reshape(-1)
-    order = torch.argsort(square, descending=True, stable=True)
-    share = torch.zeros_like(square)
-    share[order] = square[order] / square[order].cumsum(0).clamp_min(torch.finfo(torch.float64).tiny)
-    return share.reshape(weight.shape)
+    square, order = weight.double().square().reshape(-1).sort(descending=True, stable=True)
+    share = square / square.cumsum(0).clamp_min_(torch.finfo(torch.float64).tiny)
+    return torch.empty_like(share).scatter_(0, order, share).reshape(weight.shape)

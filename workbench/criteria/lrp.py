@@ -19,6 +19,7 @@ from workbench.types import Batch, Masks, Scores
     cost="2 forward, 1 backward",
     source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0; there for channels)",
     bn="running",
+    memory="activations",
 )
 def lrp(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
@@ -41,6 +42,7 @@ def lrp(
     cost="2 forward, 1 backward",
     source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0)",
     bn="running",
+    memory="activations",
 )
 def lrp_channels(
     model: nn.Module,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.passes import Loss, check_real, masked_weights, run_model
+from workbench.criteria.passes import Loss, check_real, run_model
 from workbench.criteria.registry import builtin
+from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores, check_count
 
 
@@ -15,7 +16,7 @@ from workbench.types import Batch, Masks, Scores, check_count
     needs="shape",
     family="saliency",
     derivatives="gradients",
-    cost="2 forward and backward of `samples` random inputs for every draw",
+    cost="3 forward, 2 backward of `samples` random inputs for every draw",
     source="Wang et al. 2023, arXiv:2304.02840, eq. 5-6",
 )
 def ntk_sap(
@@ -34,34 +35,55 @@ def ntk_sap(
 
     The sum is, to first order in epsilon, epsilon^2 times the trace of the tangent kernel. No data and no labels. Every
     draw takes new inputs, a new e and, with `redraw`, weights drawn anew with each layer's own standard deviation, so
-    that the score is of the architecture and not of one initialisation.
+    that the score is of the architecture and not of one initialisation. Weights already removed score 0.
     Misleads with few draws, as the score is an estimate; average more, or iterate.
     """
     check_count("draws", draws)
     check_real("ntk-sap", batch)
-    held = masked_weights(model, None)
-    ones = {
-        name: (masks[name].to(w.dtype) if masks and name in masks else torch.ones_like(w)).requires_grad_()
-        for name, w in held.items()
-    }
-
-    def normal(like: Tensor, deviation: Tensor | float = 1.0, shape: tuple[int, ...] | None = None) -> Tensor:
-        drawn = torch.randn(like.shape if shape is None else shape, generator=generator)
-        return drawn.to(like.device, like.dtype) * deviation
-
-    total = {name: torch.zeros_like(w) for name, w in held.items()}
-    kind = next(iter(held.values())).detach()
+    own = prunable(model, strict=False)
+    total: dict[str, Tensor] = {}
     for _ in range(draws):
-        inputs = normal(kind, shape=(samples, *batch.inputs.shape[1:]))
-        weights = {name: w.detach() for name, w in held.items()}
-        if redraw:
-            weights = {name: normal(w, w.std(correction=0)) for name, w in weights.items()}
-        shifts = {name: normal(w.detach(), epsilon) for name, w in held.items()}
-        with torch.enable_grad():
-            plain = run_model(model, inputs, {n: ones[n] * w for n, w in weights.items()})
-            moved = run_model(model, inputs, {n: ones[n] * (w + shifts[n]) for n, w in weights.items()})
-            apart = (plain - moved).square().sum()
-            slopes = torch.autograd.grad(apart, list(ones.values()), allow_unused=True, materialize_grads=True)
-        for name, slope in zip(ones, slopes, strict=True):
-            total[name] += slope
-    return {name: value.abs() for name, value in total.items()}
+        inputs = _normal(next(iter(own.values())), generator, shape=(samples, *batch.inputs.shape[1:]))
+        start = generator.get_state()
+
+        def draw(start: Tensor = start) -> dict[str, Tensor]:
+            """The weights of this draw, masked: drawn again when they are needed again, and not kept."""
+            generator.set_state(start)
+            with torch.no_grad():
+                drawn = {
+                    n: _normal(w, generator) * w.std(correction=0) if redraw else w.clone() for n, w in own.items()
+                }
+                return {n: w.mul_(masks[n]) if masks and n in masks else w for n, w in drawn.items()}
+
+        weights = draw()
+        with torch.no_grad():
+            plain = run_model(model, inputs, weights)
+            for name, w in weights.items():
+                w += _normal(w, generator).mul_(epsilon * masks[name] if masks and name in masks else epsilon)
+        end = generator.get_state()
+        moved = _add_slopes_(total, model, inputs, weights, plain)
+        _add_slopes_(total, model, inputs, draw(), moved)
+        generator.set_state(end)
+    return {name: value.abs_() for name, value in total.items()}
+
+
+def _normal(like: Tensor, generator: torch.Generator, shape: tuple[int, ...] | None = None) -> Tensor:
+    drawn = torch.randn(like.shape if shape is None else shape, generator=generator)
+    return drawn.to(like.device, like.dtype)
+
+
+def _add_slopes_(
+    total: dict[str, Tensor], model: nn.Module, inputs: Tensor, weights: dict[str, Tensor], other: Tensor
+) -> Tensor:
+    """Add `w d|f(x; w) - other|^2/dw` to `total`, which is the derivative by the masks; returns f(x; w)."""
+    with torch.enable_grad():
+        outputs = run_model(model, inputs, {name: w.requires_grad_() for name, w in weights.items()})
+        apart = (outputs - other).square().sum()
+        slopes = torch.autograd.grad(apart, list(weights.values()), allow_unused=True, materialize_grads=True)
+    with torch.no_grad():
+        left = dict(zip(weights, slopes, strict=True))
+        del slopes
+        for name in list(weights):
+            part = weights.pop(name).detach().mul_(left.pop(name))
+            total[name] = total[name].add_(part) if name in total else part
+    return outputs.detach()

@@ -19,6 +19,7 @@ from workbench.types import Batch, Masks, Scores
     cost="1 forward and a backward for each output, of each sample",
     source="LeCun et al. 1989 (Optimal Brain Damage), eq. 5",
     bn="running",
+    memory="Hessian",
 )
 def obd(
     model: nn.Module,

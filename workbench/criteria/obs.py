@@ -24,6 +24,7 @@ MOST = 4000
     source="Hassibi and Stork 1993 (Optimal Brain Surgeon), eq. 5",
     bn="running",
     most=MOST,
+    memory="Hessian",
 )
 def obs(
     model: nn.Module,

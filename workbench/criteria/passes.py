@@ -55,13 +55,13 @@ def check_real(name: str, batch: Batch) -> None:
 
 
 def masked_weights(model: nn.Module, masks: Masks | None) -> dict[str, Tensor]:
-    """Leaf copies of the prunable weights, masked, that gradients can be taken by (frozen weights too).
+    """The prunable weights, masked, as leaves that gradients can be taken by (frozen weights too).
 
-    Layers that `masks` does not name are whole.
+    Layers that `masks` does not name are whole, and share their values with the model: do not write into them.
     """
     masks = masks or {}
     return {
-        name: (w.detach() * masks[name] if name in masks else w.detach().clone()).requires_grad_()
+        name: (w.detach() * masks[name] if name in masks else w.detach()).requires_grad_()
         for name, w in prunable(model, strict=False).items()
     }
 

@@ -51,20 +51,22 @@ def phew(
             raise _no_chain(layer, module)
         units = len(strength)
         visits.append((name, strength.reshape(units, inputs, -1)))
-    first = {name: torch.full((s.numel(),), walks) for name, s in visits}
+    first = {name: torch.full((s.numel(),), walks, dtype=torch.int32) for name, s in visits}
     at = torch.randint(visits[0][1].shape[1], (walks,), generator=generator)
     alive, steps = torch.ones(walks, dtype=torch.bool), []
     for _, strength in visits:
         at, index, lives = _step(at, strength, torch.rand(walks, generator=generator, dtype=torch.float64))
         alive &= lives
         steps.append(index)
-    times = torch.arange(walks)[alive]
+    times = torch.arange(walks, dtype=torch.int32)[alive]
     for (name, _), index in zip(visits, steps, strict=True):
         first[name].scatter_reduce_(0, index[alive], times, "amin")
     largest = max(float(s.max()) for _, s in visits) or 1.0
     scores = {}
-    for name, strength in visits:
-        score = torch.where(first[name] < walks, 1 - first[name].double() / walks, strength.reshape(-1) / largest - 1)
+    while visits:  # each is let go when its score is there
+        name, strength = visits.pop(0)
+        score, found = strength.reshape(-1).div_(largest).sub_(1), first.pop(name)
+        score = torch.where(found < walks, 1 - found.double() / walks, score)
         weight = model.get_parameter(name)
         scores[name] = score.reshape(weight.shape).to(weight.device)
     return scores

@@ -18,6 +18,7 @@ from workbench.types import Batch, Masks, Scores, check_count
     cost="steps + 1 forward and backward, and a backward through all of them",
     source="Alizadeh et al. 2022, arXiv:2202.08132, eq. 5-7",
     bn="batch",
+    memory="Hessian",
 )
 def prospr(
     model: nn.Module,

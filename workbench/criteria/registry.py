@@ -14,6 +14,7 @@ Criterion = Callable[..., Scores]
 GRANULARITIES = ("channel", "weight")
 NEEDS = ("nothing", "shape", "inputs", "labels")
 DERIVATIVES = ("none", "gradients", "Hessian")
+MEMORY = ("weights", "samples", "activations", "Hessian")
 FAMILIES = ("baseline", "magnitude", "norm", "saliency", "loss change", "own")
 """The survey's four families, the baselines they have to beat, and criteria of the user's own."""
 
@@ -24,7 +25,9 @@ class Entry(NamedTuple):
     `needs` is what it uses of the batch, `derivatives` of the loss, `cost` its passes over the batch. `bn` is "choice"
     where the caller says which BatchNorm statistics it sees, else the only ones it has a meaning with. `returns` says
     that in iterative scoring removed weights may come back, `most` how many weights it can score (None: any number),
-    `chain` that it needs layers which follow one another.
+    `chain` that it needs layers which follow one another. `memory` is what it holds beyond the model and the passes:
+    at most three copies of the "weights", gradients of single "samples", the batch's "activations", or what comes with
+    a "Hessian" (a matrix, or a graph that gradients are differentiated through).
     """
 
     function: Criterion
@@ -39,6 +42,7 @@ class Entry(NamedTuple):
     returns: bool = False
     most: int | None = None
     chain: bool = False
+    memory: str = "weights"
 
 
 _CRITERIA: dict[tuple[str, str], Entry] = {}
@@ -104,6 +108,7 @@ def builtin(
     returns: bool = False,
     most: int | None = None,
     chain: bool = False,
+    memory: str = "weights",
 ) -> Callable[[Criterion], Criterion]:
     """Register one of the workbench's own criteria."""
     for what, value, options in (
@@ -112,12 +117,13 @@ def builtin(
         ("granularity", granularity, GRANULARITIES),
         ("derivatives", derivatives, DERIVATIVES),
         ("bn", bn, ("batch", "choice", "running")),
+        ("memory", memory, MEMORY),
     ):
         check_choice(what, value, options)
 
     def register(function: Criterion) -> Criterion:
         _CRITERIA[name, granularity] = Entry(
-            function, needs, source, True, granularity, family, derivatives, cost, bn, returns, most, chain
+            function, needs, source, True, granularity, family, derivatives, cost, bn, returns, most, chain, memory
         )
         return function
 
@@ -147,7 +153,7 @@ def criterion_table() -> pd.DataFrame:
     """
     import pandas as pd
 
-    shown = ("granularity", "family", "needs", "derivatives", "cost", "source")
+    shown = ("granularity", "family", "needs", "derivatives", "cost", "memory", "source")
     rows = [{"criterion": name} | {what: getattr(e, what) for what in shown} for (name, _), e in entries().items()]
     return pd.DataFrame(rows).set_index("criterion")
 

@@ -29,4 +29,4 @@ def snip(
     """
     _, grads = gradients(model, batch, masks, loss_fn)
     weights = prunable(model, strict=False)
-    return {name: (weights[name].detach() * grad).abs_() for name, grad in grads.items()}
+    return {name: (weights[name].detach() * grads.pop(name)).abs_() for name in list(grads)}

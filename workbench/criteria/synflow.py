@@ -43,5 +43,6 @@ def synflow(
     with torch.enable_grad():
         total = run_model(model, torch.ones_like(batch.inputs[:1], dtype=torch.float64), state, tie=False).sum()
         flows = torch.autograd.grad(total, list(weights.values()), allow_unused=True, materialize_grads=True)
-    scores = ((flow * w.detach()).abs_().contiguous() for flow, w in zip(flows, weights.values(), strict=True))
-    return dict(zip(weights, scores, strict=True))
+    left = dict(zip(weights, flows, strict=True))
+    del flows  # each is let go when its score is there
+    return {name: (left.pop(name) * w.detach()).abs_().contiguous() for name, w in weights.items()}

@@ -20,6 +20,7 @@ from workbench.types import Batch, Masks, Scores, check_choice
     derivatives="gradients",
     cost="1 forward, 1 backward",
     source="Molchanov et al. 2017, arXiv:1611.06440, eq. 8; 2019, arXiv:1906.10771, section 3",
+    memory="activations",
 )
 def taylor_channels(
     model: nn.Module,
@@ -94,4 +95,4 @@ def taylor(
     Misleads near a minimum of the loss, where the gradient of the batch vanishes and noise ranks.
     """
     weights, grads = gradients(model, batch, masks, loss_fn)
-    return {name: (w.detach() * grads[name]).square() for name, w in weights.items()}
+    return {name: (w.detach() * grads.pop(name)).square_() for name, w in weights.items()}

@@ -20,6 +20,7 @@ from workbench.types import Batch, Masks, Scores
     granularity="channel",
     cost="2 forward; a greedy search over the channels of each layer",
     source="Luo et al. 2017, arXiv:1707.06342, eq. 6 and algorithm 1",
+    memory="activations",
 )
 def thinet(
     model: nn.Module,
