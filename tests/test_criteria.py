@@ -133,6 +133,25 @@ def test_grasp_equals_the_full_hessian(bn: str, temperature: float) -> None:
         torch.testing.assert_close(score, expected, rtol=1e-8, atol=1e-12 * float(expected.abs().max()))
 
 
+def test_grasp_sums_to_the_gradient_before_a_norm(digits: wb.Task) -> None:
+    """A layer before BatchNorm does not feel its own scale: w . g = 0, whatever the weights.
+
+    Differentiated in the direction g of all layers: g . g + w . H g = 0 in that layer.
+    """
+    model = wb.make("vgg", digits).double()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps, module.track_running_stats = 1e-13, False
+            module.running_mean = module.running_var = None
+    batch = digits.batch(per_class=5)
+    batch = wb.Batch(batch.inputs.double(), batch.targets)
+    functional.cross_entropy(model(batch.inputs), batch.targets).backward()
+    scores = wb.score(model, batch, "grasp", temperature=1.0)
+    for name in list(scores)[:-1]:  # no norm follows the last layer
+        gradient = model.get_parameter(name).grad
+        torch.testing.assert_close(scores[name].sum(), -gradient.square().sum(), rtol=1e-8, atol=0)
+
+
 def test_grasp_on_a_residual_network_equals_double_backward(tasks: dict[str, wb.Task]) -> None:
     """As in the authors' code: keep the graph of the first backward pass and differentiate g . stop(g)."""
     task = tasks["digits"]

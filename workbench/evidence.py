@@ -70,6 +70,11 @@ EXPERIMENTS: dict[str, Experiment] = {
             {"criterion": ["random"], "allocation": ["erk", "smart-ratio"], "network": NETWORKS, "seed": SEEDS},
         ),
     ),
+    # The same where the criterion sees BatchNorm's running statistics: no layer is indifferent to its own scale.
+    "norms": Experiment(
+        critical_compression,
+        ({"criterion": ["snip", "grasp", "force"], "rounds": [1, 5, 20], "bn": ["running"], "seed": SEEDS},),
+    ),
     # SynFlow's layer sums at initialisation (biases 0) and after training.
     "conservation": Experiment(
         layer_sums,

@@ -35,6 +35,8 @@ def grasp(
     """`s = w (H g)`, with the Hessian-vector product `H g = d(g . stop(g))/dw` and logits divided by `temperature`.
 
     The paper's score is `-w (H g)` and drops the highest; here higher = keep, so the sign is turned.
+    Where a BatchNorm on the batch's statistics follows a layer, its scale has no effect and its scores sum to `-|g|^2`
+    over the layer (at temperature 1): the layer with the largest gradient goes first, and faster with every round.
     Misleads as a ranking of harm: a large negative score marks a weight that hinders gradient flow, not a small effect.
     """
     with CheapSecondDerivatives():

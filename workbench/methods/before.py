@@ -101,10 +101,12 @@ def critical_compression(
     data: str = "digits",
     network: str = "vgg",
     allocation: str = "global",
+    bn: str = "batch",
 ) -> dict[str, float]:
     """The highest compression at initialisation without layer collapse, and the network's maximum; no training.
 
-    One round under global allocation is answered in closed form, anything else by search to within 5 %.
+    One round under global allocation is answered in closed form, anything else by search to within 5 %. `bn` says which
+    BatchNorm statistics the criterion sees.
 
     >>> critical_compression("synflow", seed=0)["maximum"].__round__()
     32670
@@ -113,9 +115,10 @@ def critical_compression(
     model = make(network, task, seed)
     batch = task.batch(per_class=10, seed=seed)
     if rounds == 1 and allocation == "global":
-        highest = critical(score(model, batch, criterion, seed=seed))
+        highest = critical(score(model, batch, criterion, seed=seed, bn=bn))
     else:
-        highest = critical_search(model, batch, criterion, rounds, tolerance=0.05, allocation=allocation, seed=seed)
+        knobs = {"allocation": allocation, "seed": seed, "bn": bn}
+        highest = critical_search(model, batch, criterion, rounds, tolerance=0.05, **knobs)
     return {"critical": highest, "maximum": max_compression(model)}
 
 
