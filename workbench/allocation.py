@@ -168,10 +168,10 @@ def igq(shapes: Shapes, total: int) -> Counts:
 def smart_ratio(shapes: Shapes, total: int) -> Counts:
     """Density in proportion to `(L - l + 1)^2 + (L - l + 1)` for layer l of L, and 0.3 for the last linear layer.
 
-    L counts that layer too. A density stops at 1, and what is left goes to the others in proportion (the authors'
-    code fills the next layers in order). Where no more than 0.3 of the last linear layer is kept in all, it alone
-    keeps weights; where all others are dense, it takes the rest: both so that a smaller budget never gives a layer
-    more.
+    L counts that layer too. A density stops at 1, and what is left goes to the others in proportion. (The authors' code
+    gives 0.3 to every linear layer, their networks having one, and fills the next layers in order.) Where no more than
+    0.3 of the last linear layer is kept in all, it alone keeps weights; where all others are dense, it takes the rest:
+    both so that a smaller budget never gives a layer more.
     """
     return _smart("smart-ratio", shapes, total, 0)
 

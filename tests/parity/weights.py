@@ -205,11 +205,16 @@ def prospr() -> float:
     model, batch = small()
     twin = copy.deepcopy(model)
     twin[1].running_mean = twin[1].running_var = None  # such a norm takes the batch's statistics
-    weights, loss = weights_of(model), loss_of(twin, batch)
+    weights = weights_of(model)
+    others = {name: p.detach() for name, p in model.named_parameters() if name not in weights}
+
+    def loss(now: dict[str, Tensor]) -> Tensor:
+        return functional.cross_entropy(functional_call(twin, now, (batch.inputs,)), batch.targets)
 
     def after(masks: Tensor) -> float:
         parts = masks.split([w.numel() for w in weights.values()])
         now = {name: part.reshape(w.shape) * w for (name, w), part in zip(weights.items(), parts, strict=True)}
+        now |= others
         for _ in range(3):
             slopes = grad(loss)(now)
             now = {name: w - 0.1 * slopes[name] for name, w in now.items()}
@@ -228,16 +233,22 @@ def ntk_sap() -> float:
     deviations = {name: w.numpy().std() for name, w in weights_of(model).items()}
     drawn = {name: value * deviations[name] for name, value in drawn.items()}
     moved = {name: value + 0.01 * torch.randn(value.shape, generator=stream).double() for name, value in drawn.items()}
+    twin = copy.deepcopy(model).eval()
+    maps = (
+        functional_call(model[0], {"weight": drawn["0.weight"]}, (inputs,)).transpose(0, 1).flatten(1).detach().numpy()
+    )
+    twin[1].running_mean = torch.from_numpy(maps.mean(1))
+    twin[1].running_var = torch.from_numpy(maps.var(1, ddof=1))
 
     def shift(masks: Tensor) -> float:
         parts = dict(zip(shapes, masks.split([s.numel() for s in shapes.values()]), strict=True))
         one, two = (
-            functional_call(model, {n: parts[n].reshape(w.shape) * w for n, w in weights.items()}, (inputs,))
+            functional_call(twin, {n: parts[n].reshape(w.shape) * w for n, w in weights.items()}, (inputs,))
             for weights in (drawn, moved)
         )
         return float((one - two).square().sum().detach())
 
-    scores = flat(wb.score(model, batch, "ntk-sap", seed=9, samples=16, bn="running"))
+    scores = flat(wb.score(model, batch, "ntk-sap", seed=9, samples=16))
     return _differences(shift, scores)
 
 

@@ -1,4 +1,4 @@
-"""APoZ: the average percentage of zeros of a channel (Hu, Peng, Tai and Tang 2016, arXiv:1607.03250, eq. 1)."""
+"""APoZ: the average percentage of zeros of a channel (Hu, Peng, Tai and Tang 2016, arXiv:1607.03250)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workbench.types import Batch, Masks, Scores
     family="saliency",
     granularity="channel",
     cost="1 forward",
-    source="Hu et al. 2016, arXiv:1607.03250, eq. 1",
+    source="Hu et al. 2016, arXiv:1607.03250",
     memory="activations",
 )
 def apoz(

@@ -1,4 +1,4 @@
-"""Channel pruning by LASSO on the next layer's outputs (He, Zhang and Sun 2017, arXiv:1707.06168, eq. 2)."""
+"""Channel pruning by LASSO on the next layer's outputs (He, Zhang and Sun 2017, arXiv:1707.06168)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workbench.types import Batch, Masks, Scores
     family="saliency",
     granularity="channel",
     cost="2 forward; a LASSO path over the channels of each layer",
-    source="He et al. 2017, arXiv:1707.06168, eq. 2",
+    source="He et al. 2017, arXiv:1707.06168",
     memory="activations",
 )
 def cp(
@@ -36,9 +36,10 @@ def cp(
 
     y are `samples` outputs of the next layer without bias, drawn from each input (None: all), x_c is what channel c
     adds to them, and W_c the next layer's weights that read it, whose norm is set to 1 as in the paper. The path of
-    solutions is exact; the paper's least squares on W between its steps are left out. A channel that the path never
-    takes in, such as one that is always zero, scores 0. Layers without one certain next layer (residual sums, the last
-    layer) have no score and must be left out with `exclude`; ValueError if no layer has one.
+    solutions is exact; the paper's least squares on W between its steps are left out, and so is the intercept of the
+    authors' code, which does not set norms. A channel that the path never takes in, such as one that is always zero,
+    scores 0. Layers without one certain next layer (residual sums, the last layer) have no score and must be left out
+    with `exclude`; ValueError if no layer has one.
     Misleads under global allocation, as λ has the scale of the layer's outputs, and with fewer samples than channels.
     """
     found = readings("cp", model, batch, masks, samples, generator)

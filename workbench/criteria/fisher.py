@@ -1,4 +1,4 @@
-"""Fisher: loss change by the diagonal of the empirical Fisher matrix (Theis et al. 2018, arXiv:1801.05787, eq. 6-8)."""
+"""Fisher: loss change by the diagonal of the empirical Fisher matrix (Theis et al. 2018, arXiv:1801.05787)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workbench.types import Batch, Masks, Scores
     family="loss change",
     derivatives="gradients",
     cost="1 forward and 1 backward of each sample",
-    source="Theis et al. 2018, arXiv:1801.05787, eq. 6-8",
+    source="Theis et al. 2018, arXiv:1801.05787",
     bn="running",
     memory="samples",
 )
@@ -46,7 +46,7 @@ def fisher(
     granularity="channel",
     derivatives="gradients",
     cost="1 forward, 1 backward",
-    source="Theis et al. 2018, arXiv:1801.05787, eq. 9; Liu et al. 2021 (group Fisher), arXiv:2108.00708",
+    source="Theis et al. 2018, arXiv:1801.05787",
     memory="activations",
 )
 def fisher_channels(
@@ -55,7 +55,9 @@ def fisher_channels(
     """`s = mean over samples n of (dL_n/dz)^2 / 2`, z = 1 a gate that multiplies the channel's output.
 
     `dL_n/dz` is `sum over positions of a dL_n/da` of sample n's own loss, so that one pass of the batch gives all; the
-    loss is taken as the mean over samples. The gate stands behind the norm and activation that follow the layer.
+    loss is taken as the mean over samples. The gate stands behind the norm and activation that follow the layer. Group
+    Fisher (Liu et al. 2021, arXiv:2108.00708) adds up coupled layers before the square and divides by the cost saved;
+    this does neither.
     Misleads far from a minimum and with wrong labels: there the empirical Fisher is not the curvature.
     """
     products = output_products(model, batch, masks, loss_fn)

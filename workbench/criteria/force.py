@@ -1,4 +1,4 @@
-"""FORCE: iterated SNIP in which removed weights may return (de Jorge et al. 2021, arXiv:2006.09081, eq. 6-7)."""
+"""FORCE: iterated SNIP in which removed weights may return (de Jorge et al. 2021, arXiv:2006.09081)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.types import Batch, Masks, Scores
     family="saliency",
     derivatives="gradients",
     cost="1 forward, 1 backward",
-    source="de Jorge et al. 2021, arXiv:2006.09081, eq. 6-7",
+    source="de Jorge et al. 2021, arXiv:2006.09081",
     returns=True,
 )
 def force(

@@ -34,6 +34,7 @@ def grasp(
 ) -> Scores:
     """`s = w (H g)`, with the Hessian-vector product `H g = d(g . stop(g))/dw` and logits divided by `temperature`.
 
+    The authors' code draws linear layers anew before it scores; here the network is scored as it is.
     The paper's score is `-w (H g)` and drops the highest; here higher = keep, so the sign is turned.
     Where a BatchNorm on the batch's statistics follows a layer, its scale has no effect and its scores sum to `-|g|^2`
     over the layer (at temperature 1): the layer with the largest gradient goes first, and faster with every round.

@@ -1,4 +1,4 @@
-"""HRank: the mean rank of a channel's feature map (Lin et al. 2020, arXiv:2002.10179, section 3.2)."""
+"""HRank: the mean rank of a channel's feature map (Lin et al. 2020, arXiv:2002.10179)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workbench.types import Batch, Masks, Scores
     family="saliency",
     granularity="channel",
     cost="1 forward, a singular value decomposition of every feature map",
-    source="Lin et al. 2020, arXiv:2002.10179, section 3.2",
+    source="Lin et al. 2020, arXiv:2002.10179",
     memory="activations",
 )
 def hrank(

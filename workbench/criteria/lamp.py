@@ -1,4 +1,4 @@
-"""LAMP: magnitude relative to what is left of the layer (Lee et al. 2021, arXiv:2010.07611, eq. 4)."""
+"""LAMP: magnitude relative to what is left of the layer (Lee et al. 2021, arXiv:2010.07611)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.types import Batch, Masks, Scores
     needs="nothing",
     family="magnitude",
     cost="none (a sort of each layer)",
-    source="Lee et al. 2021, arXiv:2010.07611, eq. 4",
+    source="Lee et al. 2021, arXiv:2010.07611",
 )
 def lamp(
     model: nn.Module, batch: Batch | None, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator

@@ -28,7 +28,8 @@ def lrp(
 
     The relevance R starts as each sample's true logit (no loss is used) and passes down to the inputs; biases get no
     share, so that every layer hands on all it got where some contribution is positive. Behind a ReLU `(x_i w_ij)+` is
-    the `x_i w+_ij` of the z+ rule. Batch norm passes relevance on unchanged.
+    the `x_i w+_ij` of the z+ rule. Batch norm passes relevance on unchanged. (The
+    authors' code for ResNets takes the epsilon rule in linear layers.)
     Misleads above half density: behind a ReLU every negative weight scores 0, and among equals the index decides.
     """
     return relevances(model, batch, masks, "weight")

@@ -1,4 +1,4 @@
-"""NTK-SAP: how much of the tangent kernel's trace a weight holds (Wang et al. 2023, arXiv:2304.02840, eq. 5-6)."""
+"""NTK-SAP: how much of the tangent kernel's trace a weight holds (Wang et al. 2023, arXiv:2304.02840, section 5.3)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from workbench.types import Batch, Masks, Scores, check_count
     needs="shape",
     family="saliency",
     derivatives="gradients",
-    cost="3 forward, 2 backward of `samples` random inputs for every draw",
-    source="Wang et al. 2023, arXiv:2304.02840, eq. 5-6",
+    cost="4 forward, 2 backward of `samples` random inputs for every draw",
+    source="Wang et al. 2023, arXiv:2304.02840, section 5.3",
 )
 def ntk_sap(
     model: nn.Module,
@@ -35,7 +35,8 @@ def ntk_sap(
 
     The sum is, to first order in epsilon, epsilon^2 times the trace of the tangent kernel. No data and no labels. Every
     draw takes new inputs, a new e and, with `redraw`, weights drawn anew with each layer's own standard deviation, so
-    that the score is of the architecture and not of one initialisation. Weights already removed score 0.
+    that the score is of the architecture and not of one initialisation. BatchNorm takes the statistics of these inputs
+    under these weights. Weights already removed score 0.
     Misleads with few draws, as the score is an estimate; average more, or iterate.
     """
     check_count("draws", draws)
@@ -57,12 +58,13 @@ def ntk_sap(
 
         weights = draw()
         with torch.no_grad():
-            plain = run_model(model, inputs, weights)
+            statistics = _statistics(model, inputs, weights)
+            plain = run_model(model, inputs, weights | statistics)
             for name, w in weights.items():
                 w += _normal(w, generator).mul_(epsilon * masks[name] if masks and name in masks else epsilon)
         end = generator.get_state()
-        moved = _add_slopes_(total, model, inputs, weights, plain)
-        _add_slopes_(total, model, inputs, draw(), moved)
+        moved = _add_slopes_(total, model, inputs, weights, statistics, plain)
+        _add_slopes_(total, model, inputs, draw(), statistics, moved)
         generator.set_state(end)
     return {name: value.abs_() for name, value in total.items()}
 
@@ -72,12 +74,37 @@ def _normal(like: Tensor, generator: torch.Generator, shape: tuple[int, ...] | N
     return drawn.to(like.device, like.dtype)
 
 
+def _statistics(model: nn.Module, inputs: Tensor, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The running statistics that BatchNorms take from one pass of `inputs` under these weights, by name."""
+    norms = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    }
+    taken = {f"{name}.{own}": buffer.clone() for name, norm in norms.items() for own, buffer in norm.named_buffers()}
+    momenta = [norm.momentum for norm in norms.values()]
+    try:
+        for norm in norms.values():
+            norm.momentum, norm.training = 1.0, True
+        if norms:
+            run_model(model, inputs, weights | taken)  # writes into what was taken
+    finally:
+        for norm, momentum in zip(norms.values(), momenta, strict=True):
+            norm.momentum, norm.training = momentum, False
+    return taken
+
+
 def _add_slopes_(
-    total: dict[str, Tensor], model: nn.Module, inputs: Tensor, weights: dict[str, Tensor], other: Tensor
+    total: dict[str, Tensor],
+    model: nn.Module,
+    inputs: Tensor,
+    weights: dict[str, Tensor],
+    statistics: dict[str, Tensor],
+    other: Tensor,
 ) -> Tensor:
     """Add `w d|f(x; w) - other|^2/dw` to `total`, which is the derivative by the masks; returns f(x; w)."""
     with torch.enable_grad():
-        outputs = run_model(model, inputs, {name: w.requires_grad_() for name, w in weights.items()})
+        outputs = run_model(model, inputs, {name: w.requires_grad_() for name, w in weights.items()} | statistics)
         apart = (outputs - other).square().sum()
         slopes = torch.autograd.grad(apart, list(weights.values()), allow_unused=True, materialize_grads=True)
     with torch.no_grad():

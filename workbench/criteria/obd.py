@@ -1,4 +1,4 @@
-"""OBD: optimal brain damage, loss change by the diagonal of the curvature (LeCun, Denker and Solla 1989, eq. 5)."""
+"""OBD: optimal brain damage, loss change by the diagonal of the curvature (LeCun, Denker and Solla 1989)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.types import Batch, Masks, Scores
     family="loss change",
     derivatives="Hessian",
     cost="1 forward and a backward for each output, of each sample",
-    source="LeCun et al. 1989 (Optimal Brain Damage), eq. 5",
+    source="LeCun et al. 1989 (Optimal Brain Damage)",
     bn="running",
     memory="Hessian",
 )

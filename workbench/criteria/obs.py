@@ -1,4 +1,4 @@
-"""OBS: optimal brain surgeon, loss change after the others' best correction (Hassibi and Stork 1993, eq. 5)."""
+"""OBS: optimal brain surgeon, loss change after the others' best correction (Hassibi and Stork 1993)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST = 4000
     family="loss change",
     derivatives="Hessian",
     cost="1 forward and a backward for each output, of each sample; the inverse of an n x n matrix",
-    source="Hassibi and Stork 1993 (Optimal Brain Surgeon), eq. 5",
+    source="Hassibi and Stork 1993 (Optimal Brain Surgeon)",
     bn="running",
     most=MOST,
     memory="Hessian",
@@ -63,7 +63,7 @@ def remove_weights(
 ) -> tuple[Masks, dict[str, Tensor]]:
     """Remove `count` weights one after another, each the one of the least score; masks, and the corrected weights.
 
-    Removing q moves the weights by `-w_q / [H^-1]_qq * H^-1 e_q` (eq. 5), which sets w_q to 0, and takes q out of the
+    Removing q moves the weights by `-w_q / [H^-1]_qq * H^-1 e_q`, which sets w_q to 0, and takes q out of the
     inverse: `H^-1 - H^-1 e_q e_q' H^-1 / [H^-1]_qq`. H is that of the start. The model is untouched.
 
     >>> from workbench.types import Batch

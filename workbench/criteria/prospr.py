@@ -1,4 +1,4 @@
-"""ProsPr: sensitivity of the loss after some steps of training (Alizadeh et al. 2022, arXiv:2202.08132, eq. 5-7)."""
+"""ProsPr: sensitivity of the loss after some steps of training (Alizadeh et al. 2022, arXiv:2202.08132)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workbench.types import Batch, Masks, Scores, check_count
     family="saliency",
     derivatives="Hessian",
     cost="steps + 1 forward and backward, and a backward through all of them",
-    source="Alizadeh et al. 2022, arXiv:2202.08132, eq. 5-7",
+    source="Alizadeh et al. 2022, arXiv:2202.08132",
     bn="batch",
     memory="Hessian",
 )
@@ -32,9 +32,9 @@ def prospr(
 ) -> Scores:
     """`s = |dL(w_M)/dm|` at m = 1, with `w_0 = m w` and `w_(t+1) = w_t - lr dL(w_t)/dw_t` for M = `steps` steps.
 
-    The derivative passes through the steps. Every step takes the whole batch, so that the order of its samples does
-    not matter (the authors draw a new one). BatchNorm sees the batch, as in training. With no steps this is SNIP.
-    Memory grows with `steps`.
+    The derivative passes through the steps, in which biases and norms move too. Every step takes the whole batch, so
+    that the order of its samples does not matter (the authors' code can take a new one for each). BatchNorm sees the
+    batch, as in training. With no steps this is SNIP. Memory grows with `steps`.
     Misleads with a rate at which these few steps diverge: then it measures the divergence.
     """
     check_count("steps", steps, least=0)
@@ -43,8 +43,9 @@ def prospr(
         name: (masks[name].to(w.dtype) if masks and name in masks else torch.ones_like(w)).requires_grad_()
         for name, w in start.items()
     }
+    others = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if name not in start}
     with torch.enable_grad():
-        weights = {name: w.detach() * ones[name] for name, w in start.items()}
+        weights = {name: w.detach() * ones[name] for name, w in start.items()} | others
         for _ in range(steps):
             loss = loss_at(model, weights, batch, loss_fn)
             grads = torch.autograd.grad(

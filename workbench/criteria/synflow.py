@@ -1,4 +1,4 @@
-"""SynFlow: synaptic flow without data (Tanaka, Kunin, Yamins and Ganguli 2020, arXiv:2006.05467, eq. 1-2)."""
+"""SynFlow: synaptic flow without data (Tanaka, Kunin, Yamins and Ganguli 2020, arXiv:2006.05467, the loss R_SF)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workbench.types import Batch, Masks, Scores
     family="saliency",
     derivatives="gradients",
     cost="1 forward, 1 backward of one input",
-    source="Tanaka et al. 2020, arXiv:2006.05467, eq. 1-2",
+    source="Tanaka et al. 2020, arXiv:2006.05467, the loss R_SF",
 )
 def synflow(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator

@@ -19,7 +19,7 @@ from workbench.types import Batch, Masks, Scores, check_choice
     granularity="channel",
     derivatives="gradients",
     cost="1 forward, 1 backward",
-    source="Molchanov et al. 2017, arXiv:1611.06440, eq. 8; 2019, arXiv:1906.10771, section 3",
+    source="Molchanov et al. 2017, arXiv:1611.06440; 2019, arXiv:1906.10771, eq. 7-8",
     memory="activations",
 )
 def taylor_channels(
@@ -84,7 +84,7 @@ def output_products(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn
     family="loss change",
     derivatives="gradients",
     cost="1 forward, 1 backward",
-    source="Molchanov et al. 2019, arXiv:1906.10771, eq. 8",
+    source="Molchanov et al. 2019, arXiv:1906.10771, first order, one weight",
 )
 def taylor(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator

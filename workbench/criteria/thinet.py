@@ -1,4 +1,4 @@
-"""ThiNet: drop the channels that the next layer misses least (Luo, Wu and Lin 2017, arXiv:1707.06342, eq. 6)."""
+"""ThiNet: drop the channels that the next layer misses least (Luo, Wu and Lin 2017, arXiv:1707.06342)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workbench.types import Batch, Masks, Scores
     family="saliency",
     granularity="channel",
     cost="2 forward; a greedy search over the channels of each layer",
-    source="Luo et al. 2017, arXiv:1707.06342, eq. 6 and algorithm 1",
+    source="Luo et al. 2017, arXiv:1707.06342, the greedy selection",
     memory="activations",
 )
 def thinet(

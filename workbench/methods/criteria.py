@@ -210,8 +210,9 @@ def prune_units(
 ) -> dict[str, float]:
     """Training accuracy of a 2-1000-1000-1000-k network without 1000 of its 3000 hidden units, not trained again.
 
-    `samples` of each class are what the criterion sees; 200 of each class train the network. `criterion` is a name, or
-    "gradient" for the function above. The setting of Yeom et al.
+    `samples` of each class are what the criterion sees; 200 of each class train the network. `criterion` is "lrp",
+    "l1", "taylor" (|sum over samples of a dL/da|) or "gradient" (the function above); as in the published comparison,
+    each layer of "l1" is divided by its sum, of the last two by its L2 norm. The setting of Yeom et al.
     2021, arXiv:1912.08881, section 4.1, with this workbench's own noise and training.
 
     >>> row = prune_units("l1", "moons", seed=0, width=50, removed=50)
@@ -223,11 +224,13 @@ def prune_units(
     model.load_state_dict(weights)
     batch = _few(reference, samples, seed)
     last = list(prunable(model))[-1]
-    knobs: dict[str, Any] = {"kind": "activations"} if criterion == "taylor" else {}
     asked = gradient if criterion == "gradient" else criterion
-    scores = score(model, batch, asked, granularity="channel", exclude=[last], seed=seed, **knobs)
-    if criterion != "lrp":  # the comparison normalises each layer, as the published one does
-        scores = {name: s / s.norm().clamp_min(1e-30) for name, s in scores.items()}
+    scores = score(model, batch, asked, granularity="channel", exclude=[last], seed=seed)
+    if criterion == "taylor":  # by gates it is the square
+        scores = {name: s.sqrt() for name, s in scores.items()}
+    if criterion != "lrp":  # whose layers sum alike by themselves
+        power = 1 if criterion == "l1" else 2
+        scores = {name: s / s.norm(power).clamp_min(1e-30) for name, s in scores.items()}
     units = sum(len(s) for s in scores.values())
     dense = _accuracy(model, reference)
     silence_(model, keep_top(scores, removed / units))
