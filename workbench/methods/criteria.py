@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
