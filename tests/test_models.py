@@ -55,6 +55,26 @@ def test_every_pair_fits_or_is_refused_with_the_pairs_that_do(tasks: dict[str, w
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize(("name", "task"), list(WEIGHTS))
+def test_width_multiplies_every_hidden_layer(name: str, task: str, tasks: dict[str, wb.Task]) -> None:
+    """Twice the width: two times the weights that read inputs or give outputs, four times those between."""
+    data = tasks[task]
+    one, two = (list(wb.prunable(wb.make(name, data, width=width)).values()) for width in (1, 2))
+    inner = [b.numel() / a.numel() for a, b in zip(one[1:-1], two[1:-1], strict=True)]
+    assert inner == [4] * len(inner)
+    assert two[0].numel() == 2 * one[0].numel()
+    assert two[-1].numel() == 2 * one[-1].numel()
+    narrow = wb.make(name, data, width=0.01).eval()
+    with torch.no_grad():
+        assert narrow(data.batch(2).inputs).shape == (2, len(data.classes))
+
+
+@pytest.mark.parametrize("width", [0, -1, float("inf"), float("nan"), True, "2"])
+def test_a_width_that_is_none_is_refused(width: object, digits: wb.Task) -> None:
+    with pytest.raises(ValueError, match="width multiplies the network's channels, a number above 0; got"):
+        wb.make("vgg", digits, width=width)  # type: ignore[arg-type]
+
+
 def test_weights_depend_on_the_seed_alone(digits: wb.Task) -> None:
     state = torch.get_rng_state()
     first = wb.make("vgg", digits, seed=3)

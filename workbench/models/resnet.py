@@ -23,7 +23,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = functional.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        if self.extra:
+        if self.extra or self.stride > 1:
             x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
         return functional.relu(out + x)
 
