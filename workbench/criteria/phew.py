@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -34,66 +33,82 @@ def phew(
 ) -> Scores:
     """`s = 1 - t / T` for a weight that walk t of T = `walks` (from 0) is the first to visit, else `|w| / max |w| - 1`.
 
-    A walk starts at any input with equal chance and steps with probability in proportion to `|w|` to an output. Units
-    are channels: a step through a convolution picks one kernel weight, one out of a flattened map any of its places.
-    Walks that meet a unit without weights visit nothing. Takes chains (`nn.Sequential`) of linear and convolution
-    layers; of the batch nothing is used.
+    Even walks go from an input to an output, odd ones from an output to an input, and each kind starts at every unit in
+    turn. From unit to unit a walk picks a weight with chance in proportion to `|w|`: forward of those that leave the
+    unit, backward of those that enter it. Units are channels, and a kernel has a weight for every place; forward out of
+    a flattened map comes first a place of it, all with equal chance. All this is as the authors have it (Patil and
+    Dovrolis 2021, arXiv:2010.11354). They stop at the walk with which enough weights are visited; keeping the highest
+    scores comes to the same, save that it may cut the last walk short.
+    The rest is this workbench's reading: the order of what no walk visits, walks that meet a unit without weights and
+    then visit nothing, and walks within masks. Takes chains (`nn.Sequential`) of linear and convolution layers; of the
+    batch nothing is used.
     Misleads at densities that few walks reach: what no walk visited is ranked by magnitude alone.
     """
     check_count("walks", walks)
-    masks, visits, units = masks or {}, [], None
-    names = {id(w): name for name, w in prunable(model, strict=False).items()}
-    for layer, module in _chain(model):
-        name = names[id(module.weight)]
-        strength = (module.weight.detach() * masks.get(name, 1)).abs().double().cpu()
-        inputs = strength.shape[1] if units is None else units
-        if strength[0].numel() % inputs or (strength.ndim > 2 and strength.shape[1] != inputs):
-            raise _no_chain(layer, module)
-        units = len(strength)
-        visits.append((name, strength.reshape(units, inputs, -1)))
-    first = {name: torch.full((s.numel(),), walks, dtype=torch.int32) for name, s in visits}
-    at = torch.randint(visits[0][1].shape[1], (walks,), generator=generator)
-    alive, steps = torch.ones(walks, dtype=torch.bool), []
-    for _, strength in visits:
-        at, index, lives = _step(at, strength, torch.rand(walks, generator=generator, dtype=torch.float64))
-        alive &= lives
-        steps.append(index)
-    times = torch.arange(walks, dtype=torch.int32)[alive]
-    for (name, _), index in zip(visits, steps, strict=True):
-        first[name].scatter_reduce_(0, index[alive], times, "amin")
-    largest = max(float(s.max()) for _, s in visits) or 1.0
+    strengths, chain = _chain(model, masks or {})
+    first = {name: torch.full((s.numel(),), walks, dtype=torch.int32) for name, s in strengths.items()}
+    for forward in (True, False):
+        course = chain if forward else chain[::-1]
+        times = torch.arange(0 if forward else 1, walks, 2, dtype=torch.int32)
+        at = times.long() // 2 % strengths[course[0][0]].shape[1 if forward else 0]
+        alive, steps = torch.ones(len(times), dtype=torch.bool), []
+        for name, places in course:
+            luck = torch.rand(len(times), generator=generator, dtype=torch.float64)
+            at, index, lives = _step(at, strengths[name], places, luck, forward)
+            alive &= lives
+            steps.append(index)
+        for (name, _), index in zip(course, steps, strict=True):
+            first[name].scatter_reduce_(0, index[alive], times[alive], "amin")
+    largest = max(float(s.max()) for s in strengths.values()) or 1.0
     scores = {}
-    while visits:  # each is let go when its score is there
-        name, strength = visits.pop(0)
-        score, found = strength.reshape(-1).div_(largest).sub_(1), first.pop(name)
+    for name in list(strengths):  # each is let go when its score is there
+        found, weight = first.pop(name), model.get_parameter(name)
+        score = strengths.pop(name).reshape(-1).div_(largest).sub_(1)
         score = torch.where(found < walks, 1 - found.double() / walks, score)
-        weight = model.get_parameter(name)
         scores[name] = score.reshape(weight.shape).to(weight.device)
     return scores
 
 
-def _step(at: Tensor, strength: Tensor, luck: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Next units, the weights stepped through and whether there was one; `strength` is `[out, in, places]`."""
-    outputs, inputs, places = strength.shape
-    row = outputs * places
-    ends = torch.cat([torch.zeros(1).double(), strength.transpose(0, 1).reshape(-1).cumsum(0)])
-    low, high = ends[at * row], ends[(at + 1) * row]
-    chosen = torch.searchsorted(ends, low + luck * (high - low), right=True) - 1
-    chosen = torch.minimum(torch.maximum(chosen, at * row), (at + 1) * row - 1) % row
-    output, place = chosen // places, chosen % places
-    return output, (output * inputs + at) * places + place, high > low
+def _step(at: Tensor, strength: Tensor, places: int, luck: Tensor, forward: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Next units, the weights stepped through and whether there was one; `strength` is `[out, in, kernel]`.
+
+    Each unit of the layer before has `places` inputs. What is left of a walk's luck after a place is drawn is luck too.
+    """
+    _, inputs, kernel = strength.shape
+    if forward:
+        luck = luck * places
+        at, luck = at * places + luck.long(), luck.frac()
+    ends = (strength.transpose(0, 1) if forward else strength).flatten(1).cumsum(1)
+    sums = ends[:, -1:].clone()
+    ends = ends.div_(sums + (sums == 0)).add_(torch.arange(len(ends))[:, None])  # row r now rises from r to r + 1
+    goal = torch.minimum(at + luck, torch.nextafter((at + 1).double(), at.double()))
+    chosen = torch.searchsorted(ends.reshape(-1), goal, right=True) % ends.shape[1]
+    other, spot = chosen // kernel, chosen % kernel
+    output, source = (other, at) if forward else (at, other)
+    units = output if forward else source // places
+    return units, (output * inputs + source) * kernel + spot, sums[at, 0] > 0
 
 
-def _chain(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
+def _chain(model: nn.Module, masks: Masks) -> tuple[dict[str, Tensor], list[tuple[str, int]]]:
+    """The magnitudes `[out, in, kernel]`, and the layers in order, each with its inputs per unit of the one before."""
     if not isinstance(model, nn.Sequential | nn.Linear):
         raise _no_chain("the model", model)
-    for name, module in model.named_modules(remove_duplicate=False):
+    strengths: dict[str, Tensor] = {}
+    chain: list[tuple[str, int]] = []
+    names = {id(w): name for name, w in prunable(model, strict=False).items()}
+    for layer, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, LAYERS) and getattr(module, "groups", 1) == 1:
-            yield name, module  # type: ignore[misc]
+            name, weight = names[id(module.weight)], module.weight.detach()
+            units = len(strengths[chain[-1][0]]) if chain else weight.shape[1]
+            if weight.shape[1] % units or (weight.ndim > 2 and weight.shape[1] != units):
+                raise _no_chain(layer, module)
+            chain.append((name, weight.shape[1] // units))
+            strengths[name] = (weight * masks.get(name, 1)).abs().double().cpu().reshape(*weight.shape[:2], -1)
         elif isinstance(module, nn.Sequential | nn.modules.batchnorm._NormBase | nn.PReLU):
             continue
         elif next(module.parameters(), None) is not None or not type(module).__module__.startswith("torch.nn"):
-            raise _no_chain(name, module)
+            raise _no_chain(layer, module)
+    return strengths, chain
 
 
 def _no_chain(name: str, module: nn.Module) -> ValueError:
