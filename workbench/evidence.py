@@ -75,6 +75,19 @@ EXPERIMENTS: dict[str, Experiment] = {
         critical_compression,
         ({"criterion": ["snip", "grasp", "force"], "rounds": [1, 5, 20], "bn": ["running"], "seed": SEEDS},),
     ),
+    # ... and what the networks pruned so are worth.
+    "statistics": Experiment(
+        prune_then_train,
+        (
+            {
+                "criterion": ["snip", "grasp"],
+                "compression": [30, 100, 300, 1000],
+                "rounds": [1, 20],
+                "bn": ["running"],
+                "seed": SEEDS,
+            },
+        ),
+    ),
     # SynFlow's layer sums at initialisation (biases 0) and after training.
     "conservation": Experiment(
         layer_sums,

@@ -36,13 +36,14 @@ def prune_then_train(
     change: str = "none",
     width: float = 1.0,
     device: str = "cpu",
+    bn: str = "batch",
 ) -> dict[str, float]:
     """Prune a fresh network at initialisation, train it by its recipe, measure it once on the test split.
 
     `seed` draws the weights, the batch that scores (10 a class), random scores and the order of data. Training is in
     float32. `dead` counts layers without a weight; `effective` is the effective sparsity. Where it is 1, no
     path leads from input to output: the network computes a constant and is measured as it is, after 0 steps. `width`
-    multiplies the channels of every hidden layer.
+    multiplies the channels of every hidden layer, `bn` says which BatchNorm statistics the criterion sees.
 
     `change` asks what the masks owe to their weights and data (Su et al. 2020, arXiv:2009.11094; Frankle et al. 2021,
     arXiv:2009.08576): "shuffle" permutes each layer's mask, "reinitialise" draws the weights anew before training,
@@ -63,11 +64,11 @@ def prune_then_train(
     if change == "invert":
         if rounds > 1:
             raise ValueError(f"scores are inverted in one round; got rounds={rounds}")
-        scores = {name: -s for name, s in score(model, batch, criterion, seed=seed).items()}
+        scores = {name: -s for name, s in score(model, batch, criterion, seed=seed, bn=bn).items()}
         masks = keep_top(scores, 1 - 1 / compression, allocation=allocation)
     else:
         sparsity = 1 - 1 / compression
-        masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed)
+        masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed, bn=bn)
     if change == "shuffle":
         masks = shuffled(masks, seed)
     if change == "reinitialise":
