@@ -1,12 +1,14 @@
 """The playground without a browser: frames against the library, threads, errors, state, code, and its three faces."""
 
 import base64
+import contextlib
 import json
 import re
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -281,6 +283,42 @@ def test_own_model_data_and_criterion_in_five_lines(playground: Any) -> None:
         )
     finally:
         unregister_criterion("negative")
+
+
+def test_a_criterion_joins_the_open_explorers_menu_and_leaves_it_again(playground: Any) -> None:
+    @contextlib.contextmanager
+    def registered(name: str) -> Iterator[None]:
+        @wb.register_criterion(name, needs="nothing")
+        def size(model: nn.Module, batch: Any, *, masks: Any = None, loss_fn: Any, generator: Any) -> wb.Scores:
+            return {name: weight.detach().abs() for name, weight in wb.prunable(model).items()}
+
+        try:
+            yield
+        finally:
+            unregister_criterion(name)
+
+    explorer, narrow = playground("moons"), playground("moons", criteria=["snip", "random"])
+    with registered("later"):
+        assert "later" not in explorer.menu["criteria"]
+        explorer._cell_ran(None)  # as after the cell that registered it
+        narrow._cell_ran(None)
+        assert "later" in explorer.menu["criteria"]
+        assert narrow.menu["criteria"] == ["snip", "random"]
+        request = ask(explorer, criterion="later", compare="snip")
+        until(lambda: explorer.frame["request"] == request)
+        assert [side["criterion"] for side in explorer.frame["sides"]] == ["later", "snip"]
+        with registered("second"):
+            request = ask(explorer, compare="second")
+            until(lambda: explorer.frame["request"] == request)
+        explorer._cell_ran(None)
+        assert (explorer.choices["criterion"], explorer.choices["compare"]) == ("later", None)
+    explorer._cell_ran(None)
+    assert "later" not in explorer.menu["criteria"]
+    assert explorer.choices["criterion"] == "magnitude"
+    assert explorer.status["message"] == "later is registered no more"
+    until(lambda: explorer.frame["request"] == explorer.choices["request"])
+    assert [side["criterion"] for side in explorer.frame["sides"]] == ["magnitude"]
+    assert explorer.errors == narrow.errors == []
 
 
 @pytest.mark.parametrize(

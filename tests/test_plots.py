@@ -8,12 +8,14 @@ import sys
 from typing import Any
 
 import matplotlib
+import matplotlib.contour
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from workbench import plots
+from workbench.plots import criteria
 
 
 def rows(seeds: int = 5) -> pd.DataFrame:
@@ -135,3 +137,70 @@ def test_a_folded_figure_stands_under_its_words() -> None:
     made = plots.bundle(plots.tradeoff(rows()), alt="a", caption="c", fold="Expected <picture>")
     assert made["text/html"].startswith("<details><summary>Expected &lt;picture&gt;</summary><figure")
     assert made["text/html"].endswith("</figure></details>")
+
+
+def few(seeds: int = 5) -> pd.DataFrame:
+    """Accuracies by samples of two data sets; "l1" needs no samples."""
+    arms = [("lrp", 1.0), ("lrp", 5.0), ("taylor", 1.0), ("taylor", 5.0), ("l1", np.nan)]
+    return pd.DataFrame(
+        [
+            {"data": data, "criterion": arm, "samples": n, "accuracy": 0.5 + 0.1 * i + 0.01 * seed, "dense": 0.98}
+            for data in ("moons", "circles")
+            for i, (arm, n) in enumerate(arms)
+            for seed in range(seeds)
+        ]
+    )
+
+
+def test_by_samples_draws_every_seed_the_mean_and_a_band_and_sets_arms_without_samples_apart() -> None:
+    figure = criteria.by_samples(few(), levels=("dense",))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["moons", "circles"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "lrp", "taylor", "l1"]
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["none", "1", "5"]
+    dense, lrp, taylor, through, l1 = ax.lines
+    assert (dense.get_ydata()[0], through.get_ydata()[0]) == (pytest.approx(0.98), pytest.approx(0.92))
+    assert lrp.get_ydata() == pytest.approx([0.52, 0.62])
+    assert lrp.get_xdata()[0] < 1 < taylor.get_xdata()[0]  # beside each other, around their place
+    assert list(l1.get_xdata()) == [0]
+    dots = [np.asarray(c.get_offsets()) for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
+    assert [len(d) for d in dots] == [5] * 5
+    band = next(c for c in ax.collections if isinstance(c, matplotlib.collections.PolyCollection))
+    at_one = [y for x, y in band.get_paths()[0].vertices if x == lrp.get_xdata()[0]]
+    assert max(at_one) - min(at_one) == pytest.approx(
+        2 * 2.7764 * np.std([0, 0.01, 0.02, 0.03, 0.04], ddof=1) / 5**0.5, rel=1e-3
+    )
+    low, high = ax.get_ylim()
+    assert low < 0.5
+    assert high > 0.98
+    with pytest.raises(ValueError, match="column is one of"):
+        criteria.by_samples(few(), panel="dataset")
+
+
+def test_by_samples_of_one_seed_without_blind_arms() -> None:
+    ax = criteria.by_samples(few(seeds=1).dropna()).axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "5"]
+    assert ax.lines[0].get_ydata() == pytest.approx([0.5, 0.6])
+
+
+def test_regions_are_where_a_class_is_ahead_and_its_points_lie_in_them() -> None:
+    xs = torch.linspace(-1, 1, 21)
+    right = xs.expand(21, 21)  # class 1 is ahead on the right, class 0 on the left, class 2 nowhere
+    logits = torch.stack([-right, right, torch.full_like(right, -9)], 2)
+    points = torch.tensor([[-0.5, 0.0], [0.5, 0.5], [0.25, -0.5]])
+    figure = criteria.regions(
+        {"one": logits, "two": logits}, (-1, 1, -1, 1), points, torch.tensor([0, 1, 1]), seen=torch.tensor([2])
+    )
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["one", "two"]
+    ax = figure.axes[0]
+    areas = [c for c in ax.collections if isinstance(c, matplotlib.contour.ContourSet)]
+    spans = [np.concatenate([path.vertices[:, 0] for path in area.get_paths() if len(path.vertices)]) for area in areas]
+    assert [(span.min().round(2), span.max().round(2)) for span in spans] == [(-1, 0), (0, 1)]
+    dots = [c for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection) and len(c.get_offsets())]
+    assert [np.asarray(d.get_offsets()).tolist() for d in dots] == [[[-0.5, 0.0]], [[0.5, 0.5]], [[0.25, -0.5]]]
+    assert dots[2].get_sizes()[0] > dots[1].get_sizes()[0]  # the sample that was seen
+
+
+def test_maps_name_what_runs_across_and_down() -> None:
+    figure = criteria.maps({"a": torch.rand(2, 3)}, across="inputs", down="units")
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("inputs", "units")

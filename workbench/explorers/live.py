@@ -150,7 +150,7 @@ class Playground(Explorer):
         return report
 
     def _follow_cells(self, follow: bool) -> None:
-        """After every cell, offer what it registered and score again what it changed."""
+        """After every cell, offer what it registered, drop what it took back, and score again what it changed."""
         from IPython import get_ipython
 
         if shell := get_ipython():
@@ -158,10 +158,15 @@ class Playground(Explorer):
 
     def _cell_ran(self, result: Any) -> None:
         with self.guard():
-            choices = check_state(self.choices)
-            if choices == self._shown and not self.session.ready(choices):
-                self._show()
             self._set(menu=self._menu(self._shown))
+            choices = check_state(self.choices)
+            left = self.session.without_the_gone(choices)
+            if left != choices:
+                gone = ", ".join(name for name in choices.criteria if name not in left.criteria)
+                self.choices = asdict(replace(left, request=choices.request + 1))
+                self.status = {**self.status, "message": f"{gone} is registered no more"}
+            elif choices == self._shown and not self.session.ready(choices):
+                self._show()
 
     def close(self) -> None:
         """End the worker, remove the widget and let go of what was computed."""

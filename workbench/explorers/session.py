@@ -82,9 +82,21 @@ class Session:
     def criteria(self) -> list[str]:
         """Names of the criteria on offer."""
         if self.names is not None:
-            return self.names
+            return [name for name in self.names if name in criteria()]
         found = {name: find_criterion(name)[1] for name in criteria()}
         return [name for name, entry in found.items() if entry.most is None and not entry.chain]
+
+    def without_the_gone(self, choices: Choices) -> Choices:
+        """The choices with a criterion that is on offer in place of one that no longer is."""
+        offer = self.criteria()
+        if not offer:
+            return choices
+        first = Choices.criterion if Choices.criterion in offer else offer[0]
+        return replace(
+            choices,
+            criterion=choices.criterion if choices.criterion in offer else first,
+            compare=choices.compare if choices.compare in offer else None,
+        )
 
     def fitting(self, name: str) -> list[str]:
         """Networks for data that is loaded: the user's own first, on the task they came with."""
