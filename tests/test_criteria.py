@@ -51,6 +51,17 @@ def test_magnitude_and_random_by_hand() -> None:
     assert bool(((first >= 0) & (first < 1)).all())
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_random_scores_know_nothing_of_weights_drawn_under_their_seed(seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = nn.Linear(100, 100)
+    pair = torch.stack(
+        [wb.score(model, None, "random", seed=seed)["weight"].flatten(), model.weight.detach().flatten()]
+    )
+    assert abs(float(torch.corrcoef(pair)[0, 1])) < 0.05  # five standard deviations
+
+
 def test_a_lower_grasp_score_hinders_the_gradient_flow(moons: wb.Task) -> None:
     """The sign: shrinking a weight by a little changes the squared gradient norm by -2 w (H g) times that little."""
     model, batch = wb.make("lenet-300-100", moons).double(), moons.batch(64)

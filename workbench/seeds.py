@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 
 import torch
@@ -10,15 +11,20 @@ import torch
 from workbench.types import check_count
 
 
-def generator(seed: int) -> torch.Generator:
+def generator(seed: int, use: str = "") -> torch.Generator:
     """A CPU generator of its own: draws from it leave the global random state alone.
 
-    Draw on the CPU and move the result, so that every device sees the same numbers.
+    Draw on the CPU and move the result, so that every device sees the same numbers. Without a `use` the stream is that
+    of `torch.manual_seed(seed)`, which networks draw their weights from; each `use` has a stream of its own, so that
+    one seed may serve for several draws that must know nothing of each other.
 
     >>> torch.equal(torch.rand(3, generator=generator(0)), torch.rand(3, generator=generator(0)))
     True
     """
-    return torch.Generator().manual_seed(check_count("seed", seed, least=0))
+    check_count("seed", seed, least=0)
+    if use:
+        seed = int.from_bytes(hashlib.sha256(f"{use} {seed}".encode()).digest()[:7], "big")
+    return torch.Generator().manual_seed(seed)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ import torch
 
 import workbench as wb
 from parity import parity
-from parity.nets import apart, draw, small
+from parity.nets import apart, small
+from workbench.seeds import generator
 
 Edge = tuple[int, ...]
 
@@ -43,7 +44,7 @@ def phew() -> float:
     masks["0.weight"][2] = False  # walks backward into channel 2 are lost
     masks["5.weight"][:, 5] = False  # walks forward out of the second place of channel 1 are lost
     weights = {name: (weight.detach() * masks[name]).numpy() for name, weight in wb.prunable(model).items()}
-    lucky = draw(0)
+    lucky = generator(0, "scores")
     luck = [torch.rand(walks // 2, generator=lucky, dtype=torch.float64).tolist() for _ in range(4)]
     first: dict[str, dict[Edge, int]] = {name: {} for name in weights}
     for walk in range(walks):

@@ -18,6 +18,7 @@ import workbench as wb
 from parity import parity
 from parity.nets import apart, draw, flat, loss_of, mlp, relative, small, weights_of
 from workbench.criteria.obs import remove_weights
+from workbench.seeds import generator
 
 
 @parity("magnitude", "torch.nn.utils.prune.L1Unstructured: masks at 49 sparsities")
@@ -227,7 +228,7 @@ def prospr() -> float:
 def ntk_sap() -> float:
     model, batch = small()
     shapes = {name: w.shape for name, w in weights_of(model).items()}
-    stream = draw(9)
+    stream = generator(9, "scores")
     inputs = torch.randn(16, 2, 6, 6, generator=stream).double()
     drawn = {name: torch.randn(shape, generator=stream).double() for name, shape in shapes.items()}
     deviations = {name: w.numpy().std() for name, w in weights_of(model).items()}

@@ -213,7 +213,7 @@ class Scorer:
         self.model, self.batch = model, self._check_batch(model, batch)
         self.loss_fn = functional.cross_entropy if loss_fn is None else loss_fn
         self.bn = "running" if self.entry.needs == "shape" else bn if self.entry.bn == "choice" else self.entry.bn
-        self.knobs, self.draw = knobs, generator(seed)
+        self.knobs, self.draw = knobs, generator(seed, "scores")
         _check_knobs(self.name, self.entry.function, knobs)
 
     def _check_batch(self, model: nn.Module, batch: Batch | None) -> Batch | None:
