@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
+import exercises
 import pytest
 
 import workbench as wb
 from workbench.exercises import WrongAnswer
-from workbench.headless import read_notebook
 from workbench.methods.after import magnitude_with_rewinding
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "01-background.ipynb"
+NOTEBOOK = "01-background.ipynb"
 RIGHT: dict[int, dict[str, Any]] = {
     1: {"compression_1": 20, "sparsity_1": 0.95},
     2: {"size_ratio_2": 57 / 17},
@@ -56,23 +55,8 @@ WRONG = [
 ]
 
 
-@functools.cache
-def cells() -> dict[str, str]:
-    """Source of every cell by its id."""
-    return {cell.id: cell.source for cell in read_notebook(NOTEBOOK).cells}
-
-
-def run(*names: str, **values: Any) -> dict[str, Any]:
-    """Run cells of the notebook one after the other; `values` are set before the last."""
-    space: dict[str, Any] = {}
-    for name in names[:-1]:
-        exec(cells()[name], space)
-    exec(cells()[names[-1]], {**space, **values})
-    return space
-
-
-def answer(number: int, **values: Any) -> None:
-    run("setup", f"exercise-{number}", f"exercise-{number}-check", **values)
+answer = functools.partial(exercises.answer, NOTEBOOK)
+cells = functools.partial(exercises.cells, NOTEBOOK)
 
 
 def test_every_exercise_has_its_four_cells_and_is_tested_here() -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import exercises
 import pytest
 import torch
 
 import workbench as wb
 from workbench.exercises import WrongAnswer
-from workbench.headless import read_notebook
 from workbench.types import Masks
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "03-before-training.ipynb"
+NOTEBOOK = "03-before-training.ipynb"
 RIGHT: dict[int, dict[str, Any]] = {
     1: {"scores_1": [8, 4, 9, 3], "mean_1": 0.05},
     2: {"critical_2": 2},
@@ -39,22 +38,7 @@ WRONG = [
 ]
 
 
-@functools.cache
-def cells() -> dict[str, str]:
-    """Source of every cell by its id."""
-    return {cell.id: cell.source for cell in read_notebook(NOTEBOOK).cells}
-
-
-def answer(number: int, **values: Any) -> dict[str, Any]:
-    """Run an exercise and its check with these answers; a function is called with the exercise's names first."""
-    space: dict[str, Any] = {}
-    for name in ("parameters", "setup"):
-        exec(cells()[name], space)
-    space["task"] = wb.load("digits")
-    exec(cells()[f"exercise-{number}"], space)
-    space |= {name: value(space) if callable(value) else value for name, value in values.items()}
-    exec(cells()[f"exercise-{number}-check"], space)
-    return space
+answer = functools.partial(exercises.answer, NOTEBOOK)
 
 
 def rounds(

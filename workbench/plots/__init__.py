@@ -8,7 +8,7 @@ import io
 import itertools
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,24 @@ def axes(width: float = 8.0, height: float = 4.6, columns: int = 1) -> Any:
     return made[0] if columns == 1 else made
 
 
+def dense_line(ax: Axes, values: Sequence[float]) -> None:
+    """The dense network's values, one per seed: their mean a dashed line, their interval a band."""
+    mean, low, high = interval(list(values))
+    ax.axhline(mean, color="#555555", linestyle="--", linewidth=1.5, label=f"dense (n = {len(values)})")
+    if len(values) > 1:
+        ax.axhspan(low, high, color="#555555", alpha=0.12, linewidth=0)
+
+
+def counted(groups: Iterable[Sequence[float]]) -> str:
+    """How many values the groups have, for a legend.
+
+    >>> counted([[0.9, 0.8], [0.7]])
+    '1 to 2'
+    """
+    sizes = sorted({len(values) for values in groups})
+    return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+
+
 def tradeoff(
     df: pd.DataFrame,
     *,
@@ -110,18 +128,14 @@ def tradeoff(
     ax = axes() if ax is None else ax
     with style():
         if dense is not None:
-            mean, low, high = interval(list(dense))
-            ax.axhline(mean, color="#555555", linestyle="--", linewidth=1.5, label=f"dense (n = {len(dense)})")
-            if len(dense) > 1:
-                ax.axhspan(low, high, color="#555555", alpha=0.12, linewidth=0)
+            dense_line(ax, dense)
         for i, (name, rows) in enumerate(df.groupby(arm, sort=False)):
             plain = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             colour, marker = CRITERION_LOOKS.get(str(name).split()[0], plain)
             groups = {float(at): group[y].tolist() for at, group in rows.groupby(x)}  # type: ignore[arg-type]
             bands = [interval(values) for values in groups.values()]
             means, lows, highs = zip(*bands, strict=True)
-            sizes = sorted({len(values) for values in groups.values()})
-            n = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+            n = counted(groups.values())
             ax.fill_between(list(groups), lows, highs, color=colour, alpha=0.15, linewidth=0)
             ax.plot(list(groups), means, color=colour, marker=marker, markersize=7, label=f"{name} (n = {n})")
             ax.scatter(rows[x], rows[y], color=colour, marker=marker, s=14, alpha=0.55, linewidths=0, zorder=3)

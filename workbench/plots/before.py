@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.claims import interval
-from workbench.plots import CRITERION_LOOKS, axes, style
+from workbench.plots import CRITERION_LOOKS, axes, counted, dense_line, style
 from workbench.types import check_choice
 
 if TYPE_CHECKING:
@@ -259,21 +259,17 @@ def curves(
     apart = min(0.55 / max(len(names), 1), 0.08)
     with style():
         if dense is not None:
-            mean, low, high = interval(list(dense))
-            ax.axhline(mean, color="#555555", linestyle="--", linewidth=1.5, label=f"dense (n = {len(dense)})")
-            if len(dense) > 1:
-                ax.axhspan(low, high, color="#555555", alpha=0.12, linewidth=0)
+            dense_line(ax, dense)
         for i, name in enumerate(names):
             colour, marker = look(name, i)
             groups: dict[float, list[float]] = {
                 levels.index(at) + (i - (len(names) - 1) / 2) * apart: rows[y].tolist()
                 for at, rows in df[df[arm] == name].groupby(x)
             }
-            n = sorted({len(values) for values in groups.values()})
-            sizes = str(n[0]) if len(n) == 1 else f"{n[0]} to {n[-1]}"
+            n = counted(groups.values())
             means, lows, highs = zip(*(interval(values) for values in groups.values()), strict=True)
             plain: dict[str, Any] = {"color": colour, "marker": marker}
-            ax.plot(list(groups), means, markersize=8, linewidth=1.6, label=f"{name} (n = {sizes})", **plain)
+            ax.plot(list(groups), means, markersize=8, linewidth=1.6, label=f"{name} (n = {n})", **plain)
             ax.vlines(list(groups), lows, highs, color=colour, linewidth=1.4, alpha=0.6)
             for at, values in groups.items():
                 ax.scatter([at] * len(values), values, s=14, alpha=0.5, linewidths=0, zorder=3, **plain)

@@ -1,0 +1,30 @@
+"""Exercises of a notebook, answered as a student would: its cells run, the answers put in, the check run."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import workbench as wb
+from workbench.headless import read_notebook
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+@functools.cache
+def cells(notebook: str) -> dict[str, str]:
+    """Source of every cell by its id."""
+    return {cell.id: cell.source for cell in read_notebook(NOTEBOOKS / notebook).cells}
+
+
+def answer(notebook: str, number: int, **values: Any) -> dict[str, Any]:
+    """Run an exercise and its check with these answers; a function is called with the exercise's names first."""
+    space: dict[str, Any] = {}
+    for name in ("parameters", "setup"):
+        exec(cells(notebook)[name], space)
+    space["task"] = wb.load("digits")
+    exec(cells(notebook)[f"exercise-{number}"], space)
+    space |= {name: value(space) if callable(value) else value for name, value in values.items()}
+    exec(cells(notebook)[f"exercise-{number}-check"], space)
+    return space
