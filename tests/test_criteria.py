@@ -41,6 +41,16 @@ def test_grasp_in_closed_form(linear: tuple[nn.Module, wb.Batch]) -> None:
     assert wb.score(*linear, "grasp", loss_fn=squared, temperature=1.0)["weight"].tolist() == [[-45.0, 80.0]]
 
 
+def test_grasp_of_a_linear_loss_is_zero() -> None:
+    scores = wb.score(
+        nn.Linear(2, 1, bias=False),
+        wb.Batch(torch.ones(3, 2), torch.zeros(3)),
+        "grasp",
+        loss_fn=lambda out, _: out.sum(),
+    )
+    assert scores["weight"].tolist() == [[0.0, 0.0]]
+
+
 def test_magnitude_and_random_by_hand() -> None:
     model = nn.Linear(2, 2)
     model.weight.data = torch.tensor([[1.0, -2.0], [0.0, 3.0]])

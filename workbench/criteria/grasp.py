@@ -43,8 +43,11 @@ def grasp(
     with CheapSecondDerivatives():
         weights, grads = gradients(model, batch, masks, loss_fn, temperature, create_graph=True)
     masks = masks or {}
-    kept = {name: grad * masks[name] if name in masks else grad for name, grad in grads.items()}
-    flow = torch.stack([(grad * grad.detach()).sum() for grad in kept.values()]).sum()
-    products = torch.autograd.grad(flow, list(weights.values()), allow_unused=True, materialize_grads=True)
+    along = [grad.detach() * masks[name] if name in masks else grad.detach() for name, grad in grads.items()]
+    used = [(grad, way) for grad, way in zip(grads.values(), along, strict=True) if grad.requires_grad]
+    if not used:  # the loss is linear in the weights
+        return {name: torch.zeros_like(grad) for name, grad in grads.items()}
+    outputs, ways = zip(*used, strict=True)
+    products = torch.autograd.grad(outputs, list(weights.values()), ways, allow_unused=True, materialize_grads=True)
     full = prunable(model, strict=False)
     return {name: full[name].detach() * product for name, product in zip(weights, products, strict=True)}
