@@ -259,6 +259,18 @@ def test_masked_scores_are_those_of_the_masked_network(criterion: str) -> None:
             torch.testing.assert_close(found[name], expected_score, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.parametrize("criterion", ["prospr", "snip", "grasp", "force"])
+def test_a_removed_input_is_as_if_it_were_not_there(criterion: str) -> None:
+    """Also in the training steps that ProsPr looks through."""
+    inputs = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    wide, narrow = nn.Linear(2, 3).double(), nn.Linear(1, 3).double()
+    narrow.load_state_dict({"weight": wide.weight.detach()[:, :1], "bias": wide.bias.detach()})
+    masks = {"weight": torch.tensor([[True, False]]).expand(3, 2)}
+    whole = wb.score(wide, wb.Batch(inputs, labels), criterion, masks=masks)["weight"][:, :1]
+    torch.testing.assert_close(whole, wb.score(narrow, wb.Batch(inputs[:, :1], labels), criterion)["weight"])
+
+
 def test_layers_outside_the_masks_are_whole() -> None:
     """`exclude` changes which layers are scored and not how: round two sees the flow that round one saw."""
     model, batch = small_network()

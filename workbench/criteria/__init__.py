@@ -138,8 +138,8 @@ def score(
     `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring.
     `exclude` leaves layers out. `bn` says which BatchNorm statistics data-driven criteria see: those of the "batch"
     (as in the authors' code of GraSP, FORCE and ProsPr) or the "running" ones (as in that of SNIP), which criteria that
-    look at samples one by one or need a shape alone always see; dropout is off. `seed` feeds the generator that random
-    criteria draw from.
+    look at samples one by one or need a shape alone always see (NTK-SAP those of its own inputs); dropout is off.
+    `seed` feeds the generator that random criteria draw from.
     `granularity="channel"` gives `[out]` scores by each weight's name; a criterion with no formula for channels is
     summed over a channel's weights, or reduced by the "mean", "max" or "norm" (root of the sum of squares).
     Raises ValueError for weights that are not finite, a batch or labels that do not fit, or scores that do not fit the

@@ -37,7 +37,8 @@ def grasp(
     The authors' code draws linear layers anew before it scores; here the network is scored as it is.
     The paper's score is `-w (H g)` and drops the highest; here higher = keep, so the sign is turned.
     Where a BatchNorm on the batch's statistics follows a layer, its scale has no effect and its scores sum to `-|g|^2`
-    over the layer (at temperature 1): the layer with the largest gradient goes first, and faster with every round.
+    over the layer, g that of the loss with divided logits: layers with the largest `|g|^2` per weight, the narrow ones,
+    are thinned first, and faster with every round.
     Misleads as a ranking of harm: a large negative score marks a weight that hinders gradient flow, not a small effect.
     """
     with CheapSecondDerivatives():

@@ -44,6 +44,7 @@ def prospr(
         for name, w in start.items()
     }
     others = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if name not in start}
+    there = {name: one.detach() for name, one in ones.items()}  # what is removed stays out of the steps
     with torch.enable_grad():
         weights = {name: w.detach() * ones[name] for name, w in start.items()} | others
         for _ in range(steps):
@@ -51,7 +52,10 @@ def prospr(
             grads = torch.autograd.grad(
                 loss, list(weights.values()), create_graph=True, allow_unused=True, materialize_grads=True
             )
-            weights = {name: w - lr * g for (name, w), g in zip(weights.items(), grads, strict=True)}
+            weights = {
+                name: w - lr * (g * there[name] if name in there else g)
+                for (name, w), g in zip(weights.items(), grads, strict=True)
+            }
         loss = loss_at(model, weights, batch, loss_fn)
         slopes = torch.autograd.grad(loss, list(ones.values()), allow_unused=True, materialize_grads=True)
     return {name: slope.abs() for name, slope in zip(ones, slopes, strict=True)}

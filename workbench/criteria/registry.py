@@ -25,9 +25,10 @@ class Entry(NamedTuple):
     `needs` is what it uses of the batch, `derivatives` of the loss, `cost` its passes over the batch. `bn` is "choice"
     where the caller says which BatchNorm statistics it sees, else the only ones it has a meaning with. `returns` says
     that in iterative scoring removed weights may come back, `most` how many weights it can score (None: any number),
-    `chain` that it needs layers which follow one another. `memory` is what it holds beyond the model and the passes:
-    at most three copies of the "weights", gradients of single "samples", the batch's "activations", or what comes with
-    a "Hessian" (a matrix, or a graph that gradients are differentiated through).
+    `chain` that it needs layers which follow one another. `memory` is what it holds beyond the model and the
+    passes: at most three copies of the "weights" (in float64, which SynFlow, LAMP and PHEW compute in), gradients of
+    single "samples", the batch's "activations", or what comes with a "Hessian" (a matrix, or a graph that gradients are
+    differentiated through).
     """
 
     function: Criterion

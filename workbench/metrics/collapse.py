@@ -72,7 +72,9 @@ def critical_search(
     Exact to a factor of `1 + tolerance` (and to one weight). Assumes that a criterion which collapses at one
     compression collapses at every higher one. Costs about log2(log(max) / tolerance) runs of `rounds` scores.
 
-    Misleads with one batch or seed for criteria that depend on them: repeat it.
+    Misleads with one batch or seed for criteria that depend on them: repeat it. Misleads too where collapse is not
+    monotone (SNIP, FORCE and ProsPr in rounds on a batch's BatchNorm statistics lose a layer at one compression and
+    none at a higher one): there it is the end of one bisection, good to a factor of a few.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> _ = nn.init.constant_(model[0].weight, 1.0), nn.init.constant_(model[2].weight, 2.0)

@@ -106,7 +106,9 @@ def layer_bars(df: pd.DataFrame, *, y: str = "share", arm: str = "criterion", ax
 
 
 def against_size(df: pd.DataFrame, *, y: str = "mean score", arm: str = "criterion", ax: Axes | None = None) -> Axes:
-    """`y` against the number of weights of a layer, both on log axes, and the line 1 / size through the largest value.
+    """`y` against the number of weights of a layer, both on log axes.
+
+    A line shows 1 / size with the mean layer sum of the first arm.
 
     >>> import pandas as pd
     >>> ax = against_size(pd.DataFrame({"weights": [10, 100], "mean score": [1.0, 0.1], "criterion": "synflow"}))
