@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two kernels that each want all cores are many times slower than in turn
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell without job control
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the programs under test would ignore Ctrl-C, too
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
