@@ -15,7 +15,7 @@ from notebook_maker import code, make
 
 from workbench.headless import numbers, read_notebook, read_parameters, run, site
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
 OPENING = (

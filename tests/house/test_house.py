@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from workbench.shipped import shipped
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 NEEDED = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}

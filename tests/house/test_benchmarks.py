@@ -15,7 +15,7 @@ import torch
 from benchmarks.memory import peak
 from workbench.criteria.registry import entries
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 BOUNDS = {
     "magnitude, global cut": 0.5,
