@@ -242,20 +242,44 @@ def find_masks(
     29403
     """
     sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
-    run = Scorer(model, batch, criterion, **knobs)
-    sizes = {name: w.numel() for name, w in run.weights.items()}
+    run = Cut(model, batch, criterion, allocation=allocation, **knobs)
     if allocation != "global":
         shapes = {name: w.shape for name, w in run.weights.items()}
         budgets(shapes, sparsity, allocation)  # a wrong allocation is named before the first round
-    masks: Masks | None = None
+    masks: Masks = {}
     with untouched(model):
         for k in range(1, rounds + 1):
-            now = sparsity if k == rounds else 1 - (1 - sparsity) ** (k / rounds)
-            split = allocation if k == rounds or isinstance(allocation, str) else on_the_way(sizes, now, allocation)
-            masks = _cut(run(masks), now, split, None if run.entry.returns else masks)
+            masks = run(sparsity if k == rounds else 1 - (1 - sparsity) ** (k / rounds))
             if on_round is not None:
                 on_round(k, masks)
-    return masks  # type: ignore[return-value]
+    return masks
+
+
+class Cut:
+    """A network that is scored as pruned so far and cut again, to be called (under `untouched`) once a round."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batch: Batch | None,
+        criterion: str | Criterion,
+        *,
+        allocation: Allocation = "global",
+        **knobs: Any,
+    ) -> None:
+        self.score, self.allocation = Scorer(model, batch, criterion, **knobs), allocation
+        self.weights = self.score.weights
+        self.sizes = {name: w.numel() for name, w in self.weights.items()}
+        self.total = sum(self.sizes.values())
+        self.masks: Masks | None = None
+
+    def __call__(self, sparsity: float) -> Masks:
+        """The masks of the next round; removed weights stay removed, unless the criterion is made for their return."""
+        now = self.allocation
+        split = now if isinstance(now, str) else on_the_way(self.sizes, sparsity, now)
+        within = None if self.score.entry.returns else self.masks
+        self.masks = _cut(self.score(self.masks), sparsity, split, within)
+        return self.masks
 
 
 @torch.no_grad()

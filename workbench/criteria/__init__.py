@@ -43,6 +43,7 @@ from workbench.criteria import (  # noqa: F401  (importing registers the criteri
 from workbench.criteria.passes import Loss
 from workbench.criteria.registry import (
     GRANULARITIES,
+    STATISTICS,
     Criterion,
     criteria,
     criterion_table,
@@ -125,7 +126,7 @@ def score(
     masks: Masks | None = None,
     loss_fn: Loss | None = None,
     exclude: Iterable[str] = (),
-    bn: str = "batch",
+    bn: str | None = None,
     seed: int = 0,
     granularity: str = "weight",
     reduce: str = "sum",
@@ -136,9 +137,10 @@ def score(
     `criterion` is a name or a function `f(model, batch, *, masks, loss_fn, generator, **knobs) -> Scores`.
     `batch=None` is legal for those that need none (random, magnitude; SynFlow for networks made by `wb.make`).
     `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring.
-    `exclude` leaves layers out. `bn` says which BatchNorm statistics data-driven criteria see: those of the "batch"
-    (as in the authors' code of GraSP, FORCE and ProsPr) or the "running" ones (as in that of SNIP), which criteria that
-    look at samples one by one or need a shape alone always see (NTK-SAP those of its own inputs); dropout is off.
+    `exclude` leaves layers out. `bn` says which BatchNorm statistics data-driven criteria see: those of the "batch" or
+    the "running" ones. The default is what the criterion's authors do (`wb.criterion_table()`): SNIP takes the running
+    ones, GraSP, FORCE and ProsPr the batch's. Criteria that look at samples one by one or need a shape alone always see
+    the running ones (NTK-SAP those of its own inputs); dropout is off.
     `seed` feeds the generator that random criteria draw from.
     `granularity="channel"` gives `[out]` scores by each weight's name; a criterion with no formula for channels is
     summed over a channel's weights, or reduced by the "mean", "max" or "norm" (root of the sum of squares).
@@ -193,13 +195,12 @@ class Scorer:
         *,
         loss_fn: Loss | None = None,
         exclude: Iterable[str] = (),
-        bn: str = "batch",
+        bn: str | None = None,
         seed: int = 0,
         granularity: str = "weight",
         reduce: str = "sum",
         **knobs: Any,
     ) -> None:
-        check_choice("bn", bn, ("batch", "running"))
         self.granularity = check_choice("granularity", granularity, GRANULARITIES)
         self.reduce = REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)]
         self.name, self.entry = find_criterion(criterion, granularity)
@@ -212,7 +213,8 @@ class Scorer:
                 )
         self.model, self.batch = model, self._check_batch(model, batch)
         self.loss_fn = functional.cross_entropy if loss_fn is None else loss_fn
-        self.bn = "running" if self.entry.needs == "shape" else bn if self.entry.bn == "choice" else self.entry.bn
+        chosen = self.entry.bn if bn is None else check_choice("bn", bn, STATISTICS)
+        self.bn = "running" if self.entry.needs == "shape" else self.entry.bn if self.entry.bn_fixed else chosen
         self.knobs, self.draw = knobs, generator(seed, "scores")
         _check_knobs(self.name, self.entry.function, knobs)
 

@@ -20,6 +20,7 @@ from workbench.types import Batch, Masks, Scores
     granularity="channel",
     cost="1 forward",
     source="Hu et al. 2016, arXiv:1607.03250",
+    bn="running",
     memory="activations",
 )
 def apoz(

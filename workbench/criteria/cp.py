@@ -21,6 +21,7 @@ from workbench.types import Batch, Masks, Scores
     granularity="channel",
     cost="2 forward; a LASSO path over the channels of each layer",
     source="He et al. 2017, arXiv:1707.06168",
+    bn="running",
     memory="activations",
 )
 def cp(

@@ -20,6 +20,7 @@ from workbench.types import Batch, Masks, Scores
     cost="1 forward and 1 backward of each sample",
     source="Theis et al. 2018, arXiv:1801.05787",
     bn="running",
+    bn_fixed=True,
     memory="samples",
 )
 def fisher(

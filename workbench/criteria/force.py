@@ -25,7 +25,8 @@ def force(
 ) -> Scores:
     """`s = |w dL/dw|`: the gradient of the network as pruned so far, the weights as they were, also removed ones.
 
-    One round is SNIP. In `find_masks(..., rounds=K)` every round chooses among all weights, so that masks do not nest:
+    One round is SNIP on the same BatchNorm statistics (here the batch's, as in the authors' code). In
+    `find_masks(..., rounds=K)` every round chooses among all weights, so that masks do not nest:
     a weight removed too early comes back where the pruned network's gradient asks for it.
     Misleads once a layer is empty: no gradient passes it, all scores are 0 and nothing can return.
     """

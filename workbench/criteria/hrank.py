@@ -20,6 +20,7 @@ from workbench.types import Batch, Masks, Scores
     granularity="channel",
     cost="1 forward, a singular value decomposition of every feature map",
     source="Lin et al. 2020, arXiv:2002.10179",
+    bn="running",
     memory="activations",
 )
 def hrank(

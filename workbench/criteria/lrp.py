@@ -19,6 +19,7 @@ from workbench.types import Batch, Masks, Scores
     cost="2 forward, 1 backward",
     source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0; there for channels)",
     bn="running",
+    bn_fixed=True,
     memory="activations",
 )
 def lrp(
@@ -43,6 +44,7 @@ def lrp(
     cost="2 forward, 1 backward",
     source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0)",
     bn="running",
+    bn_fixed=True,
     memory="activations",
 )
 def lrp_channels(

@@ -19,6 +19,7 @@ from workbench.types import Batch, Masks, Scores
     cost="1 forward and a backward for each output, of each sample",
     source="LeCun et al. 1989 (Optimal Brain Damage)",
     bn="running",
+    bn_fixed=True,
     memory="Hessian",
 )
 def obd(

@@ -23,6 +23,7 @@ MOST = 4000
     cost="1 forward and a backward for each output, of each sample; the inverse of an n x n matrix",
     source="Hassibi and Stork 1993 (Optimal Brain Surgeon)",
     bn="running",
+    bn_fixed=True,
     most=MOST,
     memory="Hessian",
 )

@@ -17,7 +17,7 @@ from workbench.types import Batch, Masks, Scores, check_count
     derivatives="Hessian",
     cost="steps + 1 forward and backward, and a backward through all of them",
     source="Alizadeh et al. 2022, arXiv:2202.08132",
-    bn="batch",
+    bn_fixed=True,
     memory="Hessian",
 )
 def prospr(

@@ -14,6 +14,7 @@ Criterion = Callable[..., Scores]
 GRANULARITIES = ("channel", "weight")
 NEEDS = ("nothing", "shape", "inputs", "labels")
 DERIVATIVES = ("none", "gradients", "Hessian")
+STATISTICS = ("batch", "running")
 MEMORY = ("weights", "samples", "activations", "Hessian")
 FAMILIES = ("baseline", "magnitude", "norm", "saliency", "loss change", "own")
 """The survey's four families, the baselines they have to beat, and criteria of the user's own."""
@@ -22,8 +23,9 @@ FAMILIES = ("baseline", "magnitude", "norm", "saliency", "loss change", "own")
 class Entry(NamedTuple):
     """A registered criterion: the function and what it asks for.
 
-    `needs` is what it uses of the batch, `derivatives` of the loss, `cost` its passes over the batch. `bn` is "choice"
-    where the caller says which BatchNorm statistics it sees, else the only ones it has a meaning with. `returns` says
+    `needs` is what it uses of the batch, `derivatives` of the loss, `cost` its passes over the batch. `bn` are the
+    BatchNorm statistics it sees unless the caller says otherwise, those of its authors' code: the "batch"'s, or the
+    "running" ones; `bn_fixed` says that it has a meaning with no others. `returns` says
     that in iterative scoring removed weights may come back, `most` how many weights it can score (None: any number),
     `chain` that it needs layers which follow one another. `memory` is what it holds beyond the model and the
     passes: at most three copies of the "weights" (in float64, which SynFlow, LAMP and PHEW compute in), gradients of
@@ -39,7 +41,8 @@ class Entry(NamedTuple):
     family: str = "own"
     derivatives: str = "none"
     cost: str = ""
-    bn: str = "choice"
+    bn: str = "batch"
+    bn_fixed: bool = False
     returns: bool = False
     most: int | None = None
     chain: bool = False
@@ -105,7 +108,8 @@ def builtin(
     cost: str,
     granularity: str = "weight",
     derivatives: str = "none",
-    bn: str = "choice",
+    bn: str = "batch",
+    bn_fixed: bool = False,
     returns: bool = False,
     most: int | None = None,
     chain: bool = False,
@@ -117,14 +121,27 @@ def builtin(
         ("family", family, FAMILIES),
         ("granularity", granularity, GRANULARITIES),
         ("derivatives", derivatives, DERIVATIVES),
-        ("bn", bn, ("batch", "choice", "running")),
+        ("bn", bn, STATISTICS),
         ("memory", memory, MEMORY),
     ):
         check_choice(what, value, options)
 
     def register(function: Criterion) -> Criterion:
         _CRITERIA[name, granularity] = Entry(
-            function, needs, source, True, granularity, family, derivatives, cost, bn, returns, most, chain, memory
+            function=function,
+            needs=needs,
+            source=source,
+            builtin=True,
+            granularity=granularity,
+            family=family,
+            derivatives=derivatives,
+            cost=cost,
+            bn=bn,
+            bn_fixed=bn_fixed,
+            returns=returns,
+            most=most,
+            chain=chain,
+            memory=memory,
         )
         return function
 
@@ -154,7 +171,7 @@ def criterion_table() -> pd.DataFrame:
     """
     import pandas as pd
 
-    shown = ("granularity", "family", "needs", "derivatives", "cost", "memory", "source")
+    shown = ("granularity", "family", "needs", "derivatives", "cost", "bn", "memory", "source")
     rows = [{"criterion": name} | {what: getattr(e, what) for what in shown} for (name, _), e in entries().items()]
     return pd.DataFrame(rows).set_index("criterion")
 

@@ -18,12 +18,15 @@ from workbench.types import Batch, Masks, Scores
     derivatives="gradients",
     cost="1 forward, 1 backward",
     source="Lee et al. 2019, arXiv:1810.02340, eq. 4-6",
+    bn="running",
 )
 def snip(
     model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
 ) -> Scores:
     """`s = |w dL/d(w m)| = |dL/dm|`, one forward and backward pass; the paper's normalisation by the sum is left out.
 
+    BatchNorm takes its running statistics, as in the authors' code; with the batch's the masks are others, and on a
+    fresh vgg at high compression far worse ones (the recorded rows `headline` hold both).
     Weights already removed keep a score, as the derivative by their mask is not zero at m = 0.
     Misleads when one-shot at high sparsity: the derivative describes removing one weight, not nearly all of them.
     """

@@ -20,6 +20,7 @@ from workbench.types import Batch, Masks, Scores
     granularity="channel",
     cost="2 forward; a greedy search over the channels of each layer",
     source="Luo et al. 2017, arXiv:1707.06342, the greedy selection",
+    bn="running",
     memory="activations",
 )
 def thinet(

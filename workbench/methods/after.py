@@ -28,12 +28,13 @@ def prune_and_tune(
     epochs: int | None = None,
     criterion: str = "magnitude",
     rounds: int = 1,
+    bn: str | None = None,
 ) -> dict[str, float]:
     """Train, prune by a criterion, fine-tune as long as trained, measure once on the test split.
 
     A criterion sees 10 samples a class. `budget="weights"` keeps 1 / compression of the weights. `budget="macs"` gives
     every allocation the MACs that "layer" has at that compression: "global" keeps as many weights as these pay for.
-    Float32 on the CPU.
+    `bn` says which BatchNorm statistics the criterion sees (None: those of its authors' code). Float32 on the CPU.
 
     >>> row = prune_and_tune("layer", compression=10, seed=0, epochs=1)
     >>> row["kept"], round(row["macs_ratio"])
@@ -46,10 +47,10 @@ def prune_and_tune(
     batch, example = task.batch(per_class=10, seed=seed), task.take("val", slice(1)).inputs
     if budget == "weights":
         masks = find_masks(
-            model, batch, criterion, 1 - 1 / compression, rounds=rounds, allocation=allocation, seed=seed
+            model, batch, criterion, 1 - 1 / compression, rounds=rounds, allocation=allocation, seed=seed, bn=bn
         )
     else:
-        scores = score(model, batch, criterion, seed=seed)
+        scores = score(model, batch, criterion, seed=seed, bn=bn)
         most = macs(model, example, keep_top(scores, 1 - 1 / compression, allocation="layer"))
         masks = keep_within_macs(model, scores, most, example, allocation)
     train(model, task, masks=masks, epochs=epochs, seed=seed, fast=False)

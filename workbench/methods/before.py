@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from workbench.criteria import score
@@ -10,9 +12,10 @@ from workbench.masks import find_masks, keep_top
 from workbench.metrics import (
     collapsed,
     critical,
-    critical_search,
+    critical_iterated,
     effective_sparsity,
     evaluate,
+    first_failure,
     max_compression,
     sparsity,
 )
@@ -36,14 +39,15 @@ def prune_then_train(
     change: str = "none",
     width: float = 1.0,
     device: str = "cpu",
-    bn: str = "batch",
+    bn: str | None = None,
 ) -> dict[str, float]:
     """Prune a fresh network at initialisation, train it by its recipe, measure it once on the test split.
 
     `seed` draws the weights, the batch that scores (10 a class), random scores and the order of data. Training is in
     float32. `dead` counts layers without a weight; `effective` is the effective sparsity. Where it is 1, no
     path leads from input to output: the network computes a constant and is measured as it is, after 0 steps. `width`
-    multiplies the channels of every hidden layer, `bn` says which BatchNorm statistics the criterion sees.
+    multiplies the channels of every hidden layer, `bn` says which BatchNorm statistics the criterion sees (None: those
+    of its authors' code).
 
     `change` asks what the masks owe to their weights and data (Su et al. 2020, arXiv:2009.11094; Frankle et al. 2021,
     arXiv:2009.08576): "shuffle" permutes each layer's mask, "reinitialise" draws the weights anew before training,
@@ -98,29 +102,57 @@ def shuffled(masks: Masks, seed: int) -> Masks:
 def critical_compression(
     criterion: str,
     seed: int,
-    rounds: int = 1,
+    rate: float | None = None,
     data: str = "digits",
     network: str = "vgg",
     allocation: str = "global",
-    bn: str = "batch",
+    bn: str | None = None,
 ) -> dict[str, float]:
     """The highest compression at initialisation without layer collapse, and the network's maximum; no training.
 
-    One round under global allocation is answered in closed form, anything else by search to within 5 %. `bn` says which
-    BatchNorm statistics the criterion sees.
+    One cut (`rate=None`) is answered in closed form; else every round removes the share `rate` of what is left, and the
+    last compression before the first layer dies counts. `bn` says which BatchNorm statistics the criterion sees (None:
+    those of its authors' code).
 
-    >>> critical_compression("synflow", seed=0)["maximum"].__round__()
+    >>> critical_compression("synflow", seed=0, rate=0.1)["critical"].__round__()
     32670
     """
     task = load(data, device="cpu")
     model = make(network, task, seed)
     batch = task.batch(per_class=10, seed=seed)
-    if rounds == 1 and allocation == "global":
-        highest = critical(score(model, batch, criterion, seed=seed, bn=bn))
+    if rate is None:
+        highest = critical(score(model, batch, criterion, seed=seed, bn=bn), allocation)
     else:
-        knobs = {"allocation": allocation, "seed": seed, "bn": bn}
-        highest = critical_search(model, batch, criterion, rounds, tolerance=0.05, **knobs)
+        highest = critical_iterated(model, batch, criterion, rate, allocation=allocation, seed=seed, bn=bn)
     return {"critical": highest, "maximum": max_compression(model)}
+
+
+A_DECADE = 5
+"""Compressions a decade on the grid of `failure_on_a_grid`, from 10^(1/5) up to the network's maximum."""
+
+
+def failure_on_a_grid(
+    criterion: str,
+    rounds: int,
+    seed: int,
+    data: str = "digits",
+    network: str = "vgg",
+    bn: str | None = None,
+) -> dict[str, float]:
+    """The first compression of a grid (five a decade) at which the schedule of K rounds leaves a layer empty.
+
+    `failure` is the network's maximum where no compression of the grid fails; no training.
+
+    >>> failure_on_a_grid("synflow", rounds=1, seed=0, network="lenet-300-100")["failure"].__round__(2)
+    63.1
+    """
+    task = load(data, device="cpu")
+    model = make(network, task, seed)
+    batch, maximum = task.batch(per_class=10, seed=seed), max_compression(model)
+    steps = range(1, math.floor(A_DECADE * math.log10(maximum)) + 1)
+    grid = [10 ** (step / A_DECADE) for step in steps]
+    found = first_failure(model, batch, criterion, rounds, grid, seed=seed, bn=bn)
+    return {"failure": maximum if found is None else found, "maximum": maximum}
 
 
 def layer_sums(network: str, seed: int, trained: bool = False, data: str = "digits") -> dict[str, float]:
@@ -149,6 +181,7 @@ def effective_against_direct(
     allocation: str = "global",
     data: str = "digits",
     network: str = "lenet-300-100",
+    bn: str | None = None,
 ) -> dict[str, float]:
     """Direct and effective sparsity of masks at initialisation; no training.
 
@@ -159,7 +192,7 @@ def effective_against_direct(
     task = load(data, device="cpu")
     model = make(network, task, seed)
     batch = task.batch(per_class=10, seed=seed)
-    masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed)
+    masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed, bn=bn)
     direct = size(masks)
     return {
         "direct": direct["sparsity"],

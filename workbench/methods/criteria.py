@@ -47,7 +47,7 @@ def score_sizes(network: str, seed: int, data: str = "digits") -> dict[str, floa
 
 
 def snip_overlap(
-    against: str, seed: int, sparsity: float = 0.95, data: str = "digits", network: str = "vgg"
+    against: str, seed: int, sparsity: float = 0.95, data: str = "digits", network: str = "vgg", bn: str | None = None
 ) -> dict[str, float]:
     """Jaccard overlap of SNIP's mask (10 samples a class) with its mask from other data, at initialisation.
 
@@ -68,15 +68,21 @@ def snip_overlap(
         "random masks": lambda: batch,
     }[against]()
     criterion = "random" if against == "random masks" else "snip"
-    one = keep_top(score(model, batch, "snip"), sparsity)
-    two = keep_top(score(model, other, criterion, seed=seed), sparsity)
+    one = keep_top(score(model, batch, "snip", bn=bn), sparsity)
+    two = keep_top(score(model, other, criterion, seed=seed, bn=bn), sparsity)
     both = sum(int((one[n] & two[n]).sum()) for n in one)
     either = sum(int((one[n] | two[n]).sum()) for n in one)
     return {"jaccard": both / either}
 
 
 def layer_densities(
-    criterion: str, seed: int, rounds: int = 1, sparsity: float = 0.95, data: str = "digits", network: str = "vgg"
+    criterion: str,
+    seed: int,
+    rounds: int = 1,
+    sparsity: float = 0.95,
+    data: str = "digits",
+    network: str = "vgg",
+    bn: str | None = None,
 ) -> dict[str, float]:
     """The density of every layer at initialisation, `layer 1` to `layer n` in the model's order.
 
@@ -86,7 +92,7 @@ def layer_densities(
     task = load(data, device="cpu")
     model = make(network, task, seed)
     batch = task.batch(per_class=10, seed=seed)
-    masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, seed=seed)
+    masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, seed=seed, bn=bn)
     return {f"layer {k}": float(m.float().mean()) for k, m in enumerate(masks.values(), 1)}
 
 

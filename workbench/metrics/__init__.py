@@ -1,7 +1,7 @@
 """What a pruned network is: accuracy, size, cost, paths, collapse. Sums first, divides once."""
 
 from workbench.metrics.accuracy import evaluate
-from workbench.metrics.collapse import collapsed, critical, critical_search, max_compression
+from workbench.metrics.collapse import collapsed, critical, critical_iterated, first_failure, max_compression
 from workbench.metrics.cost import latency, macs
 from workbench.metrics.paths import effective, effective_sparsity
 from workbench.metrics.size import compression, layers, size_ratio, sparsity
@@ -10,10 +10,11 @@ __all__ = [
     "collapsed",
     "compression",
     "critical",
-    "critical_search",
+    "critical_iterated",
     "effective",
     "effective_sparsity",
     "evaluate",
+    "first_failure",
     "latency",
     "layers",
     "macs",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
+from workbench.allocation import Allocation, budgets
+from workbench.criteria import untouched
 from workbench.criteria.registry import Criterion
-from workbench.masks import find_masks
+from workbench.masks import Cut, find_masks
 from workbench.models import prunable
-from workbench.types import Batch, Masks, Scores, check_bools, check_count, check_scores
+from workbench.types import Batch, Masks, Scores, check_bools, check_scores
 
 
 def collapsed(masks: Masks) -> list[str]:
@@ -37,18 +41,30 @@ def max_compression(model: nn.Module) -> float:
     return sum(w.numel() for w in weights.values()) / len(weights)
 
 
-def critical(scores: Scores) -> float:
-    """The highest compression that one-shot global pruning by `scores` reaches without layer collapse, in closed form.
+def critical(scores: Scores, allocation: Allocation = "global") -> float:
+    """The highest compression that one cut by `scores` reaches without layer collapse, exactly.
 
-    A layer lives as long as its best weight does: with r the worst place, over the network, of any layer's best
-    weight (0 = highest score, ties by index), r + 1 weights are needed and the compression is n / (r + 1).
+    Under "global" a layer lives as long as its best weight does: with r the worst place, over the network, of any
+    layer's best weight (0 = highest score, ties by index), r + 1 weights are needed and the compression is n / (r + 1).
+    Any other allocation decides by the shapes alone; its budgets never rise as the total falls, so that the smallest
+    total with a weight for each layer is found by bisection.
 
-    Misleads for iterative criteria: their scores change with every round; see `critical_search`.
+    Misleads for iterative criteria: their scores change with every round; see `critical_iterated`.
 
     >>> critical({"a": torch.tensor([5.0, 4.0, 3.0]), "b": torch.tensor([2.0])})
     1.0
+    >>> critical({"a": torch.ones(4, 3), "b": torch.ones(2, 4)}, "layer")
+    10.0
     """
     scores = check_scores(scores)
+    n = sum(s.numel() for s in scores.values())
+    if allocation != "global":
+        shapes = {name: s.shape for name, s in scores.items()}
+
+        def alive(kept: int) -> bool:
+            return all(budgets(shapes, 1 - kept / n, allocation).values())
+
+        return n / (1 + bisect.bisect_left(range(1, n), True, key=alive))
     values = torch.cat([s.reshape(-1).double() for s in scores.values()])
     place, offset = 0, 0
     for score in scores.values():
@@ -56,43 +72,60 @@ def critical(scores: Scores) -> float:
         first = offset + int(torch.nonzero(score.reshape(-1).double() == best)[0])
         ahead = int((values > best).sum()) + int((values[:first] == best).sum())
         place, offset = max(place, ahead), offset + score.numel()
-    return len(values) / (place + 1)
+    return n / (place + 1)
 
 
-def critical_search(
-    model: nn.Module,
-    batch: Batch | None,
-    criterion: str | Criterion,
-    rounds: int = 1,
-    tolerance: float = 0.02,
-    **knobs: Any,
+def critical_iterated(
+    model: nn.Module, batch: Batch | None, criterion: str | Criterion, rate: float = 0.1, **knobs: Any
 ) -> float:
-    """The highest compression without layer collapse under iterative scoring, by bisection on its logarithm.
+    """The compression before the first layer dies where every round removes the share `rate` of what is left.
 
-    Exact to a factor of `1 + tolerance` (and to one weight). Assumes that a criterion which collapses at one
-    compression collapses at every higher one. Costs about log2(log(max) / tolerance) runs of `rounds` scores.
+    One trajectory at one rate: each round scores the network as pruned so far and cuts (at least one weight), so that
+    the number is unique and costs one run, about log(critical) / rate scores. It is exact to that rate: the next round
+    loses a layer, or there is one weight a layer left, which is the network's limit. Knobs go to `wb.find_masks`.
 
-    Misleads with one batch or seed for criteria that depend on them: repeat it. Misleads too where collapse is not
-    monotone (SNIP, FORCE and ProsPr in rounds on a batch's BatchNorm statistics lose a layer at one compression and
-    none at a higher one): there it is the end of one bisection, good to a factor of a few.
+    Misleads as the limit of a schedule of K rounds, whose rates grow with its target: its masks at two targets do not
+    nest, and collapse may come and go between them; see `first_failure`.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> _ = nn.init.constant_(model[0].weight, 1.0), nn.init.constant_(model[2].weight, 2.0)
-    >>> round(critical_search(model, None, "magnitude"), 3)
+    >>> round(critical_iterated(model, None, "magnitude"), 3)
     2.571
     """
-    check_count("rounds", rounds)
-    weights = prunable(model, knobs.get("exclude", ()))
-    total, least = sum(w.numel() for w in weights.values()), len(weights)
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
+        raise ValueError(f"rate is the share of what is left that a round removes, in (0, 1); got {rate!r}. Pass 0.1")
+    run = Cut(model, batch, criterion, **knobs)
+    kept, least = run.total, len(run.weights)
+    with untouched(model):
+        while kept > least:
+            fewer = max(min(round(kept * (1 - rate)), kept - 1), least)
+            if not all(bool(mask.any()) for mask in run(1 - fewer / run.total).values()):
+                break
+            kept = fewer
+    return run.total / kept
 
-    def alive(kept: int) -> bool:
-        masks = find_masks(model, batch, criterion, 1 - kept / total, rounds=rounds, **knobs)
-        return all(bool(m.any()) for m in masks.values())
 
-    if alive(least):
-        return total / least
-    dead, living = least, total
-    while living - dead > 1 and living / dead > 1 + tolerance:
-        middle = min(max(round((dead * living) ** 0.5), dead + 1), living - 1)
-        dead, living = (dead, middle) if alive(middle) else (middle, living)
-    return total / living
+def first_failure(
+    model: nn.Module,
+    batch: Batch | None,
+    criterion: str | Criterion,
+    rounds: int,
+    compressions: Iterable[float],
+    **knobs: Any,
+) -> float | None:
+    """The first of the rising `compressions` at which `find_masks(..., rounds=rounds)` leaves a layer empty, or None.
+
+    What a paper reports that prunes in K rounds to each compression of a grid. Knobs go to `wb.find_masks`.
+
+    Misleads as a limit: the schedule's rate depends on the target, and a higher compression may lose no layer.
+
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> _ = nn.init.constant_(model[0].weight, 1.0), nn.init.constant_(model[2].weight, 2.0)
+    >>> first_failure(model, None, "magnitude", rounds=1, compressions=[2, 3, 4])
+    3
+    """
+    for compression in sorted(compressions):
+        masks = find_masks(model, batch, criterion, 1 - 1 / compression, rounds=rounds, **knobs)
+        if not all(bool(mask.any()) for mask in masks.values()):
+            return compression
+    return None
