@@ -152,8 +152,20 @@ EXPERIMENTS: dict[str, Experiment] = {
     "sanity": Experiment(
         prune_then_train,
         (
-            {"criterion": ["snip"], "bn": ["running"], "change": CHANGES, "compression": [5, 20, 100], "seed": SEEDS},
-            {"criterion": ["grasp"], "bn": ["batch"], "change": CHANGES, "compression": [5, 20, 100], "seed": SEEDS},
+            {
+                "criterion": ["snip"],
+                "bn": ["running"],
+                "change": list(CHANGES),
+                "compression": [5, 20, 100],
+                "seed": SEEDS,
+            },
+            {
+                "criterion": ["grasp"],
+                "bn": ["batch"],
+                "change": list(CHANGES),
+                "compression": [5, 20, 100],
+                "seed": SEEDS,
+            },
             {
                 "criterion": ["synflow"],
                 "compression": [5, 20, 100],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ def keep_top(
     By rank and never by threshold; among equal scores the earlier weight is kept. `allocation="global"` lets all
     scores compete, any other of the `allocations()` (or a dict of densities) splits the budget over layers. `within`
     are masks whose removed weights stay removed. Raises ValueError for a sparsity outside [0, 1), scores that are not
-    finite, or a budget that `within` cannot meet.
+    finite, or a budget that `within` cannot meet; warns where ties decide about a tenth of what is kept, or more.
 
     Misleads under "global" when layers differ in scale: whole layers can go while the total is exact.
 
@@ -47,23 +48,46 @@ def keep_top(
     return _cut(scores, sparsity, allocation, within)
 
 
-def _cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks | None) -> Masks:
-    """`keep_top` of arguments that were checked."""
+MANY = 100, 0.1
+"""From so many kept weights, and this share of them, on a mask that the index decides is told."""
+
+
+def _cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks | None, told: bool = True) -> Masks:
+    """`keep_top` of arguments that were checked; `told`: with a warning where ties decide."""
     scores = _common(scores)
     sizes = {name: s.numel() for name, s in scores.items()}
+    by_index: list[int] = []
     if allocation == "global":
         live = None if within is None else torch.cat([within[name].reshape(-1) for name in scores])
         kept = _top(
-            torch.cat([s.reshape(-1) for s in scores.values()]), kept_count(sum(sizes.values()), sparsity), live
+            torch.cat([s.reshape(-1) for s in scores.values()]),
+            kept_count(sum(sizes.values()), sparsity),
+            live,
+            by_index,
         )
         parts = kept.split(list(sizes.values()))
-        return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
-    budget = budgets({name: s.shape for name, s in scores.items()}, sparsity, allocation)
-    masks: Masks = {}
-    for name, score in scores.items():
-        live = None if within is None else within[name].reshape(-1)
-        masks[name] = _top(score.reshape(-1), budget[name], live, f" of {name!r}").reshape(score.shape)
+        masks = {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
+    else:
+        budget = budgets({name: s.shape for name, s in scores.items()}, sparsity, allocation)
+        masks = {}
+        for name, score in scores.items():
+            live = None if within is None else within[name].reshape(-1)
+            flat = _top(score.reshape(-1), budget[name], live, by_index, f" of {name!r}")
+            masks[name] = flat.reshape(score.shape)
+    if told and by_index:
+        _tell_ties(sum(by_index), kept_count(sum(sizes.values()), sparsity))
     return masks
+
+
+def _tell_ties(by_index: int, kept: int) -> None:
+    least, share = MANY
+    if by_index >= max(least, share * kept):
+        warnings.warn(
+            f"the scores say nothing about {by_index:,} of the {kept:,} weights kept ({by_index / kept:.0%}): others "
+            "that are removed have the same scores, and the index decided. A dead network or layer, a dtype that "
+            "cannot hold the scores, or inputs that are always 0 do this; look at the scores before you trust the mask",
+            stacklevel=4,
+        )
 
 
 def allocate(
@@ -118,8 +142,11 @@ def _check_within(scores: Scores, within: Masks) -> None:
             )
 
 
-def _top(values: Tensor, kept: int, live: Tensor | None, where: str = "") -> Tensor:
-    """Bool, True for the `kept` highest of the live values; ties go to the earlier index."""
+def _top(values: Tensor, kept: int, live: Tensor | None, by_index: list[int], where: str = "") -> Tensor:
+    """Bool, True for the `kept` highest of the live values; ties go to the earlier index.
+
+    Where ties are cut, the number of those kept joins `by_index`.
+    """
     n = len(values) if live is None else int(live.count_nonzero())
     if kept > n:
         raise ValueError(
@@ -134,6 +161,7 @@ def _top(values: Tensor, kept: int, live: Tensor | None, where: str = "") -> Ten
     if surplus:
         ties = torch.nonzero(chosen & (values == threshold)).squeeze(1)
         chosen[ties[len(ties) - surplus :]] = False
+        by_index.append(len(ties) - surplus)
     return chosen
 
 
@@ -278,7 +306,9 @@ class Cut:
         now = self.allocation
         split = now if isinstance(now, str) else on_the_way(self.sizes, sparsity, now)
         within = None if self.score.entry.returns else self.masks
-        self.masks = _cut(self.score(self.masks), sparsity, split, within)
+        # A layer that died already leaves no gradient to the others: that is told as collapse.
+        alive = self.masks is None or all(bool(mask.any()) for mask in self.masks.values())
+        self.masks = _cut(self.score(self.masks), sparsity, split, within, told=alive)
         return self.masks
 
 

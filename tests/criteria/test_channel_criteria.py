@@ -564,14 +564,38 @@ def test_cp_by_hand() -> None:
     )
 
 
-def test_cp_drops_channels_that_others_replace() -> None:
-    columns = drawn(20, 4)
-    columns[:, 1] = columns[:, 0]
-    columns[:, 2] = 0
-    found = score(*chain(columns), "cp", exclude=["1"])["0.weight"]
-    assert found[2] == 0
-    assert sorted((found[:2] > 0).tolist()) == [False, True]
-    assert found[3] > 0
+def repeated(columns: Tensor) -> Tensor:
+    """Channel 1 adds what channel 0 adds, channel 2 nothing."""
+    return torch.stack([columns[:, 0], columns[:, 0], 0 * columns[:, 0], columns[:, 1]], 1)
+
+
+def test_cp_drops_channels_that_an_earlier_one_replaces() -> None:
+    found = score(*chain(repeated(drawn(20, 2))), "cp", exclude=["1"])["0.weight"]
+    assert (found > 0).tolist() == [True, False, False, True]
+    assert not score(*chain(torch.zeros(5, 3)), "cp", exclude=["1"])["0.weight"].any()
+
+
+DEPENDENT: dict[str, Callable[[Tensor], Tensor]] = {
+    "repeated": repeated,
+    "all equal": lambda c: c[:, :1].expand(-1, 4),
+    "of tiny size": lambda c: 1e-9 * repeated(c),
+    "sums of others": lambda c: torch.cat([c, c[:, :2] + c[:, 1:3]], 1),
+    "opposite": lambda c: torch.cat([c, -0.5 * c[:, :1]], 1),
+    "more than samples": lambda c: c[:2],
+    "orthogonal and alike": lambda c: torch.eye(5, dtype=c.dtype),
+}
+
+
+@pytest.mark.parametrize("kind", DEPENDENT)
+@pytest.mark.parametrize("criterion", ["cp", "thinet"])
+def test_scores_of_dependent_channels_do_not_hang_on_rounding(criterion: str, kind: str) -> None:
+    """Inputs changed in their last bit: no score moves beyond a part in 10^9, and no step of ThiNet at all."""
+    columns = DEPENDENT[kind](drawn(20, 3))
+    found = score(*chain(columns), criterion, exclude=["1"])["0.weight"]
+    for seed in range(5):
+        shaken = columns * (1 + 1e-15 * drawn(*columns.shape, seed=seed))
+        again = score(*chain(shaken), criterion, exclude=["1"])["0.weight"]
+        torch.testing.assert_close(again, found, rtol=1e-9, atol=1e-9 * float(found.max()))
 
 
 def test_cp_scores_are_where_lasso_lets_go() -> None:

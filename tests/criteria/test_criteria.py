@@ -17,6 +17,8 @@ import workbench as wb
 from workbench.criteria.registry import own_criteria, unregister_criterion
 from workbench.criteria.twice import CheapSecondDerivatives
 
+BOTH = ("batch", "running")
+
 
 def squared(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs[:, 0] - targets).square().mean()
@@ -377,6 +379,61 @@ def test_bn_chooses_the_statistics(digits: wb.Task) -> None:
         seen = [wb.score(model, batch, criterion, bn=bn)["conv1.weight"] for bn in ("batch", "running")]
         assert not torch.allclose(*seen)
     assert bool((model[1].running_var == 9).all())
+
+
+def test_the_statistics_are_those_of_the_authors_code(digits: wb.Task) -> None:
+    """SNIP's prune step feeds is_train False, SynFlow's loop calls eval(); GraSP, FORCE and ProsPr take the batch's."""
+    model, batch = wb.make("vgg", digits, width=0.25), digits.batch(16)
+    for criterion, own in {"snip": "running", "grasp": "batch", "force": "batch", "prospr": "batch"}.items():
+        default = wb.score(model, batch, criterion)["conv2.weight"]
+        same = {bn: torch.equal(default, wb.score(model, batch, criterion, bn=bn)["conv2.weight"]) for bn in BOTH}
+        assert same[own]
+        assert same[next(bn for bn in BOTH if bn != own)] == (criterion == "prospr")
+        assert wb.criterion_table().loc[criterion].bn == own
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("criterion", ["snip", "grasp", "taylor", "fisher", "synflow"])
+def test_half_precision_is_scored_in_float32(criterion: str, dtype: torch.dtype, digits: wb.Task) -> None:
+    model, batch = wb.make("vgg", digits, width=0.25).to(dtype), digits.batch(16)
+    batch = wb.Batch(batch.inputs.to(dtype), batch.targets)
+    found = wb.score(model, batch, criterion)
+    assert all(w.dtype == dtype for w in model.parameters())
+    wide = wb.score(model.float(), wb.Batch(batch.inputs.float(), batch.targets), criterion)
+    assert all(torch.equal(found[name], score) for name, score in wide.items())
+    zero = sum(int((score == 0).sum()) for score in found.values())
+    assert zero < 0.5 * sum(score.numel() for score in found.values())
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "fisher", "obd"])
+def test_squares_of_small_gradients_do_not_vanish(criterion: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Linear(3, 2, bias=False))
+    small = 1e-26 if criterion != "obd" else 1e-22  # OBD squares the weights, not the gradients
+    model[0].weight.data = torch.full((3, 4), 1e-2)
+    model[1].weight.data = torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]]) * small
+    batch = wb.Batch(torch.ones(2, 4), torch.tensor([0, 0]))
+    scores = wb.score(model, batch, criterion)["0.weight"]
+    assert bool((scores > 0).all())
+
+
+@pytest.mark.parametrize("head", [nn.Softmax(1), nn.LayerNorm(3, elementwise_affine=False), nn.Hardtanh(5, 6)])
+def test_synflow_says_where_its_scores_would_be_rounding(head: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3), head)
+    with pytest.raises(ValueError, match=r"'synflow' scores by .* Let the model give its logits"):
+        wb.score(model, wb.Batch(torch.ones(2, 4), torch.tensor([0, 1])), "synflow")
+
+
+def test_a_mask_that_the_index_decides_is_told() -> None:
+    """A dead layer gives SNIP nothing: the first weights would be kept, and look like a choice."""
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+    nn.init.constant_(model[0].bias, -1e3)
+    batch = wb.Batch(torch.ones(8, 16), torch.arange(8) % 4)
+    with pytest.warns(UserWarning, match=r"nothing about 128 of the 128 weights kept \(100%\): .* the index decided"):
+        wb.find_masks(model, batch, "snip", 0.8)
+    with pytest.warns(UserWarning, match=r"nothing about 500 of the 600 weights kept \(83%\)"):
+        wb.keep_top({"a": torch.cat([torch.arange(1.0, 101), torch.zeros(900)])}, 0.4)
+    wb.keep_top({"a": torch.zeros(150)}, 0.4)  # 90 kept weights are a small matter
+    wb.find_masks(model, batch, "magnitude", 0.8)
 
 
 def test_frozen_and_tied_weights_are_scored() -> None:

@@ -158,7 +158,7 @@ BAD_MODELS: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
         wb.max_compression,
         lambda m: wb.score(m, BATCH, "magnitude"),
         lambda m: wb.find_masks(m, BATCH, "snip", 0.5),
-        lambda m: wb.critical_search(m, BATCH, "snip"),
+        lambda m: wb.critical_iterated(m, BATCH, "snip"),
     ],
 )
 def test_models_that_cannot_be_pruned(
@@ -185,7 +185,9 @@ def test_nan_weights_are_counted_and_named() -> None:
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_the_remedy_exclude_works() -> None:
     """A layer that cannot be pruned, left out, stands in nobody's way."""
-    for net in (parametrised(), pruned_by_torch(), nn.Sequential(nn.Linear(4, 0), nn.Linear(0, 4), nn.Linear(4, 2))):
+    narrow = nn.Sequential(nn.Linear(4, 0), nn.Linear(0, 4), nn.Linear(4, 2))
+    nn.init.ones_(narrow[1].bias)
+    for net in (parametrised(), pruned_by_torch(), narrow):
         bad = ["0", "1"] if isinstance(net[0], nn.Linear) else ["1"]
         for criterion in ("random", "magnitude", "snip", "grasp", "synflow"):
             masks = wb.find_masks(net, BATCH, criterion, 0.5, rounds=2, exclude=bad)
@@ -433,7 +435,8 @@ def test_global_has_no_budgets() -> None:
     [
         (lambda: wb.find_masks(model(), BATCH, "snip", 0.5, rounds=0), ValueError, "rounds is a whole number of at"),
         (lambda: wb.find_masks(model(), BATCH, "snip", 0.5, rounds=2.5), TypeError, "got 2.5 (float)"),
-        (lambda: wb.critical_search(model(), BATCH, "snip", rounds=0), ValueError, "rounds is a whole number"),
+        (lambda: wb.critical_iterated(model(), BATCH, "snip", rate=0), ValueError, "rate is the share of what is left"),
+        (lambda: wb.critical_iterated(model(), BATCH, "snip", rate=True), ValueError, "in (0, 1); got True"),
         (
             lambda: wb.score(model(), None, "random", seed=-1),
             ValueError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,24 +90,53 @@ def test_critical_by_hand() -> None:
     assert wb.critical({"a": torch.ones(3), "b": torch.ones(1)}) == 1  # ties by index: the last weight comes last
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "random", "snip", "grasp", "synflow"])
-def test_critical_search_meets_the_closed_form(criterion: str, digits: wb.Task) -> None:
-    model, batch = wb.make("lenet-300-100", digits), digits.batch(64)
-    exact = wb.critical(wb.score(model, batch, criterion))
-    assert exact / 1.02 <= wb.critical_search(model, batch, criterion) <= exact
-    assert wb.critical_search(model, batch, criterion, tolerance=0.0) == exact
+@pytest.mark.parametrize("allocation", ["layer", "erk", "igq"])
+def test_critical_under_an_allocation_is_the_last_cut_with_all_layers(allocation: str) -> None:
+    scores = {"a": torch.ones(7, 9), "b": torch.ones(3, 4), "c": torch.ones(2, 2)}
+    n = sum(s.numel() for s in scores.values())
+
+    def alive(kept: int) -> bool:
+        return all(bool(m.any()) for m in wb.keep_top(scores, 1 - kept / n, allocation=allocation).values())
+
+    assert wb.critical(scores, allocation) == n / min(kept for kept in range(1, n + 1) if alive(kept))
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "random"])
+def test_critical_iterated_of_scores_that_do_not_change(criterion: str, digits: wb.Task) -> None:
+    """Weights that never return leave in the order of one cut, so that the last round's compression is known."""
+    model = wb.make("lenet-300-100", digits)
+    kept = n = sum(w.numel() for w in wb.prunable(model).values())
+    least = n / wb.critical(wb.score(model, None, criterion, seed=1))
+    while max(min(round(kept * 0.7), kept - 1), 3) >= least:
+        kept = max(min(round(kept * 0.7), kept - 1), 3)
+    found = wb.critical_iterated(model, None, "magnitude" if criterion == "magnitude" else fixed, rate=0.3, seed=1)
+    assert found == n / kept
+
+
+def fixed(model: nn.Module, batch: wb.Batch | None, *, masks: Any = None, loss_fn: Any, generator: Any) -> wb.Scores:
+    """Random scores that are the same in every round."""
+    return wb.score(model, None, "random", seed=1)
 
 
 def test_iterated_synflow_reaches_the_maximum(moons: wb.Task) -> None:
     model = wb.make("lenet-300-100", moons)
-    assert wb.critical_search(model, None, "synflow", rounds=100) == wb.max_compression(model)
+    assert wb.critical_iterated(model, None, "synflow") == wb.max_compression(model)
     assert wb.critical(wb.score(model, None, "synflow")) < wb.max_compression(model)
+    assert wb.first_failure(model, None, "synflow", 100, [wb.max_compression(model)]) is None
 
 
-def test_critical_search_leaves_excluded_layers_out(moons: wb.Task) -> None:
+def test_critical_leaves_excluded_layers_out(moons: wb.Task) -> None:
     model = wb.make("lenet-300-100", moons)
-    scores = wb.score(model, None, "magnitude", exclude=["fc2"])
-    assert wb.critical_search(model, None, "magnitude", exclude=["fc2"], tolerance=0.0) == wb.critical(scores)
+    critical = wb.critical(wb.score(model, None, "magnitude", exclude=["fc2"]))
+    assert critical / 1.1 < wb.critical_iterated(model, None, "magnitude", exclude=["fc2"]) <= critical
+
+
+def test_first_failure_is_the_first_of_the_grid_beyond_the_closed_form(digits: wb.Task) -> None:
+    model, batch, grid = wb.make("lenet-300-100", digits), digits.batch(64), [1.5, 10, 20, 40, 80, 160, 320, 640, 1280]
+    for criterion in ("magnitude", "snip"):
+        limit = wb.critical(wb.score(model, batch, criterion))
+        found = wb.first_failure(model, batch, criterion, 1, reversed(grid))
+        assert found == next((c for c in grid if c > limit), None)
 
 
 # paths

@@ -144,6 +144,7 @@ def score(
     `seed` feeds the generator that random criteria draw from.
     `granularity="channel"` gives `[out]` scores by each weight's name; a criterion with no formula for channels is
     summed over a channel's weights, or reduced by the "mean", "max" or "norm" (root of the sum of squares).
+    Models in float16 or bfloat16 are scored in float32: products of small gradients would be 0 there.
     Raises ValueError for weights that are not finite, a batch or labels that do not fit, or scores that do not fit the
     model.
 
@@ -230,8 +231,13 @@ class Scorer:
         what = {"labels": "inputs and labels", "inputs": "inputs", "shape": "the shape of one input"}[self.entry.needs]
         raise ValueError(f"{self.name!r} needs {what}; got batch=None. Pass a batch such as task.batch(256, seed=0)")
 
-    def set_flags(self) -> None:
-        """Evaluation mode, but for the norms that see the batch's statistics."""
+    def prepare(self) -> None:
+        """Evaluation mode, but for the norms that see the batch's statistics; half precision becomes float32."""
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            if _half(tensor):
+                tensor.data = tensor.data.float()
+                if self.batch is not None and _half(self.batch.inputs):
+                    self.batch = self.batch._replace(inputs=self.batch.inputs.float())
         for module in self.model.modules():
             training = self.bn == "batch" and isinstance(module, BATCH_NORMS)
             if module.training != training:
@@ -239,7 +245,7 @@ class Scorer:
 
     def __call__(self, masks: Masks | None) -> Scores:
         """Scores of the prunable weights, checked for names, shapes and finite values."""
-        self.set_flags()
+        self.prepare()
         with plain_kernels():
             scores = self.entry.function(
                 self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
@@ -283,6 +289,10 @@ class Scorer:
                 )
             kept[name] = value.detach()
         return kept
+
+
+def _half(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.element_size() < 4
 
 
 def _check_knobs(name: str, function: Criterion, knobs: dict[str, Any]) -> None:

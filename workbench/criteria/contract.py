@@ -41,7 +41,7 @@ def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", 
     def run(model: nn.Module, batch: Batch) -> tuple[Scores, bool]:
         scorer = Scorer(model, batch, criterion, granularity=granularity, bn="running", **knobs)
         with untouched(model):
-            scorer.set_flags()
+            scorer.prepare()
             draws, before = scorer.draw.get_state(), _facts(model)
             scores = scorer(None)
             _compare(scorer.name, before, _facts(model))

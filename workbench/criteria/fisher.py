@@ -28,16 +28,17 @@ def fisher(
 ) -> Scores:
     """`s = w^2 / 2 * mean over samples n of g_n^2`, with `g_n = dL_n/dw` of sample n's own loss.
 
-    The mean of squares, not the square of the mean, which vanishes at a minimum. BatchNorm runs on its running
+    The mean of squares, not the square of the mean, which vanishes at a minimum; squares are taken in float64, as those
+    of float32 gradients can be too small for float32. BatchNorm runs on its running
     statistics, as a sample alone has none.
     Misleads far from a minimum and with wrong labels: there the empirical Fisher is not the curvature.
     """
     weights = masked_weights(model, masks)
-    total = {name: torch.zeros_like(w) for name, w in weights.items()}
+    total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in weights.items()}
     for grads in sample_gradients(model, weights, batch, loss_fn):
         for name, grad in grads.items():
-            total[name] += grad.square().sum(0)
-    return {name: w.detach().square() * total[name] / (2 * len(batch.inputs)) for name, w in weights.items()}
+            total[name] += grad.double().square().sum(0)
+    return {name: w.detach().double().square() * total[name] / (2 * len(batch.inputs)) for name, w in weights.items()}
 
 
 @builtin(
@@ -62,4 +63,4 @@ def fisher_channels(
     Misleads far from a minimum and with wrong labels: there the empirical Fisher is not the curvature.
     """
     products = output_products(model, batch, masks, loss_fn)
-    return {name: (product * len(batch.inputs)).square().mean(0) / 2 for name, product in products.items()}
+    return {name: (product.double() * len(batch.inputs)).square().mean(0) / 2 for name, product in products.items()}

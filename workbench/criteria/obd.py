@@ -40,4 +40,4 @@ def obd(
     """
     weights = masked_weights(model, masks)
     diagonal = curvature_diagonal(model, weights, batch, loss_fn, curvature)
-    return {name: w.detach().square() * diagonal[name] / 2 for name, w in weights.items()}
+    return {name: w.detach().double().square() * diagonal[name] / 2 for name, w in weights.items()}

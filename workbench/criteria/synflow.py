@@ -12,6 +12,9 @@ from workbench.criteria.registry import builtin
 from workbench.models import fast_layout, prunable
 from workbench.types import Batch, Masks, Scores
 
+ROUNDING = 1e-10
+"""Layer sums of scores, as a share of the summed outputs, that are noise in float64: in a plain network they are 1."""
+
 
 @builtin(
     "synflow",
@@ -28,6 +31,7 @@ def synflow(
 
     Biases and BatchNorm statistics count by their absolute values; running statistics, float64; one forward and
     backward pass of a single input. The batch gives the input's shape only.
+    ValueError where the outputs do not depend on the weights, as behind a softmax: the scores would be rounding.
     Misleads when one-shot: the widest layer has the smallest mean score and dies first; iterate it (100 rounds).
     """
     check_real("synflow", batch)
@@ -41,8 +45,17 @@ def synflow(
         state[name].mul_(mask)
     weights = {name: state[name].requires_grad_() for name in names}
     with torch.enable_grad():
-        total = run_model(model, torch.ones_like(batch.inputs[:1], dtype=torch.float64), state, tie=False).sum()
-        flows = torch.autograd.grad(total, list(weights.values()), allow_unused=True, materialize_grads=True)
+        outputs = run_model(model, torch.ones_like(batch.inputs[:1], dtype=torch.float64), state, tie=False)
+        flows = torch.autograd.grad(outputs.sum(), list(weights.values()), allow_unused=True, materialize_grads=True)
     left = dict(zip(weights, flows, strict=True))
     del flows  # each is let go when its score is there
-    return {name: (left.pop(name) * w.detach()).abs_().contiguous() for name, w in weights.items()}
+    scores = {name: (left.pop(name) * w.detach()).abs_().contiguous() for name, w in weights.items()}
+    if masks is None and max(float(score.sum()) for score in scores.values()) <= ROUNDING * float(
+        outputs.detach().abs().sum()
+    ):
+        raise ValueError(
+            "'synflow' scores by the derivative of the summed outputs, which do not depend on this model's weights "
+            "beyond rounding: its outputs have a fixed sum (softmax, a norm), or nothing passes from input to output. "
+            "Let the model give its logits, or use another criterion, such as 'snip'"
+        )
+    return scores

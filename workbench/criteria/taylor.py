@@ -42,10 +42,12 @@ def taylor_channels(
     check_choice("kind", kind, ("activations", "gates", "weights"))
     if kind == "weights":
         weights, grads = gradients(model, batch, masks, loss_fn)
-        return {name: by_channel(model, name, wide(grads[name] * w)).square().sum(1) for name, w in weights.items()}
+        return {
+            name: by_channel(model, name, wide(grads[name] * w)).double().square().sum(1) for name, w in weights.items()
+        }
     products = output_products(model, batch, masks, loss_fn)
     if kind == "gates":
-        return {name: product.sum(0).square() for name, product in products.items()}
+        return {name: product.sum(0).double().square() for name, product in products.items()}
     sizes = {name: product.abs().sum(0) for name, product in products.items()}
     return {name: size / size.norm().clamp_min(torch.finfo(size.dtype).tiny) for name, size in sizes.items()}
 
@@ -91,8 +93,9 @@ def taylor(
 ) -> Scores:
     """`s = (w dL/dw)^2`: the squared change of the loss, to first order, when the weight is set to zero.
 
-    The square of SNIP's score, so that the two rank alike; summed over a channel they do not.
+    The square (in float64) of SNIP's score on the same BatchNorm statistics, so that the two rank alike; summed over a
+    channel they do not.
     Misleads near a minimum of the loss, where the gradient of the batch vanishes and noise ranks.
     """
     weights, grads = gradients(model, batch, masks, loss_fn)
-    return {name: (w.detach() * grads.pop(name)).square_() for name, w in weights.items()}
+    return {name: (w.detach() * grads.pop(name)).double().square() for name, w in weights.items()}

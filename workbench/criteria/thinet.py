@@ -35,7 +35,8 @@ def thinet(
     """`s_c`: the step, from 1, at which channel c is removed; each step adds to T the channel with the least error.
 
     The error is `sum (sum over c in T of x_c)²` over `samples` outputs of the next layer drawn from each input (None:
-    all), x_c being what channel c adds to the output. The least squares that follow in the paper change weights and no
+    all), x_c being what channel c adds to the output. Equal errors (to 1e-12 of the
+    largest channel's own) go to the earlier channel. The least squares that follow in the paper change weights and no
     ranks. Layers without one certain next layer (residual sums, the last layer) have no score and must be left out with
     `exclude`; ValueError if no layer has one.
     Misleads under global allocation: steps count to the layer's own width.
@@ -49,8 +50,9 @@ def _steps(parts: Tensor) -> Tensor:
     products = parts.T @ parts
     steps = torch.zeros(len(products), dtype=parts.dtype)
     growth = products.diagonal().clone()  # of the error, if a channel joined those removed
+    rounding = 1e-12 * products.diagonal().max()
     for step in range(1, len(products) + 1):
-        channel = int(growth.argmin())
+        channel = int((growth <= growth.min() + rounding).to(torch.int8).argmax())
         steps[channel] = step
         growth += 2 * products[channel]
         growth[steps > 0] = float("inf")
