@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 
 import torch
@@ -71,6 +72,37 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
             f"device {device!r} asks for CUDA, and torch sees none here. Pass device='cpu' or leave it out"
         )
     return chosen
+
+
+SMALL = 4e9
+"""Multiply-adds (as `models.work` bounds them) from which several threads are worth their start."""
+
+
+@contextlib.contextmanager
+def threads(work: float = 0.0) -> Iterator[None]:
+    """Run a block of so many multiply-adds on one thread where that is little work, and put torch's number back.
+
+    Threads that wait for each other at every small operation are many times slower than one as soon as anything else
+    runs beside them: three epochs of `vgg` on digits took 10 s on one thread and 20 to 60 s on two. One thread also
+    gives the same bits whatever the machine does. Larger work takes as many threads as torch is set to; the environment
+    variable WORKBENCH_THREADS overrides both.
+
+    >>> with threads():
+    ...     torch.get_num_threads()
+    1
+    """
+    before, asked = torch.get_num_threads(), os.environ.get("WORKBENCH_THREADS")
+    if asked and not (asked.isdecimal() and int(asked)):
+        raise ValueError(f"WORKBENCH_THREADS is a whole number of at least 1; got {asked!r}. Unset it for the default")
+    wanted = int(asked) if asked else 1 if work < SMALL else before
+    if wanted == before:
+        yield
+        return
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def versions() -> dict[str, str]:

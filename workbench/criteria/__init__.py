@@ -51,9 +51,9 @@ from workbench.criteria.registry import (
     own_criteria,
     register_criterion,
 )
-from workbench.models import prunable
+from workbench.models import prunable, work
 from workbench.models.channels import by_channel
-from workbench.seeds import generator
+from workbench.seeds import generator, threads
 from workbench.types import Batch, Masks, Scores, check_batch, check_choice, check_masks, count_not_finite
 
 __all__ = ["REDUCTIONS", "criteria", "criterion_table", "own_criteria", "register_criterion", "score", "untouched"]
@@ -246,7 +246,7 @@ class Scorer:
     def __call__(self, masks: Masks | None) -> Scores:
         """Scores of the prunable weights, checked for names, shapes and finite values."""
         self.prepare()
-        with plain_kernels():
+        with plain_kernels(), threads(0 if self.batch is None else work(self.model, self.batch.inputs)):
             scores = self.entry.function(
                 self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
             )

@@ -50,9 +50,8 @@ def synflow(
     left = dict(zip(weights, flows, strict=True))
     del flows  # each is let go when its score is there
     scores = {name: (left.pop(name) * w.detach()).abs_().contiguous() for name, w in weights.items()}
-    if masks is None and max(float(score.sum()) for score in scores.values()) <= ROUNDING * float(
-        outputs.detach().abs().sum()
-    ):
+    least = ROUNDING * float(outputs.detach().abs().sum())
+    if masks is None and all(float(score.sum()) <= least for score in scores.values()):
         raise ValueError(
             "'synflow' scores by the derivative of the summed outputs, which do not depend on this model's weights "
             "beyond rounding: its outputs have a fixed sum (softmax, a norm), or nothing passes from input to output. "

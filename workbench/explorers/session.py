@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from workbench import allocation, data, metrics, models
@@ -22,6 +21,7 @@ from workbench.explorers.choices import ROUNDS, WEIGHTS, Choices, stops
 from workbench.explorers.points import Points
 from workbench.explorers.views import Kept, Network, Scored, network, scored
 from workbench.explorers.worker import Stale
+from workbench.seeds import threads
 from workbench.train import recipe, steps
 from workbench.types import Batch, Masks, check_choice
 
@@ -302,12 +302,9 @@ class Session:
 
 def drain(work: Work[Result]) -> Result:
     """Do slow work here and now, in one torch thread as the worker does it (the same bits)."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        while True:
-            next(work)
-    except StopIteration as end:
-        return end.value
-    finally:
-        torch.set_num_threads(before)
+    with threads():
+        try:
+            while True:
+                next(work)
+        except StopIteration as end:
+            return end.value

@@ -111,6 +111,18 @@ def fast_layout(model: nn.Module, tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.channels_last).copy_(tensor)
 
 
+def work(model: nn.Module, inputs: Tensor) -> float:
+    """At most how many multiply-adds a pass of `inputs` is: every weight at every position of the input's map.
+
+    An estimate without a pass, for `seeds.threads`; `wb.macs` counts.
+
+    >>> work(nn.Linear(3, 2), torch.zeros(5, 3))
+    30
+    """
+    positions = math.prod(inputs.shape[2:])
+    return len(inputs) * sum(p.numel() * (positions if p.ndim > 2 else 1) for p in model.parameters() if p.ndim > 1)
+
+
 def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True) -> dict[str, nn.Parameter]:
     """The weights that pruning may remove: parameter name -> parameter, in the model's order.
 
