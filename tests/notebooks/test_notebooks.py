@@ -1,8 +1,9 @@
-"""Every notebook of the project: its skeleton, its three faces, its page without a network.
+"""Every notebook of the project: its skeleton, a headless run, its page without a network.
 
 That the cells run in the live face is also tested by nbval, which collects notebooks/ itself (see conftest.py).
 """
 
+import base64
 import itertools
 import json
 import re
@@ -13,7 +14,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from notebook_maker import code, make
 
-from workbench.headless import numbers, read_notebook, read_parameters, run, site
+from workbench.claims import NUMBERS_MIME
+from workbench.headless import numbers, read_notebook, read_parameters, site
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -135,31 +137,42 @@ def test_planted_faults_of_the_frame_are_found(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def faces(tmp_path_factory):
-    """Every notebook executed once as each face, in `smoke`: face -> name -> Run; and the folder of the site."""
-    out = tmp_path_factory.mktemp("faces")
+def runs(tmp_path_factory):
+    """Every notebook executed once without a front end, in `smoke`, as the face that has picture and page: name -> Run.
+
+    The live face is nbval's; that explorers carry the same numbers in all faces is tested where they are.
+    """
     options = {"profile": "smoke", "jobs": 2, "report": lambda _: None}
-    runs = {face: run([FOLDER], out / face, face=face, **options) for face in ("live", "picture")}
-    runs["site"] = site([FOLDER], out / "site", **options)
-    return {face: dict(zip(NAMES, done, strict=True)) for face, done in runs.items()}
-
-
-@pytest.mark.parametrize("face", ["live", "picture", "site"])
-@pytest.mark.parametrize("name", NAMES)
-def test_it_runs_without_an_error_in_a_cell_or_a_widget(faces, name, face):
-    assert faces[face][name].problems == []
+    return dict(zip(NAMES, site([FOLDER], tmp_path_factory.mktemp("site"), **options), strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_numbers_are_the_same_in_all_faces(faces, name):
-    live, picture, static = (numbers(read_notebook(faces[face][name].executed)) for face in ("live", "picture", "site"))
-    assert live
-    assert live == picture == static
+def test_it_runs_without_an_error_in_a_cell_or_a_widget(runs, name):
+    assert runs[name].problems == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_page_works_from_disk_without_a_network(faces, name, browser):
-    page_file = faces["site"][name].page
+def test_no_cell_asks_for_its_face(name):
+    """So that what nbval runs live is what runs here."""
+    assert not re.search(r"WORKBENCH_FACE|explorers\.face|get_ipython", (FOLDER / f"{name}.ipynb").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_explorers_have_numbers_a_picture_and_words(runs, name):
+    notebook = read_notebook(runs[name].executed)
+    assert numbers(notebook)
+    outputs = [o.data for c in notebook.cells if c.cell_type == "code" for o in c.outputs if "data" in o]
+    explorers = [data for data in outputs if "explorer" in str(data.get(NUMBERS_MIME, ""))]
+    assert explorers
+    for data in explorers:
+        assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+        assert "layers alive" in data["text/plain"]
+        assert "wb-" in data["text/html"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_page_works_from_disk_without_a_network(runs, name, browser):
+    page_file = runs[name].page
     context = browser.new_context(offline=True, viewport={"width": 1000, "height": 900})
     page = context.new_page()
     asked, errors = [], []

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from workbench.explorers import picture
 from workbench.explorers.choices import Choices, stops
 from workbench.explorers.session import Session
 from workbench.explorers.still import Still, settle, summary
@@ -32,8 +33,9 @@ explorer.render({ model, el });
 
 
 def show(session: Session, choices: Choices) -> Still:
-    """The view with the frames of every stop of the slider."""
+    """The view with the frames of every stop of the slider, and the picture for readers of the notebook's file."""
     choices, frame = settle(session, choices)
+    drawn = picture.show(session, choices).bundle["image/png"]
     choices = replace(choices, request=0)
     menu = session.menu(choices)
     if choices.rounds > 1:
@@ -51,7 +53,7 @@ def show(session: Session, choices: Choices) -> Still:
         "status": {"busy": "", "progress": 0, "message": "", "error": ""},
     }
     said = summary(choices, frame)
-    return Still(choices, frame, {"text/html": _html(traits, said), "text/plain": said})
+    return Still(choices, frame, {"text/html": _html(traits, said), "image/png": drawn, "text/plain": said})
 
 
 def _html(traits: dict[str, Any], said: str) -> str:
