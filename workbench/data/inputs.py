@@ -15,13 +15,15 @@ from workbench.data.pictures import are_pictures, pixels
 LARGEST = 1e30  # float32 ends at 3.4e38, and a standardised value may be larger than the raw one
 
 
-def to_array(what: str, values: Any) -> np.ndarray:
-    """Numbers, bools or text as an array of one's own: what the caller does to theirs later changes no task."""
-    rule = f"{what} are numbers in one array or tensor"
+def to_array(rule: str, values: Any) -> np.ndarray:
+    """Numbers, bools or text as an array of one's own: what the caller does to theirs later changes no task.
+
+    `rule` begins the error, such as "train inputs are numbers in one array or tensor".
+    """
+    if are_pictures(values):
+        return pixels((f"{rule.split()[0]} image {i}", value) for i, value in enumerate(values))
     try:
-        if are_pictures(values):
-            array = pixels((f"{what}[{i}]", value) for i, value in enumerate(values))
-        elif isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
+        if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
             array = _from_tensor(torch.stack([value.detach().cpu() for value in values]))
         elif isinstance(values, Tensor):
             array = _from_tensor(values)
@@ -31,12 +33,14 @@ def to_array(what: str, values: Any) -> np.ndarray:
             raise TypeError("some are masked. Fill them in or drop them")
         else:
             array = np.array(values, order="C")
+        if array.dtype.kind == "U" and not isinstance(values, np.ndarray):
+            array = np.array(values, dtype=object)  # else numpy writes numbers among text as text, NaN too
         if array.dtype == object:
             array = _unboxed(array)
+        if array.dtype.kind not in "biufU":
+            raise TypeError(f"they are {array.dtype}. Convert them first")
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{rule}; got {type(values).__name__}: {error}") from error
-    if array.dtype.kind not in "biufU":
-        raise TypeError(f"{rule}; got {type(values).__name__} of {array.dtype}. Convert it to real numbers first")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
@@ -53,10 +57,10 @@ def _unboxed(array: np.ndarray) -> np.ndarray:
     kinds = {type(value) for value in array.flat}
     if kinds and all(issubclass(kind, str) for kind in kinds):
         return array.astype(str)
-    if strange := sorted(kind.__name__ for kind in kinds if not issubclass(kind, Real | np.bool_)):
+    if not all(issubclass(kind, Real | np.bool_) for kind in kinds):
         raise TypeError(
-            f"it holds objects such as {strange[0]}. Fill in or drop what is missing, and turn text into numbers "
-            "(pandas.get_dummies)"
+            f"it holds Python objects ({', '.join(sorted(kind.__name__ for kind in kinds))}). Fill in or drop what is "
+            "missing, and turn text among numbers into numbers (pandas.get_dummies)"
         )
     return array.astype(np.float64)
 
@@ -71,9 +75,10 @@ def read_inputs(train: Any, test: Any, channels_last: bool | None) -> tuple[Tens
             f"train and test have the same columns in the same order; got {_first_difference(columns, others)}. "
             "Pass test[train.columns]"
         )
-    arrays = {"train": to_array("train inputs", train), "test": to_array("test inputs", test)}
-    if text := [split for split, array in arrays.items() if array.dtype.kind == "U"]:
-        raise TypeError(f"{text[0]} inputs are numbers in one array or tensor; got text. Encode it as numbers first")
+    rules = {split: f"{split} inputs are numbers in one array or tensor" for split in ("train", "test")}
+    arrays = {split: to_array(rules[split], values) for split, values in (("train", train), ("test", test))}
+    if text := [rules[split] for split, array in arrays.items() if array.dtype.kind == "U"]:
+        raise TypeError(f"{text[0]}; got text. Encode it as numbers first")
     _check_kinds(arrays)
     x, test_x = (_as_tensor(split, array, channels_last) for split, array in arrays.items())
     if x.shape[1:] != test_x.shape[1:]:
@@ -179,7 +184,7 @@ def check_scales(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], valu
     factor = max(float(ratio.min()), 1 / float(ratio.max()))
     shift = float(((test_mean - mean).abs() / std)[varied].min())
     told = (
-        f"train inputs have mean {float(mean.mean()):.3g} and std {float(std.mean()):.3g} (bytes / 255), test inputs "
+        f"train inputs have mean {float(mean.mean()):.3g} and std {float(std.mean()):.3g}, test inputs "
         f"{float(test_mean.mean()):.3g} and {float(test_std.mean()):.3g}"
     )
     if factor > 50:

@@ -22,6 +22,8 @@ def read_labels(train: Any, test: Any, classes: Iterable[Any] | None) -> tuple[T
     order them). Raises TypeError or ValueError for all else.
     """
     y, test_y = _flat("train", train), _flat("test", test)
+    if classes is not None and not isinstance(classes, Iterable):
+        raise TypeError(f"classes are names, one a class; got {classes!r}. Leave it out to number them")
     names = None if classes is None else tuple(str(c) for c in classes)
     if names is not None and len(set(names)) < len(names):
         raise ValueError(f"classes have different names; got {', '.join(names)}")
@@ -45,13 +47,13 @@ def read_labels(train: Any, test: Any, classes: Iterable[Any] | None) -> tuple[T
 
 def _flat(split: str, values: Any) -> np.ndarray:
     """One label a sample: int64 `[n]`, or text `[n]`."""
-    y = to_array(f"{split} labels", values)
+    y = to_array(f"{split} labels are whole numbers, or names of classes, in one array or tensor", values)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
         remedy = ". For a column a class (one-hot) pass labels.argmax(1)" if y.ndim == 2 else ""
-        raise TypeError(f"{split} labels are one whole number a sample, of shape [n]; got shape {y.shape}{remedy}")
-    if y.dtype.kind == "f" and y.size:
+        raise TypeError(f"{split} labels are one a sample, of shape [n]; got shape {y.shape}{remedy}")
+    if y.dtype.kind in "fu" and y.size:
         if bad := int((~np.isfinite(y)).sum()):
             raise ValueError(f"{split} labels are whole numbers; {bad} are NaN or infinite. Drop these samples")
         broken = (y != np.floor(y)) | (np.abs(y) >= 2**53)
@@ -77,9 +79,9 @@ def _check_present(present: np.ndarray, count: int, names: tuple[str, ...] | Non
         missing = [names[k] if names else k for k in islice((k for k in range(count) if k not in there), 3)]
         listed = ", ".join(repr(str(m)) for m in missing) + (", ..." if count - len(present) > 3 else "")
         raise ValueError(
-            f"each class, 0 to {count - 1}, has a training sample; {count - len(present)} have none: {listed}. "
-            "Number the labels that are there from 0 (numpy.unique(labels, return_inverse=True)[1]), pass their names "
-            "alone as classes, and leave samples of other classes out of test"
+            f"every class has training samples; {count - len(present)} of {count} classes, numbered from 0, have none: "
+            f"{listed}. Number the classes that are there from 0 (numpy.unique(labels, return_inverse=True)[1]), "
+            "name no others in classes, and leave samples of others out of test"
         )
     if count < 2:
         raise ValueError("a task has at least two classes; got one. Add samples of another class")

@@ -80,8 +80,8 @@ def read_folder(path: str | Path, size: int | tuple[int, int] | None) -> Folder:
     split = bool({"train", "test"} & {f.lower() for f in folders})
     if split and folders != ["test", "train"]:
         raise ValueError(
-            f"{path} holds the folders train and test, or one folder a class; got {', '.join(folders)}. Validation "
-            "samples are taken from train: move those of a third folder there, or the folder out"
+            f"{path} holds the folders train and test and no third, or one folder a class; got {', '.join(folders)}. "
+            "Rename or move folders; validation samples are taken from train"
         )
     strange: list[Path] = []
     found = {s: _classes(path / s, strange) for s in (("train", "test") if split else ("",))}
@@ -93,7 +93,7 @@ def read_folder(path: str | Path, size: int | tuple[int, int] | None) -> Folder:
     strange += [f for folder in ({path, *(path / s for s in found)}) for f in _visible(folder) if f.is_file()]
     if strange:
         warnings.warn(
-            f"{len(strange)} files of {path} are no images of a class and left out, such as {min(strange)}",
+            f"left out of {path}: {len(strange)} that are no images in the folder of a class, such as {min(strange)}",
             stacklevel=3,
         )
     files = [(s, classes.index(c), f) for s, of in found.items() for c in classes for f in of[c]]
@@ -128,11 +128,11 @@ def _classes(folder: Path, strange: list[Path]) -> dict[str, list[Path]]:
 
 def _side(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """Height and width from `size`."""
-    sides = (size, size) if isinstance(size, int) else size
-    if sides is None or (
-        len(sides) == 2 and all(isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sides)
-    ):
-        return sides
+    if size is None:
+        return None
+    height, width = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
+    if type(height) is int and type(width) is int and min(height, width) > 0:
+        return height, width
     raise ValueError(f"size is a number of pixels or (height, width); got {size!r}")
 
 

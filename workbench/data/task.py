@@ -216,7 +216,7 @@ class Task:
         per class as far as it goes (default 0.2). Classes are the folders' names, sorted. Images are read once into
         memory: as grey if all of them are, else as RGB. They have one size, or are resized to `size` (a number of
         pixels, or height and width; the ratio of the sides is not kept). Hidden files are passed over; other files
-        are left out with a warning. Options as for `from_arrays`.
+        are left out with a warning. Options as for `from_arrays`, but for `classes`.
 
         Misleads where near copies of one picture lie in train and test: only copies bit for bit are counted, in a
         warning.
@@ -245,7 +245,8 @@ class Task:
                 "accuracy will be too high. Remove the copies",
                 stacklevel=2,
             )
-        return Task.from_arrays(*arrays, **{"classes": found.classes, "name": Path(path).resolve().name, **options})
+        options = {"name": Path(path).resolve().name, **options}
+        return Task.from_arrays(*arrays, classes=found.classes, **options)
 
 
 def crop_and_flip(batch: Batch, draw: torch.Generator) -> Batch:
@@ -271,7 +272,9 @@ def _items(split: str, dataset: Any) -> tuple[list[Any], list[Any]]:
     try:
         items = [dataset[i] for i in range(len(dataset))]
         if strange := [item for item in items if not isinstance(item, tuple | list)]:
-            raise TypeError(f"an item is {type(strange[0]).__name__}")
+            raise TypeError(
+                f"an item is {type(strange[0]).__name__}. Make pairs, such as [(x['image'], x['label']) for x in data]"
+            )
         inputs, labels = zip(*items, strict=True)
         if len({np.shape(x) for x in inputs if isinstance(x, np.ndarray | Tensor)}) > 1:
             raise ValueError("the shapes differ")
