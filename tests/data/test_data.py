@@ -72,6 +72,19 @@ def test_inputs_are_standardised_by_the_training_split(name: str, tasks: dict[st
     assert inputs.dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_statistics_are_those_of_the_stored_inputs(name: str, tasks: dict[str, wb.Task]) -> None:
+    """To the last bit, in float32: recorded rows rest on it."""
+    task = tasks[name]
+    raw = task.splits["train"].inputs
+    axes = [d for d in range(raw.ndim) if d != 1]
+    assert raw.dtype == task.mean.dtype == task.std.dtype == torch.float32
+    assert torch.equal(task.mean.flatten(), raw.double().mean(axes).float())
+    assert torch.equal(task.std.flatten(), raw.double().std(axes, correction=0).float())
+    mean, std = task.mean, task.std
+    assert torch.equal(task.take("train").inputs, torch.addcmul(-mean / std, 1 / std, raw))
+
+
 def numbered(n: int = 100, test: int = 20, **options: Any) -> wb.Task:
     """Samples whose first feature is their number."""
     x = np.stack([np.arange(n + test), np.zeros(n + test)], 1)
@@ -214,7 +227,7 @@ def png(pixels: np.ndarray) -> dict[str, Any]:
     return {"bytes": out.getvalue(), "path": None}
 
 
-def write(folder: Path, name: str, split: str, images: list[dict[str, Any]], labels: list[int]) -> Path:
+def write(folder: Path, name: str, split: str, images: list[dict[str, Any]], labels: list[Any]) -> Path:
     import pyarrow
     import pyarrow.parquet
 
@@ -328,6 +341,10 @@ def test_damaged_copies_are_named(tmp_path: Path) -> None:
     for cell in ({"bytes": b"not an image", "path": None}, {"bytes": None}, *sizes):
         write(tmp_path / "mnist", "mnist", "train", [png(pixels[0]), cell], [0, 1])
         with pytest.raises(ValueError, match=r"image 1 of ylecun/mnist cannot be read as 28 x 28 pixels; got"):
+            wb.load("mnist", root=tmp_path)
+    for label, error in ((None, TypeError), (-1, ValueError), (7, ValueError)):
+        write(tmp_path / "mnist", "mnist", "train", [png(p) for p in pixels], [*labels[:-1], label])
+        with pytest.raises(error, match=r"train labels are whole numbers|train labels count from 0|have none: '2'"):
             wb.load("mnist", root=tmp_path)
 
 

@@ -164,7 +164,7 @@ def _reachable() -> bool:
     return True
 
 
-def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple[np.ndarray, np.ndarray]:
+def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple[np.ndarray, list[int]]:
     """Images as uint8 `[n, c, h, w]` and labels `[n]`."""
     from PIL import Image
 
@@ -182,8 +182,7 @@ def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple
                 f"image {index} of {listing.hub} cannot be read as {listing.side} x {listing.side} pixels; "
                 f"got {error}. Copy the file again, or move it away to download the data"
             ) from error
-    labels = np.asarray([label for _, labels in parts for label in labels], dtype=np.int64)
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), labels
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), [label for _, labels in parts for label in labels]
 
 
 for _name in LISTINGS:
