@@ -76,6 +76,7 @@ SAME: dict[str, Any] = {
     "gradient": torch.tensor(X, requires_grad=True),
     "list of lists": X.tolist(),
     "list of tensors": [torch.tensor(row, requires_grad=True) for row in X],
+    "list of tensors and arrays": [torch.tensor(X[0]), *X[1:]],
     "objects": X.astype(object),
     "data frame": pd.DataFrame(X),
     "negative strides": X[::-1, ::-1][::-1, ::-1],

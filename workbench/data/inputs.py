@@ -23,7 +23,7 @@ def to_array(rule: str, values: Any) -> np.ndarray:
     if are_pictures(values):
         return pixels((f"{rule.split()[0]} image {i}", value) for i, value in enumerate(values))
     try:
-        if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
+        if isinstance(values, list | tuple) and values and all(isinstance(value, Tensor) for value in values):
             array = _from_tensor(torch.stack([value.detach().cpu() for value in values]))
         elif isinstance(values, Tensor):
             array = _from_tensor(values)
