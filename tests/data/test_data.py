@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,19 @@ def test_inputs_are_standardised_by_the_training_split(name: str, tasks: dict[st
     torch.testing.assert_close(inputs.mean(axes), torch.zeros(inputs.shape[1]), atol=1e-5, rtol=0)
     torch.testing.assert_close(inputs.std(axes, correction=0), torch.ones(inputs.shape[1]), atol=1e-4, rtol=0)
     assert inputs.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_statistics_are_those_of_the_stored_inputs(name: str, tasks: dict[str, wb.Task]) -> None:
+    """To the last bit, in float32: recorded rows rest on it."""
+    task = tasks[name]
+    raw = task.splits["train"].inputs
+    axes = [d for d in range(raw.ndim) if d != 1]
+    assert raw.dtype == task.mean.dtype == task.std.dtype == torch.float32
+    assert torch.equal(task.mean.flatten(), raw.double().mean(axes).float())
+    assert torch.equal(task.std.flatten(), raw.double().std(axes, correction=0).float())
+    mean, std = task.mean, task.std
+    assert torch.equal(task.take("train").inputs, torch.addcmul(-mean / std, 1 / std, raw))
 
 
 def numbered(n: int = 100, test: int = 20, **options: Any) -> wb.Task:
@@ -212,7 +227,7 @@ def png(pixels: np.ndarray) -> dict[str, Any]:
     return {"bytes": out.getvalue(), "path": None}
 
 
-def write(folder: Path, name: str, split: str, images: list[dict[str, Any]], labels: list[int]) -> Path:
+def write(folder: Path, name: str, split: str, images: list[dict[str, Any]], labels: list[Any]) -> Path:
     import pyarrow
     import pyarrow.parquet
 
@@ -322,10 +337,83 @@ def test_damaged_copies_are_named(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"img": [1]}), file)
     with pytest.raises(ValueError, match=r"cannot be read as a parquet file with columns 'image' and 'label'"):
         wb.load("mnist", root=tmp_path)
-    for cell in ({"bytes": b"not an image", "path": None}, png(np.zeros((5, 5), dtype=np.uint8)), {"bytes": None}):
+    sizes = [png(np.zeros(size, dtype=np.uint8)) for size in ((5, 5), (1, 1), (14, 56))]
+    for cell in ({"bytes": b"not an image", "path": None}, {"bytes": None}, *sizes):
         write(tmp_path / "mnist", "mnist", "train", [png(pixels[0]), cell], [0, 1])
         with pytest.raises(ValueError, match=r"image 1 of ylecun/mnist cannot be read as 28 x 28 pixels; got"):
             wb.load("mnist", root=tmp_path)
+    for label, error in ((None, TypeError), (-1, ValueError), (7, ValueError)):
+        write(tmp_path / "mnist", "mnist", "train", [png(p) for p in pixels], [*labels[:-1], label])
+        with pytest.raises(error, match=r"train labels are whole numbers|train labels count from 0|have none: '2'"):
+            wb.load("mnist", root=tmp_path)
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """MNIST in four training files and a test file, as the hub names them."""
+    pixels = np.arange(28 * 28 * 20, dtype=np.uint8).reshape(20, 28, 28) + np.arange(20, dtype=np.uint8)[:, None, None]
+    for index in range(4):
+        rows = slice(index * 4, index * 4 + 4)
+        file = write(tmp_path / "mnist", "mnist", "train", [png(p) for p in pixels[rows]], [0, 1, 2, 3])
+        file.rename(file.with_name(f"train-{index:05d}-of-00004-0a1b2c.parquet"))
+    write(tmp_path / "mnist", "mnist", "test", [png(p) for p in pixels[16:]], [3, 2, 1, 0])
+    return tmp_path / "mnist"
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_copy_in_parts_is_read_whole(shards: Path) -> None:
+    whole = wb.load("mnist", root=shards.parent, device="cpu")
+    assert whole.size("train") + whole.size("val") == 16
+    (shards / ".cache").mkdir()  # what the hub's client keeps for itself
+    (shards / ".cache" / "train-00000-of-00001.parquet").write_bytes(b"")
+    (shards / "validation-00000-of-00009.parquet").write_bytes(b"")
+    (shards / "mnist").mkdir()
+    for file in shards.glob("t*.parquet"):
+        file.rename(shards / "mnist" / file.name)
+    below = wb.load("mnist", root=shards.parent, device="cpu")
+    assert torch.equal(below.splits["train"].inputs, whole.splits["train"].inputs)
+    assert "mnist" in available(shards.parent)
+
+
+PART = "train-00002-of-00004-0a1b2c.parquet"
+WRONG_COPIES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "two missing": (
+        lambda d: [(d / f"train-0000{i}-of-00004-0a1b2c.parquet").unlink() for i in (1, 2)],
+        "holds part of the data; missing: train-00001-of-00004.parquet, train-00002-of-00004.parquet. Copy all",
+    ),
+    "no test": (lambda d: (d / "test-00000-of-00001.parquet").unlink(), "missing: test-00000-of-00001.parquet"),
+    "no train": (lambda d: [f.unlink() for f in d.glob("train-*")], "missing: train-00000-of-00001.parquet"),
+    "again below": (lambda d: shutil.copytree(d, d / "mnist"), "lie in one folder; got .*mnist and .*mnist. Keep one"),
+    "train below": (
+        lambda d: [(d / "more").mkdir(), (d / PART).rename(d / "more" / PART)],
+        "lie in one folder; got .*mnist and .*more",
+    ),
+    "a part twice": (
+        lambda d: shutil.copy(d / PART, d / PART.replace("0a1b2c", "ff")),
+        "each file holds other rows; .* is a copy of",
+    ),
+    "train as test": (lambda d: shutil.copy(d / PART, d / "test-00000-of-00001.parquet"), "is a copy of"),
+    "two versions": (
+        lambda d: (d / "train-00000-of-00001.parquet").write_bytes(b"old"),
+        "holds each file of 'train' once; got train-00000-of-00001.parquet, train-00000-of-00004",
+    ),
+    "a part too many": (lambda d: (d / "train-00004-of-00004.parquet").write_bytes(b"old"), "holds each file of"),
+    "downloaded again": (
+        lambda d: (d / "test-00000-of-00001 (1).parquet").write_bytes(b"new"),
+        r"files are named as on the hub, such as test-00000-of-00001.parquet; got .*\(1\).parquet",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), WRONG_COPIES.values(), ids=WRONG_COPIES)
+def test_a_copy_that_is_not_whole_is_refused(
+    change: Callable[[Path], object], words: str, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_from_hub", None)  # a download in its place would hide it
+    change(shards)
+    with pytest.raises(ValueError, match=words):
+        wb.load("mnist", root=shards.parent, device="cpu")
+    assert "mnist" not in available(shards.parent)
 
 
 @pytest.mark.skipif("WORKBENCH_DATA" not in os.environ, reason="WORKBENCH_DATA names no folder of local copies")
@@ -361,16 +449,20 @@ X, Y = np.zeros((10, 2)), np.arange(10) % 2
         ((X[:0], Y[:0], X, Y), {}, ValueError, "train inputs hold at least one sample; got 0"),
         ((X[:, 0], Y, X, Y), {}, ValueError, r"train inputs are \[n, ...\] with at least one feature dimension"),
         ((3, Y, X, Y), {}, ValueError, r"with at least one feature dimension; got shape \(\)"),
-        ((X, Y.astype(float), X, Y), {}, TypeError, r"train labels are whole numbers .* got torch.float64"),
-        ((X, Y[:, None], X, Y), {}, TypeError, r"of shape \[n\]; got torch.int64 of shape \(10, 1\)"),
         ((X, Y, X, Y - 1), {}, ValueError, "test labels count from 0; got -1"),
         ((X + np.nan, Y, X, Y), {}, ValueError, "train inputs are finite numbers; 20 are NaN or infinite"),
         ((X, Y, X, Y), {"classes": ["one"]}, ValueError, "labels are indices into classes, 0 to 0; got label 1"),
         ((X, Y, X, Y), {"val": 0}, ValueError, r"val is a share in \(0, 1\) or a number of samples below 10; got 0"),
         ((X, Y, X, Y), {"val": 1.0}, ValueError, "got 1.0"),
         ((X, Y, X, Y), {"val": 10}, ValueError, "got 10"),
+        ((X, Y, X, Y), {"val": 1.5}, ValueError, "got 1.5"),
+        ((X, Y, X, Y), {"val": float("nan")}, ValueError, "got nan"),
+        ((X, Y, X, Y), {"val": True}, TypeError, r"got True \(bool\)"),
+        ((X, Y, X, Y), {"val": ".1"}, TypeError, r"got '.1' \(str\)"),
+        ((X, Y, X, Y), {"val": 9}, ValueError, "val=9 leaves no training sample of class [01]. Pass a smaller one"),
+        ((X, Y, X, Y), {"augment": True}, ValueError, r"flips images \[n, c, h, w\]; got inputs of shape \(10, 2\)"),
         ((X, Y, X, Y), {"device": "tpu9"}, ValueError, "device is a torch device"),
-        (([["a", "b"]], [0], X, Y), {}, TypeError, "train inputs are numbers in one array or tensor; got list"),
+        (([["a", "b"]], [0], X, Y), {}, TypeError, "train inputs are numbers in one array or tensor; got text"),
         (([[1.0], [1.0, 2.0]], [0, 1], X, Y), {}, TypeError, "train inputs are numbers in one array or tensor"),
     ],
 )

@@ -31,12 +31,12 @@ def _root(root: str | Path | None) -> Path | None:
 
 
 def available(root: str | Path | None = None) -> list[str]:
-    """Names that load without a network: the embedded ones and those with a local copy.
+    """Names that load without a network: the embedded ones and those with a whole local copy.
 
     >>> {"circles", "digits", "moons", "spirals"} <= set(available())
     True
     """
-    return [name for name in sources() if name not in hub.LISTINGS or hub.local_files(name, _root(root), "train")]
+    return [name for name in sources() if name not in hub.LISTINGS or hub.has_copy(name, _root(root))]
 
 
 def load(name: str, root: str | Path | None = None, device: str | torch.device | None = None) -> Task:
@@ -44,8 +44,8 @@ def load(name: str, root: str | Path | None = None, device: str | torch.device |
 
     Embedded, no network: `digits`, `moons`, `circles`, `spirals`. By hub name: `mnist`, `fashion-mnist`, `cifar10`,
     `cifar100`, `svhn`, first from local parquet copies below `root` (default: the folder in `WORKBENCH_DATA`), then
-    through the `datasets` library. Raises ValueError for an unknown name or a damaged file, FileNotFoundError where
-    there is neither a copy nor a network.
+    through the `datasets` library. Raises ValueError for an unknown name or a damaged or partial copy,
+    FileNotFoundError where there is neither a copy nor a network.
 
     Misleads when numbers are compared with published ones: 10 % of the training split is held out for validation.
 

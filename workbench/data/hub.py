@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import io
+import itertools
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,28 +38,82 @@ LISTINGS = {
     "svhn": Listing("ufldl-stanford/svhn", "cropped_digits", "image", "label", colour=True, augment=False),
 }
 
+FILE = re.compile(r"(train|test)-(\d+)-of-(\d+)(-\w+)?\.parquet")  # the hub adds a hash to some names
 
-def local_files(name: str, root: Path | None, split: str) -> list[Path]:
-    """The parquet files of a split below `root/name`, laid out as on the hub (`train-00000-of-00001.parquet`)."""
-    if root is None:
-        return []
-    listing = LISTINGS[name]
-    found = sorted((root / name).rglob(f"{split}-*.parquet"))
-    return [f for f in found if f.parent.name == listing.config] or found
+
+def local_files(name: str, root: Path | None) -> dict[str, list[Path]]:
+    """Split -> its parquet files, named as on the hub (`train-00000-of-00001.parquet`), all in one folder.
+
+    The folder is `root/name` or one below it; among several, the one named after the listing's configuration. Empty
+    without any such file. Raises ValueError where files are missing, too many, or spread over folders.
+    """
+    home = Path() if root is None else root / name
+    found = [] if root is None else sorted(f for f in home.rglob("*.parquet") if f.name.startswith(("train-", "test-")))
+    folders = sorted({f.parent for f in found if not any(p.startswith(".") for p in f.relative_to(home).parts)})
+    folders = [f for f in folders if f.name == LISTINGS[name].config] or folders
+    if not folders:
+        return {}
+    if len(folders) > 1:
+        raise ValueError(
+            f"the files of {name!r} lie in one folder; got {' and '.join(str(f) for f in folders)}. Keep one of them"
+        )
+    files = [f for f in found if f.parent == folders[0]]
+    _check_distinct(files)
+    return {split: _complete(split, folders[0], files) for split in ("train", "test")}
+
+
+def _check_distinct(files: list[Path]) -> None:
+    """No file is a copy of another: rows would count twice, or be trained on and tested on."""
+    for one, other in itertools.combinations(files, 2):
+        size = one.stat().st_size
+        if size and size == other.stat().st_size and filecmp.cmp(one, other, shallow=False):
+            raise ValueError(f"each file holds other rows; {other} is a copy of {one}. Remove one, or copy it again")
+
+
+def _complete(split: str, folder: Path, files: list[Path]) -> list[Path]:
+    """The split's files in order, as many as their names say."""
+    of_split = [f for f in files if f.name.startswith(f"{split}-")]
+    parts = {f: FILE.fullmatch(f.name) for f in of_split}
+    if strange := [f for f, part in parts.items() if part is None]:
+        raise ValueError(
+            f"files are named as on the hub, such as {split}-00000-of-00001.parquet; got {strange[0]}. Rename it or "
+            "move it away"
+        )
+    places = [(int(part[2]), int(part[3])) for part in parts.values() if part]
+    total = max((total for _, total in places), default=1)
+    wanted = [(index, total) for index in range(total)]
+    if missing := [f"{split}-{i:05d}-of-{n:05d}.parquet" for i, n in wanted if (i, n) not in places]:
+        raise ValueError(
+            f"{folder} holds part of the data; missing: {', '.join(missing)}. Copy all files of the hub, or move those "
+            "that are there away to download the data"
+        )
+    if places != wanted:
+        raise ValueError(
+            f"{folder} holds each file of {split!r} once; got {', '.join(f.name for f in of_split)}. Move those of "
+            "another version away"
+        )
+    return of_split
+
+
+def has_copy(name: str, root: Path | None) -> bool:
+    """Whether `load_listing` finds a complete local copy."""
+    try:
+        return bool(local_files(name, root))
+    except ValueError:
+        return False
 
 
 def load_listing(name: str, root: Path | None, device: torch.device) -> Task:
     """Read `name` from local parquet files where they are, else through the hub.
 
-    Raises ValueError for a damaged file, and FileNotFoundError naming both ways out where there is neither a local
-    copy nor a network.
+    Raises ValueError for a damaged or partial copy, and FileNotFoundError naming both ways out where there is neither
+    a local copy nor a network.
     """
     listing = LISTINGS[name]
-    parts = {split: local_files(name, root, split) for split in ("train", "test")}
-    if all(parts.values()):
+    if parts := local_files(name, root):
         columns = {split: [_read_parquet(f, listing) for f in files] for split, files in parts.items()}
     else:
-        columns = {split: [_from_hub(name, listing, split, root)] for split in parts}
+        columns = {split: [_from_hub(name, listing, split, root)] for split in ("train", "test")}
     arrays = [a for split in ("train", "test") for a in _decode(columns[split], listing)]
     return Task.from_arrays(*arrays, name=name, augment=listing.augment, device=device)
 
@@ -107,7 +164,7 @@ def _reachable() -> bool:
     return True
 
 
-def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple[np.ndarray, np.ndarray]:
+def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple[np.ndarray, list[int]]:
     """Images as uint8 `[n, c, h, w]` and labels `[n]`."""
     from PIL import Image
 
@@ -117,14 +174,15 @@ def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple
     for index, (row, cell) in enumerate(zip(pixels, cells, strict=True)):
         try:
             with Image.open(io.BytesIO(cell["bytes"])) as image:
+                if image.size != (listing.side, listing.side):
+                    raise ValueError(f"{image.width} x {image.height}")
                 row[...] = np.asarray(image.convert(mode)).reshape(row.shape)
         except (TypeError, ValueError, OSError) as error:
             raise ValueError(
                 f"image {index} of {listing.hub} cannot be read as {listing.side} x {listing.side} pixels; "
                 f"got {error}. Copy the file again, or move it away to download the data"
             ) from error
-    labels = np.asarray([label for _, labels in parts for label in labels], dtype=np.int64)
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), labels
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), [label for _, labels in parts for label in labels]
 
 
 for _name in LISTINGS:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from workbench.data.inputs import check_scales, moments, needs_double, read_inputs
+from workbench.data.labels import held_out, read_labels
+from workbench.data.pictures import count_shared, read_folder
 from workbench.seeds import generator, pick_device
 from workbench.types import Batch, check_choice, check_count
 
@@ -22,8 +27,9 @@ class Task:
     """Data to classify: three splits, the classes, and how raw inputs become network inputs.
 
     Raw inputs stay as they came (uint8 for images, which keeps CIFAR-10 at 184 MB); `take` turns them into
-    `(x * scale - mean) / std` in float32, with the training split's mean and std per channel. Build one with
-    `wb.load`, `Task.from_arrays` or `Task.from_dataset`.
+    `(x * scale - mean) / std` as float32, with the training split's mean and std per channel; where float32 would lose
+    the differences (a time stamp), inputs and sums are float64. A channel without differences has std 1. Build one
+    with `wb.load`, `Task.from_arrays`, `Task.from_dataset` or `Task.from_folder`.
 
     >>> import workbench as wb
     >>> task = wb.load("digits", device="cpu")
@@ -66,7 +72,7 @@ class Task:
             inputs, targets = raw.inputs.index_select(0, index), raw.targets.index_select(0, index)
         else:
             inputs, targets = raw.inputs[index], raw.targets[index]
-        return Batch(torch.addcmul(*self._affine, inputs.float()), targets)
+        return Batch(torch.addcmul(*self._affine, inputs.to(self.mean.dtype)).float(), targets)
 
     def batch(self, n: int | None = None, seed: int = 0, per_class: int | None = None, split: str = "train") -> Batch:
         """A random batch without replacement: `n` samples, or `per_class` of each class.
@@ -129,33 +135,40 @@ class Task:
         name: str = "custom",
         val: float | int = 0.1,
         augment: bool = False,
+        channels_last: bool | None = None,
         device: str | torch.device | None = None,
     ) -> Task:
-        """A task from arrays or tensors: inputs `[n, ...]`, integer labels `[n]`.
+        """A task from arrays, tensors, data frames or lists of PIL images: inputs `[n, ...]`, labels `[n]`.
 
-        `val` is the share (or number) of training samples set aside for validation, equal per class as far as it
-        goes, the same ones every time. Images without a channel dimension `[n, h, w]` get one. Inputs are
-        standardised per channel (dimension 1) with the training split's statistics.
+        Labels are indices into `classes`, or names of classes; every class has a training sample. `val` is the share
+        (or number) of training samples set aside for validation, equal per class as far as it goes, the same ones
+        every time. Images without a channel dimension `[n, h, w]` get one. uint8 images `[n, h, w, c]` become
+        `[n, c, h, w]`; for other numbers `channels_last` has to say it. Inputs are standardised per channel
+        (dimension 1) with the training split's statistics. What can be read in two ways is a ValueError or TypeError.
+
+        Misleads where train and test were prepared in different ways: a difference of scale is told from a factor of
+        1.8 on, as a warning, and refused from 50 on; a smaller one is not seen.
 
         >>> x, y = np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 2
         >>> Task.from_arrays(x, y, x, y, device="cpu").size("val")
         4
         """
         where = pick_device(device)
-        inputs, targets = _check_arrays("train", train_x, train_y)
-        test_inputs, test_targets = _check_arrays("test", test_x, test_y)
-        if inputs.shape[1:] != test_inputs.shape[1:]:
-            raise ValueError(
-                "train and test inputs have one shape; "
-                f"got {tuple(inputs.shape[1:])} and {tuple(test_inputs.shape[1:])}"
-            )
-        labels = int(max(targets.max(), test_targets.max())) + 1
-        names = tuple(str(c) for c in (range(labels) if classes is None else classes))
-        if len(names) < labels:
-            raise ValueError(f"labels are indices into classes, 0 to {len(names) - 1}; got label {labels - 1}")
-        held = _held_out(targets, val)
-        scale = 1 / 255 if inputs.dtype == torch.uint8 else 1.0
-        mean, std = _moments(inputs[~held])
+        inputs, test_inputs = read_inputs(train_x, test_x, channels_last)
+        targets, test_targets, names = read_labels(train_y, test_y, classes)
+        for split, x, y in (("train", inputs, targets), ("test", test_inputs, test_targets)):
+            if len(x) != len(y):
+                raise ValueError(f"{split} has one label an input; got {len(x)} inputs and {len(y)} labels")
+        if augment and inputs.ndim != 4:
+            raise ValueError(f"augment crops and flips images [n, c, h, w]; got inputs of shape {tuple(inputs.shape)}")
+        held = held_out(targets, val)
+        mean, std = moments(inputs[~held])
+        if inputs.dtype == torch.float64 and not needs_double(mean, std):
+            inputs, test_inputs = inputs.float(), test_inputs.float()
+            mean, std = moments(inputs[~held])
+        values = min(int((~held).sum()), len(test_inputs)) * inputs[0, 0].numel()
+        check_scales((mean, std), moments(test_inputs), values)
+        kind = torch.float64 if needs_double(mean, std) else torch.float32
         stat = (-1, *[1] * (inputs.ndim - 2))
         splits = {
             "train": Batch(inputs[~held], targets[~held]),
@@ -166,9 +179,9 @@ class Task:
             name=name,
             classes=names,
             splits={split: Batch(b.inputs.to(where), b.targets.to(where)) for split, b in splits.items()},
-            scale=scale,
-            mean=mean.float().reshape(stat).to(where),
-            std=std.float().clamp_min(1e-6).reshape(stat).to(where),
+            scale=1 / 255 if inputs.dtype == torch.uint8 else 1.0,
+            mean=mean.to(kind).reshape(stat).to(where),
+            std=torch.where(std > 0, std, 1.0).to(kind).reshape(stat).to(where),
             augment=augment,
         )
 
@@ -176,10 +189,64 @@ class Task:
     def from_dataset(train: Any, test: Any, **options: Any) -> Task:
         """A task from two torch datasets of (input, label) items, read once into memory.
 
-        Random transforms of the dataset are frozen at that one reading; use `augment=True` instead. Options as
-        for `from_arrays`.
+        Inputs are tensors, arrays or PIL images (grey if all of them are, else RGB). Random transforms of the dataset
+        are frozen at that one reading; use `augment=True` instead. Class names are the dataset's `classes`, if it has
+        them. Options as for `from_arrays`.
         """
-        return Task.from_arrays(*_stack("train", train), *_stack("test", test), **options)
+        arrays = *_items("train", train), *_items("test", test)
+        names, test_names = _names(train), _names(test)
+        if names and test_names and names != test_names:
+            raise ValueError(
+                f"train and test have the same classes in the same order; got {', '.join(names)} and "
+                f"{', '.join(test_names)}"
+            )
+        return Task.from_arrays(*arrays, **{"classes": names or test_names or None, **options})
+
+    @staticmethod
+    def from_folder(
+        path: str | Path,
+        *,
+        test: float | int | None = None,
+        size: int | tuple[int, int] | None = None,
+        **options: Any,
+    ) -> Task:
+        """A task from a folder of images: `path/train/<class>/*` and `path/test/<class>/*`, or `path/<class>/*`.
+
+        Without the two folders of splits, `test` is the share (or number) of images set aside as test split, equal
+        per class as far as it goes (default 0.2). Classes are the folders' names, sorted. Images are read once into
+        memory: as grey if all of them are, else as RGB. They have one size, or are resized to `size` (a number of
+        pixels, or height and width; the ratio of the sides is not kept). Hidden files are passed over; other files
+        are left out with a warning. Options as for `from_arrays`, but for `classes`.
+
+        Misleads where near copies of one picture lie in train and test: only copies bit for bit are counted, in a
+        warning.
+
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for i in range(20):
+        ...         file = Path(folder, "dark" if i < 10 else "light", f"{i}.png")
+        ...         file.parent.mkdir(exist_ok=True)
+        ...         Image.new("RGB", (8, 8), (10 * i, i, 0)).save(file)
+        ...     task = Task.from_folder(folder, device="cpu")
+        >>> task.classes, task.shape, task.size("train"), task.size("test")
+        (('dark', 'light'), (3, 8, 8), 14, 4)
+        """
+        found = read_folder(path, size)
+        if found.test is not None and test is not None:
+            raise ValueError(f"test is the share of a folder without splits; {path} has a folder test. Leave test= out")
+        held = found.test
+        if held is None:
+            held = held_out(torch.from_numpy(found.labels), 0.2 if test is None else test, "test").numpy()
+        arrays = found.images[~held], found.labels[~held], found.images[held], found.labels[held]
+        if shared := count_shared(found.images[~held], found.images[held]):
+            warnings.warn(
+                f"{shared} of {int(held.sum())} test images of {path} are also training images, bit for bit: the "
+                "accuracy will be too high. Remove the copies",
+                stacklevel=2,
+            )
+        options = {"name": Path(path).resolve().name, **options}
+        return Task.from_arrays(*arrays, classes=found.classes, **options)
 
 
 def crop_and_flip(batch: Batch, draw: torch.Generator) -> Batch:
@@ -200,72 +267,28 @@ def crop_and_flip(batch: Batch, draw: torch.Generator) -> Batch:
     return Batch(picked.permute(0, 3, 1, 2).contiguous(), batch.targets)
 
 
-def _check_arrays(split: str, inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    x, y = _copy(f"{split} inputs", inputs), _copy(f"{split} labels", targets)
-    if x.ndim and len(x) == 0:
-        raise ValueError(f"{split} inputs hold at least one sample; got 0")
-    if x.ndim < 2:
-        raise ValueError(f"{split} inputs are [n, ...] with at least one feature dimension; got shape {tuple(x.shape)}")
-    if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
-        raise TypeError(f"{split} labels are whole numbers of shape [n]; got {y.dtype} of shape {tuple(y.shape)}")
-    if len(x) != len(y):
-        raise ValueError(f"{split} has one label an input; got {len(x)} inputs and {len(y)} labels")
-    if int(y.min()) < 0:
-        raise ValueError(f"{split} labels count from 0; got {int(y.min())}")
-    if x.dtype != torch.uint8:
-        x = x.float()
-        if not bool(torch.isfinite(x).all()):
-            raise ValueError(
-                f"{split} inputs are finite numbers; {int((~torch.isfinite(x)).sum())} are NaN or infinite"
-            )
-    return (x[:, None] if x.ndim == 3 else x), y.long()
-
-
-def _copy(what: str, values: Any) -> Tensor:
-    """A tensor of one's own: what the caller does to theirs later changes no task."""
-    if isinstance(values, Tensor):
-        return values.detach().cpu().clone()
-    try:
-        return torch.from_numpy(np.array(values))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{what} are numbers in one array or tensor; got {type(values).__name__}: {error}") from error
-
-
-def _held_out(targets: Tensor, val: float | int) -> Tensor:
-    """Bool `[n]`: the validation samples, spread evenly over the classes; the same for the same labels."""
-    n = len(targets)
-    count = round(n * val) if isinstance(val, float) else val
-    if not 1 <= count < n:
-        raise ValueError(f"val is a share in (0, 1) or a number of samples below {n}; got {val}")
-    order = torch.randperm(n, generator=generator(0))
-    turn = torch.empty(n, dtype=torch.long)
-    for label in targets.unique():
-        members = order[targets[order] == label]
-        turn[members] = torch.arange(len(members)) * n // len(members)
-    held = torch.zeros(n, dtype=torch.bool)
-    held[order[torch.argsort(turn[order], stable=True)[:count]]] = True
-    return held
-
-
-def _moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel; bytes count as [0, 1] and are summed as exact integer counts."""
-    if inputs.dtype != torch.uint8:
-        axes = [d for d in range(inputs.ndim) if d != 1]
-        return inputs.double().mean(axes), inputs.double().std(axes, correction=0)
-    counts = torch.stack([torch.bincount(channel.reshape(-1), minlength=256) for channel in inputs.transpose(0, 1)])
-    share = counts.double() / counts.sum(1, keepdim=True)
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    mean = share @ levels
-    return mean, (share @ levels.square() - mean.square()).clamp_min(0).sqrt()
-
-
-def _stack(split: str, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+def _items(split: str, dataset: Any) -> tuple[list[Any], list[Any]]:
+    """Inputs and labels of a dataset, one by one."""
     try:
         items = [dataset[i] for i in range(len(dataset))]
-        inputs, targets = zip(*items, strict=True)
-        return np.stack([np.asarray(x) for x in inputs]), np.asarray([int(y) for y in targets])
-    except (TypeError, ValueError) as error:
+        if strange := [item for item in items if not isinstance(item, tuple | list)]:
+            raise TypeError(
+                f"an item is {type(strange[0]).__name__}. Make pairs, such as [(x['image'], x['label']) for x in data]"
+            )
+        inputs, labels = zip(*items, strict=True)
+        if len({np.shape(x) for x in inputs if isinstance(x, np.ndarray | Tensor)}) > 1:
+            raise ValueError("the shapes differ")
+    except (TypeError, ValueError, KeyError) as error:
         raise TypeError(
             f"the {split} dataset has a length and gives (input, label) items whose inputs share one shape; "
             f"got {type(dataset).__name__}: {error}"
         ) from error
+    return list(inputs), list(labels)
+
+
+def _names(dataset: Any) -> list[str]:
+    """The names of a dataset's classes, also where it is a subset of another; empty if it tells none."""
+    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    names = getattr(dataset, "classes", None)
+    return [str(name) for name in names] if isinstance(names, list | tuple) else []

@@ -1,0 +1,193 @@
+"""Inputs as users have them, made into tensors: right as they are, or an error that says what to change."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.data.pictures import are_pictures, pixels
+
+LARGEST = 1e30  # float32 ends at 3.4e38, and a standardised value may be larger than the raw one
+
+
+def to_array(rule: str, values: Any) -> np.ndarray:
+    """Numbers, bools or text as an array of one's own: what the caller does to theirs later changes no task.
+
+    `rule` begins the error, such as "train inputs are numbers in one array or tensor".
+    """
+    if are_pictures(values):
+        return pixels((f"{rule.split()[0]} image {i}", value) for i, value in enumerate(values))
+    try:
+        if isinstance(values, list | tuple) and values and all(isinstance(value, Tensor) for value in values):
+            array = _from_tensor(torch.stack([value.detach().cpu() for value in values]))
+        elif isinstance(values, Tensor):
+            array = _from_tensor(values)
+        elif hasattr(values, "toarray"):
+            raise TypeError("it is sparse. Pass .toarray()")
+        elif np.ma.is_masked(values):
+            raise TypeError("some are masked. Fill them in or drop them")
+        else:
+            array = np.array(values, order="C")
+        if array.dtype.kind == "U" and not isinstance(values, np.ndarray):
+            array = np.array(values, dtype=object)  # else numpy writes numbers among text as text, NaN too
+        if array.dtype == object:
+            array = _unboxed(array)
+        if array.dtype.kind not in "biufU":
+            raise TypeError(f"they are {array.dtype}. Convert them first")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{rule}; got {type(values).__name__}: {error}") from error
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _from_tensor(values: Tensor) -> np.ndarray:
+    if values.layout != torch.strided or values.is_quantized or values.is_nested:
+        raise TypeError("it is sparse, nested or quantised. Pass .to_dense(), a padded tensor or .dequantize()")
+    values = values.detach().cpu().resolve_conj().resolve_neg()
+    small = values.is_floating_point() and values.element_size() < 4  # numpy knows no bfloat16
+    return np.array((values.float() if small else values).numpy(), order="C")
+
+
+def _unboxed(array: np.ndarray) -> np.ndarray:
+    """An array of Python objects, as pandas gives for mixed columns, as numbers or as text."""
+    kinds = {type(value) for value in array.flat}
+    if kinds and all(issubclass(kind, str) for kind in kinds):
+        return array.astype(str)
+    if not all(issubclass(kind, Real | np.bool_) for kind in kinds):
+        raise TypeError(
+            f"it holds Python objects ({', '.join(sorted(kind.__name__ for kind in kinds))}). Fill in or drop what is "
+            "missing, and turn text among numbers into numbers (pandas.get_dummies)"
+        )
+    return array.astype(np.float64)
+
+
+def read_inputs(train: Any, test: Any, channels_last: bool | None) -> tuple[Tensor, Tensor]:
+    """Both splits' inputs `[n, c, ...]`: uint8 as it came, float64 where float32 may not hold the values, else float32.
+
+    Raises TypeError for what are no numbers and ValueError where the two splits cannot be of one kind.
+    """
+    if (columns := _columns(train)) and (others := _columns(test)) and columns != others:
+        raise ValueError(
+            f"train and test have the same columns in the same order; got {_first_difference(columns, others)}. "
+            "Pass test[train.columns]"
+        )
+    rules = {split: f"{split} inputs are numbers in one array or tensor" for split in ("train", "test")}
+    arrays = {split: to_array(rules[split], values) for split, values in (("train", train), ("test", test))}
+    if text := [rules[split] for split, array in arrays.items() if array.dtype.kind == "U"]:
+        raise TypeError(f"{text[0]}; got text. Encode it as numbers first")
+    _check_kinds(arrays)
+    x, test_x = (_as_tensor(split, array, channels_last) for split, array in arrays.items())
+    if x.shape[1:] != test_x.shape[1:]:
+        raise ValueError(
+            f"train and test inputs have one shape; got {tuple(x.shape[1:])} and {tuple(test_x.shape[1:])}"
+        )
+    return (x, test_x) if x.dtype == test_x.dtype else (x.double(), test_x.double())
+
+
+def _columns(frame: Any) -> list[str]:
+    return [str(c) for c in frame.columns] if type(frame).__name__ == "DataFrame" else []
+
+
+def _first_difference(columns: list[str], others: list[str]) -> str:
+    if len(columns) != len(others):
+        return f"{len(columns)} and {len(others)} columns"
+    place = next(i for i, (a, b) in enumerate(zip(columns, others, strict=True)) if a != b)
+    return f"{columns[place]!r} and {others[place]!r} as column {place}"
+
+
+def _check_kinds(arrays: dict[str, np.ndarray]) -> None:
+    """Bytes count as fractions of 255 and nothing else does; whole numbers are not mixed with fractions."""
+    bytes_alone = len({array.dtype == np.uint8 for array in arrays.values()}) > 1
+    floats = [array for array in arrays.values() if array.dtype.kind == "f"]
+    if bytes_alone or (len(floats) == 1 and bool((floats[0] != np.floor(floats[0])).any())):
+        raise ValueError(
+            f"train and test inputs are numbers of one kind and on one scale; got {arrays['train'].dtype} and "
+            f"{arrays['test'].dtype}. Convert both alike (uint8 counts as value / 255)"
+        )
+
+
+def _as_tensor(split: str, array: np.ndarray, channels_last: bool | None) -> Tensor:
+    if array.ndim and len(array) == 0:
+        raise ValueError(f"{split} inputs hold at least one sample; got 0")
+    if array.ndim < 2 or array.size == 0:
+        raise ValueError(f"{split} inputs are [n, ...] with at least one feature dimension; got shape {array.shape}")
+    if array.dtype != np.uint8:
+        largest = max(float(array.max()), -float(array.min()))
+        if not np.isfinite(largest) and (bad := int((~np.isfinite(array)).sum())):
+            raise ValueError(f"{split} inputs are finite numbers; {bad} are NaN or infinite. Fill them in or drop them")
+        if largest > LARGEST:
+            raise ValueError(f"{split} inputs are at most {LARGEST:g} in size; got {largest:g}. Scale them first")
+        exact = array.dtype.itemsize < 4 or array.dtype == np.float32
+        array = array.astype(np.float32 if exact else np.float64)
+    array = _channels_first(split, array, channels_last)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _channels_first(split: str, array: np.ndarray, channels_last: bool | None) -> np.ndarray:
+    """Images as `[n, c, h, w]`; pixels tell by their shape where the channels are, other numbers do not."""
+    if array.ndim == 3 and not channels_last:
+        return array[:, None]
+    if channels_last and array.ndim != 4:
+        raise ValueError(
+            f"channels_last is for images [n, h, w, c]; got {split} inputs of shape {array.shape}. Leave it out"
+        )
+    if channels_last is None and array.ndim == 4 and array.shape[3] <= 4 < min(array.shape[1:3]):
+        if array.dtype != np.uint8:
+            raise ValueError(
+                f"{split} inputs are [n, c, h, w], channels first; {array.shape} looks like channels last. "
+                "Pass channels_last=True to move them, or channels_last=False if the shape is right"
+            )
+        channels_last = True
+    return np.moveaxis(array, 3, 1) if channels_last else array
+
+
+def moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel, float64; exactly 0 where values differ by rounding alone.
+
+    Bytes count as [0, 1] and are summed as exact integer counts.
+    """
+    if inputs.dtype != torch.uint8:
+        axes = [d for d in range(inputs.ndim) if d != 1]
+        low, high = inputs.amin(axes).double(), inputs.amax(axes).double()
+        mean, std = inputs.double().mean(axes), inputs.double().std(axes, correction=0)
+        flat = (low == high) | (std <= 1e-15 * torch.maximum(-low, high))
+        return torch.where(flat, low, mean), std.masked_fill(flat, 0)
+    counts = torch.stack([torch.bincount(channel.reshape(-1), minlength=256) for channel in inputs.transpose(0, 1)])
+    share = counts.double() / counts.sum(1, keepdim=True)
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean = share @ levels
+    std = (share @ levels.square() - mean.square()).clamp_min(0).sqrt()
+    return mean, std.masked_fill((counts > 0).sum(1) == 1, 0)
+
+
+def needs_double(mean: Tensor, std: Tensor) -> bool:
+    """Whether `(x - mean) / std` in float32 would be off by more than about 1e-4, as for time stamps."""
+    std = torch.where(std > 0, std, 1.0)
+    return bool(((mean.abs() > 1000 * std) | (std < 1e-30)).any())
+
+
+def check_scales(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], values: int) -> None:
+    """Refuse two splits of which one was scaled and the other not; warn where they may have been.
+
+    `train` and `test` are moments, of `values` numbers a channel in the smaller one. A sample of ten differs 50-fold
+    in no channel by chance, nor one of a hundred by more than a half or by a whole standard deviation.
+    """
+    (mean, std), (test_mean, test_std) = train, test
+    varied = (std > 0) & (test_std > 0)
+    if not bool(varied.any()) or values < 10:
+        return
+    ratio = (test_std / std)[varied]
+    factor = max(float(ratio.min()), 1 / float(ratio.max()))
+    shift = float(((test_mean - mean).abs() / std)[varied].min())
+    told = (
+        f"train inputs have mean {float(mean.mean()):.3g} and std {float(std.mean()):.3g}, test inputs "
+        f"{float(test_mean.mean()):.3g} and {float(test_std.mean()):.3g}"
+    )
+    if factor > 50:
+        raise ValueError(f"train and test inputs are on one scale; {told}. Scale both alike")
+    if values >= 100 and (factor > 1.8 or shift > 1):
+        warnings.warn(f"{told}: were both scaled alike?", stacklevel=3)

@@ -1,0 +1,111 @@
+"""Labels as users have them, made into indices of classes: right as they are, or an error that says what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.data.inputs import to_array
+from workbench.seeds import generator
+
+
+def read_labels(train: Any, test: Any, classes: Iterable[Any] | None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Both splits' labels as int64 `[n]`, and the names of the classes; every class has a training sample.
+
+    Whole numbers and bools are indices into the classes; text is the classes' names (sorted, if `classes` does not
+    order them). Raises TypeError or ValueError for all else.
+    """
+    y, test_y = _flat("train", train), _flat("test", test)
+    if classes is not None and not isinstance(classes, Iterable):
+        raise TypeError(f"classes are names, one a class; got {classes!r}. Leave it out to number them")
+    names = None if classes is None else tuple(str(c) for c in classes)
+    if names is not None and len(set(names)) < len(names):
+        raise ValueError(f"classes have different names; got {', '.join(names)}")
+    if y.dtype.kind != test_y.dtype.kind:
+        raise TypeError(f"train and test labels are both numbers or both text; got {y.dtype} and {test_y.dtype}")
+    if y.dtype.kind == "U":
+        names = names or tuple(str(c) for c in np.unique(y))
+        y, test_y = _indices("train", y, names), _indices("test", test_y, names)
+    for split, labels in (("train", y), ("test", test_y)):
+        if labels.size and labels.min() < 0:
+            raise ValueError(f"{split} labels count from 0; got {labels.min()}")
+    count = int(max(y.max(initial=0), test_y.max(initial=0))) + 1
+    if names is not None and len(names) < count:
+        raise ValueError(f"labels are indices into classes, 0 to {len(names) - 1}; got label {count - 1}")
+    count = count if names is None else len(names)
+    if y.size:
+        _check_present(np.unique(y), count, names)
+    names = names or tuple(str(c) for c in range(count))
+    return torch.from_numpy(y), torch.from_numpy(test_y), names
+
+
+def _flat(split: str, values: Any) -> np.ndarray:
+    """One label a sample: int64 `[n]`, or text `[n]`."""
+    y = to_array(f"{split} labels are whole numbers, or names of classes, in one array or tensor", values)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        remedy = ". For a column a class (one-hot) pass labels.argmax(1)" if y.ndim == 2 else ""
+        raise TypeError(f"{split} labels are one a sample, of shape [n]; got shape {y.shape}{remedy}")
+    if y.dtype.kind in "fu" and y.size:
+        if bad := int((~np.isfinite(y)).sum()):
+            raise ValueError(f"{split} labels are whole numbers; {bad} are NaN or infinite. Drop these samples")
+        broken = (y != np.floor(y)) | (np.abs(y) >= 2**53)
+        if broken.any():
+            raise ValueError(
+                f"{split} labels are whole numbers, the indices of classes; got {y[broken][0]:g}. "
+                "A task is to classify: turn amounts into classes first, e.g. by numpy.digitize"
+            )
+    return y if y.dtype.kind == "U" else y.astype(np.int64)
+
+
+def _indices(split: str, labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    place = {name: index for index, name in enumerate(names)}
+    if unknown := sorted(set(labels.tolist()) - set(names)):
+        where = "classes" if split == "train" else "the classes of train"
+        raise ValueError(f"{split} labels are names in {where}, {', '.join(names)}; got {unknown[0]!r}")
+    return np.asarray([place[label] for label in labels.tolist()], dtype=np.int64)
+
+
+def _check_present(present: np.ndarray, count: int, names: tuple[str, ...] | None) -> None:
+    if len(present) < count:
+        there = set(present.tolist())
+        missing = [names[k] if names else k for k in islice((k for k in range(count) if k not in there), 3)]
+        listed = ", ".join(repr(str(m)) for m in missing) + (", ..." if count - len(present) > 3 else "")
+        raise ValueError(
+            f"every class has training samples; {count - len(present)} of {count} classes, numbered from 0, have none: "
+            f"{listed}. Number the classes that are there from 0 (numpy.unique(labels, return_inverse=True)[1]), "
+            "name no others in classes, and leave samples of others out of test"
+        )
+    if count < 2:
+        raise ValueError("a task has at least two classes; got one. Add samples of another class")
+
+
+def held_out(targets: Tensor, share: float | int, what: str = "val") -> Tensor:
+    """Bool `[n]`: a share or number of samples, spread evenly over the classes; the same for the same labels.
+
+    The only sample of a class stays. Raises ValueError where another class would lose all of its samples.
+    """
+    n = len(targets)
+    rule = f"{what} is a share in (0, 1) or a number of samples below {n}; got {share!r}"
+    if isinstance(share, bool) or not isinstance(share, Real):
+        raise TypeError(f"{rule} ({type(share).__name__})")
+    count = int(share) if isinstance(share, Integral) else round(n * float(share)) if 0 < share < 1 else 0
+    if not 1 <= count < n:
+        raise ValueError(rule)
+    order = torch.randperm(n, generator=generator(0))
+    turn = torch.empty(n, dtype=torch.long)
+    for label in targets.unique():
+        members = order[targets[order] == label]
+        turn[members] = torch.arange(len(members)) * n // len(members) if len(members) > 1 else n
+    held = torch.zeros(n, dtype=torch.bool)
+    held[order[torch.argsort(turn[order], stable=True)[:count]]] = True
+    if len(lost := np.setdiff1d(targets.numpy(), targets[~held].numpy())):
+        raise ValueError(f"{what}={share} leaves no training sample of class {lost[0]}. Pass a smaller one")
+    return held
