@@ -83,7 +83,7 @@ def test_a_right_answer_is_right_in_any_type(
 )
 def test_a_wrong_answer_is_wrong_in_any_type(answer: Any, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_FACE", "picture")
-    with pytest.raises(WrongAnswer, match="is not it. Think"):
+    with pytest.raises(WrongAnswer, match=r"is not it\. Think"):
         check(answer, expected, hint="Think.", tolerance=1e-9)
 
 
@@ -116,9 +116,9 @@ def test_a_wrong_answer_is_one_line_and_stops_headless_runs_alone(tmp_path: Path
 
 
 def test_the_line_is_red_and_safe_to_show() -> None:
-    bundle = WrongAnswer("the <density>")._repr_mimebundle_()
-    assert 'role="alert" style="color:#a40000' in bundle["text/html"]
-    assert "the &lt;density&gt;" in bundle["text/html"]
+    shown = WrongAnswer("the <density>")._repr_html_()
+    assert 'role="alert" style="color:#a40000' in shown
+    assert "the &lt;density&gt;" in shown
 
 
 def test_an_open_answer_is_open_in_every_face(
@@ -131,9 +131,9 @@ def test_an_open_answer_is_open_in_every_face(
     assert capsys.readouterr().out.count("Not answered yet") == 6
 
 
-def test_a_long_answer_stays_one_short_line() -> None:
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(WrongAnswer) as error:
-        patch.setenv("WORKBENCH_FACE", "picture")
+def test_a_long_answer_stays_one_short_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "picture")
+    with pytest.raises(WrongAnswer) as error:
         check(torch.zeros(100, 100), 20.0)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 300

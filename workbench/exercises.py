@@ -16,10 +16,12 @@ EPSILON = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 class WrongAnswer(AssertionError):
     """An exercise's answer is not right; the message says what it looks like and gives a hint. It shows as one line."""
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def __repr__(self) -> str:
+        return f"Not right. {self}"
+
+    def _repr_html_(self) -> str:
         style = "color:#a40000; background:#fff; padding:.2em .4em"
-        text = f'<div role="alert" style="{style}"><strong>Not right.</strong> {html.escape(str(self))}</div>'
-        return {"text/plain": f"Not right. {self}", "text/html": text}
+        return f'<div role="alert" style="{style}"><strong>Not right.</strong> {html.escape(str(self))}</div>'
 
     def _render_traceback_(self) -> list[str]:
         return [f"WrongAnswer: {self}"]
@@ -45,7 +47,7 @@ def check(
     >>> check(None, 20.0)
     Not answered yet. Replace None by your answer and run the cell again.
     >>> check(0.05, 20.0, wrong={"percent kept, not compression": 0.05})
-    0.05 is what one gets from this mistake: percent kept, not compression.
+    Not right. 0.05 is what one gets from this mistake: percent kept, not compression.
     """
     if answer is None or answer is ...:
         print("Not answered yet. Replace None by your answer and run the cell again.")
@@ -87,7 +89,7 @@ def _rounding(value: Any) -> float:
 
 
 def _plain(value: Any, other: Any) -> Any:
-    """Tables as dicts, a Series as a dict or a list (as the other side is), arrays as lists, of one entry as numbers."""
+    """Tables as dicts, a Series as a dict or list as the other side is, arrays as lists, of one entry as numbers."""
     if hasattr(value, "to_dict") and (isinstance(other, Mapping) or not hasattr(value, "tolist")):
         return value.to_dict()
     if hasattr(value, "tolist"):
