@@ -47,7 +47,7 @@ def check(
     >>> check(None, 20.0)
     Not answered yet. Replace None by your answer and run the cell again.
     >>> check(0.05, 20.0, wrong={"percent kept, not compression": 0.05})
-    Not right. 0.05 is what one gets from this mistake: percent kept, not compression.
+    0.05 is what one gets from this mistake: percent kept, not compression.
     """
     if answer is None or answer is ...:
         print("Not answered yet. Replace None by your answer and run the cell again.")
