@@ -389,10 +389,12 @@ def _is_real(value: Any) -> bool:
 
 def _threshold(claim: Claim) -> str:
     """The threshold in words; in test images where all seeds are measured on the same."""
+    shared = f"of the {claim.images} test images that all seeds share"
     if not claim.images:
         return f"{claim.threshold:g}"
-    told = f"{claim.threshold:g} by more than one of the {claim.images} test images that all seeds share"
-    return f"{told} ({abs(claim.threshold) * claim.images:.3g} images)" if claim.threshold else told
+    if not claim.threshold:
+        return f"0 by more than one {shared}"
+    return f"{claim.threshold:g} ({abs(claim.threshold) * claim.images:.3g} {shared}) by more than one image"
 
 
 def _why_none(evidence: Evidence) -> str:
