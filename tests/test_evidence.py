@@ -1,12 +1,11 @@
-"""The recorded rows: complete, small, computed again by a random sample, and the verdicts that rest on them."""
+"""The recorded rows: complete, small, computed again by a sample, and the verdicts that rest on them."""
 
 from __future__ import annotations
 
 import inspect
 import json
-import math
 import random
-import statistics
+import re
 from typing import Any
 
 import pytest
@@ -16,56 +15,73 @@ from workbench.evidence import EXPERIMENTS, READINGS, compute, recorded, verdict
 from workbench.runs import key
 from workbench.shipped import shipped
 
-# A run that lasts longer is left to `workbench evidence`.
-SECONDS = 15
-# Functions whose metrics are of a trained network, though none is an accuracy.
-TRAINED = ("filter_agreement", "loss_rise")
+# Functions that train no network; `prune_then_train` is one where no path is left to train (0 steps).
+UNTRAINED = ("critical_compression", "effective_against_direct", "layer_densities", "layer_sums", "score_sizes")
+UNTRAINED += ("snip_overlap",)
+
+# Counts that another processor, which rounds sums differently, cannot change.
+EXACT = ("direct", "kept", "largest_first", "maximum", "sparsity", "steps")
+# How far other metrics may move on one, absolutely. An untrained weight may change places with its neighbour in the
+# ranking, so that a share moves a little and a layer more or less is empty. A trained accuracy is another draw: its
+# standard deviation over processors is 0.008 (at most 0.05 in some hundred rows), 0.05 is six of these.
+ABSOLUTE = {"accuracy": 0.05, "dead": 1, "effective": 0.02, "jaccard": 0.02}
+ABSOLUTE |= {f"layer {k}": 0.02 for k in range(1, 10)} | dict.fromkeys(("spread", "smallest", "largest", "slope"), 1e-7)
 
 
 def lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in shipped("rows", f"{name}.jsonl").read_text().splitlines()]
 
 
-def off(row: dict[str, Any], again: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
-    """Metrics of a recorded row that a second computation contradicts.
+def off(row: dict[str, Any], again: dict[str, Any]) -> list[str]:
+    """Metrics of a recorded row that a second computation contradicts, on whatever processor.
 
-    On the same type of processor all are bit-equal. Elsewhere sums are rounded differently: a best-ranked weight may
-    move by a place (1e-3 relative) and a search by one step (its 5 %), and training turns the last bit into another
-    draw from the same distribution: metrics must then lie within a 99.9 % prediction interval of the recorded seeds,
-    widened by 0.01 (three of the 300 test images).
+    A critical compression may move by a factor: 1.25 in one round, and 1.5 in rounds, where each round builds on the
+    last and a bisection decides (810 and 955 were seen of one row of FORCE in 5 rounds).
     """
     bad = []
     for name, value in row["metrics"].items():
-        if "accuracy" in row["metrics"] or row["arguments"].get("trained") or row["function"] in TRAINED:
-            seeds = [other["metrics"][name] for other in others]
-            tolerance = 7.2 * statistics.stdev(seeds) * math.sqrt(1 + 1 / len(seeds)) + 0.01
+        new = again[name]
+        if name == "critical":
+            factor = 1.5 if row["arguments"].get("rounds", 1) > 1 else 1.25
+            fits = value / factor <= new <= value * factor
         else:
-            tolerance = abs(value) * (0.05 if row["arguments"].get("rounds", 1) > 1 else 1e-3) + 1e-12
-        if abs(again[name] - value) > tolerance:
-            bad.append(f"{name} {value} recorded, {again[name]} computed again (tolerance {tolerance:.2g})")
+            fits = new == value if name in EXACT else abs(new - value) <= ABSOLUTE[name]
+        if not fits:
+            bad.append(f"{row['function']}({row['arguments']}): {name} {value} recorded, {new} computed again")
     return bad
 
 
-def siblings(name: str, row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows that differ from `row` in the seed alone."""
-    setting = {**row["arguments"], "seed": None}
-    return [other for other in lines(name) if {**other["arguments"], "seed": None} == setting]
+def is_cheap(row: dict[str, Any]) -> bool:
+    trained = row["function"] not in UNTRAINED and row["metrics"].get("steps") != 0
+    return row["seconds"] < 1 and not trained and not row["arguments"].get("trained")
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_random_row_is_computed_again(name: str) -> None:
-    row = random.choice([row for row in lines(name) if row["seconds"] < SECONDS])
-    again = dict(EXPERIMENTS[name].function(**row["arguments"]))
-    assert not off(row, again, siblings(name, row)), row["arguments"]
+def test_rows_are_computed_again() -> None:
+    """One cheap row of every experiment that has some, always the same, and one trained network."""
+    recorded_again, bad = 0, []
+    for name, experiment in EXPERIMENTS.items():
+        cheap = sorted((row for row in lines(name) if is_cheap(row)), key=lambda row: str(row["key"]))
+        for row in random.Random(0).sample(cheap, k=min(1, len(cheap))):
+            bad += off(row, dict(experiment.function(**row["arguments"])))
+            recorded_again += 1
+    row = next(
+        row for row in lines("headline") if row["metrics"]["steps"] > 0 and row["arguments"]["compression"] == 10
+    )
+    bad += off(row, dict(EXPERIMENTS["headline"].function(**row["arguments"])))
+    assert recorded_again >= 10
+    assert not bad
 
 
 def test_a_wrong_row_is_noticed() -> None:
     row = next(r for r in lines("headline") if r["arguments"]["compression"] == 1)
-    others = siblings("headline", row)
-    wrong = {**row["metrics"], "accuracy": row["metrics"]["accuracy"] - 0.2}
-    assert not off(row, row["metrics"], others)
-    assert off(row, wrong, others)
-    assert off(row, {**row["metrics"], "kept": row["metrics"]["kept"] + 1000}, others)
+    right = row["metrics"]
+    assert not off(row, right)
+    assert not off(row, {**right, "accuracy": right["accuracy"] - 0.04})
+    assert off(row, {**right, "accuracy": right["accuracy"] - 0.06})
+    assert off(row, {**right, "kept": right["kept"] + 1})
+    row = next(r for r in lines("critical") if r["arguments"].get("rounds", 1) > 1)
+    assert not off(row, {**row["metrics"], "critical": row["metrics"]["critical"] * 955 / 810})
+    assert off(row, {**row["metrics"], "critical": row["metrics"]["critical"] * 2})
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -92,6 +108,59 @@ def test_every_claim_has_a_verdict_from_five_seeds() -> None:
     assert set(READINGS) == set(load_claims())
     for evidence in verdicts():
         assert evidence.seeds == (0, 1, 2, 3, 4), evidence.claim.id
+
+
+def test_p_values_are_adjusted_for_all_claims_whichever_are_shown() -> None:
+    whole = {evidence.claim.id: evidence for evidence in verdicts()}
+    for evidence in verdicts("width-closes-the-gap", "synflow-conserves"):
+        assert str(evidence) == str(whole[evidence.claim.id])
+        assert evidence.row() == whole[evidence.claim.id].row()
+    tested = [evidence for evidence in whole.values() if not evidence.claim.exact]
+    assert len(tested) > 30
+    for evidence in tested:
+        assert evidence.holm >= evidence.bh >= min(evidence.bh, evidence.p)
+        assert evidence.holm <= 1
+        if evidence.verdict == "holds":
+            assert evidence.p < 0.025
+
+
+@pytest.mark.parametrize("claim", READINGS)
+def test_parts_are_named_and_every_seed_has_all(claim: str) -> None:
+    """A reading is a number per seed, or a table with a column for each part the claim speaks of."""
+    names, effects = READINGS[claim]
+    found = effects(*map(recorded, names))
+    assert sorted(found.index) == [0, 1, 2, 3, 4]
+    assert found.notna().all(axis=None)
+    words = load_claims()[claim].effect
+    assert (found.ndim == 2 and found.shape[1] > 1) == bool(re.search("each (?!unit)", words)), words
+
+
+def test_parts_by_hand() -> None:
+    """SNIP shuffled at 20x, and ERK against GraSP as the mean over 10x and 30x, read off the rows one by one."""
+    sanity, headline, allocated = map(recorded, ("sanity", "headline", "allocated"))
+
+    def of(df: Any, **setting: Any) -> float:
+        for name, value in setting.items():
+            df = df[df[name] == value]
+        (accuracy,) = df["accuracy"]
+        return float(accuracy)
+
+    snip = {"criterion": "snip", "compression": 20, "seed": 3}
+    shuffled = READINGS["shuffled-masks"][1](sanity)
+    by_hand = of(sanity, **snip, change="shuffle") - of(sanity, **snip, change="none")
+    assert shuffled.loc[3, "snip"] == pytest.approx(by_hand)
+    formulas = READINGS["formula-masks"][1](headline, allocated)
+    gaps = [
+        of(allocated, allocation="erk", compression=c, seed=2) - of(headline, criterion="grasp", compression=c, seed=2)
+        for c in (10, 30)
+    ]
+    assert formulas.loc[2, "erk - grasp"] == pytest.approx(sum(gaps) / 2)
+
+
+def test_old_rows_do_not_say_where_they_were_made() -> None:
+    rows = recorded("conservation")
+    assert rows["processor"].str.len().min() > 0
+    assert not rows["versions"].str.contains("processor").any()
 
 
 def test_headline_says_what_the_notebooks_say() -> None:

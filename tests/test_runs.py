@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 from workbench.criteria import register_criterion
 from workbench.criteria.registry import unregister_criterion
 from workbench.runs import grid, key, read_rows
+from workbench.seeds import versions
 
 
 def area(width: float, height: float = 1, kind: str = "box") -> dict[str, Any]:
@@ -75,48 +78,120 @@ def test_numpy_values_and_nan(tmp_path: Path) -> None:
     assert df["loss"].isna().all()
 
 
-@pytest.mark.parametrize("cut", range(1, 60, 7))
+@pytest.mark.parametrize("cut", range(2, 600, 37))
 def test_torn_last_line_is_dropped_and_computed_again(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "rows.jsonl"
     whole = grid(area, path, width=[1, 2, 3])
-    path.write_bytes(path.read_bytes()[:-cut])
+    last = path.read_bytes().splitlines(keepends=True)[-1]
+    path.write_bytes(path.read_bytes()[: -min(cut, len(last) - 1)])
     assert len(read_rows(path)) == 2
     pd.testing.assert_frame_equal(numbers(grid(area, path, width=[1, 2, 3])), numbers(whole))
     assert path.read_bytes().count(b"\n") == 3
 
 
-def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
+def test_a_whole_last_line_without_its_end_is_a_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    grid(area, path, width=[1, 2])
-    path.write_text("{not json}\n" + path.read_text())
-    with pytest.raises(ValueError, match=r"line 1 of .* is no row"):
-        read_rows(path)
+    whole = grid(area, path, width=[1, 2])
+    path.write_bytes(path.read_bytes()[:-1])
+    pd.testing.assert_frame_equal(read_rows(path), whole)
+    grid(area, path, on_row=lambda row, done, total: None, width=[1, 2, 3])
+    assert read_rows(path)["area"].tolist() == [1, 2, 3]
+
+
+ROW = (
+    b'{"key": "2b929a940d787bad", "function": "area", "arguments": {"width": 2}, "metrics": {"area": 2}, '
+    b'"seconds": 0.1, "versions": {"torch": "2"}, "date": "2026-01-01"}'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "why"),
+    [
+        (b"remember the milk", 1, "no JSON"),
+        (b"a,b\n1,2\n3,4", 1, "no JSON"),
+        (b"1,2\n3,4\n", 1, "no JSON"),
+        (ROW + b"\nremember the milk", 2, "no JSON"),
+        (ROW + b"\n{not json}\n" + ROW + b"\n", 2, "no JSON"),
+        (b"17\n", 1, "int instead of an object"),
+        (b"[1, 2]\n" + ROW, 1, "list instead of an object"),
+        (b"null", 1, "NoneType instead of an object"),
+        (b'{"lr": 0.1}\n', 1, "it has no 'key'"),
+        (b'{"key": "2b929a940d787bad", "function": "area"}', 1, "it has no 'arguments'"),
+        (b'{"key": "secret", "value": "torn', 1, "no JSON"),
+        (b"{", None, ""),
+        (ROW.replace(b'{"area": 2}', b"2") + b"\n", 1, "its 'metrics' is 2"),
+        (ROW.replace(b'{"area": 2}', b'{"date": 2}') + b"\n", 1, "date is a column of the table's own"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", 1, "no JSON"),
+        (ROW + b"\n" + b"\x00" * 20, 2, "no JSON"),
+    ],
+)
+def test_only_a_file_of_rows_is_touched(tmp_path: Path, text: bytes, line: int | None, why: str) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(text)
+    if line is None:
+        assert len(grid(area, path, width=[1])) == 1
+        return
+    for use in (lambda: grid(area, path, width=[1]), lambda: read_rows(path)):
+        with pytest.raises(ValueError, match=f"line {line} of {re.escape(str(path))} is no row of a grid: .*{why}"):
+            use()
+    assert path.read_bytes() == text
+
+
+def test_of_rows_with_one_key_the_last_counts(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    one.write_bytes(ROW + b"\n\n" + ROW.replace(b'"area": 2', b'"area": 3') + b"\n")
+    two.write_bytes(ROW.replace(b'"area": 2', b'"area": 4') + b"\r\n")
+    assert grid(area, one, width=[2])["area"].tolist() == read_rows(one)["area"].tolist() == [3]
+    assert read_rows(one, two)["area"].tolist() == [4]
+    assert read_rows(two, one)["area"].tolist() == [3]
+
+
+def test_a_row_says_where_it_was_made(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(ROW + b"\n")
+    df = grid(area, path, width=[2, 3])
+    assert df["processor"].tolist() == ["not recorded", versions()["processor"]]
+    assert df["versions"].tolist()[0] == "torch 2"
+    assert "processor" not in df["versions"].tolist()[1]
+
+
+def gone(pid: int, seconds: float) -> bool:
+    """Whether a process ends within these seconds; one that waits for its burial has ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+            state = Path(f"/proc/{pid}/stat")
+            if state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 SLOW = """
-import sys, time
+import os, sys, time
 from workbench.runs import grid
 def slow(width, seed):
     time.sleep(0.05)
-    return {"text": "x" * 20000, "value": width * 10 + seed}
+    return {"text": "x" * 20000, "value": width * 10 + seed, "pid": os.getpid()}
 grid(slow, sys.argv[1], width=[1, 2, 3, 4], seed=[0, 1, 2], jobs=int(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize(("jobs", "kills"), [(1, (1, 7)), (2, (4,))])
-def test_killed_anywhere_and_started_again_gives_the_same_rows(
-    tmp_path: Path, jobs: int, kills: tuple[int, ...]
-) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_anywhere_and_started_again_gives_the_same_rows(tmp_path: Path, jobs: int) -> None:
+    """Nothing of a killed grid lives on, its workers included, and the next goes on where it was."""
     path = tmp_path / "rows.jsonl"
     command = [sys.executable, "-c", SLOW, str(path), str(jobs)]
-    killed = 0
-    for rows_before_the_kill in kills:
-        process = subprocess.Popen(command)
-        while process.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= rows_before_the_kill):
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-    assert killed == len(kills), "a process ended before its kill: the test proved nothing"
+    process = subprocess.Popen(command)
+    while process.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= 4):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the process ended before its kill: the test proved nothing"
+    assert all(gone(pid, 5) for pid in set(read_rows(path)["pid"]))
     subprocess.run(command, check=True)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     values = [line["metrics"]["value"] for line in lines]
@@ -148,15 +223,37 @@ def test_workers_take_the_users_criterion_and_give_the_same_rows(tmp_path: Path)
     assert set(workers["threads"]) == {1}
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_failing_run_is_named_and_the_others_stay(tmp_path: Path, jobs: int) -> None:
-    def fragile(width: int) -> dict[str, Any]:
-        return {"inverse": 1 / width}
+def fragile(width: int) -> dict[str, Any]:
+    if width == -1:
+        os._exit(3)
+    if width == -2:
+        sys.exit("nothing to do")
+    return {"inverse": 1 / width, "pid": os.getpid()}
 
+
+def test_a_failing_run_is_named_and_the_others_stay(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    with pytest.raises(RuntimeError, match=r"(?s)1 of 4 runs failed.*fragile\(width=0\).*ZeroDivisionError"):
-        grid(fragile, path, jobs=jobs, width=[1, 0, 2, 4])
+    with pytest.raises(
+        RuntimeError, match=r"(?s)2 of 5 runs failed.*fragile\(width=0\).*ZeroDivisionError.*SystemExit"
+    ):
+        grid(fragile, path, width=[1, 0, -2, 2, 4])
     assert sorted(read_rows(path)["inverse"]) == [0.25, 0.5, 1.0]
+
+
+def test_a_run_that_takes_its_worker_down_is_named_and_the_others_are_computed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(RuntimeError) as error:
+        grid(fragile, path, jobs=2, width=[-1, 1, 0, 2, -2, 4])
+    words = str(error.value)
+    assert "3 of 6 runs failed" in words
+    assert re.search(r"fragile\(width=-1\)\nits process died", words)
+    assert re.search(r"(?s)fragile\(width=0\)\n.*ZeroDivisionError", words)
+    assert re.search(r"(?s)fragile\(width=-2\)\n.*SystemExit", words)
+    rows = read_rows(path)
+    assert sorted(rows["inverse"]) == [0.25, 0.5, 1.0]
+    assert all(gone(pid, 5) for pid in rows["pid"]), "workers end with the grid"
+    with pytest.raises(RuntimeError, match="1 of 2 runs failed"):  # alone it must not run in this process
+        grid(fragile, path, jobs=2, width=[-1, 1])
 
 
 @pytest.mark.parametrize(
@@ -169,6 +266,7 @@ def test_a_failing_run_is_named_and_the_others_stay(tmp_path: Path, jobs: int) -
         ({"width": [print]}, TypeError, "Pass names, not objects"),
         ({"width": [float("inf")]}, TypeError, "finite number"),
         ({"width": [1], "jobs": 0}, ValueError, "jobs is a whole number"),
+        ({"width": [1], "seconds": [1]}, ValueError, "axis of area is one of"),
     ],
 )
 def test_wrong_axes_are_refused(tmp_path: Path, axes: Any, error: type[Exception], message: str) -> None:
@@ -176,12 +274,21 @@ def test_wrong_axes_are_refused(tmp_path: Path, axes: Any, error: type[Exception
         grid(area, tmp_path / "rows.jsonl", **axes)
 
 
-def test_lambdas_and_clashing_metrics_are_refused(tmp_path: Path) -> None:
+def test_lambdas_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="Define it with def"):
         grid(lambda width: {"a": width}, tmp_path / "rows.jsonl", width=[1])
 
-    def clash(width: int) -> dict[str, Any]:
-        return {"width": width}
 
-    with pytest.raises(RuntimeError, match="width of clash is an argument"):
-        grid(clash, tmp_path / "rows.jsonl", width=[1])
+@pytest.mark.parametrize("name", ["date", "key", "processor", "seconds", "versions", "width"])
+def test_nothing_in_a_row_is_overwritten(tmp_path: Path, name: str) -> None:
+    def clash(**axes: int) -> dict[str, Any]:
+        return {name: 5}
+
+    path = tmp_path / "rows.jsonl"
+    why = "width is an argument and a metric" if name == "width" else f"{name} is a column of the table's own"
+    with pytest.raises(RuntimeError, match=f"metrics of clash: {why}"):
+        grid(clash, path, width=[1])
+    assert path.read_bytes() == b""
+    if name != "width":
+        with pytest.raises(ValueError, match=f"axes of clash: {why}"):
+            grid(clash, path, **{name: [1]})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.claims import Evidence, Verdicts, judge
+from workbench.claims import Evidence, Verdicts, adjust, judge, load_claims
 from workbench.methods.after import METHODS, magnitude_with_rewinding, prune_and_tune
 from workbench.methods.before import (
     CHANGES,
@@ -309,14 +310,21 @@ def verdict(claim: str) -> Evidence:
     >>> verdict("synflow-conserves").verdict
     'holds'
     """
-    experiments, effects = READINGS[check_choice("claim", claim, READINGS)]
-    return judge(claim, effects(*map(recorded, experiments)))
+    return verdicts(claim)[0]
 
 
 def verdicts(*claims: str) -> Verdicts:
     """These claims, or all, judged from their recorded rows; in a notebook they show themselves as one table.
 
+    Their p values are adjusted for all claims of `data/claims.yaml`, whichever are shown (`claims.adjust`). The verdict
+    is that of a claim's own interval; one that holds so, and not among all claims (bh > 0.025), says so.
+
     >>> [evidence.verdict for evidence in verdicts("synflow-conserves", "one-shot-collapses-earlier")]
     ['holds', 'holds']
     """
-    return Verdicts(verdict(claim) for claim in claims or READINGS)
+    for claim in claims:
+        check_choice("claim", claim, READINGS)
+    rows, known = functools.cache(recorded), load_claims()
+    ledger = adjust(judge(known[claim], effects(*map(rows, names))) for claim, (names, effects) in READINGS.items())
+    found = {evidence.claim.id: evidence for evidence in ledger}
+    return Verdicts(found[claim] for claim in claims or READINGS)

@@ -1,24 +1,44 @@
-"""Self-checks for a notebook's exercises: they raise, and they know the usual wrong answers by name."""
+"""Self-checks for a notebook's exercises: they know right from wrong, and the usual wrong answers by name."""
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Mapping
+import numbers
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+EPSILON = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 class WrongAnswer(AssertionError):
-    """An exercise's answer is not right; the message says what it looks like and gives a hint."""
+    """An exercise's answer is not right; the message says what it looks like and gives a hint. It shows as one line."""
+
+    def __repr__(self) -> str:
+        return f"Not right. {self}"
+
+    def _repr_html_(self) -> str:
+        style = "color:#a40000; background:#fff; padding:.2em .4em"
+        return f'<div role="alert" style="{style}"><strong>Not right.</strong> {html.escape(str(self))}</div>'
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"WrongAnswer: {self}"]
 
 
 def check(
     answer: Any, expected: Any, wrong: Mapping[str, Any] | None = None, hint: str = "", tolerance: float = 1e-3
 ) -> None:
-    """Compare a student's answer with the expected one.
+    """Compare a student's answer with the expected one and show one line: right, not right (in red), or open.
 
-    `answer=None` or `...` is not answered yet: a line says so and nothing is raised, so that an unsolved notebook
-    runs. `wrong` maps a description of a usual mistake to the answer it leads to. Numbers agree within the relative
-    `tolerance`, dicts and lists entry by entry, everything else by `==`. Raises WrongAnswer otherwise.
+    `answer=None` or `...` is not answered yet, so that an unsolved notebook runs. `wrong` maps a description of a usual
+    mistake to the answer it leads to. A number is right in whatever type it comes: Python's, NumPy's, torch's, a
+    Fraction, an array with one entry. Numbers agree within the relative `tolerance` or the rounding of their own type;
+    lists, tuples, arrays, tensors and Series entry by entry; dicts and tables key by key; everything else by `==`.
+
+    In the live face a wrong answer stops nothing, so that Run All goes on. Where WORKBENCH_FACE names another face, as
+    in every headless run, it raises WrongAnswer: the run stops there and reports the line.
 
     Misleads where two mistakes cancel out: a right number is no proof of a right way.
 
@@ -26,24 +46,63 @@ def check(
     Right: 20.0
     >>> check(None, 20.0)
     Not answered yet. Replace None by your answer and run the cell again.
+    >>> check(0.05, 20.0, wrong={"percent kept, not compression": 0.05})
+    0.05 is what one gets from this mistake: percent kept, not compression.
     """
     if answer is None or answer is ...:
         print("Not answered yet. Replace None by your answer and run the cell again.")
         return
+    shown = textwrap.shorten(str(answer) if isinstance(answer, numbers.Number) else repr(answer), 200)
     if _equal(answer, expected, tolerance):
-        print(f"Right: {answer}")
+        print(f"Right: {shown}")
         return
+    error = WrongAnswer(f"{shown} is not it. {hint or 'Compute it once by hand on a small example.'}")
     for mistake, value in (wrong or {}).items():
         if _equal(answer, value, tolerance):
-            raise WrongAnswer(f"{answer!r} is what one gets from this mistake: {mistake}. {hint}".strip())
-    raise WrongAnswer(f"{answer!r} is not it. {hint or 'Compute it once by hand on a small example.'}")
+            error = WrongAnswer(f"{shown} is what one gets from this mistake: {mistake}. {hint}".strip())
+            break
+    if (os.environ.get("WORKBENCH_FACE") or "live") != "live":
+        raise error
+    from IPython.display import display
+
+    display(error)
 
 
 def _equal(a: Any, b: Any, tolerance: float) -> bool:
+    tolerance = max(tolerance, _rounding(a), _rounding(b))
+    a, b = _plain(a, b), _plain(b, a)
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_equal(a[k], b[k], tolerance) for k in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+    if _is_list(a) and _is_list(b):
         return len(a) == len(b) and all(_equal(x, y, tolerance) for x, y in zip(a, b, strict=True))
-    if isinstance(a, bool) or isinstance(b, bool) or not isinstance(a, int | float) or not isinstance(b, int | float):
-        return type(a) is type(b) and bool(a == b)
-    return math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-12)
+    if _is_number(a) and _is_number(b):
+        try:
+            return math.isclose(float(a), float(b), rel_tol=tolerance, abs_tol=1e-12)
+        except (OverflowError, ValueError):  # a number beyond floats, or one that is none (a signalling NaN)
+            return False
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
+def _rounding(value: Any) -> float:
+    """How far a result in this value's own type may be off: four times its epsilon."""
+    return 4 * EPSILON.get(str(getattr(value, "dtype", "")).removeprefix("torch."), 0.0)
+
+
+def _plain(value: Any, other: Any) -> Any:
+    """Tables as dicts, a Series as a dict or list as the other side is, arrays as lists, of one entry as numbers."""
+    if hasattr(value, "to_dict") and (isinstance(other, Mapping) or not hasattr(value, "tolist")):
+        return value.to_dict()
+    if hasattr(value, "tolist"):
+        entries = value.tolist()
+        while isinstance(entries, list) and len(entries) == 1 and not _is_list(other) and not hasattr(other, "tolist"):
+            entries = entries[0]
+        return entries
+    return value
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Number) and not isinstance(value, bool | complex)

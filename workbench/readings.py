@@ -1,4 +1,8 @@
-"""How one number per seed is read off the recorded rows, for every claim."""
+"""How one number per seed and part of a claim is read off the recorded rows, for every claim.
+
+A claim about each of several networks, criteria or data sets has a column for each: it holds if every part does
+(`claims.judge`). A mean over settings is one number, where the claim is about the mean.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ONE_SHOT = ["random", "magnitude", "snip", "grasp", "synflow"]
+BEFORE = ["snip", "grasp", "synflow"]
 
 
-def _spread(networks: Sequence[str], trained: bool) -> Callable[[pd.DataFrame], pd.Series]:
-    """Per seed the largest spread of the layer sums over networks."""
+def _apart(values: pd.Series | pd.DataFrame, name: str = "network") -> pd.DataFrame:
+    """Values by `name` and seed as one row per seed, one column per `name` (and per column that is there)."""
+    import pandas as pd
 
-    def effects(df: pd.DataFrame) -> pd.Series:
+    return pd.DataFrame(values.unstack(name))
+
+
+def _spread(networks: Sequence[str], trained: bool) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Spread of the layer sums of each network."""
+
+    def effects(df: pd.DataFrame) -> pd.DataFrame:
         chosen = df[df["network"].isin(networks) & (df["trained"] == trained)]
-        return chosen.groupby("seed")["spread"].max()
+        return chosen.pivot(index="seed", columns="network", values="spread")
 
     return effects
 
@@ -31,23 +43,29 @@ def _log_critical(df: pd.DataFrame, criteria: Sequence[str], rounds: int) -> pd.
     return chosen.pivot(index=["network", "seed"], columns="criterion", values="critical").map(math.log10)
 
 
-def _to_the_maximum(df: pd.DataFrame) -> pd.Series:
+def _to_the_maximum(df: pd.DataFrame) -> pd.DataFrame:
     rows = df[(df["criterion"] == "synflow") & (df["rounds"] == 100)]
-    return (rows["critical"] / rows["maximum"]).groupby(rows["seed"]).min()
+    return rows.assign(share=rows["critical"] / rows["maximum"]).pivot(index="seed", columns="network", values="share")
 
 
-def _earlier_than_iterated(df: pd.DataFrame) -> pd.Series:
-    gap = _log_critical(df, ["synflow"], 100)["synflow"] - _log_critical(df, ONE_SHOT, 1).max(axis=1)
-    return gap.groupby("seed").min()
+def _earlier_than_iterated(df: pd.DataFrame) -> pd.DataFrame:
+    """SynFlow-100 minus each one-shot criterion, on each network."""
+    return _apart(-_log_critical(df, ONE_SHOT, 1).sub(_log_critical(df, ["synflow"], 100)["synflow"], axis=0))
 
 
-def _synflow_before_others(df: pd.DataFrame) -> pd.Series:
+def _synflow_before_others(df: pd.DataFrame) -> pd.DataFrame:
+    """Each other criterion minus SynFlow in one shot, on each network."""
     one = _log_critical(df, ONE_SHOT, 1)
-    return (one.drop(columns="synflow").min(axis=1) - one["synflow"]).groupby("seed").min()
+    return _apart(one.drop(columns="synflow").sub(one["synflow"], axis=0))
 
 
-def _snip_iterated(df: pd.DataFrame) -> pd.Series:
-    return (_log_critical(df, ["snip"], 100)["snip"] - _log_critical(df, ["snip"], 1)["snip"]).groupby("seed").min()
+def _delay(criterion: str, rounds: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """A criterion in rounds minus SNIP in one shot, on each network."""
+
+    def effects(df: pd.DataFrame) -> pd.DataFrame:
+        return _apart(_log_critical(df, [criterion], rounds)[criterion] - _log_critical(df, ["snip"], 1)["snip"])
+
+    return effects
 
 
 def _global_minus_layer(df: pd.DataFrame) -> pd.Series:
@@ -79,39 +97,28 @@ def _effective_over_direct(df: pd.DataFrame) -> pd.Series:
     return on_no_path.groupby(rows["seed"]).mean()
 
 
-def _force_delays(df: pd.DataFrame) -> pd.Series:
-    return (_log_critical(df, ["force"], 20)["force"] - _log_critical(df, ["snip"], 1)["snip"]).groupby("seed").min()
-
-
-def _in_order(df: pd.DataFrame) -> pd.Series:
-    """Smallest gap between neighbours in the order magnitude, SNIP, GraSP, SynFlow-100."""
+def _in_order(df: pd.DataFrame) -> pd.DataFrame:
+    """Gaps between neighbours in the order magnitude, SNIP, GraSP, SynFlow-100, on each network."""
     one = _log_critical(df, ["magnitude", "snip", "grasp"], 1)
-    last = _log_critical(df, ["synflow"], 100)["synflow"]
-    gaps = [one["snip"] - one["magnitude"], one["grasp"] - one["snip"], last - one["grasp"]]
-    return _smallest(gaps).groupby("seed").min()
+    ordered = one[["magnitude", "snip", "grasp"]].join(_log_critical(df, ["synflow"], 100)["synflow"])
+    return _apart(ordered.diff(axis=1).iloc[:, 1:].rename(columns=lambda c: f"{c} over the one before"))
 
 
-def _smallest(columns: Sequence[pd.Series]) -> pd.Series:
-    import pandas as pd
-
-    return pd.concat(list(columns), axis=1).min(axis=1)
+def _slope(df: pd.DataFrame) -> pd.DataFrame:
+    return df.assign(off=(df["slope"] + 1).abs()).pivot(index="seed", columns="network", values="off")
 
 
-def _slope(df: pd.DataFrame) -> pd.Series:
-    return (df["slope"] + 1).abs().groupby(df["seed"]).max()
+def _largest_first(df: pd.DataFrame) -> pd.DataFrame:
+    return df.pivot(index="seed", columns="network", values="largest_first")
 
 
-def _largest_first(df: pd.DataFrame) -> pd.Series:
-    return df["largest_first"].groupby(df["seed"]).min()
+def _changed(change: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Accuracy after a change minus that of the masks as they are, of each criterion."""
 
-
-def _changed(change: str) -> Callable[[pd.DataFrame], pd.Series]:
-    """Accuracy after a change minus that of the masks as they are, the worst criterion of each seed."""
-
-    def effects(df: pd.DataFrame) -> pd.Series:
-        rows = df[(df["compression"] == 20) & df["criterion"].isin(["snip", "grasp", "synflow"])]
+    def effects(df: pd.DataFrame) -> pd.DataFrame:
+        rows = df[(df["compression"] == 20) & df["criterion"].isin(BEFORE)]
         table = rows.pivot(index=["criterion", "seed"], columns="change", values="accuracy")
-        return (table[change] - table["none"]).groupby("seed").min()
+        return _apart(table[change] - table["none"], "criterion")
 
     return effects
 
@@ -122,27 +129,29 @@ def _at(df: pd.DataFrame, compression: float, *criteria: str) -> pd.DataFrame:
     return rows.pivot(index="seed", columns="criterion", values="accuracy")
 
 
-def _before_beats_random(df: pd.DataFrame) -> pd.Series:
-    found = _at(df, 30, "random", "snip", "grasp", "synflow")
-    return found[["snip", "grasp", "synflow"]].min(axis=1) - found["random"]
+def _before_beats_random(df: pd.DataFrame) -> pd.DataFrame:
+    found = _at(df, 30, "random", *BEFORE)
+    return found[BEFORE].sub(found["random"], axis=0)
 
 
-def _after_beats_before(headline: pd.DataFrame, allocation: pd.DataFrame) -> pd.Series:
-    after = allocation[(allocation["allocation"] == "global") & (allocation["budget"] == "weights")]
-    accuracy = after[after["compression"] == 30].set_index("seed")["accuracy"]
-    return accuracy - _at(headline, 30, "snip", "grasp", "synflow").max(axis=1)
+def _after(allocation: pd.DataFrame) -> pd.Series:
+    """Accuracy of magnitude pruning after training, at 30x."""
+    rows = allocation[(allocation["allocation"] == "global") & (allocation["budget"] == "weights")]
+    return rows[rows["compression"] == 30].set_index("seed")["accuracy"]
 
 
-def _formula_masks(headline: pd.DataFrame, allocated: pd.DataFrame) -> pd.Series:
-    """Worse of ERK and Smart-Ratio minus the better of SNIP and GraSP, mean over 10x and 30x."""
+def _after_beats_before(headline: pd.DataFrame, allocation: pd.DataFrame) -> pd.DataFrame:
+    return -_at(headline, 30, *BEFORE).sub(_after(allocation), axis=0)
+
+
+def _formula_masks(headline: pd.DataFrame, allocated: pd.DataFrame) -> pd.DataFrame:
+    """Each of ERK and Smart-Ratio minus each of SNIP and GraSP, mean over 10x and 30x."""
     import pandas as pd
 
-    gaps = []
-    for compression in (10, 30):
-        rows = allocated[(allocated["compression"] == compression) & (allocated["allocation"] != "layer")]
-        worse = rows.groupby("seed")["accuracy"].min()
-        gaps.append(worse - _at(headline, compression, "snip", "grasp").max(axis=1))
-    return pd.concat(gaps, axis=1).mean(axis=1)
+    rows = allocated[allocated["compression"].isin([10, 30])]
+    formulas = rows.pivot_table(index="seed", columns="allocation", values="accuracy")[["erk", "smart-ratio"]]
+    others = (_at(headline, 10, "snip", "grasp") + _at(headline, 30, "snip", "grasp")) / 2
+    return pd.DataFrame({f"{a} - {b}": formulas[a] - others[b] for a in formulas for b in others})
 
 
 def _data_free_is_as_good(df: pd.DataFrame) -> pd.Series:
@@ -150,22 +159,20 @@ def _data_free_is_as_good(df: pd.DataFrame) -> pd.Series:
     return found["synflow"] - found["snip"]
 
 
-def _random_is_as_good(df: pd.DataFrame) -> pd.Series:
+def _random_is_as_good(df: pd.DataFrame) -> pd.DataFrame:
     found = _at(df, 10, "random", "snip", "synflow")
-    return found["random"] - found[["snip", "synflow"]].max(axis=1)
+    return -found[["snip", "synflow"]].sub(found["random"], axis=0)
 
 
-def _labels_matter_little(df: pd.DataFrame) -> pd.Series:
-    """The smallest overlap of SNIP's masks under other labels, samples or sizes of the batch."""
-    return df[df["against"] != "random masks"].groupby("seed")["jaccard"].min()
+def _labels_matter_little(df: pd.DataFrame) -> pd.DataFrame:
+    """Overlap of SNIP's masks under other labels, other samples and a smaller batch."""
+    return df[df["against"] != "random masks"].pivot(index="seed", columns="against", values="jaccard")
 
 
-def _magnitude_gains_most(headline: pd.DataFrame, pretrained: pd.DataFrame, allocation: pd.DataFrame) -> pd.Series:
-    """Gain of magnitude from pretrained weights minus the largest gain of the others, at 30x."""
-    after = allocation[(allocation["allocation"] == "global") & (allocation["budget"] == "weights")]
-    mine = after[after["compression"] == 30].set_index("seed")["accuracy"] - _at(headline, 30, "magnitude")["magnitude"]
-    others = _at(pretrained, 30, "snip", "grasp", "synflow") - _at(headline, 30, "snip", "grasp", "synflow")
-    return mine - others.max(axis=1)
+def _magnitude_gains_most(headline: pd.DataFrame, pretrained: pd.DataFrame, allocation: pd.DataFrame) -> pd.DataFrame:
+    """Gain of magnitude from pretrained weights minus that of each other, at 30x."""
+    mine = _after(allocation) - _at(headline, 30, "magnitude")["magnitude"]
+    return -(_at(pretrained, 30, *BEFORE) - _at(headline, 30, *BEFORE)).sub(mine, axis=0)
 
 
 def _lost_at_width(df: pd.DataFrame, compression: float, width: float) -> pd.Series:
@@ -187,22 +194,25 @@ def _layers(df: pd.DataFrame) -> pd.DataFrame:
     return df.set_index(["seed", "criterion"])[names]
 
 
-def _ends_dense(df: pd.DataFrame) -> pd.Series:
-    """log10 of the sparser of first and last layer's density over that of the largest, the worst criterion."""
-    table = _layers(df)
-    ratio = (table.iloc[:, [0, -1]].min(axis=1) / table.iloc[:, -2]).map(math.log10)
-    return ratio.groupby("seed").min()
-
-
-def _one_shape(df: pd.DataFrame) -> pd.Series:
-    """The smallest rank correlation of the layers' densities between two criteria."""
+def _ends_dense(df: pd.DataFrame) -> pd.DataFrame:
+    """log10 of the density of the first and of the last layer over that of the largest, for each criterion."""
     import pandas as pd
 
-    smallest = {}
-    for seed, table in _layers(df).groupby("seed"):
-        ranks = table.rank(axis=1).T
-        smallest[seed] = min(ranks[a].corr(ranks[b]) for a, b in itertools.combinations(ranks.columns, 2))
-    return pd.Series(smallest)
+    table = _layers(df).map(math.log10)
+    ends = pd.DataFrame(
+        {f"{end} layer": table.iloc[:, k] - table.iloc[:, -2] for end, k in (("first", 0), ("last", -1))}
+    )
+    return _apart(ends, "criterion")
+
+
+def _one_shape(df: pd.DataFrame) -> pd.DataFrame:
+    """The rank correlation of the layers' densities between each two criteria."""
+    import pandas as pd
+
+    ranks = _layers(df).rank(axis=1)
+    by_criterion = {str(name): table.droplevel("criterion") for name, table in ranks.groupby("criterion")}
+    pairs = itertools.combinations(by_criterion.items(), 2)
+    return pd.DataFrame({f"{a} and {b}": one.corrwith(other, axis=1) for (a, one), (b, other) in pairs})
 
 
 def _metric(name: str) -> Callable[[pd.DataFrame], pd.Series]:
@@ -218,38 +228,39 @@ def _taylor_over_l1(df: pd.DataFrame) -> pd.Series:
     return _mean_over(df, "sparsity", "criterion", "taylor", "l1")
 
 
-def _surgeon_first(df: pd.DataFrame) -> pd.Series:
-    """Smaller of the gaps OBD - OBS and magnitude - OBD in log10 of the loss's rise, mean over the sparsities."""
+def _surgeon_first(df: pd.DataFrame) -> pd.DataFrame:
+    """The gaps OBD - OBS and magnitude - OBD in log10 of the loss's rise, mean over the sparsities."""
+    import pandas as pd
+
     table = df.pivot(index=["sparsity", "seed"], columns="criterion", values="rise").clip(lower=1e-6).map(math.log10)
     means = table.groupby("seed").mean()
-    return _smallest([means["obd"] - means["obs"], means["magnitude"] - means["obd"]])
+    gaps = {"OBD - OBS": means["obd"] - means["obs"], "magnitude - OBD": means["magnitude"] - means["obd"]}
+    return pd.DataFrame(gaps)
 
 
-def _relevance(
-    data: Sequence[str], samples: int, other: str, largest: bool = False
-) -> Callable[[pd.DataFrame], pd.Series]:
-    """Accuracy with LRP minus that with another criterion, the smallest (or largest) over data sets."""
+def _relevance(data: Sequence[str], samples: int, other: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Accuracy with LRP minus that with another criterion, on each data set."""
 
-    def effects(df: pd.DataFrame) -> pd.Series:
+    def effects(df: pd.DataFrame) -> pd.DataFrame:
         rows = df[df["data"].isin(data)]
         lrp = rows[(rows["criterion"] == "lrp") & (rows["samples"] == samples)]
         against = rows[(rows["criterion"] == other) & ((rows["samples"] == samples) | (other == "l1"))]
         gap = lrp.set_index(["data", "seed"])["accuracy"] - against.set_index(["data", "seed"])["accuracy"]
-        return gap.groupby("seed").max() if largest else gap.groupby("seed").min()
+        return _apart(gap, "data")
 
     return effects
 
 
-# Claim -> the recorded rows that judge it, and how one number per seed is read off them.
-READINGS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
+# Claim -> the recorded rows that judge it, and how one number per seed (and part of the claim) is read off them.
+READINGS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series | pd.DataFrame]]] = {
     "synflow-conserves": (("conservation",), _spread(["lenet-300-100", "vgg"], trained=False)),
     "synflow-conserves-biases": (("conservation",), _spread(["lenet-300-100"], trained=True)),
     "synflow-conserves-resnet": (("conservation",), _spread(["resnet-20"], trained=False)),
     "synflow-to-the-maximum": (("critical",), _to_the_maximum),
     "one-shot-collapses-earlier": (("critical",), _earlier_than_iterated),
     "synflow-one-shot-first": (("critical",), _synflow_before_others),
-    "snip-iteration-delays": (("critical",), _snip_iterated),
-    "force-delays": (("critical",), _force_delays),
+    "snip-iteration-delays": (("critical",), _delay("snip", 100)),
+    "force-delays": (("critical",), _delay("force", 20)),
     "global-beats-layer": (("allocation",), _global_minus_layer),
     "layer-beats-global-at-equal-macs": (("allocation",), _layer_minus_global_at_equal_macs),
     "iterative-beats-one-shot": (("rewinding",), _iterative_minus_one_shot),
@@ -278,5 +289,5 @@ READINGS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
     "relevance-few-samples": (("units",), _relevance(["moons"], 5, "taylor")),
     "relevance-over-weight": (("units",), _relevance(["circles"], 5, "l1")),
     "relevance-over-gradient": (("units",), _relevance(["moons"], 5, "gradient")),
-    "relevance-edge-is-small": (("units",), _relevance(["moons", "spirals"], 5, "l1", largest=True)),
+    "relevance-edge-is-small": (("units",), _relevance(["moons", "spirals"], 5, "l1")),
 }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import itertools
 import json
 import math
 import os
+import re
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
+
+PARTS = {
+    "key": str,
+    "function": str,
+    "arguments": dict,
+    "metrics": dict,
+    "seconds": float,
+    "versions": dict,
+    "date": str,
+}
+"""What a row on disk consists of, in this order."""
+
+OWN = ("date", "key", "processor", "seconds", "versions")
+"""Columns of a table of rows that `grid` adds; arguments and metrics have other names."""
 
 
 def key(function: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]) -> str:
@@ -54,12 +71,17 @@ def grid(
 
     Each axis is a list of plain values (numbers, strings, booleans, None) for one argument of `function`, which returns
     a dict of plain metrics. A finished run is one JSON line in `path` (key, function, arguments, metrics, seconds,
-    versions, date), on disk before the next is written: killed anywhere and called again, the grid goes on where it
-    was. Runs compute with one thread each, so `jobs` (worker processes) changes the time and not the numbers; functions
-    and criteria defined in a notebook travel to the workers. `on_row(row, done, total)` is called after each new row.
+    versions and processor, date), on disk before the next is written: killed anywhere and called again, the grid goes
+    on where it was. Runs compute with one thread each, so `jobs` (worker processes) changes the time and not the
+    numbers; functions and criteria defined in a notebook travel to the workers, and workers end with the grid or with
+    the process that called it. `on_row(row, done, total)` is called after each new row.
 
-    Raises RuntimeError at the end, when all other runs are on disk, with the arguments of every run that failed.
-    One process writes to a path at a time; on a cluster give each its own and read them with `read_rows(a, b)`.
+    Raises RuntimeError at the end, when all other runs are on disk, with the arguments of every run that failed. A run
+    that takes its process down (no memory, a crash) is such a failure with `jobs` of 2 or more; with one job the
+    process is yours. Names of arguments and metrics differ from each other and from the columns that the table adds
+    (`seconds`, `versions`, `processor`, `date`, `key`). A file that holds anything but rows is left as it is: a
+    ValueError names the line. One process writes to a path at a time; on a cluster give each its own and read them with
+    `read_rows(a, b)`.
 
     >>> import tempfile
     >>> def area(width, height=1): return {"area": width * height}
@@ -70,12 +92,14 @@ def grid(
     runs = _runs(function, axes)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _drop_torn_line(path)
-    done = {row["key"]: row for row in _rows(path)} if path.exists() else {}
+    done: dict[str, Row] = {}
+    if path.exists():
+        done = {row["key"]: row for row in _rows(path)}
+        _end_last_line(path)
     todo = {name: arguments for name, arguments in runs.items() if name not in done}
     failures: list[str] = []
-    with open(path, "ab") as file:
-        for name, result, error in _results(function, todo, jobs):
+    with open(path, "ab") as file, contextlib.closing(_results(function, todo, jobs)) as results:
+        for name, result, error in results:
             if error:
                 failures.append(error)
                 continue
@@ -94,15 +118,12 @@ def grid(
 
 
 def read_rows(path: str | Path, *more: str | Path) -> pd.DataFrame:
-    """Table of the rows on disk, in the order of the files: arguments, metrics, seconds, versions, date, key.
+    """Table of the rows on disk in the order of the files: arguments, metrics, seconds, versions, processor, date, key.
 
-    Of rows with one key the first counts. A last line without its end (a killed run) does not count.
+    Of rows with one key the last counts, in this table and for `grid`. The start of a row at the end of a file (a
+    killed run) does not count. Raises ValueError with file and line for anything else that is no row.
     """
-    rows: dict[str, Row] = {}
-    for one in (path, *more):
-        for row in _rows(Path(one)):
-            rows.setdefault(row["key"], row)
-    return _table(list(rows.values()))
+    return _table(list({row["key"]: row for one in (path, *more) for row in _rows(Path(one))}.values()))
 
 
 def _runs(function: Callable[..., Any], axes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -117,6 +138,8 @@ def _runs(function: Callable[..., Any], axes: Mapping[str, Any]) -> dict[str, di
             check_choice(f"axis of {named}", name, list(parameters))
         if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
             raise TypeError(f"axis {name!r} is a list of values; got {values!r}. Pass {name}=[{values!r}].")
+    if fault := _clash(axes, {}):
+        raise ValueError(f"axes of {named}: {fault}")
     required = [n for n, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     if missing := [n for n in required if n not in axes]:
         raise TypeError(f"{named} needs a value for {', '.join(missing)}. Pass {missing[0]}=[...] as an axis.")
@@ -127,19 +150,52 @@ def _runs(function: Callable[..., Any], axes: Mapping[str, Any]) -> dict[str, di
 
 def _results(
     function: Callable[..., Any], todo: Mapping[str, dict[str, Any]], jobs: int
-) -> Iterator[tuple[str, Row, str]]:
+) -> Generator[tuple[str, Row, str]]:
     """Yield (key, row part, error text) as the runs finish."""
-    if jobs == 1 or len(todo) < 2:
+    if jobs == 1:
         for name, arguments in todo.items():
             yield _run(function, name, arguments)
         return
-    from joblib import Parallel, delayed
+    from joblib.externals import loky
 
-    # Workers that wait in vain for 20 s end, also when the process that started them was killed.
-    settings = {"backend": "loky", "return_as": "generator_unordered", "idle_worker_timeout": 20}
-    workers = Parallel(n_jobs=min(jobs, len(todo)), **settings)
-    own = own_criteria()
-    yield from workers(delayed(_run)(function, name, arguments, own) for name, arguments in todo.items())
+    def start() -> Any:
+        """A process for one run at a time: if it dies, it is known whose fault that is. Idle for 20 s it ends."""
+        return loky.ProcessPoolExecutor(1, timeout=20, initializer=_end_with, initargs=(os.getpid(),))
+
+    own, queue = own_criteria(), list(todo.items())[::-1]
+    idle = [start() for _ in range(min(jobs, len(todo)))]
+    running: dict[Any, tuple[str, Any]] = {}
+    try:
+        while queue or running:
+            while queue and idle:
+                name, arguments = queue.pop()
+                worker = idle.pop()
+                running[worker.submit(_run, function, name, arguments, own)] = name, worker
+            for future in loky.wait(running, return_when=loky.FIRST_COMPLETED).done:
+                name, worker = running.pop(future)
+                try:
+                    result = future.result()
+                except loky.BrokenProcessPool as error:
+                    worker.shutdown()
+                    worker = start()
+                    result = name, {}, f"{_call(function, todo[name])}\nits process died: {error}"
+                idle.append(worker)
+                yield result
+    finally:
+        for worker in [*idle, *(worker for _, worker in running.values())]:
+            worker.shutdown(kill_workers=True)
+
+
+def _end_with(parent: int) -> None:
+    """In a worker: end this process within a second of the end of the process that started it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    if os.name == "posix":  # elsewhere a process keeps the number of a parent that is gone
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _run(
@@ -157,18 +213,19 @@ def _run(
         seconds = time.perf_counter() - start
         if not isinstance(metrics, Mapping):
             raise TypeError(f"{function.__name__} returns a dict of metrics; got {metrics!r}")
-        if taken := sorted(set(metrics) & set(arguments)):
-            raise ValueError(
-                f"metrics have names of their own; {', '.join(taken)} of {function.__name__} is an argument"
-            )
+        if fault := _clash(arguments, metrics):
+            raise ValueError(f"metrics of {function.__name__}: {fault}")
         plain = {n: _plain(v, f"metric {n!r} of {function.__name__}") for n, v in metrics.items()}
-    except Exception:
-        call = ", ".join(f"{n}={v!r}" for n, v in arguments.items())
-        return name, {}, f"{function.__name__}({call})\n{traceback.format_exc()}"
+    except (Exception, SystemExit):
+        return name, {}, f"{_call(function, arguments)}\n{traceback.format_exc()}"
     finally:
         torch.set_num_threads(threads)
     date = datetime.now(UTC).date().isoformat()
     return name, {"metrics": plain, "seconds": round(seconds, 3), "versions": versions(), "date": date}, ""
+
+
+def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> str:
+    return f"{function.__name__}({', '.join(f'{n}={v!r}' for n, v in arguments.items())})"
 
 
 def _plain(value: Any, what: str) -> Any:
@@ -191,37 +248,87 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut what stands behind the last line end: a process died while it wrote."""
-    if path.exists():
-        text = path.read_bytes()
-        if not text.endswith(b"\n"):
-            os.truncate(path, text.rfind(b"\n") + 1)
+def _clash(arguments: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """What is wrong with the names of a row's arguments and metrics, which share a table; "" if nothing is."""
+    if both := sorted(set(arguments) & set(metrics)):
+        return f"{', '.join(both)} is an argument and a metric. Give the metric another name."
+    if taken := sorted((set(arguments) | set(metrics)) & set(OWN)):
+        return f"{', '.join(taken)} is a column of the table's own (these are {', '.join(OWN)}). Take another name."
+    return ""
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            yield json.loads(line)
-        except ValueError as error:
+    """The rows of a file. A last line without its end counts if it is whole and is passed over if it starts a row."""
+    if path.is_dir():
+        raise ValueError(f"rows are in a file such as rows.jsonl; {path} is a folder")
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and (fault := _fault(line)):
+            if number == len(lines) and _starts_a_row(line):
+                return
             raise ValueError(
-                f"line {number} of {path} is no row of JSON: {error}. Delete the line; grid computes it again."
-            ) from None
+                f"line {number} of {path} is no row of a grid: {fault}. If rows belong there, delete the line and grid "
+                "computes its run again; otherwise name another file."
+            )
+        if line.strip():
+            yield json.loads(line)
+
+
+def _fault(line: bytes) -> str:
+    """Why a line of a file is no row; "" if it is one."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        return f"no JSON ({error})"
+    if not isinstance(row, dict):
+        return f"{type(row).__name__} instead of an object"
+    for part, kind in PARTS.items():
+        if part not in row:
+            return f"it has no {part!r}"
+        if not isinstance(row[part], int | float if kind is float else kind):
+            return f"its {part!r} is {row[part]!r}"
+    return _clash(row["arguments"], row["metrics"])
+
+
+def _starts_a_row(line: bytes) -> bool:
+    """Whether a line is the first part of a row as grid writes it, and no whole JSON."""
+    with contextlib.suppress(ValueError):
+        json.loads(line)
+        return False
+    start = b'{"key": "0123456789abcdef", "function": "'
+    return bool(re.match(rb'\{"key": "[0-9a-f]{16}", "function": "', line + start[len(line) :]))
+
+
+def _end_last_line(path: Path) -> None:
+    """Let the next row begin on a line of its own: end a whole row that lacks its line end, cut the start of one.
+
+    A process died while it wrote. Only for a file that `_rows` has read without a complaint.
+    """
+    text = path.read_bytes()
+    last = text[text.rfind(b"\n") + 1 :]
+    if last.strip() and not _fault(last):
+        with open(path, "ab") as file:
+            file.write(b"\n")
+    elif last:
+        os.truncate(path, len(text) - len(last))
 
 
 def _table(rows: list[Row]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(
-        [
+    table = []
+    for row in rows:
+        made = dict(row["versions"])
+        processor = made.pop("processor", "not recorded")
+        told = {"seconds": row["seconds"], "versions": ", ".join(f"{n} {v}" for n, v in made.items())}
+        table.append(
             {
                 **row["arguments"],
                 **row["metrics"],
-                "seconds": row["seconds"],
-                "versions": ", ".join(f"{n} {v}" for n, v in row["versions"].items()),
+                **told,
+                "processor": processor,
                 "date": row["date"],
                 "key": row["key"],
             }
-            for row in rows
-        ]
-    )
+        )
+    return pd.DataFrame(table)

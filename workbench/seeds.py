@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Iterator
@@ -105,11 +106,42 @@ def threads(work: float = 0.0) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def processor() -> str:
+    """Model of the processor, the instruction set that torch uses on it, and the GPU where this process has used one.
+
+    Sums are rounded differently by each: an untrained score may change its rank, a trained accuracy is another draw.
+
+    >>> torch.backends.cpu.get_cpu_capability() in processor()
+    True
+    """
+    names = [_model_name(), torch.backends.cpu.get_cpu_capability()]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        names.append(torch.cuda.get_device_name())
+    return ", ".join(names)
+
+
+@functools.cache
+def _model_name() -> str:
+    """The processor's name as its system tells it; the architecture (x86_64, arm64) where it tells none."""
+    import platform
+    import subprocess
+
+    name = ""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        if platform.system() == "Linux":
+            with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+                name = next((line.partition(":")[2] for line in file if line.startswith("model name")), "")
+        elif platform.system() == "Darwin":
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            name = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout
+    return " ".join(name.split()) or platform.processor() or platform.machine() or "unknown processor"
+
+
 def versions() -> dict[str, str]:
-    """Versions that a number may depend on: Python, the workbench and what it computes with.
+    """What a number may depend on: versions of Python, the workbench and what it computes with; the `processor`.
 
     >>> sorted(versions())
-    ['numpy', 'pandas', 'python', 'scikit-learn', 'torch', 'workbench']
+    ['numpy', 'pandas', 'processor', 'python', 'scikit-learn', 'torch', 'workbench']
     """
     import platform
     from importlib import metadata
@@ -123,4 +155,4 @@ def versions() -> dict[str, str]:
             found[label] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[label] = "not installed"
-    return found
+    return {**found, "processor": processor()}

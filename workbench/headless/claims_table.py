@@ -15,7 +15,8 @@ from workbench.headless.page import page, table
 from workbench.headless.runner import read_record
 
 NONE = "no evidence in this run"
-COLUMNS = ("id", "section", "statement", "source", "setting", "effect", "low", "high", "n", "verdict", "run")
+FACTS = ("id", "section", "statement", "source", "setting")
+COLUMNS = (*FACTS, "part", "effect", "low", "high", "n", "p", "bh", "holm", "verdict", "run")
 
 
 def collect_claims(folder: str | Path) -> list[dict[str, Any]]:
@@ -33,7 +34,7 @@ def collect_claims(folder: str | Path) -> list[dict[str, Any]]:
     claims = load_claims()
     rows = []
     for name, claim in claims.items():
-        facts = {column: getattr(claim, column) for column in ("id", "section", "statement", "source", "setting")}
+        facts = {column: getattr(claim, column) for column in FACTS}
         nothing = {**facts, "effect": None, "low": None, "high": None, "n": 0, "verdict": NONE, "run": ""}
         rows += [row for row in found if row["id"] == name] or [nothing]
     return [{c: row.get(c) for c in COLUMNS} for row in [*rows, *(r for r in found if r["id"] not in claims)]]

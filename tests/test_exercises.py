@@ -1,0 +1,139 @@
+"""Self-checks take a right answer in any type, know a wrong one, and stop headless runs alone."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from workbench.exercises import WrongAnswer, check
+
+NET = torch.nn.Parameter(torch.tensor([2.0, 3.0]))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (20, 20.0),
+        (torch.tensor(20.0), 20.0),
+        (torch.tensor([20]), 20.0),
+        (np.float32(20), 20.0),
+        (np.int64(20), 20.0),
+        (np.array([[20.0]]), 20),
+        (Fraction(20), 20.0),
+        (Decimal("20.00"), 20.0),
+        (pd.Series([20]), 20.0),
+        (20.0, torch.tensor(20.0)),
+        (math.inf, np.inf),
+        ((2, 3), [2.0, 3.0]),
+        (np.array([2, 3]), [2, 3]),
+        (torch.tensor([[1.0, 2.0], [3.0, 4.0]]), [[1, 2], [3, 4]]),
+        ([torch.tensor(2.0), Fraction(3)], (2, 3)),
+        (range(3), [0, 1, 2]),
+        (NET, [2, 3]),
+        (NET.sum(), 5),
+        (pd.Series([2, 3], index=["a", "b"]), [2, 3]),
+        (pd.Series([2, 3], index=["a", "b"]), {"a": 2, "b": 3}),
+        ({"a": np.int64(2), "b": torch.tensor(3)}, {"b": 3, "a": 2}),
+        (pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [1.0, 2.0]})),
+        (np.bool_(True), True),
+        (torch.tensor(False), False),
+        ("global", np.str_("global")),
+        ({"a", "b"}, {"b", "a"}),
+    ],
+)
+def test_a_right_answer_is_right_in_any_type(
+    answer: Any, expected: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "picture")
+    check(answer, expected)
+    assert capsys.readouterr().out.startswith("Right: ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (torch.tensor(19.0), 20.0),
+        (np.array([20.0, 20.0]), 20.0),
+        (torch.tensor([2.0, 3.0]), [3.0, 2.0]),
+        (torch.tensor([[2.0, 3.0]]), [2.0, 3.0]),
+        (pd.DataFrame({"a": [1, 2]}), 20.0),
+        (pd.Series([2, 3], index=["a", "c"]), {"a": 2, "b": 3}),
+        (True, 1),
+        (np.bool_(False), 0.0),
+        ("20", 20.0),
+        (math.nan, 20.0),
+        (10**400, 20.0),
+        (Decimal("sNaN"), 20.0),
+        (20 + 1j, 20.0),
+        (max, 20.0),
+        ([], 20.0),
+        (np.float32(20.001), 20.0),
+    ],
+)
+def test_a_wrong_answer_is_wrong_in_any_type(answer: Any, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "picture")
+    with pytest.raises(WrongAnswer, match=r"is not it\. Think"):
+        check(answer, expected, hint="Think.", tolerance=1e-9)
+
+
+def test_an_answer_may_be_rounded_as_its_type_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "site")
+    check(np.float32(0.95), 0.95, tolerance=1e-9)
+    check(1 - 1 / torch.tensor(20.0), 0.95, tolerance=1e-9)
+    with pytest.raises(WrongAnswer):
+        check(0.95000001, 0.95, tolerance=1e-9)
+
+
+NOTEBOOK = """
+import os, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for face in ("", "live", "picture", "site"):
+    os.environ["WORKBENCH_FACE"] = face
+    done = shell.run_cell("import workbench.exercises as e; e.check(0.05, 20, {'the <density>': 0.05}, hint='Divide.')")
+    print("stopped" if done.error_in_exec else "went on")
+"""
+
+
+def test_a_wrong_answer_is_one_line_and_stops_headless_runs_alone(tmp_path: Path) -> None:
+    environment = {**os.environ, "IPYTHONDIR": str(tmp_path)}
+    command = [sys.executable, "-c", NOTEBOOK]
+    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    line = "0.05 is what one gets from this mistake: the <density>. Divide."
+    live, headless = [f"Not right. {line}", "went on"], [f"WrongAnswer: {line}", "stopped"]
+    assert out.splitlines() == [*live, *live, *headless, *headless]
+
+
+def test_the_line_is_red_and_safe_to_show() -> None:
+    shown = WrongAnswer("the <density>")._repr_html_()
+    assert 'role="alert" style="color:#a40000' in shown
+    assert "the &lt;density&gt;" in shown
+
+
+def test_an_open_answer_is_open_in_every_face(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for face in ("live", "picture", "site"):
+        monkeypatch.setenv("WORKBENCH_FACE", face)
+        check(None, 20.0)
+        check(..., 20.0)
+    assert capsys.readouterr().out.count("Not answered yet") == 6
+
+
+def test_a_long_answer_stays_one_short_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "picture")
+    with pytest.raises(WrongAnswer) as error:
+        check(torch.zeros(100, 100), 20.0)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
