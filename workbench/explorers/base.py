@@ -111,7 +111,7 @@ def _answer_where_asked(comm: Any) -> None:
     header, or have no subshells; where they ask in another way, nothing is changed.
     """
     route = getattr(comm, "_reply_subshell_for", None)
-    with contextlib.suppress(TypeError, ValueError):  # no function, or one that does not say what it takes
+    with contextlib.suppress(TypeError, ValueError, AttributeError):  # no such function, or one that cannot be replaced
         if list(inspect.signature(route).parameters) == ["data", "default"]:  # type: ignore[arg-type]
             comm._reply_subshell_for = _asked_for
 

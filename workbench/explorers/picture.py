@@ -63,7 +63,9 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figu
             _scores(side, own[side["criterion"]][0], scores, legend=i == 0)
         _layers(sides, own, *_axes(panels[0, 1], 1, 1))
         shown = sides[0]["mask"]
-        panels[1, 0].suptitle(f"Mask of {shown['layer']}", x=0.01, ha="left", fontsize=SMALL["axes.titlesize"])
+        panels[1, 0].suptitle(
+            f"Mask of {plots.ending(shown['layer'], 50)}", x=0.01, ha="left", fontsize=SMALL["axes.titlesize"]
+        )
         panels[1, 0].supxlabel(f"bright = kept; {shown['note']}", fontsize=SMALL["axes.labelsize"])
         for side, mask in zip(sides, _axes(panels[1, 0], 1, len(sides)), strict=True):
             _mask(side, mask)

@@ -1,8 +1,8 @@
 """What a visitor takes away: the layer table, the figure, the masks, each with the setting in it.
 
 A file's name tells settings apart, and no file is written over: what is there already is told, what differs gets a
-number. Two criteria side by side make two tables and two sets of masks. The setting (a dict for `playground(state=...)`)
-is the JSON in the table's column `state`, in `safetensors.safe_open(...).metadata()["state"]` and in
+number. Two criteria side by side make two tables and two sets of masks. The setting, for `playground(state=...)`, is
+the JSON in the table's column `state`, in `safetensors.safe_open(...).metadata()["state"]` and in
 `PIL.Image.open(...).text["state"]`. Each function returns a note that names the files.
 """
 

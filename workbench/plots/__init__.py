@@ -157,6 +157,15 @@ def _look(name: object, place: int, looks: Mapping[str, tuple[str, str]] | None)
     return (looks or {}).get(str(name)) or CRITERION_LOOKS.get(str(name).partition(" ")[0], plain)
 
 
+def ending(name: str, letters: int = 30) -> str:
+    """A long name of a layer cut: its end says more than its beginning.
+
+    >>> ending("encoder.layers.11.attention.output.dense")
+    '…ers.11.attention.output.dense'
+    """
+    return name if len(name) <= letters else f"…{name[1 - letters :]}"
+
+
 def layer_densities(
     df: pd.DataFrame,
     *,
@@ -178,7 +187,7 @@ def layer_densities(
     ax = axes(height=1.4 + 0.42 * len(names)) if ax is None else ax
     floor = 10.0 ** math.floor(math.log10(min((df["kept"] / df["weights"])[df["kept"] > 0], default=0.1)) - 0.5)
     thick = 0.8 / len(parts)
-    points = 72 * ax.get_window_extent().height / ax.get_figure(root=True).dpi / (len(names) + 1)  # of a layer
+    points = 72 * ax.get_window_extent().height / ax.figure.dpi / (len(names) + 1)  # of a layer
     size = min(11, 0.7 * points / len(parts))
     every = math.ceil(7 / points)
     with style():
@@ -205,7 +214,7 @@ def layer_densities(
         ax.set_xscale("log")
         ax.set_xlim(floor, 8.0)
         ax.set_xticks([t for t in 10.0 ** np.arange(0, math.log10(floor) - 1, -1) if t >= floor])
-        ax.set_yticks(range(0, len(names), every), [name.removesuffix(".weight") for name in names[::every]])
+        ax.set_yticks(range(0, len(names), every), [ending(name.removesuffix(".weight")) for name in names[::every]])
         ax.tick_params(axis="y", labelsize=min(ax.yaxis.get_ticklabels()[0].get_fontsize(), 0.9 * points * every))
         ax.minorticks_off()
         ax.invert_yaxis()
