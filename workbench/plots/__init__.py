@@ -132,7 +132,9 @@ def tradeoff(
         if dense is not None:
             dense_line(ax, dense)
         for i, (name, rows) in enumerate(df.groupby(arm, sort=False)):
-            colour, marker = _look(name, i, looks)
+            plain = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            criterion = CRITERION_LOOKS.get(str(name).partition(" ")[0], plain)
+            colour, marker = (looks or {}).get(str(name), criterion)
             groups = {float(at): group[y].tolist() for at, group in rows.groupby(x)}  # type: ignore[arg-type]
             bands = [interval(values) for values in groups.values()]
             means, lows, highs = zip(*bands, strict=True)
@@ -149,12 +151,6 @@ def tradeoff(
         ax.set_ylabel(y)
         ax.legend(loc="lower left")
     return ax
-
-
-def _look(name: object, place: int, looks: Mapping[str, tuple[str, str]] | None) -> tuple[str, str]:
-    """Colour and marker of an arm: as `looks` say, as its criterion looks everywhere, else by its place."""
-    plain = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-    return (looks or {}).get(str(name)) or CRITERION_LOOKS.get(str(name).partition(" ")[0], plain)
 
 
 def ending(name: str, letters: int = 30) -> str:
@@ -190,12 +186,15 @@ def layer_densities(
     points = 72 * ax.get_window_extent().height / ax.figure.dpi / (len(names) + 1)  # of a layer
     size = min(11, 0.7 * points / len(parts))
     every = math.ceil(7 / points)
+    own = {name: colour for name, (colour, _) in (CRITERION_LOOKS | dict(looks or {})).items()}
+    taken = {own.get(str(name)) for name, _ in parts}
+    spare = itertools.cycle(colour for colour in COLOURS if colour not in taken)
     with style():
         for i, (name, rows) in enumerate(parts):
             rows = rows.set_index("layer").reindex(names)
             at = np.arange(len(names)) + (i - (len(parts) - 1) / 2) * thick
             density = (rows["kept"] / rows["weights"]).to_numpy()
-            colour = _look(name, i, looks)[0] if arm else COLOURS[0]
+            colour = own.get(str(name)) or next(spare)
             ax.barh(at, np.maximum(density, floor) - floor, 0.9 * thick, left=floor, color=colour, label=name or None)
             if size < 6:  # lines of text would cover each other
                 dead = at[density == 0]
