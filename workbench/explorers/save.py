@@ -27,22 +27,22 @@ LONGEST = 32
 
 def table(session: Session, choices: Choices) -> str:
     """The layer table as CSV in the working directory."""
-    notes = []
+    files = []
     for side in _sides(choices):
         shown = metrics.layers(*session.masks(side)).assign(state=_state(side))
-        notes.append(_write(_name(side, "layers"), ".csv", shown.to_csv(index=False).encode()))
-    return _said("the layer table", notes)
+        files.append(_write(_name(side, "layers"), ".csv", shown.to_csv(index=False).encode()))
+    return _said("the layer table", files)
 
 
 def masks(session: Session, choices: Choices) -> str:
     """The masks as safetensors (bool, True = kept) in the working directory."""
     from safetensors.torch import save
 
-    notes = []
+    files = []
     for side in _sides(choices):
         kept = {layer: mask.cpu().contiguous() for layer, mask in session.masks(side)[1].items()}
-        notes.append(_write(_name(side, "masks"), ".safetensors", save(kept, metadata={"state": _state(side)})))
-    return _said("the masks", notes)
+        files.append(_write(_name(side, "masks"), ".safetensors", save(kept, metadata={"state": _state(side)})))
+    return _said("the masks", files)
 
 
 def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> str:
