@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from workbench.criteria import criteria, criterion_table, register_criterion, score, untouched
@@ -83,6 +84,17 @@ __all__ = [
 ]
 
 _ON_DEMAND = ("claims", "evidence", "exercises", "explorers", "plots", "runs")
+
+# These functions hide the modules of their names. They carry what the modules hold, so that
+# `import workbench.criteria.snip` finds a criterion's module.
+for _function in (criteria, train):
+    _held = vars(sys.modules[f"workbench.{_function.__name__}"])
+    vars(_function).update({name: value for name, value in _held.items() if not name.startswith("_")})
+
+
+def __dir__() -> list[str]:
+    """The rooms that are imported when first used are there, too."""
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> object:

@@ -110,4 +110,5 @@ def open_lab(page: Any, address: str, name: str, timeout: float = 60) -> None:
 
 def run_all(page: Any) -> None:
     """Run all cells; returns at once."""
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    # braces: a promise that is returned would be waited for
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")

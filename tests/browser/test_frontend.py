@@ -123,6 +123,16 @@ def answer(page: Any, request: int, compression: float) -> None:
     settle(page)
 
 
+def in_sight(page: Any, selector: str) -> str:
+    """The text of an element whose middle nothing else covers."""
+    covered = """node => {
+      const box = node.getBoundingClientRect();
+      return !node.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+    }"""
+    assert not page.locator(selector).evaluate(covered)
+    return page.locator(selector).inner_text()
+
+
 def data(page: Any, name: str) -> str:
     return page.locator(".wb-root").first.get_attribute(f"data-{name}")
 
@@ -300,7 +310,8 @@ def test_choices_and_buttons_reach_the_model(page):
     assert page.evaluate("[model.get('choices').criterion, model.get('choices').compare]") == ["snip", None]
     for name in ("Train", "Table", "Figure", "Masks"):
         page.get_by_role("button", name=name).click()
-    assert page.evaluate("model.sent.map(({kind}) => kind)") == ["train", "save_table", "save_figure", "save_masks"]
+    kinds = page.evaluate("model.sent.map(({kind}) => kind).filter((kind) => kind !== 'alive')")
+    assert kinds == ["train", "save_table", "save_figure", "save_masks"]
     assert page.get_by_role("button", name="Cancel").is_disabled()
 
 
@@ -330,12 +341,51 @@ def test_a_state_can_be_applied_and_a_broken_one_is_refused(page):
     show(page)
     page.get_by_role("button", name="State").click()
     page.evaluate("model.fire('msg:custom', {kind: 'text', title: 'State', text: '{', editable: true})")
-    page.get_by_role("button", name="Apply").click()
-    assert "JSON" in page.locator(".wb-error").inner_text()
+    for broken in ("{", "", "{'criterion': 'snip'}", '{"seed": 0,}', '{"compression": NaN}'):
+        page.get_by_role("textbox", name="State").fill(broken)
+        page.get_by_role("button", name="Apply").click()
+        assert "This is not JSON: " in in_sight(page, ".wb-error")
+        page.evaluate("model.set('status', {...model.get('status'), progress: 0.5})")  # a training goes on
+        settle(page)
+        assert "This is not JSON: " in in_sight(page, ".wb-error")
+        page.get_by_role("button", name="Dismiss").click()
+        assert page.locator(".wb-error").is_hidden()
     page.get_by_role("textbox", name="State").fill('{"criterion": "snip"}')
     page.get_by_role("button", name="Apply").click()
     assert page.get_by_role("dialog").count() == 0
+    assert page.locator(".wb-error").is_hidden()
     assert page.evaluate("model.sent.at(-1)") == {"kind": "load_state", "state": {"criterion": "snip"}}
+
+
+def test_an_error_of_the_kernel_is_in_sight_over_an_open_panel(page):
+    show(page)
+    page.get_by_role("button", name="Show code").click()
+    page.evaluate("model.fire('msg:custom', {kind: 'text', title: 'Show code', text: 'import workbench as wb'})")
+    page.evaluate("model.set('status', {...model.get('status'), error: 'ZeroDivisionError: planted'})")
+    assert "ZeroDivisionError: planted" in in_sight(page, ".wb-error")
+
+
+@pytest.mark.parametrize("act", ["key", "Train", "State", "Table"])
+def test_a_kernel_that_is_gone_is_said_in_plain_words(page, act):
+    show(page, 10)
+    # as in JupyterLab: choices are dropped in silence, a message is refused
+    page.evaluate("() => { model.save_changes = () => {}; model.send = () => { throw new Error('Cannot send'); }; }")
+
+    def do():
+        if act == "key":
+            page.locator("input.wb-range").press("ArrowRight")
+        else:
+            page.get_by_role("button", name=act).click()
+        page.locator(".wb-error").wait_for(state="visible", timeout=3000)
+        settle(page)
+        text = in_sight(page, ".wb-error")
+        assert "The kernel was restarted or has ended" in text
+        assert "Run this cell again" in text
+        assert "Cannot send" not in text
+
+    do()
+    page.get_by_role("button", name="Dismiss").click()
+    do()  # said again when something is asked again
 
 
 def test_two_views_of_one_model_stay_in_step(page):

@@ -31,6 +31,20 @@ RECIPES["moons", "lenet-300-100"] = Recipe(epochs=EPOCHS, batch_size=64)
 p = wb.explorers.playground("moons", precompute=AHEAD)
 p
 """
+BROKEN = """
+@wb.register_criterion("broken", needs="nothing")
+def broken(model, batch, **_):
+    raise ZeroDivisionError("planted")
+q = wb.explorers.playground("circles")
+q
+"""
+BUSY = """
+import time
+from pathlib import Path
+end = time.monotonic() + 60
+while not Path("enough").exists() and time.monotonic() < end:
+    time.sleep(0.05)
+"""
 COUNT = "print('widgets', len(_instances), 'errors', len(p.errors))"
 TIMER = """
 () => {
@@ -125,6 +139,52 @@ def test_the_slider_answers_while_training_and_cancel_stops_it(notebook: Any) ->
     )
     said("Cancel", [waited], 200)
     page.get_by_text("widgets 2 errors 0").wait_for()
+
+
+def test_explorers_answer_while_a_long_cell_below_them_runs(lab: str, folder: Path, page: Any) -> None:
+    enough = folder / "enough"
+    servers.notebook([SMALL.replace("EPOCHS", "2").replace("AHEAD", "False"), BROKEN, BUSY], folder / "busy.ipynb")
+    page.set_viewport_size({"width": 1280, "height": 1500})
+    servers.open_lab(page, lab, "busy.ipynb")
+    roots = page.locator(".wb-root")
+    prompts = "[...document.querySelectorAll('.jp-InputPrompt')].map((node) => node.textContent)"
+
+    def run_all_and_move_both() -> None:
+        enough.unlink(missing_ok=True)
+        page.evaluate("() => document.querySelectorAll('.wb-root').forEach((root) => { root.dataset.drawn = 'old'; })")
+        servers.run_all(page)
+        page.wait_for_function("() => document.querySelectorAll('.wb-root[data-drawn=\"0\"]').length === 2")
+        for i in range(2):
+            picture = roots.nth(i).locator("canvas.wb-mask")
+            before = picture.evaluate("node => node.toDataURL()")
+            roots.nth(i).locator("input.wb-range").press("PageUp")
+            page.wait_for_function(f"() => document.querySelectorAll('.wb-root')[{i}].dataset.drawn === '1'")
+            assert picture.evaluate("node => node.toDataURL()") != before
+            assert roots.nth(i).locator(".wb-error").is_hidden()
+
+    def still_runs() -> bool:
+        return bool(page.evaluate(f"() => {prompts}.at(-1) === '[*]:'"))
+
+    def ended() -> None:
+        enough.touch()
+        page.wait_for_function(f"() => !{prompts}.includes('[*]:')")
+
+    run_all_and_move_both()
+    roots.first.get_by_role("button", name="Train").click()
+    roots.first.get_by_text("validation accuracy").wait_for()
+    roots.last.get_by_label("Criterion", exact=True).select_option("broken")
+    roots.last.get_by_text("ZeroDivisionError: planted").wait_for()
+    assert still_runs()
+    ended()
+    run_all_and_move_both()  # the cells run again
+    assert still_runs()
+    ended()
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    roots.first.locator("input.wb-range").press("PageUp")
+    roots.first.get_by_text("The kernel was restarted").wait_for()
+    run_all_and_move_both()
+    assert still_runs()
+    ended()
 
 
 def test_fifty_runs_of_the_cell_leave_one_explorer(notebook: Any) -> None:

@@ -2,20 +2,25 @@
 
 import base64
 import contextlib
+import itertools
 import json
 import re
 import subprocess
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from matplotlib.axis import Axis
 from torch import nn
 
 import workbench as wb
@@ -526,6 +531,50 @@ def test_an_interrupted_kernel_leaves_it_usable(playground: Any, monkeypatch: py
     explorer.lock.release()
 
 
+class Routed:
+    """A channel as ipykernel 7.4 makes it: what the page sends goes to the shell that published last."""
+
+    def _reply_subshell_for(self, data: Any, default: Any) -> Any:
+        return "busy main shell"
+
+
+class Fixed(Routed):
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("fixed")
+
+
+class Newer:
+    def _reply_subshell_for(self, data: Any, default: Any, message: Any) -> Any:
+        return "as it likes"
+
+
+def test_the_page_is_answered_where_it_asks_in_the_one_version_of_ipykernel_that_overrules_it() -> None:
+    from workbench.explorers.base import _answer_where_asked
+
+    routed, fixed, newer, older = Routed(), Fixed(), Newer(), SimpleNamespace()
+    odd = [SimpleNamespace(_reply_subshell_for=value) for value in (None, "subshell", max)]
+    for comm in (routed, fixed, newer, older, *odd, None):
+        _answer_where_asked(comm)
+    assert routed._reply_subshell_for({}, "subshell") == "subshell"
+    assert routed._reply_subshell_for(data={}, default=None) is None
+    assert fixed._reply_subshell_for({}, "subshell") == "busy main shell"
+    assert newer._reply_subshell_for({}, "subshell", {}) == "as it likes"
+    assert vars(older) == {}
+    assert [comm._reply_subshell_for for comm in odd] == [None, "subshell", max]
+
+
+def test_an_error_that_comes_again_is_news_again(playground: Any) -> None:
+    explorer = playground("moons")
+    said: list[str] = []
+    explorer.observe(lambda change: said.append(change.new["error"]), "status")
+    for _ in range(2):
+        press(explorer, "load_state", state=[1])
+        press(explorer, "alive")
+    assert [error[:24] for error in said] == ["TypeError: a state is a ", "", "TypeError: a state is a "]
+
+
 def test_callbacks_may_run_in_another_thread(playground: Any) -> None:
     explorer = playground("moons")
     press(explorer, "train")
@@ -591,20 +640,208 @@ def test_text_panels_and_files(
         until(lambda i=i: len(messages) == i)
     names = [message["text"].split()[-1] for message in messages[2:]]
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
-    assert names[0] == "playground-digits-vgg-snip-50x-layers.csv"
+    assert names[0] == "playground-digits-vgg-at-init-snip-global-1-round-50x-seed-0-layers.csv"
     model = wb.make("vgg", digits, seed=0)
     saved = load_file(names[1])
     masks = {name: saved[name] for name in wb.prunable(model)}
     counts = {layer["name"]: layer["kept"] for layer in explorer.frame["sides"][0]["layers"]}
     assert {name: int(mask.sum()) for name, mask in masks.items()} == counts
-    assert (tmp_path / names[0]).read_text() == wb.layers(model, masks, digits.batch(1).inputs).to_csv(index=False)
+    table = wb.layers(model, masks, digits.batch(1).inputs)
+    assert pd.read_csv(names[0]).drop(columns="state").to_csv(index=False) == table.to_csv(index=False)
     assert (tmp_path / names[2]).read_bytes().startswith(b"\x89PNG")
     assert explorer.errors == []
 
 
-def test_recorded_rows_stand_beside_live_points(playground: Any) -> None:
-    import pandas as pd
+def saved(explorer: Any, monkeypatch: pytest.MonkeyPatch, *kinds: str) -> list[str]:
+    """Press Save buttons one right after another; the notes they are answered with."""
+    messages, before = sent(explorer, monkeypatch), len(explorer.errors)
+    for kind in kinds:
+        press(explorer, f"save_{kind}")
+    until(lambda: len(messages) + len(explorer.errors) - before >= len(kinds))
+    return [message["text"] for message in messages]
 
+
+def inside(path: Path) -> dict[str, Any]:
+    """The setting in a saved file, as its reader gives it."""
+    from PIL import Image
+    from safetensors import safe_open
+
+    if path.suffix == ".csv":
+        text = pd.read_csv(path)["state"][0]
+    elif path.suffix == ".png":
+        text = Image.open(path).text["state"]  # type: ignore[attr-defined]
+    else:
+        with safe_open(path, "pt") as file:
+            text = file.metadata()["state"]
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_a_saved_file_holds_its_setting_and_is_never_written_over(
+    playground: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    explorer = playground("moons")
+    files: dict[str, bytes] = {}
+    changes: list[dict[str, Any]] = [
+        {}, {"compression": 20.001}, {"compression": 20.0, "seed": 1}, {"allocation": "layer"}, {"rounds": 5},
+        {"criterion": "snip"}, {"weights": "trained"}, {"data": "circles"},
+    ]  # fmt: skip
+    for change in changes:
+        request = ask(explorer, **change)
+        until(lambda request=request: explorer.frame["request"] == request)
+        kinds = ["table", "masks", "figure"][: 3 if len(files) < 6 else 2]  # a figure takes a second
+        notes = saved(explorer, monkeypatch, *kinds)
+        assert len(notes) == len(kinds)  # none gave way to the next
+        assert saved(explorer, monkeypatch, *kinds) == ["Already saved: " + note.split()[-1] for note in notes]
+        new = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert new.items() >= files.items()
+        assert sorted(new.keys() - files.keys()) == sorted(note.split()[-1] for note in notes)
+        for name in new.keys() - files.keys():
+            state = explorer.state()
+            assert state.items() >= inside(tmp_path / name).items()
+            assert check_state(inside(tmp_path / name)).setting().items() >= {
+                key: state[key] for key in ("data", "network", "weights", "criterion", "allocation", "rounds", "seed")
+            }.items()  # fmt: skip
+        files = new
+    assert explorer.errors == []
+
+
+def test_other_content_under_the_same_name_is_kept(
+    playground: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    explorer = playground("moons")
+    names = []
+    for seed in (0, 1):  # two networks of one name
+        torch.manual_seed(seed)
+        own = playground("moons", nn.Sequential(nn.Linear(2, 9), nn.ReLU(), nn.Linear(9, 2)))
+        names += [note.split()[-1] for note in saved(own, monkeypatch, "masks")]
+    assert names[1] == names[0].replace(".safetensors", "-2.safetensors")
+    mine = tmp_path / saved(explorer, monkeypatch, "table")[0].split()[-1]
+    mine.write_text("notes of my own")
+    assert saved(explorer, monkeypatch, "table") == [f"Saved the layer table as {mine.stem}-2.csv"]
+    assert mine.read_text() == "notes of my own"
+    press(explorer, "train")
+    saved(explorer, monkeypatch, "figure")
+    until(lambda: explorer.curve)
+    assert saved(explorer, monkeypatch, "figure")[0].endswith("-2.png")  # one more point in the picture
+    (tmp_path / f"{mine.stem}-3.csv").mkdir()
+    mine.with_name(f"{mine.stem}-2.csv").write_text("and again")
+    assert saved(explorer, monkeypatch, "table")[0].endswith("-4.csv")
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")  # a figure's font has not every script
+@pytest.mark.parametrize("name", ["a/b", "..", "C:\\data", "what? *", "line\nbreak", "\u6570\u636e", "x" * 300, "/"])
+def test_names_that_no_file_may_have_can_be_saved(
+    playground: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    x = torch.randn(200, 6)
+    y = (x[:, 0] > 0).long()
+    task = wb.Task.from_arrays(x, y, x, y, name=name, device="cpu")
+    model = nn.Sequential(OrderedDict({name.replace(".", "-"): nn.Linear(6, 2)}))  # no dot: torch's own rule
+    model.network = name  # type: ignore[assignment]
+    explorer = playground(task, model, {"compare": "random"})
+    assert len(saved(explorer, monkeypatch, "table", "masks", "figure")) == 3
+    assert explorer.errors == []
+    files = list(tmp_path.iterdir())
+    assert len(files) == 5  # of two criteria two tables and two sets of masks
+    for path in files:
+        assert re.fullmatch(r"playground-[\w.+-]+", path.name)
+        assert inside(path)["data"] == name
+
+
+def test_a_save_that_fails_says_so_and_the_next_one_is_made(
+    playground: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    explorer = playground("moons")
+    assert saved(explorer, monkeypatch, "table") == []
+    assert "FileNotFoundError" in explorer.status["error"]
+    monkeypatch.chdir(tmp_path)
+    messages = sent(explorer, monkeypatch)
+    press(explorer, "save_masks")
+    press(explorer, "cancel")  # of a training, not of what is being saved
+    until(lambda: messages)
+    assert "-masks.safetensors" in messages[0]["text"]
+
+
+def test_two_criteria_are_saved_as_two_tables_that_say_which(
+    playground: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    explorer = playground("moons", state={"criterion": "snip", "compare": "random", "compression": 9})
+    note, figure = saved(explorer, monkeypatch, "table", "figure")
+    names = note.removeprefix("Saved the layer table as ").split(" and ")
+    for name, side in zip(names, explorer.frame["sides"], strict=True):
+        assert inside(tmp_path / name)["criterion"] == side["criterion"]
+        assert pd.read_csv(name)["kept"].tolist() == [layer["kept"] for layer in side["layers"]]
+    assert "-snip-vs-random-" in figure
+    assert inside(tmp_path / figure.split()[-1]) == explorer.state()
+
+
+# The figure
+
+
+FIGURES = [
+    Choices(criterion="synflow", compare="snip", compression=5000),
+    Choices(criterion="snip", compare="synflow", compression=50, rounds=5),
+    Choices(criterion="random", compression=20),
+    Choices("moons", "lenet-300-100", criterion="obd", compare="fisher", compression=3),
+    Choices(network="resnet-20", criterion="synflow", compare="grasp", compression=300),
+    Choices(network="resnet-20", criterion="magnitude", compression=2),
+]
+
+
+@pytest.mark.parametrize("choices", FIGURES, ids=str)
+def test_in_the_figure_no_words_cover_others_and_each_criterion_has_its_colour(
+    session: Session, choices: Choices
+) -> None:
+    from matplotlib.colors import to_hex
+    from matplotlib.text import Text
+
+    from workbench.explorers import picture
+
+    fitted, frame = settled(session, choices)
+    session.points.add(fitted, 0.5)
+    try:
+        drawn = picture.figure(session, fitted, frame)
+    finally:
+        session.points.clear()
+    drawn.canvas.draw()
+    hidden = {id(text) for ax in drawn.findobj(Axis) for text in ax.findobj(Text) if not shown_on(ax, text)}
+    words = [t for t in drawn.findobj(Text) if t.get_visible() and t.get_text().strip() and id(t) not in hidden]
+    boxes = [(text.get_text(), text.get_window_extent().padded(-1)) for text in words]
+    covered = [(a, b) for (a, one), (b, two) in itertools.combinations(boxes, 2) if one.overlaps(two)]
+    assert covered == []
+    outside = [a for a, box in boxes if box.x0 < -2 or box.x1 > drawn.bbox.x1 + 2 or box.y0 < -2]
+    assert outside == []
+    looks = picture.looks(session)
+    axes = {ax.get_title(loc="left"): ax for ax in drawn.get_axes()}
+    legend = axes["Layers"].get_legend()
+    bars = {
+        t.get_text(): to_hex(p.get_facecolor()) for t, p in zip(legend.get_texts(), legend.get_patches(), strict=True)
+    }
+    for name in fitted.criteria:
+        colour = looks[name][0].lower()
+        assert bars[name] == colour
+        assert to_hex(axes[f"Scores: {name}"].patches[0].get_facecolor()) == colour
+    line = next(line for line in axes["Trade-off"].get_lines() if str(line.get_label()).startswith(fitted.criterion))
+    assert to_hex(line.get_color()) == looks[fitted.criterion][0].lower()
+
+
+def shown_on(axis: Axis, text: Any) -> bool:
+    """Whether a tick's label lies in the axis' range."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = {id(t.label1): t.get_loc() for t in [*axis.get_major_ticks(), *axis.get_minor_ticks()]}
+    return id(text) not in ticks or low <= ticks[id(text)] <= high
+
+
+def test_recorded_rows_stand_beside_live_points(playground: Any) -> None:
     rows = pd.DataFrame({"compression": [1, 10], "accuracy": [0.99, 0.9], "criterion": "snip", "rounds": 1.0})
     explorer = playground("moons", rows=rows)
     assert [point["kind"] for point in explorer.curve] == ["recorded", "recorded"]
@@ -826,6 +1063,7 @@ def test_running_a_cell_fifty_times_leaves_one_explorer(kernel: Any) -> None:
     assert kernel(LEFT) == "1"  # the threads of the others have ended too
     kernel(RERUN + "# another cell")
     assert kernel("print(len(_instances))") == "4"  # another cell's explorer stays beside it
+    assert kernel("route = getattr(p.comm, '_reply_subshell_for', lambda *_: 5)\nprint(route({}, 5))") == "5"
     kernel("p = wb.explorers.playground('moons', name='mine')")
     kernel("p = wb.explorers.playground('circles', name='mine')")
     assert kernel("print(len(_instances))") == "6"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 from workbench import plots
 from workbench.plots import criteria
@@ -65,6 +67,25 @@ def test_layer_densities_says_which_layer_is_dead() -> None:
     df = pd.DataFrame({"layer": ["conv.weight", "fc.weight"], "kept": [5, 0], "weights": [50, 100]})
     texts = [t.get_text() for t in plots.layer_densities(df).texts]
     assert texts == ["0.1  (5)", "dead: no weight left"]
+
+
+@pytest.mark.parametrize("layers", [1, 9, 100])
+@pytest.mark.parametrize("arms", [["snip", "my own"], ["snip", "snip 20 rounds", "magnitude"], list("abcdefghij")])
+def test_layer_densities_fit_the_room_there_is(layers: int, arms: list[str]) -> None:
+    df = pd.DataFrame(
+        {"arm": arm, "layer": f"block.{i}.weight", "kept": i % 3, "weights": 9} for arm in arms for i in range(layers)
+    )
+    room = plots.axes(height=4)
+    ax = plots.layer_densities(df, arm="arm", looks={"my own": ("#123456", "o")}, ax=room)
+    ax.figure.canvas.draw()
+    places = [label.get_window_extent() for label in ax.get_yticklabels()]
+    assert all(not one.padded(-1).overlaps(two.padded(-1)) for one, two in itertools.pairwise(places))
+    texts = [text.get_window_extent().padded(-1) for text in ax.texts[:layers]]
+    assert all(not one.overlaps(two) for one, two in itertools.pairwise(texts))
+    colours = {to_hex(patch.get_facecolor()) for patch in ax.get_legend().get_patches()}
+    assert to_hex(plots.CRITERION_LOOKS["snip"][0]) in colours or "snip" not in arms
+    assert "#123456" in colours or "my own" not in arms
+    assert len(colours) == min(len(arms), 7)
 
 
 def test_score_histogram_counts_and_cut() -> None:

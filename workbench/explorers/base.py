@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 import traceback
 from collections.abc import Iterator
@@ -37,6 +38,11 @@ class Explorer(anywidget.AnyWidget):
         self.on_msg(self._answer)
         _replace(name, self)
 
+    def open(self) -> None:
+        """Open the channel to the page, which a running cell does not hold up."""
+        super().open()
+        _answer_where_asked(self.comm)
+
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take a change from the page. Under the lock, as the worker sets traits of the same widget."""
         with self.lock:
@@ -63,7 +69,10 @@ class Explorer(anywidget.AnyWidget):
             self.status = {**(self.status if working else IDLE), "error": said}
 
     def _answer(self, _: Any, content: Any, buffers: Any) -> None:
+        if content == {"kind": "alive"}:
+            return  # that it could be sent told the page what it asked
         with self.guard():
+            self.status = {**self.status, "error": ""}  # so that the same error is news when it comes again
             kind = content.get("kind") if isinstance(content, dict) else content
             answer = getattr(self, f"on_{kind}", None) if isinstance(kind, str) else None
             if answer is None:
@@ -91,6 +100,25 @@ class Explorer(anywidget.AnyWidget):
             super().close()
             layout.close()
             _open[:] = [entry for entry in _open if entry[2] is not self]
+
+
+def _answer_where_asked(comm: Any) -> None:
+    """Let the kernel take the page's messages in the thread that the page asks for, also while a cell runs.
+
+    JupyterLab asks for a subshell, a thread beside the main one, in each message's header. ipykernel 7.4 overrules it:
+    it takes the message in the shell whose loop published last on this channel. After the cell that made the explorer
+    this is the main shell, which in "Run All" is busy until the last cell ends. Other versions of ipykernel follow the
+    header, or have no subshells; where they ask in another way, nothing is changed.
+    """
+    route = getattr(comm, "_reply_subshell_for", None)
+    with contextlib.suppress(TypeError, ValueError, AttributeError):  # no such function, or one that cannot be replaced
+        if list(inspect.signature(route).parameters) == ["data", "default"]:  # type: ignore[arg-type]
+            comm._reply_subshell_for = _asked_for
+
+
+def _asked_for(data: Any, default: Any) -> Any:
+    """The subshell that a message's header names."""
+    return default
 
 
 def _replace(name: str | None, explorer: Explorer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
@@ -26,7 +27,7 @@ PAUSE = 0.15
 class Playground(Explorer):
     """Choices come from the page, a frame goes back: at once where it is a look-up, else from the worker.
 
-    Jobs have four slots: files are written before masks are scored, both go between two batches of a training.
+    Jobs have three slots: files are written before masks are scored, both go between two batches of a training.
     """
 
     _esm = (STATIC / "playground.js").read_text(encoding="utf-8")  # as text: watched files would keep closed widgets
@@ -43,6 +44,7 @@ class Playground(Explorer):
     def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
         self.session, self.precompute = session, precompute
         self._framed: dict[str, Any] = {}
+        self._asked: deque[Callable[[], str]] = deque()
         self._said = ("", 0.0)
         first = drain(session.prepare(replace(choices, weights="at init"), never, silent))
         choices = replace(first, weights=choices.weights, request=int(choices.weights != first.weights))
@@ -194,7 +196,7 @@ class Playground(Explorer):
 
     def on_cancel(self) -> None:
         """Stop training and scoring; where choices had not been answered, go back to those that were."""
-        self.worker.cancel()
+        self.worker.cancel("scoring", "training")
         now = check_state(self.choices)
         if now.setting() != self._shown.setting() or now.compression != self._shown.compression:
             self.choices = asdict(replace(self._shown, theme=now.theme, request=now.request))
@@ -219,24 +221,28 @@ class Playground(Explorer):
 
     def on_save_table(self) -> None:
         """Write the layer table as CSV."""
-        self._save(save.table)
+        self._save(partial(save.table, self.session, self._shown))
 
     def on_save_figure(self) -> None:
         """Write the view as PNG."""
-        self._save(partial(save.figure, frame=self.frame))
+        self._save(partial(save.figure, self.session, self._shown, self.frame))
 
     def on_save_masks(self) -> None:
         """Write the masks as safetensors."""
-        self._save(save.masks)
+        self._save(partial(save.masks, self.session, self._shown))
 
-    def _save(self, write: Callable[[Session, Choices], str]) -> None:
-        choices = self._shown
+    def _save(self, write: Callable[[], str]) -> None:
+        self._asked.append(write)
+        self.worker.submit("saving", self._write)
 
-        def job(stale: Callable[[], bool]) -> Work[None]:
-            self.send({"kind": "note", "text": write(self.session, choices)})
+    def _write(self, stale: Callable[[], bool]) -> Work[None]:
+        """Write all files that were asked for, the first ones first: none gives way to a later one."""
+        while self._asked:
+            try:
+                self.send({"kind": "note", "text": self._asked.popleft()()})
+            except Exception as error:
+                self.fail(error)
             yield
-
-        self.worker.submit("saving", job)
 
 
 def never() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+OTHER_LOOKS = (("#c98a00", "P"), ("#2f93cc", "p"), ("#8c7a00", "X"))
+"""Criteria without a look of their own take these in order, as the live face does."""
+LINE = 100
+"""Letters of a line of the headline, as the figure is wide."""
 SMALL: Any = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -30,33 +35,45 @@ SMALL: Any = {
 def show(session: Session, choices: Choices) -> Still:
     """The view as figure and text."""
     choices, frame = settle(session, choices)
-    drawn = figure(choices, frame, session.points)
+    drawn = figure(session, choices, frame)
     said = " and ".join(f"{side['criterion']}: {side['sentence']}" for side in frame["sides"])
     caption = f"{choices.network} on {choices.data}, {choices.weights}, seed {choices.seed}. {said}."
     bundle = plots.bundle(drawn, alt=summary(choices, frame), caption=caption)
     return Still(choices, frame, bundle)
 
 
-def figure(choices: Choices, frame: Mapping[str, Any], points: Points) -> Figure:
+def looks(session: Session) -> dict[str, tuple[str, str]]:
+    """Colour and marker of every criterion on offer, as the live face has them."""
+    others = [name for name in session.criteria() if name not in plots.CRITERION_LOOKS]
+    return plots.CRITERION_LOOKS | {name: OTHER_LOOKS[i % len(OTHER_LOOKS)] for i, name in enumerate(others)}
+
+
+def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figure:
     """The four pictures of the playground: scores, layers, mask, trade-off."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sides = frame["sides"]
+    sides, own = frame["sides"], looks(session)
     with plots.style(), matplotlib.rc_context(SMALL):
         drawn = Figure(figsize=(12, 9))
         FigureCanvasAgg(drawn)
         panels: Any = drawn.subfigures(2, 2)
         for i, (side, scores) in enumerate(zip(sides, _axes(panels[0, 0], len(sides), 1), strict=True)):
-            _scores(side, plots.COLOURS[i], scores, legend=i == 0)
-        _layers(sides, *_axes(panels[0, 1], 1, 1))
+            _scores(side, own[side["criterion"]][0], scores, legend=i == 0)
+        _layers(sides, own, *_axes(panels[0, 1], 1, 1))
+        shown = sides[0]["mask"]
+        panels[1, 0].suptitle(
+            f"Mask of {plots.ending(shown['layer'], 50)}", x=0.01, ha="left", fontsize=SMALL["axes.titlesize"]
+        )
+        panels[1, 0].supxlabel(f"bright = kept; {shown['note']}", fontsize=SMALL["axes.labelsize"])
         for side, mask in zip(sides, _axes(panels[1, 0], 1, len(sides)), strict=True):
             _mask(side, mask)
-        _tradeoff(choices, points, *_axes(panels[1, 1], 1, 1))
+        _tradeoff(choices, session.points, own, *_axes(panels[1, 1], 1, 1))
         heads = [f"{side['criterion']}: {side['sentence']}" for side in sides]
         alarms = [f"{side['criterion']}: {side['alarm']}" for side in sides if side["alarm"]]
-        drawn.suptitle("\n".join(heads + alarms), x=0.01, ha="left", fontsize=13, fontweight="bold")
+        lines = [textwrap.fill(line, LINE) for line in heads + alarms]
+        drawn.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=13, fontweight="bold")
     return drawn
 
 
@@ -80,7 +97,7 @@ def _scores(side: Mapping[str, Any], colour: str, ax: Axes, legend: bool) -> Non
     ax.set_ylabel("weights")
 
 
-def _layers(sides: Sequence[Mapping[str, Any]], ax: Axes) -> None:
+def _layers(sides: Sequence[Mapping[str, Any]], own: Mapping[str, tuple[str, str]], ax: Axes) -> None:
     import pandas as pd
 
     rows = [
@@ -88,7 +105,7 @@ def _layers(sides: Sequence[Mapping[str, Any]], ax: Axes) -> None:
         for side in sides
         for layer in side["layers"]
     ]
-    plots.layer_densities(pd.DataFrame(rows), arm="criterion" if len(sides) > 1 else None, ax=ax)
+    plots.layer_densities(pd.DataFrame(rows), arm="criterion", looks=own, ax=ax)
     ax.set_title("Layers")
 
 
@@ -98,23 +115,28 @@ def _mask(side: Mapping[str, Any], ax: Axes) -> None:
     mask = side["mask"]
     cells = np.frombuffer(base64.b64decode(mask["data"]), dtype=np.uint8).reshape(mask["rows"], mask["cols"])
     ax.imshow(cells, cmap="cividis", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
-    ax.set_title(f"Mask of {mask['layer']}: {side['criterion']}")
-    ax.set_xlabel(f"inputs\nbright = kept; {mask['note']}")
+    ax.set_title(side["criterion"])
+    ax.set_xlabel("inputs")
     ax.set_ylabel("outputs")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(visible=False)
 
 
-def _tradeoff(choices: Choices, points: Points, ax: Axes) -> None:
+def _tradeoff(choices: Choices, points: Points, own: Mapping[str, tuple[str, str]], ax: Axes) -> None:
     import pandas as pd
 
     if curve := points.curve(choices):
         shown = {name: place for place, name in enumerate(choices.criteria)}
         curve.sort(key=lambda point: (shown.get(point["criterion"], len(shown)), point["compression"]))
         table = pd.DataFrame(curve)
-        table["criterion"] += table["rounds"].map(lambda rounds: f"-{rounds}" if rounds > 1 else "")
-        plots.tradeoff(table, dense=points.dense(choices) or None, ax=ax)
+        plain = table["criterion"]
+        table["arm"] = plain + table["rounds"].map(lambda rounds: f"-{rounds}" if rounds > 1 else "")
+        of_arms = {arm: own[name] for arm, name in zip(table["arm"], plain, strict=True) if name in own}
+        plots.tradeoff(table, arm="arm", dense=points.dense(choices) or None, looks=of_arms, ax=ax)
+        for line in ax.get_lines():  # one round is dashed, as in the live face
+            if str(line.get_label()).partition(" ")[0] in own:
+                line.set_linestyle((0, (4, 2)))
     else:
         ax.text(0.5, 0.5, "no point trained yet", transform=ax.transAxes, ha="center", va="center", color="#555555")
         ax.set_xscale("log")

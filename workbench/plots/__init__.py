@@ -8,7 +8,7 @@ import io
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -114,12 +114,14 @@ def tradeoff(
     y: str = "accuracy",
     arm: str = "criterion",
     dense: Sequence[float] | None = None,
+    looks: Mapping[str, tuple[str, str]] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """`y` against `x` (log axis): every seed a dot, means a line, the 95 % Student-t interval a band; n in the legend.
 
     `df` has one row per seed, arm and x. `dense` holds the dense network's values, one per seed: a dashed line with its
     band. One seed has no band. Bands of several x are pointwise; paired differences (`claims.compare`) see more.
+    `looks` gives arms a colour and a marker.
     """
     from matplotlib.ticker import LogLocator
 
@@ -131,7 +133,8 @@ def tradeoff(
             dense_line(ax, dense)
         for i, (name, rows) in enumerate(df.groupby(arm, sort=False)):
             plain = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-            colour, marker = CRITERION_LOOKS.get(str(name).split()[0], plain)
+            criterion = CRITERION_LOOKS.get(str(name).partition(" ")[0], plain)
+            colour, marker = (looks or {}).get(str(name), criterion)
             groups = {float(at): group[y].tolist() for at, group in rows.groupby(x)}  # type: ignore[arg-type]
             bands = [interval(values) for values in groups.values()]
             means, lows, highs = zip(*bands, strict=True)
@@ -150,10 +153,26 @@ def tradeoff(
     return ax
 
 
-def layer_densities(df: pd.DataFrame, *, arm: str | None = None, ax: Axes | None = None) -> Axes:
-    """Density of every layer on a log axis; a layer with no kept weight is named in words.
+def ending(name: str, letters: int = 30) -> str:
+    """A long name of a layer cut: its end says more than its beginning.
+
+    >>> ending("encoder.layers.11.attention.output.dense")
+    '…ers.11.attention.output.dense'
+    """
+    return name if len(name) <= letters else f"…{name[1 - letters :]}"
+
+
+def layer_densities(
+    df: pd.DataFrame,
+    *,
+    arm: str | None = None,
+    looks: Mapping[str, tuple[str, str]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Density of every layer on a log axis; a layer with no kept weight is named in words, if there is room.
 
     `df` has the columns layer, weights and kept (a layer table, `wb.layers`); with `arm` several tables side by side.
+    `looks` gives arms a colour (and a marker, of which bars have none).
     """
     import numpy as np
 
@@ -164,14 +183,23 @@ def layer_densities(df: pd.DataFrame, *, arm: str | None = None, ax: Axes | None
     ax = axes(height=1.4 + 0.42 * len(names)) if ax is None else ax
     floor = 10.0 ** math.floor(math.log10(min((df["kept"] / df["weights"])[df["kept"] > 0], default=0.1)) - 0.5)
     thick = 0.8 / len(parts)
+    points = 72 * ax.get_window_extent().height / ax.figure.dpi / (len(names) + 1)  # of a layer
+    size = min(11, 0.7 * points / len(parts))
+    every = math.ceil(7 / points)
+    own = {name: colour for name, (colour, _) in (CRITERION_LOOKS | dict(looks or {})).items()}
+    taken = {own.get(str(name)) for name, _ in parts}
+    spare = itertools.cycle(colour for colour in COLOURS if colour not in taken)
     with style():
         for i, (name, rows) in enumerate(parts):
             rows = rows.set_index("layer").reindex(names)
             at = np.arange(len(names)) + (i - (len(parts) - 1) / 2) * thick
             density = (rows["kept"] / rows["weights"]).to_numpy()
-            ax.barh(
-                at, np.maximum(density, floor) - floor, 0.9 * thick, left=floor, color=COLOURS[i], label=name or None
-            )
+            colour = own.get(str(name)) or next(spare)
+            ax.barh(at, np.maximum(density, floor) - floor, 0.9 * thick, left=floor, color=colour, label=name or None)
+            if size < 6:  # lines of text would cover each other
+                dead = at[density == 0]
+                ax.plot([1.3 * floor] * len(dead), dead, "x", color="#8f2d00", markersize=4)
+                continue
             for y, kept, value in zip(at, rows["kept"], density, strict=True):
                 text = "dead: no weight left" if kept == 0 else f"{value:.2g}  ({int(kept):,})"
                 ax.text(
@@ -179,13 +207,14 @@ def layer_densities(df: pd.DataFrame, *, arm: str | None = None, ax: Axes | None
                     y,
                     text,
                     va="center",
-                    fontsize=11,
+                    fontsize=size,
                     color="#8f2d00" if kept == 0 else "#333333",
                 )
         ax.set_xscale("log")
         ax.set_xlim(floor, 8.0)
         ax.set_xticks([t for t in 10.0 ** np.arange(0, math.log10(floor) - 1, -1) if t >= floor])
-        ax.set_yticks(range(len(names)), [name.removesuffix(".weight") for name in names])
+        ax.set_yticks(range(0, len(names), every), [ending(name.removesuffix(".weight")) for name in names[::every]])
+        ax.tick_params(axis="y", labelsize=min(ax.yaxis.get_ticklabels()[0].get_fontsize(), 0.9 * points * every))
         ax.minorticks_off()
         ax.invert_yaxis()
         ax.set_ylabel("layer")

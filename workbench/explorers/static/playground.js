@@ -4,6 +4,7 @@
 
 const WIDTH = 292, HEIGHT = 172; // of each picture, CSS pixels
 const WAIT_MS = 250; // how long one unanswered request holds back the next
+const GONE = "The kernel was restarted or has ended, and it no longer knows this explorer. Run this cell again.";
 const FONT = '"Inter", "Segoe UI", system-ui, -apple-system, "Helvetica Neue", "Noto Sans", Arial, sans-serif';
 const TRAITS = ["menu", "choices", "frame", "frames", "curve", "baseline", "status"];
 const BUILTIN = ["random", "magnitude", "snip", "grasp", "synflow"]; // each has its colour and marker; other criteria take the next ones
@@ -72,6 +73,7 @@ function mark(style) {
   return node;
 }
 
+class Told extends Error {} // of what the visitor did; any other error is a failure of the explorer
 const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 let serial = Math.floor(Math.random() * 1e9); // ids stay apart where every explorer loads a copy of this file
 
@@ -428,6 +430,7 @@ function paintControls(ui, view) {
   ui.progress.value = training ? status.progress : 0;
   const doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}: ${Math.round(100 * status.progress)} %`;
   write(ui.message, view.note || status.message || doing || (live ? "" : "This page has no kernel: the slider moves through stored pictures. Run the notebook to train and to change the choices."));
+  ui.message.title = ui.message.textContent; // long names of files
   ui.root.dataset.busy = status.busy;
   const name = `Theme: ${choices.theme}`;
   if (ui.theme.title !== name) {
@@ -527,7 +530,12 @@ function openPanel(ui, { title, text, editable = false }, guard, send) {
     else document.execCommand("copy");
     write(copy, "Copied");
   });
-  const apply = button("Apply", () => { send({ kind: "load_state", state: JSON.parse(area.value) }); close(); });
+  const apply = button("Apply", () => {
+    let state;
+    try { state = JSON.parse(area.value); } catch (error) { throw new Told(`This is not JSON: ${error.message}. Copy a whole state, from { to }.`); }
+    send({ kind: "load_state", state });
+    close();
+  });
   const panel = make("div", { class: "wb-panel", role: "dialog", "aria-modal": "true", "aria-labelledby": heading.id, onkeydown: (event) => event.key === "Escape" && close() },
     make("header", {}, heading, ...(editable ? [apply] : []), copy, button("Close", close)), area);
   ui.layers.forEach((node) => (node.inert = true)); // the focus stays inside
@@ -548,13 +556,14 @@ function readTheme(root, choice) {
 // ---------------------------------------------------------------- one view of the model
 function render({ model, el }) {
   const ui = { buttons: {}, canvas: {}, notes: {}, probes: {}, fields: {} };
-  const state = { choices: model.get("choices"), shown: null, base: 0, dirty: false, sent: 0, waiting: false, timer: 0, tick: 0, painted: 0, asked: false, note: "", look: null, hidden: "", failure: "" };
+  const state = { choices: model.get("choices"), shown: null, base: 0, dirty: false, sent: 0, waiting: false, timer: 0, tick: 0, painted: 0, asked: false, note: "", look: null, hidden: "", failure: "", undrawn: "", gone: false };
 
-  const fail = (error) => { state.failure = `The explorer failed: ${error?.message ?? error}`; showError(); };
+  const words = (error) => (error instanceof Told ? error.message : `The explorer failed: ${error?.message ?? error}`);
+  const fail = (error) => { Object.assign(state, { failure: words(error), hidden: "" }); showError(); };
   const guard = (act) => (...args) => { try { const done = act(...args); return done?.catch ? done.catch(fail) : done; } catch (error) { return fail(error); } };
 
   function showError() {
-    const text = state.failure || model.get("status")?.error || "";
+    const text = (state.gone && GONE) || state.undrawn || state.failure || model.get("status")?.error || "";
     if (!text) state.hidden = "";
     ui.error.hidden = !text || text === state.hidden;
     write(ui.errorText, text);
@@ -566,11 +575,15 @@ function render({ model, el }) {
     Object.assign(state, { dirty: false, waiting: true, sent: state.choices.request });
     model.save_changes();
     clearTimeout(state.timer);
-    state.timer = setTimeout(guard(answered), WAIT_MS);
+    state.timer = setTimeout(guard(() => { send({ kind: "alive" }); answered(); }), WAIT_MS);
+  }
+  function send(content) { // a channel without a kernel refuses a message; it drops choices in silence
+    try { model.send(content); state.gone = false; } catch { Object.assign(state, { gone: true, hidden: "" }); }
+    showError();
   }
   function answered() { state.waiting = false; clearTimeout(state.timer); flush(); }
   function choose(change) {
-    Object.assign(state, { dirty: true, note: "" });
+    Object.assign(state, { dirty: true, note: "", failure: "" });
     model.set("choices", { ...state.choices, ...change, request: state.choices.request + ("theme" in change ? 0 : 1) }); // a theme needs no new frame
     flush();
   }
@@ -580,7 +593,7 @@ function render({ model, el }) {
       const stop = Math.min(stops.length - 1, Math.max(0, index));
       if (stop === stopIndex(stops, state.choices.compression)) return;
       choose({ compression: stops[stop] });
-      if (performance.now() - state.painted > 12) paint(); // the hand sees its own move in the very next display frame
+      if (performance.now() - state.painted > 12) draw(); // the hand sees its own move in the very next display frame
     }),
     key: guard((event) => {
       const now = stopIndex(model.get("menu").stops, state.choices.compression), to = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, PageUp: now + 10, PageDown: now - 10, Home: 0, End: Infinity }[event.key];
@@ -589,7 +602,7 @@ function render({ model, el }) {
       act.stop(to);
     }),
     theme: guard(() => { const order = ["auto", "light", "dark"]; choose({ theme: order[(order.indexOf(state.choices.theme) + 1) % 3] }); }),
-    send: guard((kind) => { state.asked = kind === "code" || kind === "state"; state.note = ""; model.send({ kind }); }),
+    send: guard((kind) => { state.asked = kind === "code" || kind === "state"; Object.assign(state, { note: "", failure: "" }); send({ kind }); }),
     point: guard((kind, event) => {
       const text = ui.probes[kind]?.(event.offsetX, event.offsetY) || "", box = ui.root.getBoundingClientRect();
       ui.tip.hidden = text === "";
@@ -623,9 +636,10 @@ function render({ model, el }) {
       sparsity: waiting ? 1 - 1 / compression : frame.sparsity, waiting };
     for (const part of [paintControls, paintSlider, paintSentence, paintAlarm, paintNumbers, paintPictures]) part(ui, view);
     Object.assign(ui.root.dataset, { drawn: String(request), stop: String(stop), waiting: String(waiting) });
-    if (state.failure) { state.failure = ""; showError(); }
+    if (state.undrawn) { state.undrawn = ""; showError(); }
   }
-  const redraw = () => { state.tick ||= requestAnimationFrame(guard(paint)); };
+  const draw = () => { try { paint(); } catch (error) { state.undrawn = words(error); showError(); } }; // goes with the next good frame
+  const redraw = () => { state.tick ||= requestAnimationFrame(draw); };
   const restyle = () => { state.look = null; redraw(); };
 
   // what the model says ------------------------------------------
@@ -644,7 +658,7 @@ function render({ model, el }) {
   const listeners = TRAITS.map((name) => [`change:${name}`, guard(() => { answers[name]?.(); redraw(); })]);
   listeners.push(["msg:custom", guard((message) => {
     if (message.kind === "note") { state.note = message.text; redraw(); }
-    if (message.kind === "text" && state.asked) { state.asked = false; openPanel(ui, message, guard, (content) => model.send(content)); }
+    if (message.kind === "text" && state.asked) { state.asked = false; openPanel(ui, message, guard, (content) => { state.failure = ""; send(content); }); }
   })]);
 
   // building -----------------------------------------------------
@@ -653,7 +667,7 @@ function render({ model, el }) {
   }
   ui.errorText = make("span");
   ui.error = make("div", { class: "wb-error", role: "alert", hidden: true }, svg(ICONS.alarm, 15), ui.errorText,
-    make("button", { type: "button", textContent: "Dismiss", onclick: () => { state.hidden = ui.errorText.textContent; state.failure = ""; ui.error.hidden = true; } }));
+    make("button", { type: "button", textContent: "Dismiss", onclick: () => { Object.assign(state, { hidden: ui.errorText.textContent, failure: "" }); ui.error.hidden = true; } }));
   ui.tip = make("div", { class: "wb-tip", hidden: true });
   ui.layers = [buildSide(ui, act), buildMain(ui, act)];
   ui.root = make("div", { class: "wb-root", role: "group", "aria-label": "Pruning playground" }, ...ui.layers, ui.tip, ui.error);
@@ -665,7 +679,7 @@ function render({ model, el }) {
   const quiet = (event) => event.stopPropagation(); // JupyterLab takes arrow keys and drags for itself
   for (const name of ["keydown", "keyup", "mousedown", "pointerdown", "contextmenu"]) el.addEventListener(name, quiet);
   for (const [name, answer] of listeners) model.on(name, answer);
-  guard(paint)();
+  draw();
   showError();
 
   return () => {
