@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from workbench.claims import compare
+from workbench.criteria.registry import entries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,33 +38,46 @@ def _spread(networks: Sequence[str], trained: bool) -> Callable[[pd.DataFrame], 
     return effects
 
 
-def _log_critical(df: pd.DataFrame, criteria: Sequence[str], rounds: int) -> pd.DataFrame:
-    """log10 of critical compression of each criterion (column) by network and seed, under global allocation."""
-    chosen = df[df["criterion"].isin(criteria) & (df["rounds"] == rounds) & (df["allocation"] == "global")]
+def _authors(df: pd.DataFrame) -> pd.DataFrame:
+    """The rows under the BatchNorm statistics of each criterion's authors; others name no statistics."""
+    own = df["criterion"].map({name: e.bn for (name, granularity), e in entries().items() if granularity == "weight"})
+    return df[df["bn"].isna() | (df["bn"] == own)]
+
+
+def _log_critical(df: pd.DataFrame, criteria: Sequence[str], bn: str, iterated: bool = False) -> pd.DataFrame:
+    """log10 of critical compression of each criterion (column) by network and seed, in one cut or 10 % a round.
+
+    Under global allocation and, where a criterion may see either, BatchNorm's statistics `bn`.
+    """
+    rate = df["rate"] == 0.1 if iterated else df["rate"].isna()
+    chosen = df[df["criterion"].isin(criteria) & rate & (df["allocation"] == "global")]
+    chosen = chosen[chosen["bn"].isna() | (chosen["bn"] == bn)]
     return chosen.pivot(index=["network", "seed"], columns="criterion", values="critical").map(math.log10)
 
 
 def _to_the_maximum(df: pd.DataFrame) -> pd.DataFrame:
-    rows = df[(df["criterion"] == "synflow") & (df["rounds"] == 100)]
+    rows = df[(df["criterion"] == "synflow") & (df["rate"] == 0.1)]
     return rows.assign(share=rows["critical"] / rows["maximum"]).pivot(index="seed", columns="network", values="share")
 
 
 def _earlier_than_iterated(df: pd.DataFrame) -> pd.DataFrame:
-    """SynFlow-100 minus each one-shot criterion, on each network."""
-    return _apart(-_log_critical(df, ONE_SHOT, 1).sub(_log_critical(df, ["synflow"], 100)["synflow"], axis=0))
+    """Iterated SynFlow minus each one-shot criterion, on each network, as Tanaka et al. score: running statistics."""
+    last = _log_critical(df, ["synflow"], "running", iterated=True)["synflow"]
+    return _apart(-_log_critical(df, ONE_SHOT, "running").sub(last, axis=0))
 
 
 def _synflow_before_others(df: pd.DataFrame) -> pd.DataFrame:
     """Each other criterion minus SynFlow in one shot, on each network."""
-    one = _log_critical(df, ONE_SHOT, 1)
+    one = _log_critical(df, ONE_SHOT, "running")
     return _apart(one.drop(columns="synflow").sub(one["synflow"], axis=0))
 
 
-def _delay(criterion: str, rounds: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """A criterion in rounds minus SNIP in one shot, on each network."""
+def _delay(criterion: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """A criterion iterated minus SNIP in one cut, on each network; the batch's statistics, as de Jorge et al."""
 
     def effects(df: pd.DataFrame) -> pd.DataFrame:
-        return _apart(_log_critical(df, [criterion], rounds)[criterion] - _log_critical(df, ["snip"], 1)["snip"])
+        many = _log_critical(df, [criterion], "batch", iterated=True)[criterion]
+        return _apart(many - _log_critical(df, ["snip"], "batch")["snip"])
 
     return effects
 
@@ -98,9 +112,10 @@ def _effective_over_direct(df: pd.DataFrame) -> pd.Series:
 
 
 def _in_order(df: pd.DataFrame) -> pd.DataFrame:
-    """Gaps between neighbours in the order magnitude, SNIP, GraSP, SynFlow-100, on each network."""
-    one = _log_critical(df, ["magnitude", "snip", "grasp"], 1)
-    ordered = one[["magnitude", "snip", "grasp"]].join(_log_critical(df, ["synflow"], 100)["synflow"])
+    """Gaps between neighbours in the order magnitude, SNIP, GraSP, iterated SynFlow, on each network."""
+    one = _log_critical(df, ["magnitude", "snip", "grasp"], "running")
+    last = _log_critical(df, ["synflow"], "running", iterated=True)["synflow"]
+    ordered = one[["magnitude", "snip", "grasp"]].join(last)
     return _apart(ordered.diff(axis=1).iloc[:, 1:].rename(columns=lambda c: f"{c} over the one before"))
 
 
@@ -125,7 +140,7 @@ def _changed(change: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 def _at(df: pd.DataFrame, compression: float, *criteria: str) -> pd.DataFrame:
     """Accuracy of criteria (columns) by seed at one compression; SynFlow in 100 rounds."""
-    rows = df[(df["compression"] == compression) & df["criterion"].isin(criteria)]
+    rows = _authors(df[(df["compression"] == compression) & df["criterion"].isin(criteria)])
     return rows.pivot(index="seed", columns="criterion", values="accuracy")
 
 
@@ -259,8 +274,8 @@ READINGS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series | pd.DataFram
     "synflow-to-the-maximum": (("critical",), _to_the_maximum),
     "one-shot-collapses-earlier": (("critical",), _earlier_than_iterated),
     "synflow-one-shot-first": (("critical",), _synflow_before_others),
-    "snip-iteration-delays": (("critical",), _delay("snip", 100)),
-    "force-delays": (("critical",), _delay("force", 20)),
+    "snip-iteration-delays": (("critical",), _delay("snip")),
+    "force-delays": (("critical",), _delay("force")),
     "global-beats-layer": (("allocation",), _global_minus_layer),
     "layer-beats-global-at-equal-macs": (("allocation",), _layer_minus_global_at_equal_macs),
     "iterative-beats-one-shot": (("rewinding",), _iterative_minus_one_shot),
