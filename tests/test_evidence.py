@@ -138,7 +138,7 @@ def test_p_values_are_adjusted_for_all_claims_whichever_are_shown() -> None:
 def test_parts_are_named_and_every_seed_has_all(claim: str) -> None:
     """A reading is a number per seed, or a table with a column for each part the claim speaks of."""
     names, effects = READINGS[claim]
-    found = effects(*map(recorded, names))
+    found = effects(*(recorded(name, "all") for name in names))
     assert sorted(found.index) == [0, 1, 2, 3, 4]
     assert found.notna().all(axis=None)
     words = load_claims()[claim].effect

@@ -27,7 +27,7 @@ from workbench.methods.criteria import (
     score_sizes,
     snip_overlap,
 )
-from workbench.readings import READINGS
+from workbench.readings import READINGS, authors
 from workbench.runs import Row, grid, read_rows
 from workbench.shipped import shipped
 from workbench.types import check_choice
@@ -286,8 +286,11 @@ def compute(
     )
 
 
-def recorded(name: str) -> pd.DataFrame:
+def recorded(name: str, bn: str = "authors") -> pd.DataFrame:
     """The recorded rows of an experiment, arguments that a row leaves to their defaults filled in.
+
+    Where a criterion was run under several BatchNorm statistics, `bn="authors"` gives the rows under those of its
+    authors' code, `"all"` every row.
 
     >>> sorted(recorded("conservation")["network"].unique())
     ['lenet-300-100', 'resnet-20', 'vgg']
@@ -301,7 +304,8 @@ def recorded(name: str) -> pd.DataFrame:
             rows.insert(0, argument, parameter.default)
         elif parameter.default is not parameter.empty and parameter.default is not None:
             rows[argument] = rows[argument].where(rows[argument].notna(), parameter.default)
-    return rows
+    several = {"bn", "criterion"} <= set(rows)
+    return authors(rows) if check_choice("bn", bn, ("all", "authors")) == "authors" and several else rows
 
 
 def verdict(claim: str) -> Evidence:
@@ -324,7 +328,7 @@ def verdicts(*claims: str) -> Verdicts:
     """
     for claim in claims:
         check_choice("claim", claim, READINGS)
-    rows, known = functools.cache(recorded), load_claims()
+    rows, known = functools.cache(functools.partial(recorded, bn="all")), load_claims()
     ledger = adjust(judge(known[claim], effects(*map(rows, names))) for claim, (names, effects) in READINGS.items())
     found = {evidence.claim.id: evidence for evidence in ledger}
     return Verdicts(found[claim] for claim in claims or READINGS)

@@ -38,7 +38,7 @@ def _spread(networks: Sequence[str], trained: bool) -> Callable[[pd.DataFrame], 
     return effects
 
 
-def _authors(df: pd.DataFrame) -> pd.DataFrame:
+def authors(df: pd.DataFrame) -> pd.DataFrame:
     """The rows under the BatchNorm statistics of each criterion's authors; others name no statistics."""
     own = df["criterion"].map({name: e.bn for (name, granularity), e in entries().items() if granularity == "weight"})
     return df[df["bn"].isna() | (df["bn"] == own)]
@@ -140,7 +140,7 @@ def _changed(change: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 def _at(df: pd.DataFrame, compression: float, *criteria: str) -> pd.DataFrame:
     """Accuracy of criteria (columns) by seed at one compression; SynFlow in 100 rounds."""
-    rows = _authors(df[(df["compression"] == compression) & df["criterion"].isin(criteria)])
+    rows = authors(df[(df["compression"] == compression) & df["criterion"].isin(criteria)])
     return rows.pivot(index="seed", columns="criterion", values="accuracy")
 
 
