@@ -24,6 +24,9 @@ ROOT = Path(__file__).resolve().parent
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 """On Linux the package index's own PyTorch is a CUDA build; its CPU build stands in PyTorch's index."""
 
+SLOW = ("tests/browser", "tests/headless", "tests/house", "tests/notebooks", "tests/test_cli.py", "tests/test_runs.py")
+"""Tests with a browser, with kernels or with processes of their own, which `quick` leaves out."""
+
 Run = Callable[[Sequence[str | Path]], None]
 
 
@@ -124,6 +127,11 @@ def test(arguments: list[str]) -> None:
     run([program("python"), "-m", "pytest", "--numprocesses", "auto", "--dist", "loadfile", *arguments])
 
 
+def quick(arguments: list[str]) -> None:
+    """run the fast tests: no notebooks, no browser, no kernels or worker processes; under 2 minutes on two cores"""
+    test([*(f"--ignore={path}" for path in SLOW), "tests", "workbench", *arguments])
+
+
 def run_notebooks(arguments: list[str]) -> None:
     """execute every notebook headlessly into out/, with an index page"""
     run([program("workbench"), "run", *arguments])
@@ -193,6 +201,7 @@ def notebooks() -> list[str]:
 TASKS: dict[str, Callable[[list[str]], None]] = {
     "lab": lab,
     "test": test,
+    "quick": quick,
     "run": run_notebooks,
     "site": site,
     "evidence": evidence,
