@@ -229,7 +229,7 @@ IMAGES = wb.Batch(torch.ones(5, 1, 3, 3), BATCH.targets)
         (wb.Batch(BATCH.inputs * float("nan"), BATCH.targets), ValueError, ["scores are finite", "Check the batch"]),
         (BATCH.inputs, TypeError, ["(inputs, targets), two tensors; got Tensor"]),
         ((BATCH.inputs, [0, 1, 0, 1, 0]), TypeError, ["two tensors; got tuple"]),
-        (None, ValueError, ["needs inputs and labels; got batch=None", "task.batch(256, seed=0)"]),
+        (None, ValueError, ["needs inputs and targets; got batch=None", "task.batch(256, seed=0)"]),
     ],
 )
 @pytest.mark.parametrize("criterion", ["snip", "grasp"])

@@ -228,7 +228,7 @@ class Scorer:
         if self.entry.needs == "shape" and shape is not None:
             device = next(model.parameters()).device
             return Batch(torch.ones(1, *shape, device=device), torch.zeros(1, dtype=torch.long, device=device))
-        what = {"labels": "inputs and labels", "inputs": "inputs", "shape": "the shape of one input"}[self.entry.needs]
+        what = {"targets": "inputs and targets", "inputs": "inputs", "shape": "the shape of one input"}[self.entry.needs]
         raise ValueError(f"{self.name!r} needs {what}; got batch=None. Pass a batch such as task.batch(256, seed=0)")
 
     def prepare(self) -> None:

@@ -14,7 +14,7 @@ from workbench.types import Batch, Masks, Scores
 
 @builtin(
     "fisher",
-    needs="labels",
+    needs="targets",
     family="loss change",
     derivatives="gradients",
     cost="1 forward and 1 backward of each sample",
@@ -43,7 +43,7 @@ def fisher(
 
 @builtin(
     "fisher",
-    needs="labels",
+    needs="targets",
     family="loss change",
     granularity="channel",
     derivatives="gradients",

@@ -16,7 +16,7 @@ from workbench.types import Batch, Masks, Scores
 
 @builtin(
     "grasp",
-    needs="labels",
+    needs="targets",
     family="loss change",
     derivatives="Hessian",
     cost="1 forward, 2 backward (the second through the first)",

@@ -14,7 +14,7 @@ from workbench.types import Batch, Masks, Scores
 
 @builtin(
     "lrp",
-    needs="labels",
+    needs="targets",
     family="saliency",
     cost="2 forward, 1 backward",
     source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0; there for channels)",
@@ -38,7 +38,7 @@ def lrp(
 
 @builtin(
     "lrp",
-    needs="labels",
+    needs="targets",
     family="saliency",
     granularity="channel",
     cost="2 forward, 1 backward",

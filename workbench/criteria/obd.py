@@ -13,7 +13,7 @@ from workbench.types import Batch, Masks, Scores
 
 @builtin(
     "obd",
-    needs="labels",
+    needs="targets",
     family="loss change",
     derivatives="Hessian",
     cost="1 forward and a backward for each output, of each sample",

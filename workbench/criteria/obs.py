@@ -17,7 +17,7 @@ MOST = 4000
 
 @builtin(
     "obs",
-    needs="labels",
+    needs="targets",
     family="loss change",
     derivatives="Hessian",
     cost="1 forward and a backward for each output, of each sample; the inverse of an n x n matrix",

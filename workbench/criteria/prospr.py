@@ -12,7 +12,7 @@ from workbench.types import Batch, Masks, Scores, check_count
 
 @builtin(
     "prospr",
-    needs="labels",
+    needs="targets",
     family="saliency",
     derivatives="Hessian",
     cost="steps + 1 forward and backward, and a backward through all of them",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Criterion = Callable[..., Scores]
 GRANULARITIES = ("channel", "weight")
-NEEDS = ("nothing", "shape", "inputs", "labels")
+NEEDS = ("nothing", "shape", "inputs", "targets")
 DERIVATIVES = ("none", "gradients", "Hessian")
 STATISTICS = ("batch", "running")
 MEMORY = ("weights", "samples", "activations", "Hessian")
@@ -53,11 +53,11 @@ _CRITERIA: dict[tuple[str, str], Entry] = {}
 
 
 def register_criterion(
-    name: str, *, needs: str = "labels", source: str = "", granularity: str = "weight"
+    name: str, *, needs: str = "targets", source: str = "", granularity: str = "weight"
 ) -> Callable[[Criterion], Criterion]:
     """Register a criterion `f(model, batch, *, masks=None, loss_fn, generator, **knobs) -> Scores` under `name`.
 
-    `needs` says what it uses of the batch: "nothing", the input's "shape", "inputs", or inputs and "labels".
+    `needs` says what it uses of the batch: "nothing", the input's "shape", "inputs", or inputs and "targets".
     `granularity` says what one score is for: a "weight" (scores have the weights' shapes) or an output "channel"
     (scores `[out]`). Registering a name again replaces one's own criterion, so that a notebook cell can be run again;
     the workbench's own are protected. `masks` are the weights still there in iterative scoring (None: all); the model

@@ -13,7 +13,7 @@ from workbench.types import Batch, Masks, Scores
 
 @builtin(
     "snip",
-    needs="labels",
+    needs="targets",
     family="saliency",
     derivatives="gradients",
     cost="1 forward, 1 backward",

@@ -14,7 +14,7 @@ from workbench.types import Batch, Masks, Scores, check_choice
 
 @builtin(
     "taylor",
-    needs="labels",
+    needs="targets",
     family="loss change",
     granularity="channel",
     derivatives="gradients",
@@ -82,7 +82,7 @@ def output_products(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn
 
 @builtin(
     "taylor",
-    needs="labels",
+    needs="targets",
     family="loss change",
     derivatives="gradients",
     cost="1 forward, 1 backward",
