@@ -12,7 +12,8 @@ import workbench as wb
 REFUSED = {
     "weight": {
         **{kind: {"phew"} for kind in ("grouped", "depthwise, dilated", "transposed", "tied", "residual", "compiled")},
-        "vision transformer": {"lrp", "phew"},
+        **{kind: {"lrp", "phew"} for kind in ("vision transformer", "conv1d of transformers", "bilinear")},
+        **{kind: {"fisher", "lrp", "obd", "obs", "phew"} for kind in ("lstm", "gru", "rnn")},
         "llama": {"lrp", "ntk-sap", "phew", "synflow"},
     },
     "channel": {
@@ -21,7 +22,11 @@ REFUSED = {
         "tied": {"bn-scale", "cp", "hrank", "thinet"},
         "residual": {"cp", "thinet"},
         "vision transformer": {"bn-scale", "lrp"},
-        "llama": {"apoz", "bn-scale", "cp", "hrank", "lrp", "thinet"},
+        "bilinear": {"bn-scale", "cp", "hrank", "lrp", "thinet"},
+        **{
+            kind: {"apoz", "bn-scale", "cp", "hrank", "lrp", "thinet"}
+            for kind in ("llama", "conv1d of transformers", "lstm", "gru", "rnn")
+        },
     },
 }
 
@@ -49,6 +54,7 @@ def outcome(model: torch.nn.Module, batch: wb.Batch, criterion: str, granularity
         return True
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of a bilinear layer mapped over samples
 @pytest.mark.parametrize("granularity", ["channel", "weight"])
 @pytest.mark.parametrize("kind", ZOO)
 def test_it_scores_or_says_why_not(kind: str, granularity: str) -> None:

@@ -52,6 +52,8 @@ from workbench.criteria.registry import (
 )
 from workbench.models import prunable
 from workbench.models.channels import by_channel
+from workbench.models.kernels import plain_layers
+from workbench.models.weights import counted
 from workbench.seeds import generator
 from workbench.types import Batch, Masks, Scores, check_batch, check_choice, check_masks, count_not_finite
 
@@ -203,7 +205,7 @@ class Scorer:
         self.granularity = check_choice("granularity", granularity, GRANULARITIES)
         self.reduce = REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)]
         self.name, self.entry = find_criterion(criterion, granularity)
-        self.weights, self.everything = prunable(model, exclude), prunable(model, strict=False)
+        self.weights, self.everything = counted(model, exclude), prunable(model, strict=False)
         for name, weight in self.everything.items():
             if bad := count_not_finite(weight):
                 raise ValueError(
@@ -238,10 +240,18 @@ class Scorer:
     def __call__(self, masks: Masks | None) -> Scores:
         """Scores of the prunable weights, checked for names, shapes and finite values."""
         self.set_flags()
-        with plain_kernels():
-            scores = self.entry.function(
-                self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
-            )
+        with plain_kernels(), plain_layers(self.model):
+            try:
+                scores = self.entry.function(
+                    self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
+                )
+            except RuntimeError as error:
+                if not self.entry.builtin or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                raise ValueError(
+                    f"{self.name!r} takes derivatives that PyTorch has not for all layers; those of "
+                    f"{type(self.model).__name__} gave: {error}. Use another criterion, such as 'snip'"
+                ) from error
         scores = self._check_scores(scores)
         if self.granularity == self.entry.granularity:
             return scores
