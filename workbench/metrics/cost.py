@@ -16,14 +16,13 @@ from workbench.metrics.products import Products
 from workbench.models.kernels import plain_layers
 from workbench.types import Masks, check_count, check_masks
 
-
 SEQUENCES = (nn.RNNBase, nn.MultiheadAttention)
 """Layers that take a matrix for one sample, the steps of a sequence."""
 
 
 @torch.no_grad()
 def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) -> dict[str, int]:
-    """Multiply-adds per sample of each weight: its entries, or those that `masks` keep, x positions they are applied at.
+    """Multiply-adds per sample of each weight: its entries (those that `masks` keep) x positions they are applied at.
 
     One pass of `example` `[n, ...]`, in which the calls are counted that the model makes, by a module or by hand: see
     `Products`. A weight shared by several calls counts each; products between activations, as in attention, have no
@@ -40,7 +39,7 @@ def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) ->
     products = Products(model, example, masks or {})
 
     def check(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if inputs and isinstance(inputs[0], Tensor) and inputs[0].shape[:-1] == example.shape[:1]:
+        if example.ndim == 2 and inputs and inputs[0].shape[:-1] == example.shape[:1]:
             products.unbatched(f"inputs of shape {tuple(inputs[0].shape)} for {type(module).__name__}")
 
     hooks = [m.register_forward_pre_hook(check) for m in model.modules() if isinstance(m, SEQUENCES)]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.parameter import UninitializedParameter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench.models import prunable
@@ -46,6 +47,8 @@ class Products(TorchDispatchMode):
 
     def __init__(self, model: nn.Module, example: Tensor, masks: Masks) -> None:
         super().__init__()
+        if lazy := [name for name, p in model.named_parameters() if isinstance(p, UninitializedParameter)]:
+            raise ValueError(f"weights have a shape before they are counted; {lazy[0]!r} is lazy. Pass one batch first")
         self.sizes = {name: p.numel() for name, p in model.named_parameters()}
         self.owned = prunable(model, strict=False)
         self.counts = dict.fromkeys(self.owned, 0)
@@ -55,7 +58,7 @@ class Products(TorchDispatchMode):
         self.origins: dict[StorageWeakRef, Origin] = {}
         self.ranges: dict[StorageWeakRef, list[tuple[int, int, str]]] = {}
         self.masks = {name: _laid_out(model.get_parameter(name), mask) for name, mask in masks.items()}
-        self.starts = {name: p.storage_offset() for name, p in model.named_parameters()}
+        self.starts = {name: int(p.storage_offset()) for name, p in model.named_parameters()}
         for name, p in model.named_parameters():
             span = self.starts[name], self.starts[name] + _extent(p), name
             self.ranges.setdefault(_memory(p), []).append(span)
@@ -142,8 +145,8 @@ class Products(TorchDispatchMode):
     def unbatched(self, what: str) -> NoReturn:
         """Refuse an example that is no batch."""
         raise ValueError(
-            f"an example is a batch of inputs [n, ...]; one of shape {self.shape} has {self.samples} samples, but leads "
-            f"to {what}. Pass x[None] for a single sample"
+            f"an example is a batch of inputs [n, ...]; one of shape {self.shape} has {self.samples} samples, but "
+            f"leads to {what}. Pass x[None] for a single sample"
         )
 
     def totals(self) -> dict[str, int]:
@@ -165,7 +168,7 @@ def _memory(tensor: Tensor) -> StorageWeakRef:
 def _extent(tensor: Tensor) -> int:
     """Places in memory from the tensor's first number to its last."""
     spans = zip(tensor.shape, tensor.stride(), strict=True)
-    return 1 + sum((size - 1) * stride for size, stride in spans) if tensor.numel() else 0
+    return int(1 + sum((size - 1) * stride for size, stride in spans)) if tensor.numel() else 0
 
 
 def _laid_out(weight: Tensor, mask: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from workbench.types import check_choice
 
 __all__ = ["fast_layout", "fits", "fitting", "left_out", "make", "networks", "prunable"]
 
+
 def networks() -> list[str]:
     """Names of all networks that `make` knows.
 

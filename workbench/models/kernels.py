@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ def plain_layers(model: nn.Module) -> Iterator[None]:
     False
     """
     recurrent = any(isinstance(m, nn.RNNBase) for m in model.modules())
-    libraries = (torch.backends.mkldnn, torch.backends.cudnn) if recurrent else ()
+    libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn) if recurrent else ()
     before, fast = [library.enabled for library in libraries], torch.backends.mha.get_fastpath_enabled()
     try:
         for library in libraries:

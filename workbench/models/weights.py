@@ -147,9 +147,9 @@ def turned(module: nn.Module) -> bool:
     >>> turned(nn.Linear(2, 3))
     False
     """
-    weight = getattr(module, "weight", None)
-    named = type(module).__name__ == "Conv1D" and isinstance(weight, Tensor) and weight.ndim == 2
-    return named and getattr(module, "nf", None) == weight.shape[1]
+    if type(module).__name__ != "Conv1D" or not isinstance(module.weight, Tensor):
+        return False
+    return module.weight.ndim == 2 and module.nf == module.weight.shape[1]
 
 
 def _patterns(exclude: Iterable[str]) -> list[str]:
