@@ -149,7 +149,7 @@ def turned(module: nn.Module) -> bool:
     """
     if type(module).__name__ != "Conv1D" or not isinstance(module.weight, Tensor):
         return False
-    return module.weight.ndim == 2 and module.nf == module.weight.shape[1]
+    return module.weight.ndim == 2 and getattr(module, "nf", None) == module.weight.shape[1]
 
 
 def _patterns(exclude: Iterable[str]) -> list[str]:
