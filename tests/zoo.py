@@ -69,6 +69,41 @@ class Residual(nn.Module):
         return self.fc((x + self.bn(self.conv(x))).relu().mean((2, 3)))
 
 
+class Conv1D(nn.Module):
+    """The linear layer of transformers' GPT-2: a weight `[in, out]`."""
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.nf = nf
+        self.weight, self.bias = nn.Parameter(torch.randn(nx, nf) / nx**0.5), nn.Parameter(torch.zeros(nf))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x.view(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], self.nf)
+
+
+class Recurrent(nn.Module):
+    """Two recurrent layers, one reading both ways, and a cell."""
+
+    def __init__(self, cell: type[nn.RNNBase] = nn.LSTM) -> None:
+        super().__init__()
+        self.both = cell(3, 4, batch_first=True, bidirectional=True)
+        self.on, self.cell, self.head = cell(8, 3, batch_first=True), nn.GRUCell(3, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cell(self.on(self.both(x)[0])[0][:, -1]))
+
+
+class Pairs(nn.Module):
+    """A bilinear layer of two halves of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.pairs, self.head = nn.Linear(6, 6), nn.Bilinear(3, 3, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pairs(*self.first(x).relu().chunk(2, 1)).relu())
+
+
 def _images(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3))
 
@@ -104,6 +139,13 @@ ZOO: dict[str, Callable[[], tuple[nn.Module, wb.Batch]]] = {
     "residual": lambda: _made(Residual(), _pictures()),
     "vision transformer": lambda: _made(Patches(), _pictures()),
     "llama": lambda: _made(Decoder(), torch.randint(0, 11, (6, 5))),
+    "conv1d of transformers": lambda: _made(
+        nn.Sequential(Conv1D(6, 5), nn.ReLU(), Conv1D(4, 6), nn.ReLU(), nn.Linear(4, 3)), torch.randn(6, 5)
+    ),
+    "lstm": lambda: _made(Recurrent(), torch.randn(6, 5, 3)),
+    "gru": lambda: _made(Recurrent(nn.GRU), torch.randn(6, 5, 3)),
+    "rnn": lambda: _made(Recurrent(nn.RNN), torch.randn(6, 5, 3)),
+    "bilinear": lambda: _made(Pairs(), torch.randn(6, 6)),
     "float64": lambda: _made(
         nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)).double(), torch.randn(6, 5).double()
     ),

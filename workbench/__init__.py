@@ -26,7 +26,7 @@ from workbench.metrics import (
     size_ratio,
     sparsity,
 )
-from workbench.models import make, networks, prunable
+from workbench.models import left_out, make, networks, prunable
 from workbench.seeds import versions
 from workbench.train import snapshot, steps, train
 from workbench.types import Batch, Masks, Scores
@@ -61,6 +61,7 @@ __all__ = [
     "keep_top",
     "latency",
     "layers",
+    "left_out",
     "load",
     "macs",
     "make",

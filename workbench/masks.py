@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from workbench.allocation import ALLOCATIONS, Allocation, budgets, kept_count, on_the_way
 from workbench.criteria import Scorer, untouched
 from workbench.criteria.registry import Criterion
-from workbench.models import prunable
+from workbench.models.weights import counted
 from workbench.types import Batch, Masks, Scores, check_choice, check_count, check_masks, check_scores, check_sparsity
 
 
-def dense(model: nn.Module, exclude: tuple[str, ...] = ()) -> Masks:
+def dense(model: nn.Module, exclude: Iterable[str] = ()) -> Masks:
     """Masks that keep every prunable weight.
 
     >>> dense(nn.Linear(2, 1))["weight"].tolist()
     [[True, True]]
     """
-    return {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model, exclude).items()}
+    return {name: torch.ones_like(w, dtype=torch.bool) for name, w in counted(model, exclude).items()}
 
 
 def keep_top(
@@ -105,7 +105,7 @@ def allocate(
     """
     sparsity = check_sparsity(sparsity)
     check_choice("allocation", name, ALLOCATIONS)
-    weights: Mapping[str, Tensor] = prunable(model, exclude)
+    weights: Mapping[str, Tensor] = counted(model, exclude)
     if scores is not None:
         weights = _scored(weights, check_scores(scores))
     if name == "global" and scores is not None:

@@ -504,7 +504,9 @@ def test_the_workbench_s_own_are_protected() -> None:
         wb.register_criterion("mine")(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"name is a non-empty string; got ''"):
         wb.register_criterion("")
-    with pytest.raises(ValueError, match=r"one of inputs, nothing, shape, targets; got 'target'. Did you mean 'targets'"):
+    with pytest.raises(
+        ValueError, match=r"one of inputs, nothing, shape, targets; got 'target'. Did you mean 'targets'"
+    ):
         wb.register_criterion("mine", needs="target")
 
 

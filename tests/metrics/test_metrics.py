@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
+from zoo import ZOO
 
 import workbench as wb
+from workbench.criteria import plain_kernels
 from workbench.metrics.cost import layer_macs, speedup
+from workbench.models.kernels import plain_layers
 
 
 def kept(*values: int) -> Tensor:
@@ -52,7 +57,20 @@ def test_the_table_of_layers_agrees_with_the_metrics(digits: wb.Task) -> None:
     assert effective == pytest.approx(wb.effective_sparsity(model, masks, example))
     assert list(table["shape"]) == [tuple(w.shape) for w in wb.prunable(model).values()]
     assert "no biases" in table.attrs["rule"]
+    assert "left out" not in table.attrs["rule"]
+    assert table.attrs["left_out"] == {}
     assert list(wb.layers(model, masks).columns) == list(table.columns[:6])
+
+
+def test_the_table_of_layers_says_what_it_leaves_out() -> None:
+    model = ByHand(lambda m, x: m.fc(x) @ m.raw, fc=nn.Linear(4, 3), raw=weights(3, 12))
+    with pytest.warns(UserWarning, match=r"75.0% are in no known layer and stay whole: raw \(75.0%\)"):
+        masks = wb.dense(model)
+    table = wb.layers(model, masks, torch.ones(2, 4))
+    assert table.attrs["left_out"] == {"raw": 0.75}
+    assert table.attrs["rule"].endswith("; left out of the matrices: raw (75.0%)")
+    assert table["macs"].tolist() == [12]
+    assert wb.macs(model, torch.ones(2, 4), masks) == 12 + 36
 
 
 # collapse
@@ -68,6 +86,7 @@ def test_collapse_by_hand() -> None:
 def test_max_compression_by_hand(digits: wb.Task) -> None:
     assert wb.max_compression(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))) == 9
     assert wb.max_compression(wb.make("vgg", digits)) == 294_032 / 9
+    assert wb.max_compression(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), exclude=["0"]) == 6
 
 
 values = st.floats(-5, 5, width=32) | st.sampled_from([0.0, 1.0])
@@ -322,6 +341,185 @@ def test_macs_of_attention_are_those_of_its_projections() -> None:
             return self.attention(x, torch.zeros(len(x), 7, 3), value=torch.zeros(len(x), 7, 5))[0]
 
     assert wb.macs(Cross(), torch.zeros(2, 6, 4)) == 6 * 16 + 7 * 12 + 7 * 20 + 6 * 16
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ZOO if kind != "compiled"])  # torch's counter warns of it
+def test_macs_of_every_kind_of_model_are_half_of_torch_s_flops(kind: str) -> None:
+    model, (inputs, _) = ZOO[kind]()
+    uncounted = {  # products of activations count in torch alone, bilinear layers here alone
+        "vision transformer": 6 * 2 * 4 * 4 * 8,
+        "llama": 6 * 2 * 5 * 5 * 8,
+        "bilinear": -6 * 3 * 3 * 4,
+    }
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), plain_kernels(), plain_layers(model):
+        model.eval()(inputs)
+    assert wb.macs(model, inputs) * len(inputs) == counter.get_total_flops() / 2 - uncounted.get(kind, 0)
+    assert wb.macs(model, inputs, wb.dense(model)) == wb.macs(model, inputs)
+    assert wb.macs(model, inputs, {name: ~mask for name, mask in wb.dense(model).items()}) == 0
+
+
+class ByHand(nn.Module):
+    """A model whose forward pass is a function of it and of its inputs."""
+
+    def __init__(self, run: Callable[[nn.Module, Tensor], Tensor], **parts: nn.Module | nn.Parameter) -> None:
+        super().__init__()
+        self.run = run
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self, x)
+
+
+def weights(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.ones(shape))
+
+
+def unrolled(m: Any, x: Tensor) -> Tensor:
+    state = None
+    for t in range(x.shape[1]):
+        state = m.cell(x[:, t], state)
+    return state  # type: ignore[return-value]
+
+
+def chosen(m: Any, x: Tensor) -> Tensor:
+    return torch.bmm(x[:, None], m.experts[m.gate(x).argmax(1)])[:, 0]
+
+
+linear, bent = functional.linear, nn.utils.parametrizations
+BY_HAND: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, int]]] = {
+    "a weight used by a function": (
+        lambda: ByHand(lambda m, x: linear(x, m.fc.weight), fc=nn.Linear(6, 4)),
+        (3, 6),
+        {"fc.weight": 24},
+    ),
+    "a weight used turned": (
+        lambda: ByHand(lambda m, x: linear(x, m.a.weight) @ m.a.weight, a=nn.Linear(6, 4)),
+        (3, 6),
+        {"a.weight": 48},
+    ),
+    "a part of a weight": (
+        lambda: ByHand(lambda m, x: linear(x, m.a.weight[:1]), a=nn.Linear(6, 4)),
+        (3, 6),
+        {"a.weight": 6},
+    ),
+    "weights put together": (
+        lambda: ByHand(
+            lambda m, x: linear(x, torch.cat([m.a.weight, m.b.weight])), a=nn.Linear(6, 4), b=nn.Linear(6, 1)
+        ),
+        (3, 6),
+        {"a.weight": 24, "b.weight": 6},
+    ),
+    "low rank beside a weight": (
+        lambda: ByHand(
+            lambda m, x: linear(x, m.fc.weight + m.up @ m.down),
+            fc=nn.Linear(6, 4),
+            up=weights(4, 2),
+            down=weights(2, 6),
+        ),
+        (3, 6),
+        {"fc.weight": 24},
+    ),
+    "a head tied to an embedding": (
+        lambda: ByHand(lambda m, x: linear(m.fc(m.e(x.long())), m.e.weight), e=nn.Embedding(9, 4), fc=nn.Linear(4, 4)),
+        (3, 5),
+        {"fc.weight": 5 * 16, "e.weight": 5 * 36},
+    ),
+    "learnt queries": (
+        lambda: ByHand(
+            lambda m, x: m.fc(m.queries).expand(len(x), -1, -1) @ x, queries=weights(3, 4), fc=nn.Linear(4, 4)
+        ),
+        (1, 4, 2),
+        {"fc.weight": 3 * 16},
+    ),
+    "weight norm": (
+        lambda: nn.Sequential(bent.weight_norm(nn.Linear(6, 4)), nn.Linear(4, 2)),
+        (3, 6),
+        {"1.weight": 8, "0.parametrizations.weight.original1": 24},
+    ),
+    "spectral norm": (
+        lambda: nn.Sequential(bent.spectral_norm(nn.Linear(6, 4)), nn.Linear(4, 2)),
+        (3, 6),
+        {"1.weight": 8, "0.parametrizations.weight.original": 24},
+    ),
+    "a sum over experts": (
+        lambda: ByHand(
+            lambda m, x: torch.einsum("be,bi,eio->bo", m.gate(x), x, m.experts),
+            gate=nn.Linear(4, 3),
+            experts=weights(3, 4, 5),
+        ),
+        (2, 4),
+        {"gate.weight": 12, "experts": 60},
+    ),
+    "one expert each": (
+        lambda: ByHand(chosen, gate=nn.Linear(4, 3), experts=weights(3, 4, 5)),
+        (2, 4),
+        {"gate.weight": 12, "experts": 20},
+    ),
+    "a cell called by hand": (
+        lambda: ByHand(unrolled, cell=nn.GRUCell(4, 5)),
+        (2, 6, 4),
+        {"cell.weight_ih": 6 * 60, "cell.weight_hh": 6 * 75},
+    ),
+    "an LSTM that projects": (
+        lambda: ByHand(lambda m, x: m.r(x)[0], r=nn.LSTM(4, 5, batch_first=True, proj_size=3)),
+        (2, 6, 4),
+        {"r.weight_ih_l0": 6 * 80, "r.weight_hh_l0": 6 * 60, "r.weight_hr_l0": 6 * 15},
+    ),
+    "float64": (lambda: nn.Linear(3, 2).double(), (4, 3), {"weight": 6}),
+}
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_macs_where_a_weight_is_used_by_hand(kind: str) -> None:
+    make, shape, expected = BY_HAND[kind]
+    model = make()
+    assert layer_macs(model, torch.ones(shape, dtype=next(model.parameters()).dtype)) == expected
+
+
+def test_a_part_of_a_weight_counts_what_is_kept_of_it() -> None:
+    model = ByHand(lambda m, x: linear(x, m.fc.weight[1:, :2]), fc=nn.Linear(3, 3))
+    mask = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 1]]).bool()
+    assert wb.macs(model, torch.ones(5, 2)) == 4
+    assert wb.macs(model, torch.ones(5, 2), {"fc.weight": mask}) == 1
+
+
+def test_macs_of_attention_are_the_same_on_its_fast_path() -> None:
+    block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    assert wb.macs(nn.TransformerEncoder(block, 2), torch.zeros(3, 5, 8)) == 2 * wb.macs(block, torch.zeros(1, 5, 8))
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
+def test_macs_of_a_compiled_model_that_was_used() -> None:
+    model = torch.compile(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)), backend="eager")
+    model(torch.ones(3, 6))
+    assert wb.macs(model, torch.ones(3, 6)) == 40  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "words"),
+    [
+        (nn.Linear(3, 2), (0, 3), "got shape (0, 3). Pass task.batch(1)"),
+        (nn.Linear(3, 2), (3,), "got shape (3,)"),
+        (
+            nn.Conv2d(3, 6, 3),
+            (3, 8, 8),
+            "one of shape (3, 8, 8) has 3 samples, but leads to inputs of shape (1, 3, 8, 8)",
+        ),
+        (nn.LSTM(4, 5), (6, 4), "leads to inputs of shape (6, 4) for LSTM"),
+        (nn.TransformerEncoderLayer(8, 2, 16), (5, 8), "leads to inputs of shape (5, 8) for MultiheadAttention"),
+        (ByHand(lambda m, x: m.fc(x.mean(0)), fc=nn.Linear(3, 2)), (5, 3), "leads to outputs of shape (2,)"),
+        (
+            ByHand(lambda m, x: (x[:, None] * m.fc.weight).sum(2), fc=nn.Linear(3, 2)),
+            (5, 3),
+            "'fc.weight' is used in 'mul'",
+        ),
+    ],
+)
+def test_macs_that_cannot_be_counted(model: nn.Module, shape: tuple[int, ...], words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        wb.macs(model, torch.ones(shape))
 
 
 def test_measuring_leaves_the_model_as_it_was(digits: wb.Task) -> None:

@@ -7,9 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
+from zoo import ZOO, Conv1D
 
 import workbench as wb
 from workbench.models import fits, fitting
+from workbench.models.channels import by_channel
 
 WEIGHTS = {
     # weights of convolutions and linear layers, counted by hand from the papers' tables (ten classes)
@@ -149,3 +152,116 @@ def test_exclude_takes_layers_parameters_and_wildcards(digits: wb.Task) -> None:
 def test_a_model_on_its_own_is_a_layer() -> None:
     assert list(wb.prunable(nn.Linear(2, 3))) == ["weight"]
     assert list(wb.keep_top(wb.score(nn.Linear(2, 3), None, "magnitude"), 0.5)) == ["weight"]
+
+
+class Mixture(nn.Module):
+    """What users bring beside layers: stacked experts, low-rank factors, tables that are added, scales, a norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 5)
+        self.experts = nn.Parameter(torch.ones(3, 4, 5))
+        self.block = nn.Module()
+        self.block.down = nn.Parameter(torch.ones(2, 10))
+        self.words = nn.Embedding(9, 4)
+        self.norm = nn.LayerNorm((3, 4))
+        self.pos_embed = nn.Parameter(torch.ones(1, 7, 4))
+        self.cls_token = nn.Parameter(torch.ones(1, 2, 4))
+        self.relative_position_bias_table = nn.Parameter(torch.ones(9, 2))
+        self.gamma = nn.Parameter(torch.ones(4, 1, 1))
+        self.attention = nn.MultiheadAttention(4, 2, bias=False, add_bias_kv=True)
+
+
+def test_matrices_that_are_left_out_are_named_with_their_share() -> None:
+    model = Mixture()
+    assert list(wb.prunable(model)) == ["fc.weight", "attention.in_proj_weight", "attention.out_proj.weight"]
+    total = 20 + 64 + 60 + 20
+    assert wb.left_out(model) == {"experts": 60 / total, "block.down": 20 / total}
+    assert wb.left_out(model, ["experts", "attention"]) == {"block.down": 20 / total}
+    assert wb.left_out(model, ["block*"]) == {"experts": 60 / total}
+
+
+def test_what_is_left_out_is_a_warning_where_masks_are_made_or_a_model_is_scored() -> None:
+    model, batch = Mixture(), wb.Batch(torch.ones(2, 4), torch.zeros(2, dtype=torch.long))
+    words = (
+        r"Mixture 48.8% are in no known layer and stay whole: experts \(36.6%\), block.down \(12.2%\). Put them into"
+    )
+    for run in (
+        lambda exclude: wb.score(model, batch, "magnitude", exclude=exclude),
+        lambda exclude: wb.find_masks(model, batch, "random", 0.5, rounds=2, exclude=exclude),
+        lambda exclude: wb.dense(model, exclude),
+        lambda exclude: wb.allocate(model, 0.5, "erk", exclude=exclude),
+    ):
+        with pytest.warns(UserWarning, match=words) as seen:
+            run(())
+        assert len(seen) == 1
+        assert "fc.weight" in run(iter(["experts", "block"]))  # chosen, and so no warning
+    wb.prunable(model), wb.macs(wb.make("vgg", wb.load("digits")), torch.ones(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_nothing_is_left_out_of_models_of_layers(kind: str) -> None:
+    assert wb.left_out(ZOO[kind]()[0]) == {}
+
+
+def test_nothing_is_left_out_of_the_workbench_s_own_networks(tasks: dict[str, wb.Task]) -> None:
+    for name, task in WEIGHTS:
+        assert wb.left_out(wb.make(name, tasks[task])) == {}
+
+
+def test_a_weight_that_is_computed_is_excluded_by_the_name_it_is_used_by() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 3), nn.Linear(3, 2))
+    nn.utils.parametrizations.weight_norm(model[0])
+    prune.random_unstructured(model[1], "weight", 0.5)
+    assert wb.left_out(model) == {"0.parametrizations.weight.original1": 0.4, "1.weight_orig": 0.4}
+    assert wb.left_out(model, ["0", "1.weight"]) == wb.left_out(model, ["0.weight", "1"]) == {}
+
+
+def test_a_tied_weight_is_excluded_by_any_of_its_names() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    model[1].weight = model[0].weight
+    for name in ("0", "1", "1.weight"):
+        assert list(wb.prunable(model, [name])) == ["2.weight"]
+
+
+def test_the_weights_of_recurrent_layers_and_of_transformers_conv1d() -> None:
+    assert list(wb.prunable(nn.LSTM(3, 4, bidirectional=True, proj_size=2))) == [
+        "weight_ih_l0",
+        "weight_hh_l0",
+        "weight_hr_l0",
+        "weight_ih_l0_reverse",
+        "weight_hh_l0_reverse",
+        "weight_hr_l0_reverse",
+    ]
+    assert list(wb.prunable(nn.GRUCell(3, 4))) == ["weight_ih", "weight_hh"]
+    assert list(wb.prunable(nn.Bilinear(3, 4, 5))) == ["weight"]
+    assert list(wb.prunable(Conv1D(5, 3))) == ["weight"]
+    assert list(wb.prunable(nn.RNN(3, 4))) == ["weight_ih_l0", "weight_hh_l0"]
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(3, 4), Conv1D(4, 3), nn.RNN(3, 4), nn.GRU(3, 4), nn.LSTM(3, 4)])
+def test_a_channel_s_weights_are_those_that_make_its_output(layer: nn.Module) -> None:
+    """What changes in the weights of channel 2 changes output 2 and, from its first values, no other."""
+
+    def run() -> torch.Tensor:
+        with torch.no_grad():
+            out = layer(torch.ones(1, 2, 3))  # a recurrent layer takes one step of two samples
+        return out[0][0, 0] if isinstance(out, tuple) else out[0, 0]
+
+    for name in wb.prunable(layer):
+        weight = layer.get_parameter(name)
+        places = by_channel(layer, name, torch.arange(weight.numel()).view_as(weight))
+        assert len(places) == 4
+        assert sorted(places.flatten().tolist()) == list(range(weight.numel()))
+        before = run()
+        with torch.no_grad():
+            weight.reshape(-1)[places[2]] += 1.0
+        changed = [False, False, "hh" not in name, False]  # the state is 0 at first
+        assert (run() != before).tolist() == changed
+
+
+@pytest.mark.parametrize(("cell", "gates"), [(nn.RNNCell, 1), (nn.GRUCell, 3), (nn.LSTMCell, 4)])
+def test_a_hidden_unit_s_weights_are_the_rows_of_its_gates(cell: type[nn.RNNCellBase], gates: int) -> None:
+    rows = torch.arange(gates * 4)[:, None].expand(-1, 4)
+    found = by_channel(cell(3, 4), "weight_hh", rows)
+    assert [sorted(set(unit.tolist())) for unit in found] == [list(range(k, gates * 4, 4)) for k in range(4)]

@@ -53,6 +53,8 @@ from workbench.criteria.registry import (
 )
 from workbench.models import prunable, work
 from workbench.models.channels import by_channel
+from workbench.models.kernels import plain_layers
+from workbench.models.weights import counted
 from workbench.seeds import generator, threads
 from workbench.types import Batch, Masks, Scores, check_batch, check_choice, check_masks, count_not_finite
 
@@ -205,7 +207,7 @@ class Scorer:
         self.granularity = check_choice("granularity", granularity, GRANULARITIES)
         self.reduce = REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)]
         self.name, self.entry = find_criterion(criterion, granularity)
-        self.weights, self.everything = prunable(model, exclude), prunable(model, strict=False)
+        self.weights, self.everything = counted(model, exclude), prunable(model, strict=False)
         for name, weight in self.everything.items():
             if bad := count_not_finite(weight):
                 raise ValueError(
@@ -228,7 +230,9 @@ class Scorer:
         if self.entry.needs == "shape" and shape is not None:
             device = next(model.parameters()).device
             return Batch(torch.ones(1, *shape, device=device), torch.zeros(1, dtype=torch.long, device=device))
-        what = {"targets": "inputs and targets", "inputs": "inputs", "shape": "the shape of one input"}[self.entry.needs]
+        what = {"targets": "inputs and targets", "inputs": "inputs", "shape": "the shape of one input"}[
+            self.entry.needs
+        ]
         raise ValueError(f"{self.name!r} needs {what}; got batch=None. Pass a batch such as task.batch(256, seed=0)")
 
     def prepare(self) -> None:
@@ -246,10 +250,19 @@ class Scorer:
     def __call__(self, masks: Masks | None) -> Scores:
         """Scores of the prunable weights, checked for names, shapes and finite values."""
         self.prepare()
-        with plain_kernels(), threads(0 if self.batch is None else work(self.model, self.batch.inputs)):
-            scores = self.entry.function(
-                self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
-            )
+        amount = 0 if self.batch is None else work(self.model, self.batch.inputs)
+        with plain_kernels(), plain_layers(self.model), threads(amount):
+            try:
+                scores = self.entry.function(
+                    self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
+                )
+            except RuntimeError as error:
+                if not self.entry.builtin or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                raise ValueError(
+                    f"{self.name!r} takes derivatives that PyTorch has not for all layers; those of "
+                    f"{type(self.model).__name__} gave: {error}. Use another criterion, such as 'snip'"
+                ) from error
         scores = self._check_scores(scores)
         if self.granularity == self.entry.granularity:
             return scores

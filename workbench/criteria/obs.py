@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -61,11 +63,13 @@ def remove_weights(
     loss_fn: Loss = nn.functional.cross_entropy,
     curvature: str = "gauss-newton",
     damp: float = 1e-6,
+    exclude: Iterable[str] = (),
 ) -> tuple[Masks, dict[str, Tensor]]:
     """Remove `count` weights one after another, each the one of the least score; masks, and the corrected weights.
 
     Removing q moves the weights by `-w_q / [H^-1]_qq * H^-1 e_q`, which sets w_q to 0, and takes q out of the
-    inverse: `H^-1 - H^-1 e_q e_q' H^-1 / [H^-1]_qq`. H is that of the start. The model is untouched.
+    inverse: `H^-1 - H^-1 e_q e_q' H^-1 / [H^-1]_qq`. H is that of the start. Layers that `exclude` names neither go nor
+    move. The model is untouched.
 
     >>> from workbench.types import Batch
     >>> model = nn.Linear(2, 1, bias=False)
@@ -75,7 +79,8 @@ def remove_weights(
     >>> masks["weight"].tolist(), [round(w, 4) for w in weights["weight"][0].tolist()]
     ([[False, True]], [0.0, 2.0])
     """
-    weights = masked_weights(model, None)
+    chosen = prunable(model, exclude)
+    weights = {name: weight for name, weight in masked_weights(model, None).items() if name in chosen}
     live = _live(weights, None)
     point = torch.cat([w.detach().reshape(-1) for w in weights.values()]).double()
     inverse = _inverse(model, weights, batch, loss_fn, curvature, damp, live)

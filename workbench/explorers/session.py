@@ -237,7 +237,7 @@ class Session:
             "size_ratio": net.parameters / left if left else None,
             "sparsity": 1 - kept / net.total,
             "effective": self._effective(choices, name, net, view, measure),
-            "macs": sum(cost * counts[layer] // net.sizes[layer] for layer, cost in net.macs.items()),
+            "macs": sum(cost * counts.get(layer, 1) // net.sizes.get(layer, 1) for layer, cost in net.macs.items()),
             "macs_dense": sum(net.macs.values()),
             "max_compression": net.maximum,
             "critical": view.critical,

@@ -31,13 +31,13 @@ def collapsed(masks: Masks) -> list[str]:
     return [name for name, count in kept.items() if count == 0 and avoidable]
 
 
-def max_compression(model: nn.Module) -> float:
-    """The network's own limit: one weight a layer.
+def max_compression(model: nn.Module, exclude: Iterable[str] = ()) -> float:
+    """The network's own limit: one weight a layer; layers that `exclude` names do not count.
 
     >>> max_compression(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)))
     9.0
     """
-    weights = prunable(model)
+    weights = prunable(model, exclude)
     return sum(w.numel() for w in weights.values()) / len(weights)
 
 

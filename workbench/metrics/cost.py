@@ -10,83 +10,64 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.criteria import plain_kernels
 from workbench.criteria.passes import evaluating, run_model
-from workbench.models import prunable
+from workbench.metrics.products import Products
+from workbench.models.kernels import plain_layers
 from workbench.types import Masks, check_count, check_masks
+
+SEQUENCES = (nn.RNNBase, nn.MultiheadAttention)
+"""Layers that take a matrix for one sample, the steps of a sequence."""
 
 
 @torch.no_grad()
-def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
-    """Multiply-adds per sample of each prunable weight, dense: weights x positions they are applied at.
+def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) -> dict[str, int]:
+    """Multiply-adds per sample of each weight: its entries (those that `masks` keep) x positions they are applied at.
 
-    A weight shared by several calls counts each call; attention's projections count, its products between activations
-    have no weights and do not. Keys as in `wb.prunable`.
+    One pass of `example` `[n, ...]`, in which the calls are counted that the model makes, by a module or by hand: see
+    `Products`. A weight shared by several calls counts each; products between activations, as in attention, have no
+    weights and do not count. Keys are those of `wb.prunable`, then the other parameters that enter a product: matrices
+    that are left out, tied embeddings, and those that a weight norm makes the weight of. Raises ValueError for an
+    example without samples or without a batch dimension, and where a prunable weight is used in no product.
     """
-    owners = {id(weight): name for name, weight in prunable(model, strict=False).items()}
-    found = dict.fromkeys(owners.values(), 0)
+    if not isinstance(example, Tensor) or example.ndim < 2 or len(example) == 0:
+        got = f"shape {tuple(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
+        raise ValueError(
+            f"an example is a batch of inputs [n, ...] with at least one sample; got {got}. Pass task.batch(1).inputs, "
+            "or x[None] for a single sample"
+        )
+    products = Products(model, example, masks or {})
 
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        name = owners[id(module.weight)]
-        weight: Tensor = module.weight  # type: ignore[assignment]
-        if isinstance(module, nn.Linear):
-            positions = output.numel() // output.shape[-1]
-        elif isinstance(module, nn.modules.conv._ConvTransposeNd):
-            positions = inputs[0].numel() // inputs[0].shape[1]
-        else:
-            positions = output.numel() // output.shape[1]
-        found[name] += positions * weight.numel()
+    def check(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if example.ndim == 2 and inputs and inputs[0].shape[:-1] == example.shape[:1]:
+            products.unbatched(f"inputs of shape {tuple(inputs[0].shape)} for {type(module).__name__}")
 
-    def count_attention(
-        module: nn.MultiheadAttention, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Any
-    ) -> None:
-        given = dict(zip(("query", "key", "value"), inputs, strict=False)) | named
-        tokens = [given[part].numel() // given[part].shape[-1] for part in ("query", "key", "value")]
-        whole, parts = module.in_proj_weight, (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-        if whole is not None:
-            found[owners[id(whole)]] += sum(tokens) * whole.numel() // 3
-        else:
-            for weight, n in zip(parts, tokens, strict=True):
-                found[owners[id(weight)]] += n * weight.numel()
-        out = module.out_proj.weight
-        found[owners[id(out)]] += tokens[0] * out.numel()
-
-    hooks = [
-        m.register_forward_hook(count)
-        for m in model.modules()
-        if id(getattr(m, "weight", None)) in owners and isinstance(m, nn.Linear | nn.modules.conv._ConvNd)
-    ]
-    hooks += [
-        m.register_forward_hook(count_attention, with_kwargs=True)
-        for m in model.modules()
-        if isinstance(m, nn.MultiheadAttention)
-    ]
+    hooks = [m.register_forward_pre_hook(check) for m in model.modules() if isinstance(m, SEQUENCES)]
     try:
-        with evaluating(model):
-            run_model(model, example)
+        with evaluating(model), plain_kernels(), plain_layers(model), products:
+            outputs = run_model(model, example)
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: total // len(example) for name, total in found.items()}
+    if isinstance(outputs, Tensor) and (outputs.ndim == 0 or len(outputs) % len(example)):
+        products.unbatched(f"outputs of shape {tuple(outputs.shape)}")
+    return {name: total // len(example) for name, total in products.totals().items()}
 
 
 def macs(model: nn.Module, example: Tensor, masks: Masks | None = None) -> int:
-    """Multiply-adds per sample; a multiply-add counts 1, convolutions and linear layers only.
+    """Multiply-adds per sample; a multiply-add counts 1, convolutions and matrix products with weights only.
 
-    With `masks` only kept weights count. Equal to half of `torch.utils.flop_counter` on networks of such layers.
-    Of attention the projections count, and the products between activations, which have no weights, do not.
+    With `masks` only kept weights count. Equal to half of `torch.utils.flop_counter` on networks of such layers. All
+    products with parameters count, also with those that cannot be pruned; products between activations, as in
+    attention, have no weights and do not. `example` `[n, ...]` is a batch; see `layer_macs` for what is refused.
 
-    Misleads as a promise of speed: a dense kernel multiplies the zeros too. See `latency`.
+    Misleads as a promise of speed: a dense kernel multiplies the zeros too. See `latency`. Misleads too for networks
+    that choose their weights by the input (experts): the number is of this example.
 
     >>> macs(nn.Linear(3, 2), torch.ones(5, 3))
     6
     """
-    costs = layer_macs(model, example)
-    if masks is None:
-        return sum(costs.values())
-    check_masks(model, masks)
-    return sum(
-        cost * int(masks[name].sum()) // masks[name].numel() if name in masks else cost for name, cost in costs.items()
-    )
+    return sum(layer_macs(model, example, None if masks is None else check_masks(model, masks)).values())
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from workbench.metrics.cost import layer_macs
 from workbench.metrics.paths import effective as effective_masks
+from workbench.models.weights import left_out, shares
 from workbench.types import Masks, check_bools, check_masks
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
 
     `example` is a batch of inputs (its first dimension is the batch). `effective` is the layer's effective sparsity,
     `macs` the multiply-adds per sample of the kept weights. `collapsed` says that nothing is kept. The table's
-    `attrs["rule"]` names what counts as prunable.
+    `attrs["rule"]` says what counts as prunable, and `attrs["left_out"]` what `left_out` finds missing of the model.
 
     >>> import workbench as wb
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -88,11 +89,16 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
         for name, mask in masks.items()
     ]
     if example is not None:
-        paths, costs = effective_masks(model, masks, example), layer_macs(model, example)
+        paths, costs = effective_masks(model, masks, example), layer_macs(model, example, masks)
         for row in rows:
             name = row["layer"]
             row["effective"] = 1 - int(paths[name].sum()) / row["weights"]
-            row["macs"] = costs[name] * row["kept"] // row["weights"]
+            row["macs"] = costs[name]
     table = pd.DataFrame(rows)
-    table.attrs["rule"] = "prunable: weights of linear and convolution layers; no biases, no norms; tied weights once"
+    missed = left_out(model)
+    table.attrs["left_out"] = missed
+    table.attrs["rule"] = (
+        "prunable: weights of linear, convolution, recurrent and attention layers; no biases, no norms; tied weights "
+        "once" + (f"; left out of the matrices: {shares(missed)}" if missed else "")
+    )
     return table

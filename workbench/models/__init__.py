@@ -5,31 +5,19 @@ A new family is one file here and one import line below.
 
 from __future__ import annotations
 
-import fnmatch
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
 
 from workbench.data.task import Task
 from workbench.models import lenet, resnet, vgg  # noqa: F401  (importing registers the networks)
 from workbench.models.registry import _NETWORKS
+from workbench.models.weights import PRUNABLE_LAYERS, left_out, prunable
 from workbench.seeds import seeded
 from workbench.types import check_choice
 
-__all__ = ["fast_layout", "fits", "fitting", "make", "networks", "prunable"]
-
-PRUNABLE_LAYERS = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
+__all__ = ["fast_layout", "fits", "fitting", "left_out", "make", "networks", "prunable"]
 
 
 def networks() -> list[str]:
@@ -121,75 +109,3 @@ def work(model: nn.Module, inputs: Tensor) -> float:
     """
     positions = math.prod(inputs.shape[2:])
     return len(inputs) * sum(p.numel() * (positions if p.ndim > 2 else 1) for p in model.parameters() if p.ndim > 1)
-
-
-def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True) -> dict[str, nn.Parameter]:
-    """The weights that pruning may remove: parameter name -> parameter, in the model's order.
-
-    The rule: the `weight` of every linear, convolution and transposed convolution layer, and the projections inside
-    `nn.MultiheadAttention`; no biases, no norms, no embeddings; a tensor used under several names counts once, under
-    its first name, and not at all when it is also an embedding. `exclude` takes parameter or layer names, with `*` as
-    wildcard. Raises ValueError if nothing is left, or where a weight cannot be pruned (uninitialised, empty, integer,
-    computed from others); `strict=False` passes such weights over, for criteria whose caller has excluded them.
-
-    Misleads when ratios are compared with papers that leave out the first or last layer: use `exclude` for those.
-
-    >>> list(prunable(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), exclude=["2"]))
-    ['0.weight']
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model is an nn.Module; got {type(model).__name__}. Use wb.make(name, task) or your own module"
-        )
-    patterns = [exclude] if isinstance(exclude, str) else list(exclude)
-    found: dict[str, nn.Parameter] = {}
-    modules = list(model.named_modules())
-    seen = {id(m.weight) for _, m in modules if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
-    unused = set(patterns)
-    for layer, module in modules:
-        for own, weight in _weights(module):
-            name = f"{layer}.{own}" if layer else own
-            matching = {p for p in patterns if fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(layer, p)}
-            unused -= matching
-            if matching or id(weight) in seen:
-                continue
-            seen.add(id(weight))
-            fault = _fault(name, weight)
-            if fault and strict:
-                raise ValueError(fault)
-            if not fault:
-                found[name] = weight  # type: ignore[assignment]
-    if unused:
-        everything = ", ".join(found) or "nothing"
-        raise ValueError(f"exclude names layers of the model; {sorted(unused)} match none. Prunable here: {everything}")
-    if not found:
-        raise ValueError(
-            f"a model needs at least one linear or convolution weight to prune; {type(model).__name__} has none"
-            + (f" outside exclude={patterns}" if patterns else "")
-        )
-    return found
-
-
-def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:
-    if isinstance(module, PRUNABLE_LAYERS):
-        return [("weight", module.weight)] if isinstance(module.weight, Tensor) else []
-    if isinstance(module, nn.MultiheadAttention):
-        names = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-        return [(n, getattr(module, n)) for n in names if getattr(module, n) is not None]
-    return []
-
-
-def _fault(name: str, weight: Tensor) -> str:
-    """Why a weight cannot be pruned; empty if it can."""
-    if not isinstance(weight, nn.Parameter):
-        return (
-            f"prunable weights are parameters; {name!r} is computed from others (torch.nn.utils.prune, weight_norm or "
-            f"a parametrization). Make it a parameter again with its remove function, or pass exclude=[{name!r}]"
-        )
-    if isinstance(weight, UninitializedParameter):
-        return f"weights have a shape before they are pruned; {name!r} is lazy. Pass one batch through the model first"
-    if weight.numel() == 0:
-        return f"a prunable layer has weights; {name!r} has shape {tuple(weight.shape)}. Pass exclude=[{name!r}]"
-    if not weight.is_floating_point():
-        return f"prunable weights are floating-point numbers; {name!r} is {weight.dtype}. Pass exclude=[{name!r}]"
-    return ""

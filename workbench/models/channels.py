@@ -6,13 +6,16 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from workbench.models import prunable
+from workbench.models.weights import prunable, turned
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
 def by_channel(model: nn.Module, name: str, values: Tensor) -> Tensor:
     """Values of a weight's shape as `[out, weights of one output channel]`, in the layer's order of outputs.
+
+    An output of a recurrent layer is a hidden unit: the rows of all its gates belong to it.
 
     >>> by_channel(nn.ConvTranspose1d(4, 6, 3, groups=2), "weight", nn.ConvTranspose1d(4, 6, 3, groups=2).weight).shape
     torch.Size([6, 6])
@@ -22,6 +25,10 @@ def by_channel(model: nn.Module, name: str, values: Tensor) -> Tensor:
         inputs, outputs = values.shape[:2]
         grouped = values.reshape(layer.groups, inputs // layer.groups, outputs, -1)
         return grouped.transpose(1, 2).reshape(layer.groups * outputs, -1)
+    if turned(layer):  # [in, out]
+        return values.t()
+    if isinstance(layer, RECURRENT) and "weight_hr" not in name:  # [gates * hidden, in]
+        return values.reshape(-1, layer.hidden_size, values.shape[1]).transpose(0, 1).flatten(1)
     return values.reshape(len(values), -1)
 
 

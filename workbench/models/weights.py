@@ -1,0 +1,202 @@
+"""Which of a model's weights can be pruned, and which matrices that leaves out."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import warnings
+from collections.abc import Iterable
+
+import torch  # noqa: F401  (for the doctests)
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+PRUNABLE_LAYERS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+"""Layers whose `weight` multiplies their one input."""
+
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+NORM = re.compile(r"norm(\dd)?$", re.IGNORECASE)
+ADDED = re.compile(r"bias|position|^pos|embed(ding)?s?$|tokens?$")
+COMPUTED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$|(?<=weight)_(orig|[gv])$")
+
+
+def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True) -> dict[str, nn.Parameter]:
+    """The weights that pruning may remove: parameter name -> parameter, in the model's order.
+
+    The rule: the `weight` of every linear, bilinear, convolution and transposed convolution layer (also of the `Conv1D`
+    of transformers), the matrices of recurrent layers and cells, and the projections inside `nn.MultiheadAttention`; no
+    biases, no norms, no embeddings; a tensor used under several names counts once, under its first name, and not at all
+    when it is also an embedding. `left_out` names the matrices that this rule misses. `exclude` takes parameter or
+    layer names, with `*` as wildcard. Raises ValueError if nothing is left, or where a weight cannot be pruned
+    (uninitialised, empty, integer, computed from others); `strict=False` passes such weights over, for criteria whose
+    caller has excluded them.
+
+    Misleads when ratios are compared with papers that leave out the first or last layer: use `exclude` for those.
+
+    >>> list(prunable(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), exclude=["2"]))
+    ['0.weight']
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model is an nn.Module; got {type(model).__name__}. Use wb.make(name, task) or your own module"
+        )
+    patterns = _patterns(exclude)
+    found: dict[str, nn.Parameter] = {}
+    unused = set(patterns)
+    for names, weight in _candidates(model):
+        name, matching = names[0], _matching(patterns, names)
+        unused -= matching
+        if matching:
+            continue
+        fault = _fault(name, weight)
+        if fault and strict:
+            raise ValueError(fault)
+        if not fault:
+            found[name] = weight  # type: ignore[assignment]
+    if unused:
+        unused -= _matching(patterns, left_out(model))
+    if unused:
+        everything = ", ".join(found) or "nothing"
+        raise ValueError(f"exclude names layers of the model; {sorted(unused)} match none. Prunable here: {everything}")
+    if not found:
+        missed = ", ".join(left_out(model, patterns))
+        raise ValueError(
+            f"a model needs at least one linear or convolution weight to prune; {type(model).__name__} has none"
+            + (f" outside exclude={patterns}" if patterns else "")
+            + (f". Left out as matrices of no known layer: {missed}. Put them into nn.Linear layers" if missed else "")
+        )
+    return found
+
+
+def left_out(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, float]:
+    """Matrices that `prunable` misses: parameter name -> its share of the weights in all of the model's matrices.
+
+    Matrices are the prunable weights and all other parameters with at least two dimensions longer than 1, but for those
+    of embeddings and norms, and those whose own name says that they are added (with "bias" or "position" in it, from
+    "pos", or to "embedding" or "token"). A parameter that the model multiplies by hand, such as the stacked weights of
+    experts, is one. What `exclude` names is not left out: it was chosen. Sparsity and compression do not count these
+    weights: where they are 0.9 of all, a compression of 10x removes 9 % of the matrices' weights.
+
+    Misleads as a list of matrix products: a table of numbers that the model adds is in it too.
+
+    >>> model = nn.Linear(2, 3)
+    >>> model.experts = nn.Parameter(torch.ones(2, 3, 3))
+    >>> left_out(model)
+    {'experts': 0.75}
+    """
+    patterns = _patterns(exclude)
+    parameters = [(name, p) for name, p in model.named_parameters() if not isinstance(p, UninitializedParameter)]
+    known = {id(weight) for _, weight in _candidates(model)}
+    passed = {
+        id(p)
+        for m in model.modules()
+        if isinstance(m, EMBEDDINGS) or NORM.search(type(m).__name__)
+        for p in m.parameters(recurse=False)
+    }
+    others = {
+        name: p
+        for name, p in parameters
+        if id(p) not in known | passed
+        and sum(size > 1 for size in p.shape) > 1
+        and not ADDED.search(name.rpartition(".")[2])
+    }
+    total = sum(p.numel() for name, p in parameters if id(p) in known or name in others)
+    return {name: p.numel() / total for name, p in others.items() if not _matching(patterns, [name])}
+
+
+def counted(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+    """`prunable`, with a warning of what it misses of the model's matrices, if anything.
+
+    >>> list(counted(nn.Linear(2, 3)))
+    ['weight']
+    """
+    patterns = _patterns(exclude)
+    found = prunable(model, patterns)
+    if missed := left_out(model, patterns):
+        warnings.warn(
+            f"sparsity and compression count the weights that can be pruned; of those in the matrices of "
+            f"{type(model).__name__} {sum(missed.values()):.1%} are in no known layer and stay whole: "
+            f"{shares(missed)}. Put them into layers such as nn.Linear, or name them in exclude if this is meant",
+            stacklevel=3,
+        )
+    return found
+
+
+def shares(missed: dict[str, float], most: int = 3) -> str:
+    """The largest of `left_out` in words.
+
+    >>> shares({"a": 0.25, "b": 0.5})
+    'b (50.0%), a (25.0%)'
+    """
+    names = sorted(missed, key=lambda name: -missed[name])
+    listed = ", ".join(f"{name} ({missed[name]:.1%})" for name in names[:most])
+    return listed + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def turned(module: nn.Module) -> bool:
+    """Whether a layer is the `Conv1D` of transformers: linear, with a weight `[in, out]`.
+
+    >>> turned(nn.Linear(2, 3))
+    False
+    """
+    if type(module).__name__ != "Conv1D" or not isinstance(module.weight, Tensor):
+        return False
+    return module.weight.ndim == 2 and getattr(module, "nf", None) == module.weight.shape[1]
+
+
+def _patterns(exclude: Iterable[str]) -> list[str]:
+    return [exclude] if isinstance(exclude, str) else list(exclude)
+
+
+def _matching(patterns: list[str], names: Iterable[str]) -> set[str]:
+    """The patterns that name a parameter or its layer; of a computed weight also by the name it has when used."""
+    spelt = {*names, *(COMPUTED.sub(lambda found: f".{found[1]}" if found[1] else "", name) for name in names)}
+    spelt |= {name.rpartition(".")[0] for name in spelt}
+    return {p for p in patterns if any(fnmatch.fnmatchcase(name, p) for name in spelt)}
+
+
+def _candidates(model: nn.Module) -> list[tuple[list[str], Tensor]]:
+    """The names of each weight that the rule covers, and the weight, whether or not it can be pruned."""
+    modules = list(model.named_modules())
+    found: dict[int, tuple[list[str], Tensor]] = {}
+    for layer, module in modules:
+        for own, weight in _weights(module):
+            found.setdefault(id(weight), ([], weight))[0].append(f"{layer}.{own}" if layer else own)
+    embedded = {id(m.weight) for _, m in modules if isinstance(m, EMBEDDINGS)}
+    return [entry for key, entry in found.items() if key not in embedded]
+
+
+def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:
+    if isinstance(module, (*PRUNABLE_LAYERS, nn.Bilinear)) or turned(module):
+        names = ["weight"]
+    elif isinstance(module, nn.MultiheadAttention):
+        names = ["in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"]
+    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        names = [name for name, _ in module.named_parameters(recurse=False) if name.startswith("weight")]
+    else:
+        return []
+    return [(n, w) for n in names if isinstance(w := getattr(module, n), Tensor)]
+
+
+def _fault(name: str, weight: Tensor) -> str:
+    """Why a weight cannot be pruned; empty if it can."""
+    if not isinstance(weight, nn.Parameter):
+        return (
+            f"prunable weights are parameters; {name!r} is computed from others (torch.nn.utils.prune, weight_norm or "
+            f"a parametrization). Make it a parameter again with its remove function, or pass exclude=[{name!r}]"
+        )
+    if isinstance(weight, UninitializedParameter):
+        return f"weights have a shape before they are pruned; {name!r} is lazy. Pass one batch through the model first"
+    if weight.numel() == 0:
+        return f"a prunable layer has weights; {name!r} has shape {tuple(weight.shape)}. Pass exclude=[{name!r}]"
+    if not weight.is_floating_point():
+        return f"prunable weights are floating-point numbers; {name!r} is {weight.dtype}. Pass exclude=[{name!r}]"
+    return ""
