@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: F401  (for the doctests)
@@ -65,7 +66,8 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
 
     `example` is a batch of inputs (its first dimension is the batch). `effective` is the layer's effective sparsity,
     `macs` the multiply-adds per sample of the kept weights. `collapsed` says that nothing is kept. The table's
-    `attrs["rule"]` names what counts as prunable.
+    `attrs["rule"]` names what counts as prunable; where paths cannot be seen through the model, `effective` is NaN and
+    `attrs["effective"]` says why.
 
     >>> import workbench as wb
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -87,12 +89,17 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
         }
         for name, mask in masks.items()
     ]
+    attrs = {"rule": "prunable: weights of linear and convolution layers; no biases, no norms; tied weights once"}
     if example is not None:
-        paths, costs = effective_masks(model, masks, example), layer_macs(model, example)
+        costs, paths = layer_macs(model, example), None
+        try:
+            paths = effective_masks(model, masks, example)
+        except ValueError as error:
+            attrs["effective"] = str(error)
         for row in rows:
             name = row["layer"]
-            row["effective"] = 1 - int(paths[name].sum()) / row["weights"]
+            row["effective"] = math.nan if paths is None else 1 - int(paths[name].sum()) / row["weights"]
             row["macs"] = costs[name] * row["kept"] // row["weights"]
     table = pd.DataFrame(rows)
-    table.attrs["rule"] = "prunable: weights of linear and convolution layers; no biases, no norms; tied weights once"
+    table.attrs |= attrs
     return table
