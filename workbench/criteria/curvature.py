@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -38,10 +39,12 @@ def sample_gradients(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
     run = vmap(grad(loss), in_dims=(None, 0, 0))
     for part in _parts(batch, _count(weights)):
         try:
-            yield run(fixed, *part)
+            with _no_warning():
+                grads = run(fixed, *part)
         except RuntimeError:
             each = [alone(*sample) for sample in zip(*part, strict=True)]
-            yield {name: torch.stack(grads) for name, grads in zip(weights, zip(*each, strict=True), strict=True)}
+            grads = dict(zip(weights, map(torch.stack, zip(*each, strict=True)), strict=True))
+        yield grads
 
 
 def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss) -> Iterator[Tensor]:
@@ -77,9 +80,11 @@ def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn:
         width = _outputs(model, fixed, batch.inputs[:1]).numel()
     for part in _parts(batch, width * _count(weights)):
         try:
-            yield vmap(rows)(*part).flatten(0, 1)
+            with _no_warning():
+                found = vmap(rows)(*part).flatten(0, 1)
         except RuntimeError:
-            yield torch.cat([alone(*sample) for sample in zip(*part, strict=True)])
+            found = torch.cat([alone(*sample) for sample in zip(*part, strict=True)])
+        yield found
 
 
 def curvature_diagonal(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss, kind: str) -> Weights:
@@ -104,6 +109,14 @@ def curvature_matrix(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
     point, loss = _flat(model, weights, batch, loss_fn)
     with _second_derivatives():
         return jacrev(grad(loss))(point)
+
+
+@contextlib.contextmanager
+def _no_warning() -> Iterator[None]:
+    """Without torch's word that it maps some function over the samples slowly."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        yield
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -103,10 +104,15 @@ def _on_paths(model: nn.Module, masks: Masks, example: Tensor) -> tuple[Masks, s
     return {n: masks[n] & (flow != 0) for n, flow in zip(weights, flows, strict=True)}, mode.used
 
 
+_ONE_LEVEL = threading.Lock()
+"""Forward mode knows one level for all threads together."""
+
+
 @contextlib.contextmanager
 def _dual_numbers() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit.script` is", DeprecationWarning)  # torch's own, at first use
+    with _ONE_LEVEL, warnings.catch_warnings():
+        for own in ("`torch.jit.script` is", "TF32 acceleration on top"):  # of torch about itself, at first use
+            warnings.filterwarnings("ignore", own)
         with forward_ad.dual_level():
             yield
 
@@ -210,10 +216,9 @@ class _Reached(TorchFunctionMode):
         # oneDNN's recurrent layers have no derivative in forward mode, torch's own have.
         with torch.backends.mkldnn.flags(enabled=False) if name in RECURRENT else contextlib.nullcontext():
             found = func(*args, **options)
-        whole = isinstance(first, Tensor) and first is self.inputs and not real
-        if (whole or name == "embedding") and isinstance(found, Tensor) and found.is_floating_point():
-            return self.start(found)
-        return found
+        if self.inputs.is_floating_point() or not isinstance(found, Tensor) or not found.is_floating_point():
+            return found
+        return self.start(found) if name == "embedding" or first is self.inputs else found
 
     def _layer(
         self,
@@ -241,11 +246,8 @@ class _Reached(TorchFunctionMode):
         """What `nn.MultiheadAttention` gives, layer by layer."""
         parts = [given[f"{part}_proj_weight"] for part in "qkv"]
         weights = parts if given["use_separate_proj_weight"] else given["in_proj_weight"].chunk(3)
-        sources, bias, n = (
-            [given[part] for part in ("query", "key", "value")],
-            given["in_proj_bias"],
-            given["num_heads"],
-        )
+        sources, n = [given[part] for part in ("query", "key", "value")], given["num_heads"]
+        bias = given["in_proj_bias"]
         inner = [self._layer(functional.linear, x, w, bias) for x, w in zip(sources, weights, strict=True)]
         query, key, value = (x.unflatten(-1, (n, -1)).movedim(0, -2) for x in inner)
         mask, padding = given["attn_mask"], given["key_padding_mask"]
