@@ -124,8 +124,8 @@ def check_labels(outputs: Tensor, targets: Tensor) -> None:
         )
     if outputs.ndim != 2 or len(outputs) != len(targets):
         raise ValueError(
-            f"the cross entropy takes outputs [n, classes], one row for each of {len(targets)} inputs; the model gives "
-            f"{tuple(outputs.shape)}. Pass your own loss_fn, or wrap the model in a module that gives such outputs"
+            f"the cross entropy takes outputs [n, classes]; the model gives {tuple(outputs.shape)} for {len(targets)} "
+            "inputs. Pass your own loss_fn, or wrap the model in a module that gives such outputs"
         )
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= outputs.shape[1]:
