@@ -328,3 +328,71 @@ def test_training_on_cuda() -> None:
     masks = wb.find_masks(model, task.batch(64), "snip", 0.9)
     assert wb.train(model, task, masks=masks)[-1]["val_accuracy"] > 0.9
     assert valid(model, masks)
+
+
+# models of others
+
+
+def ragged(n: int) -> wb.Task:
+    """A task of `n` training samples in two classes."""
+    x = torch.randn(n + 4, 3, generator=torch.Generator().manual_seed(0))
+    return wb.Task.from_arrays(x, torch.arange(n + 4) % 2, x[:4], [0, 1, 0, 1], val=4, device="cpu")
+
+
+def normed() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize(("n", "batches"), [(9, 2), (10, 3), (8, 2), (5, 1), (4, 1)])
+def test_a_last_batch_of_one_sample_is_left_out(n: int, batches: int) -> None:
+    rows = wb.train(normed(), ragged(n), epochs=3, batch_size=4)
+    assert [r["epoch"] for r in rows] == [e for e in range(3) for _ in range(batches)]
+    assert [r["step"] for r in rows if "val_accuracy" in r] == [batches * e for e in (1, 2, 3)]
+    resumed = wb.train(normed(), ragged(n), epochs=3, batch_size=4, start=batches)
+    assert [r["step"] for r in resumed] == [r["step"] for r in rows[batches:]]
+
+
+def test_batches_of_one_sample_that_were_asked_for_stay() -> None:
+    assert len(wb.train(nn.Linear(3, 2), ragged(5), epochs=1, batch_size=1)) == 5
+
+
+def test_a_frozen_norm_stays_frozen() -> None:
+    model, free = normed(), normed()
+    for net in (model, free):
+        before = net[1].running_mean.clone()
+        if net is model:
+            net[1].eval()
+        for _ in wb.steps(net, ragged(8), steps=4, batch_size=4):
+            net.eval()
+        assert torch.equal(net[1].running_mean, before) == (net is model)
+        assert not any(m.training for m in net.modules())
+    wb.train(model, ragged(8), steps=1)  # it came back in evaluation mode as a whole, which freezes nothing
+    assert bool(model[1].running_mean.any())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_models_of_another_dtype(dtype: torch.dtype) -> None:
+    model = normed().to(dtype)
+    rows = wb.train(model, ragged(8), steps=3, batch_size=4)
+    assert all(math.isfinite(r["loss"]) for r in rows)
+    assert {v.dtype for v in model.parameters()} == {dtype}
+    assert 0 <= wb.evaluate(model, ragged(8), wb.dense(model))["accuracy"] <= 1
+
+
+def test_a_loss_that_is_not_finite_stops(digits: wb.Task) -> None:
+    model = wb.make("lenet-300-100", digits)
+    with pytest.raises(ValueError, match=r"a finite loss; that of step \d+ is (nan|inf), at a rate of .* Lower lr"):
+        wb.train(model, digits, steps=30, lr=1e12, fast=False)
+    assert not model.training
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "words"),
+    [
+        (lambda p: torch.optim.LBFGS(p), "steps by the gradients of one batch; LBFGS evaluates the loss several times"),
+        (lambda p: None, "the function optimizer returns a torch optimizer; got NoneType"),
+    ],
+)
+def test_optimizers_that_cannot_step_are_refused(optimizer: Any, words: str, digits: wb.Task) -> None:
+    with pytest.raises(TypeError, match=words):
+        wb.steps(Watch(), digits, optimizer=optimizer)

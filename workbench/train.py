@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workbench.criteria.passes import check_labels, evaluating, run_model
+from workbench.criteria.passes import check_labels, evaluating, logits, own_dtype, run_model
 from workbench.data.task import Task
 from workbench.masks import clear_grads_, clear_weights_, kept_bits
 from workbench.metrics.accuracy import evaluate
@@ -119,12 +120,21 @@ def steps(
     schedule is `epochs` epochs or `steps` steps long (default: the recipe of the pair). `start` resumes rate and data
     order at that step, with a fresh optimizer, and `stop` ends there: the first k steps are `stop=k`, and rewinding to
     them is loading their snapshot and training with `start=k`. `optimizer` is "sgd", "adam", "adamw" or a function of
-    the parameters. `seed` orders the data and draws dropout; the global random state stays as it was. `fast=False`
-    keeps to float32. Other keywords change the recipe (`lr=`, `batch_size=`, `weight_decay=`, ...).
+    the parameters; the rates it comes with are the schedule's highest, so that one with a state saved on the way, whose
+    rates are scaled already, needs its first rates back. `seed` orders the data and draws dropout; the global random
+    state stays as it was. `fast=False` keeps to float32. Other keywords change the recipe (`lr=`, `batch_size=`,
+    `weight_decay=`, ...).
 
     Removed weights are exactly 0 from before the first step to after the last: gradients are masked after `backward`,
     weights after `step`; the masks are read at the first step, and later changes to them have no effect. A generator
-    left early leaves a valid model. Raises ValueError before the first step where the data does not fit the model.
+    left early leaves a valid model. Raises ValueError before the first step where the data does not fit the model, and
+    after a step whose loss is not finite.
+
+    The loss is the cross entropy of the logits: of outputs that are no tensor, what is called "logits" or a tuple's
+    first item. Inputs come in the model's own floating dtype. A last batch of one sample is left out: BatchNorm cannot
+    train on it. The model trains in training mode and comes back in evaluation mode. Modules that are in evaluation
+    mode at the first step, while the model itself is in training mode, stay so (a frozen BatchNorm: `model.train()`,
+    then `norm.eval()`, before each run).
 
     Misleads when accuracies of short schedules are compared: the rate falls to zero at each schedule's own end.
 
@@ -135,7 +145,8 @@ def steps(
     [1, 2]
     """
     plan = _plan(task, model, fast, changes)
-    per_epoch = math.ceil(task.size("train") / plan.batch_size)
+    size = task.size("train")
+    per_epoch = math.ceil(size / plan.batch_size) - (plan.batch_size > 1 and size > 1 and size % plan.batch_size == 1)
     if epochs is not None and steps is not None:
         raise ValueError(f"a schedule is given in epochs or in steps; got epochs={epochs} and steps={steps}. Pass one")
     total = per_epoch * check_count("epochs", plan.epochs if epochs is None else epochs)
@@ -144,8 +155,11 @@ def steps(
     if not 0 <= check_count("start", start, least=0) <= end <= total:
         raise ValueError(f"start <= stop <= the schedule's {total} steps; got start={start} and stop={end}")
     masks = {} if masks is None else check_masks(model, masks)
+    inputs, target = task.take("train", slice(1))
     with torch.no_grad(), evaluating(model):
-        check_labels(run_model(model, task.take("train", slice(1)).inputs), task.splits["train"].targets)
+        outputs = run_model(model, inputs.to(own_dtype(model)))
+    check_labels(outputs, target)
+    check_labels(outputs.expand(size, -1), task.splits["train"].targets)
     return _run(model, task, masks, plan, per_epoch, total, start, end, _optimizer(model, optimizer, plan), seed)
 
 
@@ -178,7 +192,16 @@ def _optimizer(model: nn.Module, optimizer: str | MakeOptimizer | None, plan: Re
             "training needs at least one parameter that requires a gradient; all are frozen. Use model.requires_grad_()"
         )
     if callable(optimizer):
-        return optimizer(trained)
+        made = optimizer(trained)
+        if not isinstance(made, torch.optim.Optimizer):
+            raise TypeError(f"the function optimizer returns a torch optimizer; got {type(made).__name__}")
+        closure = inspect.signature(made.step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            raise TypeError(
+                f"an optimizer here steps by the gradients of one batch; {type(made).__name__} evaluates the loss "
+                "several times a step, by a closure. Use another, such as torch.optim.SGD"
+            )
+        return made
     if isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(
             "optimizer is a name or a function of the parameters; got an optimizer that holds parameters already. "
@@ -212,11 +235,15 @@ def _run(
     half = torch.autocast(task.device.type, torch.bfloat16) if pays else contextlib.nullcontext()
     held = kept_bits(model, masks)
     clear_weights_(held)
-    model.train()
+    dtype = own_dtype(model)
+    frozen = [module for module in model.modules() if model.training and not module.training]
+    _train_mode(model, frozen)
     try:
         for epoch in range(start // per_epoch, math.ceil(end / per_epoch)):
             for index, (inputs, targets) in enumerate(task.batches("train", plan.batch_size, seed, epoch)):
                 step = epoch * per_epoch + index
+                if index == per_epoch:
+                    break
                 if step < start:
                     continue
                 if step >= end:
@@ -224,10 +251,11 @@ def _run(
                 began = time.perf_counter()
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * plan.share(step, total)
+                inputs = inputs.to(dtype)
                 if plan.fast:
                     inputs = fast_layout(model, inputs)
                 with seeded(seed * 1_000_003 + step), half:
-                    loss = functional.cross_entropy(model(inputs), targets)
+                    loss = functional.cross_entropy(logits(model(inputs)), targets)
                 for parameter in parameters:
                     parameter.grad = None
                 loss.backward()
@@ -235,15 +263,26 @@ def _run(
                 optimizer.step()
                 clear_weights_(held)
                 row = {"step": step + 1, "epoch": epoch, "loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]}
+                if not math.isfinite(row["loss"]):
+                    raise ValueError(
+                        f"training needs a finite loss; that of step {step + 1} is {row['loss']}, at a rate of "
+                        f"{row['lr']:.3g}. Lower lr, or check the inputs; the weights may be lost: load a snapshot"
+                    )
                 row["seconds"] = time.perf_counter() - began
                 if index == per_epoch - 1 or step == end - 1:
                     row["val_accuracy"] = evaluate(model, task)["accuracy"]
                 yield row
                 if not model.training:
-                    model.train()
+                    _train_mode(model, frozen)
     finally:
         clear_weights_(held)
         model.eval()
+
+
+def _train_mode(model: nn.Module, frozen: list[nn.Module]) -> None:
+    model.train()
+    for module in frozen:
+        module.training = False
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -156,130 +155,6 @@ def test_first_failure_is_the_first_of_the_grid_beyond_the_closed_form(digits: w
         limit = wb.critical(wb.score(model, batch, criterion))
         found = wb.first_failure(model, batch, criterion, 1, reversed(grid))
         assert found == next((c for c in grid if c > limit), None)
-
-
-# paths
-
-
-def reachable(shapes: list[tuple[int, int]], masks: list[np.ndarray]) -> list[np.ndarray]:
-    """Effective masks of a multilayer perceptron by walking every path."""
-    found = [np.zeros_like(m) for m in masks]
-    units = [shapes[0][0], *[b for _, b in shapes]]
-    for path in itertools.product(*map(range, units)):
-        edges = [(path[k + 1], path[k]) for k in range(len(masks))]
-        if all(m[e] for m, e in zip(masks, edges, strict=True)):
-            for f, e in zip(found, edges, strict=True):
-                f[e] = True
-    return found
-
-
-@settings(max_examples=60)
-@given(st.integers(0, 10_000), st.floats(0.1, 0.9))
-def test_effective_by_walking_every_path(seed: int, density: float) -> None:
-    shapes = [(3, 4), (4, 2), (2, 3)]
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 3))
-    draw = np.random.default_rng(seed)
-    arrays = [draw.random((b, a)) < density for a, b in shapes]
-    masks = {name: torch.from_numpy(m) for name, m in zip(wb.prunable(model), arrays, strict=True)}
-    found = wb.effective(model, masks, torch.zeros(1, 3))
-    for mask, expected in zip(found.values(), reachable(shapes, arrays), strict=True):
-        assert mask.tolist() == expected.tolist()
-
-
-def connections(
-    mask: np.ndarray, side: int, pad: int
-) -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
-    """(weight, input unit, output unit) of a convolution with stride 1, for every kept weight."""
-    out_side = side + 2 * pad - mask.shape[-1] + 1
-    found = []
-    for o, i, a, b in zip(*np.nonzero(mask), strict=True):
-        for y, x in itertools.product(range(out_side), repeat=2):
-            v, u = y + a - pad, x + b - pad
-            if 0 <= v < side and 0 <= u < side:
-                found.append(((o, i, a, b), (i, v, u), (o, y, x)))
-    return found
-
-
-@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AdaptiveMaxPool2d(2)])
-@pytest.mark.parametrize("seed", range(4))
-def test_effective_of_convolutions_by_walking_every_connection(seed: int, pool: nn.Module) -> None:
-    """Two convolutions with a pooling between them, every position of every channel a node of the graph."""
-    model = nn.Sequential(
-        nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU6(), pool, nn.Conv2d(2, 3, 3, padding=1), nn.Flatten()
-    ).append(nn.Linear(12, 2))
-    draw = np.random.default_rng(seed)
-    arrays = [draw.random(tuple(w.shape)) < 0.3 for w in wb.prunable(model).values()]
-    masks = {name: torch.from_numpy(m) for name, m in zip(wb.prunable(model), arrays, strict=True)}
-    first, second = connections(arrays[0], 4, 1), connections(arrays[1], 2, 1)
-    forward = {out for _, _, out in first}
-    forward = {(c, y // 2, x // 2) for c, y, x in forward}
-    live = {(o * 4 + y * 2 + x) for _, i, (o, y, x) in second if i in forward}
-    ends = {int(u) for u in np.nonzero(arrays[2].any(0))[0]}
-    expected_second = np.zeros_like(arrays[1])
-    backward = set()
-    for w, i, (o, y, x) in second:
-        if o * 4 + y * 2 + x in ends:
-            backward.add(i)
-            expected_second[w] |= i in forward
-    expected_first = np.zeros_like(arrays[0])
-    for w, _, (o, y, x) in first:
-        expected_first[w] |= (o, y // 2, x // 2) in backward
-    expected_last = arrays[2] & np.isin(np.arange(12), list(live))
-    found = wb.effective(model, masks, torch.zeros(1, 1, 4, 4))
-    for mask, expected in zip(found.values(), (expected_first, expected_second, expected_last), strict=True):
-        assert mask.tolist() == expected.tolist()
-
-
-def test_effective_on_residual_networks(digits: wb.Task) -> None:
-    """A block that is empty is bridged by its shortcut; one convolution of a block alone leads nowhere."""
-    model, example = wb.make("resnet-20", digits), digits.batch(1).inputs
-    masks = wb.dense(model)
-    assert wb.effective_sparsity(model, masks, example) == 0
-    masks["blocks.0.conv1.weight"] = torch.zeros_like(masks["blocks.0.conv1.weight"])
-    found = wb.effective(model, masks, example)
-    assert not bool(found["blocks.0.conv2.weight"].any())
-    assert all(bool(m.all()) for n, m in found.items() if not n.startswith("blocks.0."))
-
-
-def test_taps_that_only_meet_padding_are_on_no_path() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten())
-    found = wb.effective(model, wb.dense(model), torch.zeros(1, 1, 1, 1))["0.weight"]
-    assert found[0, 0].int().tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
-
-
-def test_effective_masks_are_within_the_masks_and_stable(digits: wb.Task) -> None:
-    model, example = wb.make("vgg", digits), digits.batch(1).inputs
-    masks = wb.keep_top(wb.score(model, None, "random"), 0.98)
-    once = wb.effective(model, masks, example)
-    again = wb.effective(model, once, example)
-    assert wb.effective_sparsity(model, masks, example) > wb.sparsity(masks)
-    for name, mask in masks.items():
-        assert not bool((once[name] & ~mask).any())
-        assert torch.equal(once[name], again[name])
-
-
-def test_removing_ineffective_weights_changes_no_output_of_a_bias_free_net(digits: wb.Task) -> None:
-    model = nn.Sequential(nn.Flatten(), *[nn.Linear(a, b, bias=False) for a, b in ((64, 20), (20, 10))])
-    masks = wb.keep_top(wb.score(model, None, "random"), 0.95)
-    inputs = digits.batch(20).inputs
-    wb.apply_masks_(model, masks)
-    with torch.no_grad():
-        before = model(inputs)
-        wb.apply_masks_(model, wb.effective(model, masks, inputs))
-        assert torch.equal(model(inputs), before)
-
-
-def test_scalars_among_the_parameters() -> None:
-    class Scaled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(torch.tensor(2.0))
-            self.fc = nn.Linear(2, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.fc(x) * self.scale
-
-    assert wb.effective_sparsity(Scaled(), {"fc.weight": torch.tensor([[True, False]])}, torch.ones(1, 2)) == 0.5
 
 
 # cost

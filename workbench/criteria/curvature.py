@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vjp, vmap
 
-from workbench.criteria.passes import Loss, loss_at
+from workbench.criteria.passes import Loss, logits, loss_at
 from workbench.types import Batch, check_choice
 
 Weights = dict[str, Tensor]
@@ -18,45 +20,71 @@ CHUNK = 2**26
 
 
 def sample_gradients(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss) -> Iterator[Weights]:
-    """Gradients of each sample's own loss by the weights, `[samples, *shape]`, some samples at a time."""
+    """Gradients of each sample's own loss by the weights, `[samples, *shape]`, some samples at a time.
+
+    Samples are mapped over together; where the model cannot be (recurrent layers, values read with `item`), one after
+    another, which gives the same numbers slower.
+    """
     loss_at(model, weights, batch, loss_fn)  # says what does not fit
 
     def loss(weights: Weights, x: Tensor, y: Tensor) -> Tensor:
-        return loss_fn(functional_call(model, weights, (x[None],)), y[None])
+        return loss_fn(_outputs(model, weights, x[None]), y[None])
 
-    run = vmap(grad(loss), in_dims=(None, 0, 0))
+    def alone(x: Tensor, y: Tensor) -> list[Tensor]:
+        leaves = {name: w.clone().requires_grad_() for name, w in fixed.items()}
+        with torch.enable_grad():
+            return _gradients(loss(leaves, x, y), leaves)
+
     fixed = {name: w.detach() for name, w in weights.items()}
+    run = vmap(grad(loss), in_dims=(None, 0, 0))
     for part in _parts(batch, _count(weights)):
-        yield run(fixed, *part)
+        try:
+            with _no_warning():
+                grads = run(fixed, *part)
+        except RuntimeError:
+            each = [alone(*sample) for sample in zip(*part, strict=True)]
+            grads = dict(zip(weights, map(torch.stack, zip(*each, strict=True)), strict=True))
+        yield grads
 
 
 def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss) -> Iterator[Tensor]:
     """Rows `[rows, n]` whose sum of outer products, over the samples, is the Gauss-Newton matrix of the summed loss.
 
     The matrix is `sum of J' S J` with J the outputs' derivative by the n weights and S the loss's second derivative by
-    the outputs; the rows of a sample are those of `S^(1/2) J`.
+    the outputs; the rows of a sample are those of `S^(1/2) J`. Samples are taken as in `sample_gradients`.
     """
     loss_at(model, weights, batch, loss_fn)
     fixed = {name: w.detach() for name, w in weights.items()}
 
-    def rows(x: Tensor, y: Tensor) -> Tensor:
-        def run(weights: Weights) -> Tensor:
-            return functional_call(model, weights, (x[None],))[0]
-
+    def roots(outputs: Tensor, y: Tensor) -> Tensor:
         def loss(outputs: Tensor) -> Tensor:
             return loss_fn(outputs[None], y[None])
 
-        outputs, pull, *_ = vjp(run, fixed)
         second = jacrev(grad(loss))(outputs).reshape(outputs.numel(), -1)
         values, vectors = torch.linalg.eigh(second.to(torch.promote_types(second.dtype, torch.float32)))
-        roots = (vectors * values.clamp_min(0).sqrt()).T.to(second.dtype).reshape(-1, *outputs.shape)
-        (pulled,) = vmap(pull)(roots)
+        return (vectors * values.clamp_min(0).sqrt()).T.to(second.dtype).reshape(-1, *outputs.shape)
+
+    def rows(x: Tensor, y: Tensor) -> Tensor:
+        outputs, pull, *_ = vjp(lambda weights: _outputs(model, weights, x[None])[0], fixed)
+        (pulled,) = vmap(pull)(roots(outputs, y))
         return torch.cat([pulled[name].flatten(1) for name in fixed], 1)
 
+    def alone(x: Tensor, y: Tensor) -> Tensor:
+        leaves = {name: w.clone().requires_grad_() for name, w in fixed.items()}
+        with torch.enable_grad():
+            outputs = _outputs(model, leaves, x[None])[0]
+        pulled = [_gradients(outputs, leaves, root) for root in roots(outputs.detach(), y)]
+        return torch.stack([torch.cat([g.flatten() for g in grads]) for grads in pulled])
+
     with torch.no_grad():
-        width = functional_call(model, fixed, (batch.inputs[:1],)).numel()
+        width = _outputs(model, fixed, batch.inputs[:1]).numel()
     for part in _parts(batch, width * _count(weights)):
-        yield vmap(rows)(*part).flatten(0, 1)
+        try:
+            with _no_warning():
+                found = vmap(rows)(*part).flatten(0, 1)
+        except RuntimeError:
+            found = torch.cat([alone(*sample) for sample in zip(*part, strict=True)])
+        yield found
 
 
 def curvature_diagonal(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss, kind: str) -> Weights:
@@ -67,8 +95,9 @@ def curvature_diagonal(model: nn.Module, weights: Weights, batch: Batch, loss_fn
     else:
         point, loss = _flat(model, weights, batch, loss_fn)
         units = torch.eye(len(point), dtype=point.dtype, device=point.device).split(max(CHUNK // len(point) ** 2, 1))
-        _, pull, *_ = vjp(grad(loss), point)
-        flat = torch.cat([vmap(lambda unit: (pull(unit)[0] * unit).sum())(part) for part in units])
+        with _second_derivatives():
+            _, pull, *_ = vjp(grad(loss), point)
+            flat = torch.cat([vmap(lambda unit: (pull(unit)[0] * unit).sum())(part) for part in units])
     return _named(weights, flat)
 
 
@@ -78,7 +107,45 @@ def curvature_matrix(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
         total = sum(rows.T @ rows for rows in map(Tensor.double, gauss_newton_rows(model, weights, batch, loss_fn)))
         return torch.as_tensor(total) / len(batch.inputs)
     point, loss = _flat(model, weights, batch, loss_fn)
-    return jacrev(grad(loss))(point)
+    with _second_derivatives():
+        return jacrev(grad(loss))(point)
+
+
+@contextlib.contextmanager
+def _no_warning() -> Iterator[None]:
+    """Without torch's word that it maps some function over the samples slowly."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        yield
+
+
+@contextlib.contextmanager
+def _second_derivatives() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise ValueError(
+            f"curvature='exact' takes second derivatives of the network, which has none that torch can take: {error}. "
+            "Use curvature='gauss-newton'"
+        ) from error
+
+
+def _outputs(model: nn.Module, weights: Weights, inputs: Tensor) -> Tensor:
+    return logits(functional_call(model, weights, (inputs,)))
+
+
+def _gradients(value: Tensor, leaves: Weights, start: Tensor | None = None) -> list[Tensor]:
+    """Gradients by the leaves; with `start` the graph is kept for others."""
+    return list(
+        torch.autograd.grad(
+            value,
+            list(leaves.values()),
+            start,
+            retain_graph=start is not None,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    )
 
 
 def _flat(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -86,7 +153,7 @@ def _flat(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss) -> tu
     point = torch.cat([w.detach().reshape(-1) for w in weights.values()])
 
     def loss(flat: Tensor) -> Tensor:
-        return loss_fn(functional_call(model, _named(weights, flat), (batch.inputs,)), batch.targets)
+        return loss_fn(_outputs(model, _named(weights, flat), batch.inputs), batch.targets)
 
     return point, loss
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: F401  (for the doctests)
@@ -67,6 +68,7 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
     `example` is a batch of inputs (its first dimension is the batch). `effective` is the layer's effective sparsity,
     `macs` the multiply-adds per sample of the kept weights. `collapsed` says that nothing is kept. The table's
     `attrs["rule"]` says what counts as prunable, and `attrs["left_out"]` what `left_out` finds missing of the model.
+    Where paths cannot be seen through the model, `effective` is NaN and `attrs["effective"]` says why.
 
     >>> import workbench as wb
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -88,17 +90,22 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
         }
         for name, mask in masks.items()
     ]
+    missed = left_out(model)
+    attrs: dict[str, Any] = {
+        "rule": "prunable: weights of linear, convolution, recurrent and attention layers; no biases, no norms; tied "
+        "weights once" + (f"; left out of the matrices: {shares(missed)}" if missed else ""),
+        "left_out": missed,
+    }
     if example is not None:
-        paths, costs = effective_masks(model, masks, example), layer_macs(model, example, masks)
+        costs, paths = layer_macs(model, example, masks), None
+        try:
+            paths = effective_masks(model, masks, example)
+        except ValueError as error:
+            attrs["effective"] = str(error)
         for row in rows:
             name = row["layer"]
-            row["effective"] = 1 - int(paths[name].sum()) / row["weights"]
+            row["effective"] = math.nan if paths is None else 1 - int(paths[name].sum()) / row["weights"]
             row["macs"] = costs[name]
     table = pd.DataFrame(rows)
-    missed = left_out(model)
-    table.attrs["left_out"] = missed
-    table.attrs["rule"] = (
-        "prunable: weights of linear, convolution, recurrent and attention layers; no biases, no norms; tied weights "
-        "once" + (f"; left out of the matrices: {shares(missed)}" if missed else "")
-    )
+    table.attrs |= attrs
     return table
