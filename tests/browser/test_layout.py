@@ -1,8 +1,8 @@
 """The playground holds with any font and with larger texts: nothing cut, nothing overlapping, nothing scrolling.
 
-One Chromium for each family that Linux desktops come with, and no other font for it: fontconfig offers that family alone,
-so that page and canvas both get it. Larger texts are the reader's font size setting (Chromium: Appearance, Font size,
-Large: 20 px instead of 16).
+One Chromium for each family that Linux desktops come with, and no other font for it: fontconfig offers that family
+alone, so that page and canvas both get it. Larger texts are the reader's font size setting (Chromium: Appearance, Font
+size, Large: 20 px instead of 16).
 """
 
 import os
@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from chromium import ARGS, CHROMIUM, unavailable
-from test_frontend import LAST, NAMES, STOPS, frame, settle, show
+from matplotlib.ft2font import FT2Font
+from test_frontend import LAST, frame, settle, show
 
 FAMILIES = {
     "DejaVu Sans": ("fonts-dejavu-core", "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
@@ -22,82 +23,35 @@ FAMILIES = {
 FONTS = [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".fonts"]
 LONG = "a-name-that-somebody-gave-to-something-of-their-own"
 
-FINDINGS = """
-() => {
-  const root = document.querySelector(".wb-root"), found = [], shown = [];
-  const over = root.querySelector(".wb-panel") ?? root.querySelector(".wb-error:not([hidden])"); // hides what is below it
-  const walk = document.createTreeWalker(over ?? root, NodeFilter.SHOW_TEXT);
-  const say = (what, text) => found.push(`${what}: ${text}`);
-  const may = (e, text) => e.matches(".wb-fixed, .wb-who, .wb-alarm span, .wb-message") && e.closest("[title]")?.title.includes(text);
-  while (walk.nextNode()) {
-    const own = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim();
-    if (!text || !own.checkVisibility() || own.closest(".wb-hush, option, textarea, .wb-card label")) continue;
-    const range = document.createRange();
-    range.selectNodeContents(walk.currentNode);
-    for (const { left, right, top, bottom } of range.getClientRects()) {
-      const trim = 0.16 * (bottom - top), box = { text, own, left, right, top: top + trim, bottom: bottom - trim }; // a font's ascent and descent hold air
-      for (let e = own; e && e !== document.body; e = e.parentElement) {
-        const around = e.getBoundingClientRect(), inline = getComputedStyle(e).display === "inline";
-        if (e.matches(".wb-ticks") || inline) continue;
-        if (box.left >= around.left - 1 && box.right <= around.right + 1 && box.top >= around.top - 1 && box.bottom <= around.bottom + 1) continue;
-        if (may(own, text)) { box.right = Math.min(box.right, around.right); box.hidden = box.top + box.bottom > 2 * around.bottom || box.left > around.right; continue; }
-        say(`cut by .${e.className || e.tagName}`, text);
-        break;
-      }
-      if (!box.hidden) shown.push(box);
-    }
-  }
-  const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
-  shown.forEach((a, i) => shown.slice(i + 1).forEach((b) => { if (a.own !== b.own && meet(a, b)) say("overlap", `${a.text} | ${b.text}`); }));
-  for (const e of (over ?? root).querySelectorAll("select")) {
-    if (!e.checkVisibility()) continue;
-    const style = getComputedStyle(e), ctx = document.createElement("canvas").getContext("2d");
-    ctx.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
-    const room = e.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-    for (const { text } of e.options) if (ctx.measureText(text).width > room + 1 && !text.includes("LONG")) say("cut in a menu", text);
-    if (e.title !== e.value) say("no title", e.value);
-  }
-  for (const e of [root, ...root.querySelectorAll("*:not(option, textarea)")]) {
-    const scrolls = ["auto", "scroll"].includes(getComputedStyle(e).overflowY) && e.scrollHeight > e.clientHeight;
-    if (scrolls || (e.matches(".wb-root, .wb-side, .wb-main, .wb-card, .wb-numbers, .wb-grid, button") && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1)))
-      say("scrolls", e.className || e.tagName);
-  }
-  for (const canvas of over ? [] : root.querySelectorAll("canvas")) {
-    const { texts, clientWidth: width, clientHeight: height } = canvas;
-    if (!texts.length) say("no text", canvas.className);
-    for (const [i, a] of texts.entries()) {
-      if (a.left < -0.5 || a.top < -0.5 || a.right > width + 0.5 || a.bottom > height + 0.5) say(`leaves the ${canvas.className}`, a.text);
-      if (a.text.includes("\u2026") && !"LONG".endsWith(a.text.slice(1)) && !a.text.endsWith("LONG".slice(-5))) say(`cut in the ${canvas.className}`, a.text);
-      for (const b of texts.slice(i + 1)) if (meet(a, b)) say(`overlap in the ${canvas.className}`, `${a.text} | ${b.text}`);
-    }
-  }
-  const { offsetWidth, offsetHeight } = root;
-  if (offsetWidth !== 840 || offsetHeight !== 640) say("box", `${offsetWidth} x ${offsetHeight}`);
-  return found;
-}
-""".replace("LONG", LONG)
+FINDINGS = (Path(__file__).parent / "layout.js").read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def font_page(request: pytest.FixtureRequest, browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A page in a Chromium that has one family of fonts."""
+def wrong(page: Any) -> list[str]:
+    """What is wrong with the layout, in words."""
+    findings: list[str] = page.evaluate(FINDINGS, LONG)
+    return findings
+
+
+@pytest.fixture(params=FAMILIES)
+def alone(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Iterator[tuple[Any, Any, str, list[Path]]]:
+    """A page in a Chromium that has one family of fonts; its developer tools, the family, its files."""
     package, *files = FAMILIES[request.param]
     paths = [path for name in files for folder in FONTS for path in sorted(folder.rglob(name))[:1]]
     if len(paths) < len(files):
         unavailable(f"the font {request.param} is not installed (Debian: apt-get install {package})")
-    folder = tmp_path_factory.mktemp("fonts")
+    (tmp_path / "fonts").mkdir()
     for path in paths:
-        (folder / path.name).symlink_to(path)
-    config = folder / "fonts.conf"
-    config.write_text(f"<fontconfig><dir>{folder}</dir><cachedir>{folder}/cache</cachedir></fontconfig>")
-    alone = browser.browser_type.launch(
+        (tmp_path / "fonts" / path.name).symlink_to(path)
+    config = tmp_path / "fonts.conf"
+    config.write_text(f"<fontconfig><dir>{tmp_path}/fonts</dir><cachedir>{tmp_path}/cache</cachedir></fontconfig>")
+    started = browser.browser_type.launch(
         executable_path=str(CHROMIUM), args=ARGS, env={**os.environ, "FONTCONFIG_FILE": str(config)}
     )
-    page = alone.new_page(viewport={"width": 900, "height": 700})
+    page = started.new_page(viewport={"width": 900, "height": 700})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    alone.close()
+    yield page, page.context.new_cdp_session(page), request.param, paths
+    started.close()
     assert errors == []
 
 
@@ -119,12 +73,25 @@ def large(page: Any, compare: str | None) -> None:
         dead = "19 of 20 layers have no weight left: layer0.conv.weight, layer7.conv.weight and 17 more"
         side["alarm"] = dead
         side["sentence"] = "99.9969 % removed, 32,670x; 19 of 20 layers alive; effective 99.9970 %"
-        side["numbers"] |= {"kept": 24_557_032, "total": 25_557_032, "size_ratio": 32670, "macs_dense": 4.11e9,
-                            "macs": 4.01e9, "critical": 32670, "max_compression": 473_279, "effective": 0.99997}  # fmt: skip
+        side["numbers"] |= {"kept": 24_557_032, "total": 25_557_032, "size_ratio": 32670, "effective": 0.99997,
+                            "macs_dense": 4e9, "macs": 3.96e9, "critical": 32670, "max_compression": 473_279}  # fmt: skip
         side["scores"] |= {"zero": 1_234_567, "label": "score, signed log10(1 + |s| / 1e-05)"}
         side["mask"]["note"] = "one cell = mean of 12 x 128 weights"
     stops = [1.12**i for i in range(116)]
-    names = ["fisher", "force", "grasp", "lamp", "lrp", "magnitude", "ntk-sap", "obd", "obs", "phew", "prospr", "random"]
+    names = [
+        "fisher",
+        "force",
+        "grasp",
+        "lamp",
+        "lrp",
+        "magnitude",
+        "ntk-sap",
+        "obd",
+        "obs",
+        "phew",
+        "prospr",
+        "random",
+    ]
     curve = [
         {"compression": 10, "accuracy": 0.5, "criterion": name, "seed": 0, "rounds": rounds, "network": "vgg",
          "data": "digits", "kind": "live"}
@@ -156,7 +123,15 @@ def own(page: Any, compare: str | None, face: str = "live") -> None:
     menu = page.evaluate("model.get('menu')") | {"data": [LONG], "networks": {LONG: [LONG]}, "layers": layers,
                                                  "criteria": [LONG, "snip"]}  # fmt: skip
     choices = {"data": LONG, "network": LONG, "criterion": LONG, "layer": layers[0]}
-    point = {"compression": 10, "accuracy": 0.5, "criterion": LONG, "seed": 0, "rounds": 5, "network": LONG, "data": LONG}
+    point = {
+        "compression": 10,
+        "accuracy": 0.5,
+        "criterion": LONG,
+        "seed": 0,
+        "rounds": 5,
+        "network": LONG,
+        "data": LONG,
+    }
     put(page, menu=menu, choices=page.evaluate("model.get('choices')") | choices, frame=made,
         curve=[point | {"kind": "live"}])  # fmt: skip
 
@@ -188,13 +163,84 @@ STATES: dict[str, Callable[[Any], None]] = {
 }
 
 
-@pytest.mark.parametrize("size", [16, 20], ids=["100 %", "125 %"])
-def test_no_text_is_cut_with_one_family_of_fonts(font_page: Any, size: int) -> None:
-    font_page.context.new_cdp_session(font_page).send("Page.setFontSizes", {"fontSizes": {"standard": size}})
-    found = {}
+WRITTEN = """() => document.querySelector(".wb-root").innerText
+  + [...document.querySelectorAll("canvas")].flatMap(({ texts }) => texts.map(({ text }) => text)).join("")"""
+
+
+def test_no_text_is_cut_with_one_family_of_fonts(alone: Any) -> None:
+    page, tools, family, paths = alone
+    found, written = {}, set()
     for name, reach in STATES.items():
-        reach(font_page)
-        assert font_page.locator(".wb-root").evaluate("e => getComputedStyle(e).fontSize") == f"{13 * size / 16:g}px"
-        if seen := font_page.evaluate(FINDINGS):
-            found[name] = seen
+        for size in (16, 20):
+            tools.send("Page.setFontSizes", {"fontSizes": {"standard": size}})
+            reach(page) if size == 16 else settle(page)  # the second size while it is shown
+            settle(page)
+            assert page.locator(".wb-root").evaluate("e => getComputedStyle(e).fontSize") == f"{13 * size / 16:g}px"
+            written |= set(page.evaluate(WRITTEN))
+            if seen := wrong(page):
+                found[name, size] = seen
     assert found == {}
+    for path in paths:
+        lacking = {
+            letter for letter in written if letter.isprintable() and ord(letter) not in FT2Font(path).get_charmap()
+        }
+        assert lacking == set()
+    for domain in ("DOM", "CSS"):
+        tools.send(f"{domain}.enable")
+    document = tools.send("DOM.getDocument")["root"]["nodeId"]
+    head = tools.send("DOM.querySelector", {"nodeId": document, "selector": ".wb-head"})
+    used = tools.send("CSS.getPlatformFontsForNode", head)["fonts"]
+    assert {font["familyName"] for font in used} == {family}
+
+
+PLANTED = {
+    "cut by .wb-row": ".wb-root .wb-row { width: 100px; flex-wrap: nowrap; }",
+    "cut by .wb-title": ".wb-title { width: 60px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }",
+    "cut by .wb-number": ".wb-numbers { height: 30px; } .wb-number { height: 26px; }",
+    "cut in a menu: magnitude": ".wb-field-criterion select { width: 60px; }",
+    "overlap: 83.8 % removed": ".wb-rest { margin-top: -20px; }",
+    "scrolls: wb-main": ".wb-grid { width: 700px; }",
+    "box: 841 x 640": ".wb-root { width: 841px; }",
+}
+
+
+def test_the_check_sees_what_is_planted(page: Any) -> None:
+    show(page, 10)
+    assert wrong(page) == []  # with the fonts of this machine, whatever they are
+    for expected, style in PLANTED.items():
+        sheet = page.add_style_tag(content=style)
+        assert any(line.startswith(expected) for line in wrong(page)), expected
+        sheet.evaluate("node => node.remove()")
+    texts = "document.querySelector('canvas.wb-layers').texts"
+    for expected, change in {
+        "overlap in wb-layers: ": "left = 0",
+        "leaves wb-layers": "right = 900",
+        "cut in wb-layers": "text = '\u2026x'",
+    }.items():
+        page.evaluate(f"() => {{ window.whole = structuredClone({texts}); for (const box of {texts}) box.{change}; }}")
+        assert any(line.startswith(expected) for line in wrong(page)), expected
+        page.evaluate(f"() => {{ {texts} = window.whole; }}")
+    assert wrong(page) == []
+
+
+@pytest.mark.parametrize("size", [16, 20])
+def test_nothing_jumps_when_the_numbers_change(page: Any, size: int) -> None:
+    page.context.new_cdp_session(page).send("Page.setFontSizes", {"fontSizes": {"standard": size}})
+    places = """() => [...document.querySelectorAll("canvas, input, select, button, .wb-alarm, .wb-numbers")]
+      .map((e) => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })"""
+    seen = []
+    for stop, compare in ((0, None), (LAST, None), (LAST, "synflow")):
+        show(page, stop, compare=compare)
+        seen.append(page.evaluate(places))
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_a_view_that_was_hidden_is_drawn_when_it_is_shown(page: Any) -> None:
+    show(page, 10)
+    sizes = "() => [...document.querySelectorAll('canvas')].map(({ width, height }) => [width > 250, height > 120])"
+    for display, drawn in (("none", [False, False]), ("block", [True, True])):
+        page.evaluate("display => { document.body.style.display = display; }", display)
+        settle(page)
+        settle(page)
+        assert page.evaluate(sizes) == 4 * [drawn]
+    assert wrong(page) == []

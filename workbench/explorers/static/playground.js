@@ -144,9 +144,9 @@ function penFor(canvas, { width, height }, { unit, family }) {
 
 // Write one text: kept inside the picture, smaller if it needs more than `room`, and not at all where it is `spare` and would touch another one.
 function label({ ctx, width, unit, font, wide, texts }, text, x, y, colour, { align = "left", weight = 400, size = 11, room = width, spare = false } = {}) {
-  const least = 8 / unit, small = Math.min(size, (size * room) / wide(text, weight, size));
-  font(weight, Math.max(least, small));
-  const words = small < least ? fitEnd(ctx, text, room) : text, far = ctx.measureText(words);
+  while (size * unit > 8 && wide(text, weight, size) > room) size -= 0.25;
+  font(weight, size);
+  const words = fitEnd(ctx, text, room), far = ctx.measureText(words);
   const left = Math.max(0, Math.min(width - far.width, x - far.width * { left: 0, center: 0.5, right: 1 }[align]));
   const box = { text: words, left, right: left + far.width, top: y - far.actualBoundingBoxAscent, bottom: y + far.actualBoundingBoxDescent };
   if (spare && texts.some((other) => box.left < other.right + 4 && other.left < box.right + 4 && box.top < other.bottom && other.top < box.bottom)) return;
@@ -197,7 +197,7 @@ function fitEnd(ctx, text, width) { // the end of a layer's name says more than 
 
 function histogram(pen, view, side, top, height, named, titled) {
   const { ctx, width, unit, wide } = pen, { colours } = view, { x: edges, counts, cut, zero } = side.scores, style = view.style(side.criterion);
-  const title = named && zero ? `${side.scores.label}; ${comma(zero)} are 0` : side.scores.label;
+  const titles = [...(named && zero ? [`${side.scores.label}; ${comma(zero)} are 0`] : []), side.scores.label], title = titles.find((words) => wide(words) < width - 14 * unit) ?? side.scores.label.split("(")[0];
   const span = edges.at(-1) - edges[0], low = span > 1.5 ? Math.floor(edges[0]) : edges[0], high = span > 1.5 ? Math.ceil(edges.at(-1)) : edges.at(-1);
   const most = Math.max(1, ...counts), step = niceStep(most, named ? 1.4 : 4), steps = Array.from({ length: Math.floor(most / step) }, (_, i) => (i + 1) * step);
   const left = Math.max(38 * unit, ...steps.map((v) => wide(short(v)) + 9)), right = width - 4, foot = top + height - (titled ? 18 * unit : 4 * unit), bottom = foot - 15 * unit, roof = top + 17 * unit;
@@ -325,7 +325,7 @@ function maskImage({ rows, cols, data }) {
 
 function drawMask(pen, view) {
   const { ctx, width, height, unit, wide } = pen, { sides, colours } = view, { note, rows, cols, layer } = sides[0].mask;
-  const keys = [["kept", RAMP[255]], ["removed", RAMP[0]]], keyed = keys.map(([word]) => wide(word) + 22 * unit), free = width - keyed[0] - keyed[1], beside = 0.8 * wide(note) <= free;
+  const keys = [["kept", RAMP[255]], ["removed", RAMP[0]]], keyed = keys.map(([word]) => wide(word) + 22 * unit), free = width - keyed[0] - keyed[1], beside = 0.87 * wide(note) <= free;
   const gap = 12, w = (width - gap * (sides.length - 1)) / sides.length, head = sides.length > 1 ? 18 * unit : 6, h = height - (beside ? 22 : 38) * unit - head;
   const boxes = sides.map(({ criterion, mask }, i) => {
     const x = i * (w + gap), y = head, cw = w / mask.cols, ch = h / mask.rows;
@@ -472,10 +472,10 @@ function paintSlider(ui, view) {
   const key = JSON.stringify([stops[last], critical, view.theme, view.unit, view.range]);
   if (ui.ticks.dataset.key !== key) {
     ui.ticks.dataset.key = key;
-    const line = penFor(document.createElement("canvas"), { width: view.range, height: 1 }, view), far = (c) => (Math.log(c) / Math.log(stops[last])) * (view.range - 24), end = `max ${times(stops[last])}`;
+    const far = (c) => (Math.log(c) / Math.log(stops[last])) * (view.range - 24), end = `max ${times(stops[last])}`;
     let free = -Infinity; // powers of ten that have room, from left to right
     const powers = Array.from({ length: Math.floor(Math.log10(stops[last]) + 1e-9) + 1 }, (_, k) => 10 ** k).filter((c) => {
-      const half = line.wide(`${comma(c)}x`, 400, 11.5) / 2, fits = far(c) - half > free && far(c) + half < view.range - 20 - line.wide(end, 400, 11.5);
+      const half = view.wide(`${comma(c)}x`, 400, 11.5) / 2, fits = far(c) - half > free && far(c) + half < view.range - 20 - view.wide(end, 400, 11.5);
       if (fits) free = far(c) + half + 8;
       return fits;
     });
@@ -507,10 +507,18 @@ function paintSentence(ui, view) {
 }
 
 function paintAlarm(ui, view) {
-  const texts = view.sides.filter(({ alarm }) => alarm).map(({ alarm, criterion }) => (view.sides.length > 1 ? `${criterion}: ${alarm}` : alarm));
-  if (ui.alarm.title === texts.join("\n")) return;
+  const two = view.sides.length > 1, texts = view.sides.filter(({ alarm }) => alarm).map(({ alarm, criterion }) => (two ? `${criterion}: ${alarm}` : alarm));
+  const key = JSON.stringify([texts, view.unit, view.range]);
+  if (ui.alarm.dataset.key === key) return;
+  ui.alarm.dataset.key = key;
   ui.alarm.title = texts.join("\n");
-  ui.alarm.replaceChildren(...texts.map((text) => make("div", {}, svg(ICONS.alarm, 15), make("span", { textContent: text }))));
+  const fit = !two || texts.every((text) => view.wide(text, 600, 11.5) < view.range - 44);
+  const brief = (text) => { // of two alarms each has one line: that, or its first clause
+    if (fit) return text;
+    const [name, clause] = text.split(/[:,]/);
+    return `${name.length > 20 ? `${name.slice(0, 19)}\u2026` : name}: ${clause.trim()}`;
+  };
+  ui.alarm.replaceChildren(...texts.map((text) => make("div", {}, svg(ICONS.alarm, 15), make("span", { textContent: brief(text) }))));
 }
 
 function paintNumbers(ui, view) {
@@ -572,7 +580,8 @@ function readLook(ui, choice) { // what the style sheet decides: colours, font, 
   const colours = Object.fromEntries(["text", "muted", "track", "card", "accent", "alarm"].map((name) => [name, read(name)]));
   const unit = parseFloat(style.fontSize) / 13, { clientWidth: width, clientHeight: height } = ui.canvas.scores;
   root.dataset.text = unit > 1.1 ? "large" : "usual";
-  return { theme, colours, series: MARKS.map((_, i) => read(`c${i}`)), unit, family: style.fontFamily, picture: { width, height }, range: ui.range.clientWidth };
+  const font = { unit, family: style.fontFamily }, { wide } = penFor(make("canvas"), { width: 1, height: 1 }, font);
+  return { theme, colours, series: MARKS.map((_, i) => read(`c${i}`)), ...font, wide, picture: { width, height }, range: ui.range.clientWidth };
 }
 
 // ---------------------------------------------------------------- one view of the model
