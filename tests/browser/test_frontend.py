@@ -256,29 +256,6 @@ def test_a_table_of_other_choices_is_not_used(page):
     assert data(page, "drawn") == "0"  # waits for the kernel: the stored frames are those of magnitude
 
 
-@pytest.mark.parametrize(("stop", "compare"), [(0, None), (16, None), (LAST, None), (LAST, "random")])
-def test_nothing_scrolls(page, stop, compare):
-    show(page, stop, compare=compare)
-    root = page.locator(".wb-root")
-    assert root.evaluate("r => [r.offsetWidth, r.offsetHeight]") == [840, 640]
-    over = root.evaluate(
-        """r => [r, ...r.querySelectorAll(".wb-side, .wb-main, .wb-sentence, .wb-slider, .wb-number, .wb-card, button")]
-          .filter((e) => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight)
-          .map((e) => e.className + e.textContent)"""
-    )
-    assert over == []
-
-
-def test_nothing_jumps_when_the_numbers_change(page):
-    places = """() => [...document.querySelectorAll("canvas, input, select, button, .wb-alarm, .wb-numbers")]
-      .map((e) => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })"""
-    seen = []
-    for stop, compare in ((0, None), (LAST, None), (LAST, "synflow")):
-        show(page, stop, compare=compare)
-        seen.append(page.evaluate(places))
-    assert seen[0] == seen[1] == seen[2]
-
-
 def test_dead_layers_are_said_in_words(page):
     show(page, 10)
     assert page.locator(".wb-alarm").inner_text() == ""

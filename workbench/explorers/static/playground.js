@@ -1,11 +1,9 @@
 // The front end of the playground: one plain ES module for JupyterLab, Voila and the static site.
 // Data flows one way: an action writes `choices` (or sends a message), the model answers with traits, `paint` draws what the traits say.
-// Pictures have fixed sizes, so nothing is measured and nothing jumps.
+// The style sheet decides how large a picture is, and nothing in it hangs on one font: texts are measured where they are drawn.
 
-const WIDTH = 292, HEIGHT = 172; // of each picture, CSS pixels
 const WAIT_MS = 250; // how long one unanswered request holds back the next
 const GONE = "The kernel was restarted or has ended, and it no longer knows this explorer. Run this cell again.";
-const FONT = '"Inter", "Segoe UI", system-ui, -apple-system, "Helvetica Neue", "Noto Sans", Arial, sans-serif';
 const TRAITS = ["menu", "choices", "frame", "frames", "curve", "baseline", "status"];
 const BUILTIN = ["random", "magnitude", "snip", "grasp", "synflow"]; // each has its colour and marker; other criteria take the next ones
 const MARKS = [
@@ -13,6 +11,7 @@ const MARKS = [
   "M0 1.1L1.1 -.85H-1.1Z", "M-.4 -1.1H.4V-.4H1.1V.4H.4V1.1H-.4V.4H-1.1V-.4H-.4Z", "M0 -1.1L1.05 -.34L.65 .9H-.65L-1.05 -.34Z",
   "M-.78 -1.1L0 -.32L.78 -1.1L1.1 -.78L.32 0L1.1 .78L.78 1.1L0 .32L-.78 1.1L-1.1 .78L-.32 0L-1.1 -.78Z",
 ];
+const NOTCH = "M-.7 -1L.7 -1L0 .6Z";
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 const FIELDS = [["data", "Data"], ["network", "Network"], ["weights", "Weights"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["compare", "Compare with"], ["layer", "Layer"]];
 const ICONS = {
@@ -29,7 +28,7 @@ const times = (c) => `${c < 999.5 ? three(c) : comma(c)}x`;
 const decimals = (sparsity) => (sparsity < 0.99 ? 1 : sparsity < 0.999 ? 2 : sparsity < 0.9999 ? 3 : 4);
 const percent = (sparsity) => `${sparsity < 1 ? (100 * sparsity).toFixed(decimals(sparsity)) : 100} %`;
 const headline = (compression, sparsity) => `${percent(sparsity)} removed, ${times(compression)}`;
-const raised = (k) => `10${[...String(k)].map((d) => (d === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[d])).join("")}`;
+const power = (k) => (k > -3 ? String(10 ** k) : `1e${k}`); // raised digits and the minus sign are not in every font
 const short = (n) => (n >= 1e9 ? `${three(n / 1e9)} G` : n >= 1e6 ? `${three(n / 1e6)} M` : n >= 1e4 ? `${three(n / 1e3)} k` : comma(n));
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
@@ -94,7 +93,7 @@ function field(key, label, choose) {
       options = next;
       select.selectedIndex = next.indexOf(value);
       write(fixed, value === null ? "none" : String(value));
-      fixed.title = fixed.textContent;
+      select.title = fixed.title = fixed.textContent;
       for (const node of [select, name]) node.hidden = frozen;
       for (const node of [fixed, plain]) node.hidden = !frozen;
     },
@@ -109,11 +108,11 @@ function buildSide(ui, act) {
   ui.message = make("div", { class: "wb-message", role: "status" });
   const { data, network, weights, criterion, allocation, rounds, compare } = ui.fields;
   ui.run = make("div", { class: "wb-run" }, button("Train", "train", { className: "wb-train" }), button("Cancel", "cancel"));
-  const texts = make("div", { class: "wb-texts" }, button("Show code", "code"), button("State", "state"), ui.theme);
+  const texts = make("div", { class: "wb-row" }, button("Show code", "code"), button("State", "state"), ui.theme);
   const save = make("div", { class: "wb-row" }, button("Table", "save_table"), button("Figure", "save_figure"), button("Masks", "save_masks"));
   ui.save = make("div", { class: "wb-save", role: "group", "aria-label": "Save" }, make("div", { class: "wb-name", textContent: "Save" }), save);
-  return make("div", { class: "wb-side" }, ui.title, data.node, network.node, weights.node, criterion.node,
-    make("div", { class: "wb-pair" }, allocation.node, rounds.node), compare.node, ui.run, ui.progress, ui.message, texts, ui.save);
+  return make("div", { class: "wb-side" }, ui.title, data.node, network.node, make("div", { class: "wb-pair" }, weights.node, rounds.node),
+    criterion.node, allocation.node, compare.node, ui.run, ui.progress, ui.message, texts, ui.save);
 }
 
 function buildMain(ui, act) {
@@ -124,10 +123,9 @@ function buildMain(ui, act) {
   const slider = make("div", { class: "wb-slider" }, make("label", { class: "wb-hush", htmlFor: id, textContent: "Compression (log scale)" }), ui.range, ui.ticks);
   ui.alarm = make("div", { class: "wb-alarm", role: "status" });
   ui.numbers = make("div", { class: "wb-numbers" });
-  ui.buttons.clear_points = make("button", { type: "button", class: "wb-quiet", textContent: "Clear points", onclick: () => act.send("clear_points") });
+  ui.buttons.clear_points = make("button", { type: "button", class: "wb-quiet", textContent: "Clear", title: "Clear points", "aria-label": "Clear points", onclick: () => act.send("clear_points") });
   const card = (kind, title, ...extra) => {
     ui.canvas[kind] = make("canvas", { class: `wb-${kind}`, role: "img", onpointermove: (event) => act.point(kind, event), onpointerleave: () => (ui.tip.hidden = true) });
-    ui.canvas[kind].style.cssText = `width:${WIDTH}px;height:${HEIGHT}px`;
     ui.notes[kind] = make("div", { class: "wb-note" });
     return make("div", { class: "wb-card" }, make("header", {}, make("h4", { textContent: title }), ui.notes[kind], ...extra), ui.canvas[kind]);
   };
@@ -136,11 +134,28 @@ function buildMain(ui, act) {
 }
 
 // ---------------------------------------------------------------- the four pictures: each draws, and returns its words and what lies under a point
-function label(ctx, text, x, y, colour, align = "left", weight = 400, size = 11) {
-  ctx.font = `${weight} ${size}px ${FONT}`;
+// A pen writes on a canvas. It knows the size of the picture in CSS pixels, `unit` (1 where texts have their usual size), and the boxes of the texts it wrote.
+function penFor(canvas, { width, height }, { unit, family }) {
+  const ctx = canvas.getContext("2d"), ratio = window.devicePixelRatio || 1, size = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.clearRect(0, 0, width, height);
+  const font = (weight = 400, size = 11) => { ctx.font = `${weight} ${size * unit}px ${family}`; };
+  return { ctx, width, height, unit, font, texts: [], wide: (text, weight, size) => { font(weight, size); return ctx.measureText(text).width; } };
+}
+
+// Write one text: kept inside the picture, smaller if it needs more than `room`, and not at all where it is `spare` and would touch another one.
+function label({ ctx, width, unit, font, wide, texts }, text, x, y, colour, { align = "left", weight = 400, size = 11, room = width, spare = false } = {}) {
+  while (size * unit > 8 && wide(text, weight, size) > room) size -= 0.25;
+  font(weight, size);
+  const words = fitEnd(ctx, text, room), far = ctx.measureText(words);
+  const left = Math.max(0, Math.min(width - far.width, x - far.width * { left: 0, center: 0.5, right: 1 }[align]));
+  const box = { text: words, left, right: left + far.width, top: y - far.actualBoundingBoxAscent, bottom: y + far.actualBoundingBoxDescent };
+  if (spare && texts.some((other) => box.left < other.right + 4 && other.left < box.right + 4 && box.top < other.bottom && other.top < box.bottom)) return;
+  texts.push(box);
   ctx.fillStyle = colour;
-  ctx.textAlign = align;
-  ctx.fillText(text, x, y);
+  ctx.textAlign = "left";
+  ctx.fillText(words, left, y);
 }
 
 function rule(ctx, x0, y0, x1, y1, colour, width = 1, dash = []) {
@@ -182,15 +197,16 @@ function fitEnd(ctx, text, width) { // the end of a layer's name says more than 
   return `\u2026${text.slice(start)}`;
 }
 
-function histogram(ctx, view, side, top, height, named) {
-  const { colours } = view, { x: edges, counts, cut, label: title } = side.scores, style = view.style(side.criterion);
-  const left = 38, right = WIDTH - 4, bottom = top + height - 20, roof = top + (named ? 24 : 17);
+function histogram(pen, view, side, top, height, named, titled) {
+  const { ctx, width, unit, wide } = pen, { colours } = view, { x: edges, counts, cut, zero } = side.scores, style = view.style(side.criterion);
+  const titles = [...(named && zero ? [`${side.scores.label}; ${comma(zero)} are 0`] : []), side.scores.label], title = titles.find((words) => wide(words) < width - 14 * unit) ?? side.scores.label.split("(")[0];
   const span = edges.at(-1) - edges[0], low = span > 1.5 ? Math.floor(edges[0]) : edges[0], high = span > 1.5 ? Math.ceil(edges.at(-1)) : edges.at(-1);
-  const most = Math.max(1, ...counts), step = niceStep(most, named ? 1.4 : 4);
+  const most = Math.max(1, ...counts), step = niceStep(most, named ? 1.4 : 4), steps = Array.from({ length: Math.floor(most / step) }, (_, i) => (i + 1) * step);
+  const left = Math.max(38 * unit, ...steps.map((v) => wide(short(v)) + 9)), right = width - 4, foot = top + height - (titled ? 18 * unit : 4 * unit), bottom = foot - 15 * unit, roof = top + 17 * unit;
   const X = (v) => left + ((v - low) / (high - low || 1)) * (right - left), Y = (v) => bottom - (v / most) * (bottom - roof);
-  for (let v = step; v <= most; v += step) {
+  for (const v of steps) {
     rule(ctx, left, Y(v), right, Y(v), colours.track);
-    label(ctx, short(v), left - 5, Y(v) + 3.5, colours.muted, "right");
+    label(pen, short(v), left - 5, Y(v) + 4 * unit, colours.muted, { align: "right", spare: true });
   }
   const tip = (n) => (n ? Math.min(bottom - 1.5, Y(n)) : bottom); // one weight can be seen
   const outline = new Path2D(`M${X(edges[0])} ${bottom}${counts.map((n, i) => `L${X(edges[i])} ${tip(n)}H${X(edges[i + 1])}`).join("")}V${bottom}Z`);
@@ -208,7 +224,7 @@ function histogram(ctx, view, side, top, height, named) {
     ctx.clip(outline);
     ctx.fillStyle = ctx.strokeStyle = style.colour;
     ctx.globalAlpha = 0.14;
-    ctx.fillRect(left, top, WIDTH, height);
+    ctx.fillRect(left, top, width, height);
     ctx.globalAlpha = 0.75;
     hatch(ctx, left, roof, limit, bottom);
     ctx.lineWidth = 2;
@@ -217,33 +233,34 @@ function histogram(ctx, view, side, top, height, named) {
   rule(ctx, left, bottom, right, bottom, colours.muted);
   const tick = span > 1.5 ? Math.max(1, niceStep(high - low, 7)) : niceStep(high - low, 4);
   for (let v = Math.ceil(low / tick - 1e-9) * tick; v <= high + 1e-9; v += tick) {
-    const words = String(Number(v.toPrecision(4))).replace("-", "\u2212");
-    label(ctx, words, Math.min(X(v), WIDTH - 8), bottom + 15, colours.muted, "center");
+    const words = String(Number(v.toPrecision(4)) + 0).replace("-", "\u2013"); // the minus sign itself is not in every font
+    label(pen, words, X(v), foot, colours.muted, { align: "center", spare: true });
     rule(ctx, X(v), bottom, X(v), bottom + 3, colours.muted);
   }
-  let from = left;
+  const head = top + 12 * unit;
   if (named) {
-    stamp(ctx, style, 6, top + 8, 4.5);
-    label(ctx, title, 15, top + 12, colours.muted);
-    from = 21 + ctx.measureText(title).width;
-  }
+    stamp(ctx, style, 6 * unit, top + 8 * unit, 4.5 * unit);
+    label(pen, title, 14 * unit, head, colours.muted, { room: width - 14 * unit });
+  } else if (titled) label(pen, title, (left + right) / 2, pen.height - 4 * unit, colours.muted, { align: "center", room: right - left });
   if (cut !== null) {
-    rule(ctx, limit, top + 3, limit, bottom, colours.text, 1.5);
-    if (limit - from > 50) label(ctx, "removed", limit - 6, top + 12, colours.muted, "right");
-    if (right - limit > 30) label(ctx, "kept", limit + 6, top + 12, colours.text, "left", 600);
+    const taken = named ? 14 * unit + wide(title) : 0;
+    rule(ctx, limit, limit < taken ? roof : top + 3, limit, bottom, colours.text, 1.5);
+    if (limit - 8 - wide("removed") > 0) label(pen, "removed", limit - 6, head, colours.muted, { align: "right", spare: true });
+    if (limit + 8 + wide("kept", 600) < width) label(pen, "kept", limit + 6, head, colours.text, { weight: 600, spare: true });
   }
   return (x, y) => {
     const bin = edges.findIndex((edge, i) => i < counts.length && x >= X(edge) && x < X(edges[i + 1]));
-    return y < top || y >= top + height || bin < 0 ? "" : `${comma(counts[bin])} weights, ${title} from ${edges[bin].toFixed(2)} to ${edges[bin + 1].toFixed(2)}`;
+    return y < top || y >= top + height || bin < 0 ? "" : `${comma(counts[bin])} weights, ${side.scores.label} from ${edges[bin].toFixed(2)} to ${edges[bin + 1].toFixed(2)}`;
   };
 }
 
-function drawScores(ctx, view) {
-  const tall = HEIGHT / view.sides.length, named = view.sides.length > 1;
-  const probes = view.sides.map((side, i) => histogram(ctx, view, side, i * tall, tall - (named && i === 0 ? 4 : 0), named));
+function drawScores(pen, view) {
+  const tall = pen.height / view.sides.length, named = view.sides.length > 1, { zero, label: title } = view.sides[0].scores;
+  const zeros = zero ? [`${comma(zero)} scores are 0`] : [], all = [...zeros, title].join("; ");
+  const titled = !named && pen.wide(all) + pen.wide("Scores", 700, 13) + 12 > pen.width; // below the axis if there is no room in the heading
+  const probes = view.sides.map((side, i) => histogram(pen, view, side, i * tall, tall - (named && i === 0 ? 4 : 0), named, titled));
   const words = view.sides.map(({ criterion, scores, numbers }) => `Histogram of the ${criterion} scores of ${comma(numbers.total)} weights; ${scores.cut === null ? "nothing is removed" : `the cut is at ${scores.label} = ${scores.cut.toFixed(2)}, what lies below is removed`}.`);
-  const zeros = view.sides.map(({ scores }) => scores.zero).filter(Boolean).map((n) => `${comma(n)} scores are 0`);
-  return { words: words.join(" "), note: [...zeros, named ? "" : view.sides[0].scores.label].filter(Boolean).join("; "), probe: (x, y) => probes.map((probe) => probe(x, y)).find(Boolean) };
+  return { words: words.join(" "), note: named ? "" : titled ? zeros.join() : all, probe: (x, y) => probes.map((probe) => probe(x, y)).find(Boolean) };
 }
 
 function cross(ctx, x, y, colour, size) {
@@ -251,23 +268,24 @@ function cross(ctx, x, y, colour, size) {
   rule(ctx, x, y + size / 2, x + size, y - size / 2, colour, 1.8);
 }
 
-function drawLayers(ctx, view) {
-  const { sides, colours } = view, rows = sides[0].layers, many = rows.length > 12, one = sides.length === 1;
+function drawLayers(pen, view) {
+  const { ctx, width, height, unit, font, wide } = pen, { sides, colours } = view, rows = sides[0].layers, one = sides.length === 1;
+  const bottom = height - 19 * unit, pitch = bottom / rows.length, many = pitch < 11, size = Math.min(11, (0.92 * pitch) / unit); // many: no room for names
   const plain = rows.every(({ name }) => /[^\d.].*\.weight$/.test(name)), names = rows.map(({ name }) => (plain ? name.slice(0, -7) : name));
-  ctx.font = `700 11px ${FONT}`;
-  const fitted = names.map((name) => fitEnd(ctx, name, 90)), gutter = many ? 26 : Math.max(...fitted.map((name) => ctx.measureText(name).width)) + 7;
-  const left = gutter, right = WIDTH - 52, bottom = HEIGHT - 19, pitch = bottom / rows.length, thick = Math.min(14, pitch * (many ? 0.82 : 0.66)) / sides.length;
+  font(700, size);
+  const fitted = names.map((name) => fitEnd(ctx, name, 90 * unit)), gutter = many ? wide("100") + 7 : Math.max(...fitted.map((name) => ctx.measureText(name).width)) + 7;
+  const left = gutter, right = width - wide("88.8 M") - 10, thick = Math.min(14, pitch * (many ? 0.82 : 0.66)) / sides.length;
   const floor = -Math.max(1, Math.ceil(Math.log10(Math.max(...rows.map(({ size }) => size)) - 1e-9)));
   const X = (density) => left + (1 - Math.log10(density) / floor) * (right - left);
   for (let k = 0; k >= floor; k -= 1) {
     rule(ctx, X(10 ** k), 0, X(10 ** k), bottom + 3, colours.track);
-    if (k === 0 || k === floor || (k - floor) % Math.ceil(-floor / 4) === 0) label(ctx, k > -3 ? String(10 ** k) : raised(k), X(10 ** k), bottom + 15, colours.muted, "center");
+    if (k === 0 || k === floor || (k - floor) % Math.ceil(-floor / 4) === 0) label(pen, power(k), X(10 ** k), height - 4 * unit, colours.muted, { align: "center", spare: true });
   }
   let said = -99; // where the word "dead" was written last
   rows.forEach(({ kept }, i) => {
     const middle = (i + 0.5) * pitch, dead = sides.map((side) => side.layers[i].kept === 0);
-    if (!many) label(ctx, fitted[i], left - 7, middle + 3.5, dead.includes(true) ? colours.alarm : colours.text, "right", dead.includes(true) ? 700 : 400);
-    else if (i === 0 || (i + 1) % 10 === 0) label(ctx, String(i + 1), left - 7, Math.max(8, middle + 3.5), colours.muted, "right");
+    if (!many) label(pen, fitted[i], left - 7, middle + 3.5 * unit, dead.includes(true) ? colours.alarm : colours.text, { align: "right", weight: dead.includes(true) ? 700 : 400, size });
+    else if (i === 0 || (i + 1) % 10 === 0) label(pen, String(i + 1), left - 7, Math.max(8 * unit, middle + 3.5 * unit), colours.muted, { align: "right" });
     sides.forEach((side, j) => {
       const y = middle + (j - sides.length / 2) * thick, { density } = side.layers[i];
       ctx.fillStyle = view.style(side.criterion).colour;
@@ -275,10 +293,11 @@ function drawLayers(ctx, view) {
       else if (!dead[j]) rule(ctx, X(density), i * pitch, X(density), (i + 1) * pitch, ctx.fillStyle, 2.5); // bars of two would be too thin to tell apart
       else cross(ctx, left + 3, y + thick / 2, colours.alarm, Math.min(8, Math.max(3, thick)));
     });
-    if (!dead.includes(true)) { if (one && !many) label(ctx, short(kept), WIDTH - 2, middle + 3.5, colours.muted, "right"); return; }
-    if (middle - said < 11) return;
-    label(ctx, "dead", WIDTH - 2, (said = middle) + 3.5, colours.alarm, "right", 700);
-    sides.filter((_, j) => !one && dead[j]).forEach((side, j) => stamp(ctx, view.style(side.criterion), WIDTH - 35 - 10 * j, middle, 3.5));
+    if (!dead.includes(true)) { if (one && !many) label(pen, short(kept), width - 2, middle + 3.5 * unit, colours.muted, { align: "right", size }); return; }
+    const line = Math.max(9 * unit, middle + 3.5 * unit);
+    if (line - said < (many ? 11 : size) * unit) return;
+    label(pen, "dead", width - 2, (said = line), colours.alarm, { align: "right", weight: 700, size: many ? 11 : size });
+    sides.filter((_, j) => !one && dead[j]).forEach((side, j) => stamp(ctx, view.style(side.criterion), width - wide("dead", 700) - 9 - 10 * j, middle, 3.5));
   });
   rule(ctx, left, 0, left, bottom, colours.muted);
   const gone = sides.map((side) => side.layers.filter(({ kept }) => kept === 0));
@@ -306,11 +325,13 @@ function maskImage({ rows, cols, data }) {
   return sheet;
 }
 
-function drawMask(ctx, view) {
-  const { sides, colours } = view, gap = 12, wide = (WIDTH - gap * (sides.length - 1)) / sides.length, head = sides.length > 1 ? 18 : 6, tall = HEIGHT - 24 - head;
+function drawMask(pen, view) {
+  const { ctx, width, height, unit, wide } = pen, { sides, colours } = view, { note, rows, cols, layer } = sides[0].mask;
+  const keys = [["kept", RAMP[255]], ["removed", RAMP[0]]], keyed = keys.map(([word]) => wide(word) + 22 * unit), free = width - keyed[0] - keyed[1], beside = 0.87 * wide(note) <= free;
+  const gap = 12, w = (width - gap * (sides.length - 1)) / sides.length, head = sides.length > 1 ? 18 * unit : 6, h = height - (beside ? 22 : 38) * unit - head;
   const boxes = sides.map(({ criterion, mask }, i) => {
-    const x = i * (wide + gap), y = head, w = wide, h = tall, cw = w / mask.cols, ch = h / mask.rows;
-    if (sides.length > 1) { stamp(ctx, view.style(criterion), x + 6, 7, 4.5); label(ctx, criterion, x + 15, 11, colours.text, "left", 600); }
+    const x = i * (w + gap), y = head, cw = w / mask.cols, ch = h / mask.rows;
+    if (sides.length > 1) { stamp(ctx, view.style(criterion), x + 6 * unit, 7 * unit, 4.5 * unit); label(pen, criterion, x + 14 * unit, 11 * unit, colours.text, { weight: 600, room: w - 14 * unit }); }
     ctx.imageSmoothingEnabled = false;
     ctx.drawImage(maskImage(mask), x, y, w, h);
     const lines = Math.min(cw, ch) >= 6;
@@ -318,19 +339,18 @@ function drawMask(ctx, view) {
     for (let r = 1; lines && r < mask.rows; r += 1) rule(ctx, x, y + r * ch, x + w, y + r * ch, colours.card, 0.5);
     return { x, y, w, h };
   });
-  const { note, rows, cols, layer } = sides[0].mask, y = HEIGHT - 6;
-  label(ctx, note, 0, y, colours.muted);
-  const keys = [["kept", RAMP[255]], ["removed", RAMP[0]]];
-  keys.reduce((right, [word, rgb]) => {
-    label(ctx, word, right, y, colours.muted, "right");
-    const x = right - ctx.measureText(word).width - 14;
+  const y = height - 5 * unit;
+  label(pen, note, 0, beside ? y : y - 15 * unit, colours.muted, { room: beside ? free : width });
+  keys.reduce((right, [word, rgb], i) => {
+    label(pen, word, right, y, colours.muted, { align: "right" });
+    const box = 9 * unit, x = right - keyed[i] + 9 * unit;
     ctx.fillStyle = `rgb(${rgb})`;
-    ctx.fillRect(x, y - 8.5, 10, 10);
+    ctx.fillRect(x, y - box, box, box);
     ctx.lineWidth = 1;
     ctx.strokeStyle = colours.muted;
-    ctx.strokeRect(x + 0.5, y - 8, 9, 9);
-    return x - 10;
-  }, WIDTH);
+    ctx.strokeRect(x, y - box, box, box);
+    return right - keyed[i];
+  }, width);
   const rowOf = (side) => side.layers.find(({ name }) => name === layer) ?? { kept: 0, size: 0 };
   return {
     words: sides.map((side) => `Mask of ${layer} after ${side.criterion}: ${comma(rowOf(side).kept)} of ${comma(rowOf(side).size)} weights kept, ${rows} by ${cols} cells, ${note}.`).join(" "), note: "",
@@ -356,32 +376,34 @@ function groups(points) {
   return [...found.values()].sort((a, b) => (a.kind === "live") - (b.kind === "live")); // recorded ones behind
 }
 
-function legend(ctx, view, found) { // one row; smaller type if the names are long, and never a name left out in silence
+function legend(pen, view, found) { // at most two rows; what does not fit is counted, never left out in silence. Returns the height of the rows
+  const { ctx, width, unit, wide } = pen, pitch = 14 * unit;
   const names = [...new Map(found.map((group) => [group.name, group])).values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const wide = (size) => { ctx.font = `400 ${size}px ${FONT}`; return names.map(({ name }) => ctx.measureText(name).width + 20); };
-  const size = [11, 10.5, 10, 9.5, 9].find((px) => wide(px).reduce((a, b) => a + b, -8) <= WIDTH) ?? 9, widths = wide(size);
-  let x = 0;
+  let x = 0, row = 0;
   for (const [i, { name, criterion }] of names.entries()) {
-    if (x + widths[i] > WIDTH - (i < names.length - 1 ? 20 : -8)) { label(ctx, `+${names.length - i}`, x, 10.5, view.colours.muted, "left", 600, size); break; }
-    stamp(ctx, view.style(criterion), x + 4.5, 7, 4);
-    label(ctx, name, x + 12, 10.5, view.colours.text, "left", 400, size);
-    x += widths[i];
+    const far = wide(name) + 12 * unit, last = i === names.length - 1;
+    if (x > 0 && row === 0 && x + far > width) { x = 0; row = 1; }
+    if (row === 1 && x + far > width - (last ? 0 : 9 * unit + wide("+99", 600))) { label(pen, `+${names.length - i}`, x, 10.5 * unit + pitch, view.colours.muted, { weight: 600 }); break; }
+    stamp(ctx, view.style(criterion), x + 4.5 * unit, 7 * unit + row * pitch, 4 * unit);
+    label(pen, name, x + 12 * unit, 10.5 * unit + row * pitch, view.colours.text, { room: width - 12 * unit });
+    x += far + 9 * unit;
   }
+  return pitch * (names.length ? row + 1 : 0);
 }
 
-function drawTradeoff(ctx, view) {
-  const { colours, choices, baseline, compression } = view, most = view.menu.stops.at(-1);
-  const left = 34, right = WIDTH - 8, top = 24, bottom = HEIGHT - 20, points = view.curve.filter((point) => point.data === choices.data && point.network === choices.network);
-  const X = (c) => left + (Math.log(c) / Math.log(most)) * (right - left), Y = (accuracy) => bottom - accuracy * (bottom - top), found = groups(points);
+function drawTradeoff(pen, view) {
+  const { ctx, width, height, unit, wide } = pen, { colours, choices, baseline, compression } = view, most = view.menu.stops.at(-1);
+  const points = view.curve.filter((point) => point.data === choices.data && point.network === choices.network), found = groups(points);
+  const left = wide("100 %") + 5, right = width - 8, top = legend(pen, view, found) + 7 * unit, bottom = height - 19 * unit;
+  const X = (c) => left + (Math.log(c) / Math.log(most)) * (right - left), Y = (accuracy) => bottom - accuracy * (bottom - top);
   for (const accuracy of [0, 0.25, 0.5, 0.75, 1]) {
     rule(ctx, left, Y(accuracy), right, Y(accuracy), accuracy ? colours.track : colours.muted);
-    label(ctx, `${100 * accuracy}${accuracy === 1 ? " %" : ""}`, left - 5, Y(accuracy) + 3.5, colours.muted, "right");
+    label(pen, `${100 * accuracy}${accuracy === 1 ? " %" : ""}`, left - 5, Y(accuracy) + 4 * unit, colours.muted, { align: "right", spare: true });
   }
   for (let c = 1; c <= most; c *= 10) {
     rule(ctx, X(c), bottom, X(c), bottom + 3, colours.muted);
-    label(ctx, `${comma(c)}x`, Math.min(X(c), WIDTH - 20), bottom + 15, colours.muted, "center");
+    label(pen, `${comma(c)}x`, X(c), height - 4 * unit, colours.muted, { align: "center", spare: true });
   }
-  legend(ctx, view, found);
   const dense = baseline.dense ?? null;
   if (dense !== null) rule(ctx, left, Y(dense), right, Y(dense), colours.text, 1, [5, 4]);
   rule(ctx, X(compression), top - 4, X(compression), bottom, colours.accent, 1.5);
@@ -396,14 +418,15 @@ function drawTradeoff(ctx, view) {
   }
   ctx.globalAlpha = 1;
   if (!points.length) {
+    const words = view.live ? "Press Train to add a point" : "No point recorded", half = wide(words, 500, 13) / 2 + 6, x = (left + right) / 2, y = (top + bottom) / 2;
     ctx.fillStyle = colours.card;
-    ctx.fillRect(left + 20, (top + bottom) / 2 - 14, right - left - 40, 26);
-    label(ctx, view.live ? "Press Train to add a point" : "No point recorded", (left + right) / 2, (top + bottom) / 2 + 4, colours.muted, "center", 500, 13);
+    ctx.fillRect(x - half, y - 13 * unit, 2 * half, 26 * unit);
+    label(pen, words, x, y + 4.5 * unit, colours.muted, { align: "center", weight: 500, size: 13 });
   }
   const seeds = (n) => `${n} point${n === 1 ? "" : "s"}`;
   return {
     words: `Accuracy against compression, now at ${times(compression)}. ${dense === null ? "" : `Dense accuracy ${(100 * dense).toFixed(1)} %. `}${found.map((g) => `${g.name}, ${g.kind}: ${[...g.means].sort((a, b) => a[0] - b[0]).map(([c, v]) => `${(100 * mean(v)).toFixed(1)} % at ${times(c)} (${seeds(v.length)})`).join(", ")}`).join("; ") || "No point yet"}.`,
-    note: dense === null ? "accuracy" : `dashed: dense ${(100 * dense).toFixed(1)} %`,
+    note: dense === null ? "accuracy" : `\u2013 \u2013 dense ${(100 * dense).toFixed(1)} %`,
     probe: (x, y) => {
       const near = points.map((p) => ({ p, far: Math.hypot(X(p.compression) - x, Y(p.accuracy) - y) })).sort((a, b) => a.far - b.far)[0];
       return near && near.far < 8 ? `${near.p.criterion}, ${times(near.p.compression)}: ${(100 * near.p.accuracy).toFixed(1)} %\n${near.p.kind}, seed ${near.p.seed}, ${near.p.rounds} round${near.p.rounds === 1 ? "" : "s"}` : "";
@@ -448,12 +471,18 @@ function paintSlider(ui, view) {
   ui.range.setAttribute("aria-valuetext", words);
   ui.range.style.setProperty("--wb-fill", `calc(12px + (100% - 24px) * ${share.toFixed(4)})`);
   const critical = view.sides.map(({ criterion, numbers }) => ({ criterion, at: numbers.critical })).filter(({ at }) => at > 1 && at <= stops[last]);
-  const key = JSON.stringify([stops[last], critical, view.theme]);
+  const key = JSON.stringify([stops[last], critical, view.theme, view.unit, view.range]);
   if (ui.ticks.dataset.key !== key) {
     ui.ticks.dataset.key = key;
-    const powers = Array.from({ length: Math.floor(Math.log10(stops[last]) + 1e-9) + 1 }, (_, k) => 10 ** k).filter((c) => c === 1 || Math.log(c) < 0.88 * Math.log(stops[last]));
-    const ticks = [...powers.map((c) => [c, `${comma(c)}x`, ""]), [stops[last], `max ${times(stops[last])}`, "wb-end"]].map(([c, text, name]) => Object.assign(make("span", { class: name, textContent: text }), { at: c }));
-    const notches = critical.map(({ criterion, at }) => Object.assign(make("span", { class: "wb-critical" }, svg("M-.7 -1L.7 -1L0 .6Z", 12, view.style(criterion).colour, "-1 -1 2 2")), { at }));
+    const far = (c) => (Math.log(c) / Math.log(stops[last])) * (view.range - 24), end = `max ${times(stops[last])}`;
+    let free = -Infinity; // powers of ten that have room, from left to right
+    const powers = Array.from({ length: Math.floor(Math.log10(stops[last]) + 1e-9) + 1 }, (_, k) => 10 ** k).filter((c) => {
+      const half = view.wide(`${comma(c)}x`, 400, 11.5) / 2, fits = far(c) - half > free && far(c) + half < view.range - 20 - view.wide(end, 400, 11.5);
+      if (fits) free = far(c) + half + 8;
+      return fits;
+    });
+    const ticks = [...powers.map((c) => [c, `${comma(c)}x`, ""]), [stops[last], end, "wb-end"]].map(([c, text, name]) => Object.assign(make("span", { class: name, textContent: text }), { at: c }));
+    const notches = critical.map(({ criterion, at }) => Object.assign(make("span", { class: "wb-critical" }, svg(NOTCH, 12, view.style(criterion).colour, "-1 -1 2 2")), { at }));
     for (const node of [...ticks, ...notches]) node.style.left = place(node.at);
     ui.ticks.replaceChildren(...ticks, ...notches);
   }
@@ -469,6 +498,7 @@ function paintSentence(ui, view) {
     const two = view.sides.length > 1, key = two ? `${side.criterion} ${view.theme}` : "";
     if ((who.dataset.key ?? "") !== key) {
       who.dataset.key = key;
+      who.title = two ? side.criterion : "";
       who.replaceChildren(...(two ? [mark(view.style(side.criterion)), side.criterion, make("span", { class: "wb-hush", textContent: ": " })] : []));
     }
     write(head, view.waiting ? headline(view.compression, view.sparsity) : first);
@@ -479,38 +509,42 @@ function paintSentence(ui, view) {
 }
 
 function paintAlarm(ui, view) {
-  const texts = view.sides.filter(({ alarm }) => alarm).map(({ alarm, criterion }) => (view.sides.length > 1 ? `${criterion}: ${alarm}` : alarm));
-  if (ui.alarm.title === texts.join("\n")) return;
+  const two = view.sides.length > 1, texts = view.sides.filter(({ alarm }) => alarm).map(({ alarm, criterion }) => (two ? `${criterion}: ${alarm}` : alarm));
+  const key = JSON.stringify([texts, view.unit, view.range]);
+  if (ui.alarm.dataset.key === key) return;
+  ui.alarm.dataset.key = key;
   ui.alarm.title = texts.join("\n");
-  ui.alarm.replaceChildren(...texts.map((text) => make("div", {}, svg(ICONS.alarm, 15), make("span", { textContent: text }))));
+  const fit = !two || texts.every((text) => view.wide(text, 600, 11.5) < view.range - 44);
+  const brief = (text) => { // of two alarms each has one line: that, or its first clause
+    if (fit) return text;
+    const [name, clause] = text.split(/[:,]/);
+    return `${name.length > 20 ? `${name.slice(0, 19)}\u2026` : name}: ${clause.trim()}`;
+  };
+  ui.alarm.replaceChildren(...texts.map((text) => make("div", {}, svg(ICONS.alarm, 15), make("span", { textContent: brief(text) }))));
 }
 
 function paintNumbers(ui, view) {
   const { total, macs_dense: macsDense, max_compression: max } = view.sides[0].numbers;
   const cells = [
-    [`kept of ${comma(total)}`, "Weights kept of all prunable weights", ({ kept }) => comma(kept)],
+    [`kept of ${total < 1e6 ? comma(total) : short(total)}`, `Weights kept of all ${comma(total)} prunable weights`, ({ kept }) => comma(kept)],
     ["size ratio", "All parameters before / nonzero parameters after, biases and norms counted", (n) => times(n.size_ratio)],
     ["effective sparsity", "Also counts kept weights on no path from input to output", (n) => (n.effective === null ? "\u2013" : percent(n.effective))],
     [`MACs of ${short(macsDense)}`, "Multiply-adds of one example, kept weights only", ({ macs }) => short(macs)],
-    ["critical \u25bc", "Critical compression: the highest this criterion reaches with every layer alive", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
+    ["critical", "Critical compression: the highest this criterion reaches with every layer alive", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
     ["maximum", "Max compression: one weight a layer, the limit of the network", () => times(max)],
   ];
   ui.numbers.classList.toggle("wb-pairs", view.sides.length > 1);
   const key = JSON.stringify([cells.map(([name, , value]) => [name, view.sides.map((side) => value(side.numbers))]), view.sides.map(({ criterion }) => criterion), view.theme]);
   if (ui.numbers.dataset.key === key) return;
   ui.numbers.dataset.key = key;
-  ui.numbers.replaceChildren(...cells.map(([name, title, value]) => make("div", { class: "wb-number", title }, make("div", { class: "wb-what", textContent: name }),
+  ui.numbers.replaceChildren(...cells.map(([name, title, value]) => make("div", { class: "wb-number", title }, make("div", { class: "wb-what" }, name, ...(name === "critical" ? [" ", svg(NOTCH, 9, "currentColor", "-1 -1 2 2")] : [])),
     ...view.sides.map((side) => make("div", { class: "wb-value" }, ...(view.sides.length > 1 ? [mark(view.style(side.criterion))] : []), value(side.numbers))))));
 }
 
 function paintPictures(ui, view) {
-  const ratio = window.devicePixelRatio || 1;
   for (const [kind, draw] of Object.entries(PICTURES)) {
-    const canvas = ui.canvas[kind], ctx = canvas.getContext("2d");
-    if (canvas.width !== Math.round(WIDTH * ratio)) { canvas.width = Math.round(WIDTH * ratio); canvas.height = Math.round(HEIGHT * ratio); }
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    ctx.clearRect(0, 0, WIDTH, HEIGHT);
-    const { words, note, bad = false, probe } = draw(ctx, view);
+    const canvas = ui.canvas[kind], pen = penFor(canvas, view.picture, view), { words, note, bad = false, probe } = draw(pen, view);
+    canvas.texts = pen.texts;
     ui.probes[kind] = probe;
     canvas.setAttribute("aria-label", words);
     write(ui.notes[kind], note);
@@ -544,13 +578,17 @@ function openPanel(ui, { title, text, editable = false }, guard, send) {
   area.setSelectionRange(0, 0);
 }
 
-function readTheme(root, choice) {
+function readLook(ui, choice) { // what the style sheet decides: colours, font, the sizes of the pictures and the slider
+  const { root } = ui;
   const lab = document.body.dataset.jpThemeLight, dark = lab === undefined ? window.matchMedia("(prefers-color-scheme: dark)").matches : lab === "false";
   const theme = choice === "auto" ? (dark ? "dark" : "light") : choice;
   root.dataset.theme = theme;
   const style = getComputedStyle(root), read = (name) => style.getPropertyValue(`--wb-${name}`).trim();
   const colours = Object.fromEntries(["text", "muted", "track", "card", "accent", "alarm"].map((name) => [name, read(name)]));
-  return { theme, colours, series: MARKS.map((_, i) => read(`c${i}`)) };
+  const unit = parseFloat(style.fontSize) / 13, { clientWidth: width, clientHeight: height } = ui.canvas.scores;
+  root.dataset.text = unit > 1.1 ? "large" : "usual";
+  const font = { unit, family: style.fontFamily }, { wide } = penFor(make("canvas"), { width: 1, height: 1 }, font);
+  return { theme, colours, series: MARKS.map((_, i) => read(`c${i}`)), ...font, wide, picture: { width, height }, range: ui.range.clientWidth };
 }
 
 // ---------------------------------------------------------------- one view of the model
@@ -608,8 +646,10 @@ function render({ model, el }) {
       ui.tip.hidden = text === "";
       write(ui.tip, text);
       const x = event.clientX - box.left, y = event.clientY - box.top;
-      ui.tip.style.left = `${x > 600 ? Math.max(4, x - 12 - ui.tip.offsetWidth) : x + 14}px`;
-      ui.tip.style.top = `${Math.max(4, y - 30)}px`;
+      ui.tip.style.left = ui.tip.style.top = "0"; // its full width, to be measured
+      const { offsetWidth: wide, offsetHeight: high } = ui.tip;
+      ui.tip.style.left = `${x + 18 + wide > box.width ? x - 12 - wide : x + 14}px`;
+      ui.tip.style.top = `${Math.max(4, Math.min(box.height - high - 6, y - 30))}px`;
     }),
   };
 
@@ -628,7 +668,7 @@ function render({ model, el }) {
     cancelAnimationFrame(state.tick);
     Object.assign(state, { tick: 0, painted: performance.now() });
     take();
-    state.look ??= readTheme(ui.root, state.choices.theme);
+    state.look ??= readLook(ui, state.choices.theme);
     if (!state.look.colours.text) { state.look = null; redraw(); return; } // the style sheet is still on its way
     const menu = model.get("menu"), { choices, look } = state, { frame, request } = state.shown, waiting = request < choices.request;
     const stop = stopIndex(menu.stops, choices.compression), compression = menu.stops[stop];
@@ -675,7 +715,9 @@ function render({ model, el }) {
   const outside = new MutationObserver(restyle), media = window.matchMedia("(prefers-color-scheme: dark)");
   outside.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
   media.addEventListener("change", restyle);
-  window.addEventListener("resize", redraw);
+  window.addEventListener("resize", restyle);
+  const sizes = new ResizeObserver(restyle); // larger texts, or a hidden view that is shown
+  sizes.observe(ui.canvas.scores);
   const quiet = (event) => event.stopPropagation(); // JupyterLab takes arrow keys and drags for itself
   for (const name of ["keydown", "keyup", "mousedown", "pointerdown", "contextmenu"]) el.addEventListener(name, quiet);
   for (const [name, answer] of listeners) model.on(name, answer);
@@ -685,7 +727,8 @@ function render({ model, el }) {
   return () => {
     for (const [name, answer] of listeners) model.off(name, answer);
     for (const name of ["keydown", "keyup", "mousedown", "pointerdown", "contextmenu"]) el.removeEventListener(name, quiet);
-    window.removeEventListener("resize", redraw);
+    window.removeEventListener("resize", restyle);
+    sizes.disconnect();
     media.removeEventListener("change", restyle);
     outside.disconnect();
     cancelAnimationFrame(state.tick);

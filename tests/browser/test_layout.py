@@ -1,0 +1,253 @@
+"""The playground holds with any font and with larger texts: nothing cut, nothing overlapping, nothing scrolling.
+
+One Chromium for each family that Linux desktops come with, and no other font for it: fontconfig offers that family
+alone, so that page and canvas both get it. Larger texts are the reader's font size setting (Chromium: Appearance, Font
+size, Large: 20 px instead of 16).
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import ARGS, CHROMIUM, unavailable
+from matplotlib.ft2font import FT2Font
+from test_frontend import LAST, frame, settle, show
+
+FAMILIES = {
+    "DejaVu Sans": ("fonts-dejavu-core", "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
+    "Liberation Sans": ("fonts-liberation", "LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"),
+    "Noto Sans": ("fonts-noto-core", "NotoSans-Regular.ttf", "NotoSans-Bold.ttf"),
+}
+FONTS = [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".fonts"]
+LONG = "a-name-that-somebody-gave-to-something-of-their-own"
+
+FINDINGS = (Path(__file__).parent / "layout.js").read_text(encoding="utf-8")
+
+
+def wrong(page: Any) -> list[str]:
+    """What is wrong with the layout, in words."""
+    findings: list[str] = page.evaluate(FINDINGS, LONG)
+    return findings
+
+
+@pytest.fixture(params=FAMILIES)
+def alone(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Iterator[tuple[Any, Any, str, list[Path]]]:
+    """A page in a Chromium that has one family of fonts; its developer tools, the family, its files."""
+    package, *files = FAMILIES[request.param]
+    paths = [path for name in files for folder in FONTS for path in sorted(folder.rglob(name))[:1]]
+    if len(paths) < len(files):
+        unavailable(f"the font {request.param} is not installed (Debian: apt-get install {package})")
+    (tmp_path / "fonts").mkdir()
+    for path in paths:
+        (tmp_path / "fonts" / path.name).symlink_to(path)
+    config = tmp_path / "fonts.conf"
+    config.write_text(f"<fontconfig><dir>{tmp_path}/fonts</dir><cachedir>{tmp_path}/cache</cachedir></fontconfig>")
+    started = browser.browser_type.launch(
+        executable_path=str(CHROMIUM), args=ARGS, env={**os.environ, "FONTCONFIG_FILE": str(config)}
+    )
+    page = started.new_page(viewport={"width": 900, "height": 700})
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page, page.context.new_cdp_session(page), request.param, paths
+    started.close()
+    assert errors == []
+
+
+def laid_out(page: Any) -> None:
+    """Wait until sizes that changed are drawn: the browser tells them a display frame later."""
+    settle(page)
+    settle(page)
+
+
+def put(page: Any, **traits: Any) -> None:
+    """Change what the stand-in for the kernel says."""
+    page.evaluate("traits => { for (const [name, value] of Object.entries(traits)) model.set(name, value); }", traits)
+    settle(page)
+
+
+def large(page: Any, compare: str | None) -> None:
+    """25 million weights in 54 layers, scores of both signs, many criteria in the trade-off, a long file name."""
+    show(page, LAST, compare=compare)
+    made = frame(0, 32670.2, compare)
+    for side in made["sides"]:
+        side["layers"] = [
+            {"name": f"layer{i}.conv.weight", "size": 2**i % 999_983 + 9, "kept": i % 7, "density": 10.0 ** -(i % 7)}
+            for i in range(54)
+        ]
+        dead = "19 of 20 layers have no weight left: layer0.conv.weight, layer7.conv.weight and 17 more"
+        side["alarm"] = dead
+        side["sentence"] = "99.9969 % removed, 32,670x; 19 of 20 layers alive; effective 99.9970 %"
+        side["numbers"] |= {"kept": 24_557_032, "total": 25_557_032, "size_ratio": 32670, "macs_dense": 4.11e9}
+        side["numbers"] |= {"macs": 4.01e9, "critical": 32670, "max_compression": 473_279, "effective": 0.99997}
+        side["scores"] |= {"zero": 1_234_567, "label": "score, signed log10(1 + |s| / 1e-05)"}
+        side["mask"]["note"] = "one cell = mean of 12 x 128 weights"
+    stops = [1.12**i for i in range(116)]
+    names = [
+        "fisher",
+        "force",
+        "grasp",
+        "lamp",
+        "lrp",
+        "magnitude",
+        "ntk-sap",
+        "obd",
+        "obs",
+        "phew",
+        "prospr",
+        "random",
+    ]
+    curve = [
+        {"compression": 10, "accuracy": 0.5, "criterion": name, "seed": 0, "rounds": rounds, "network": "vgg",
+         "data": "digits", "kind": "live"}
+        for name in names for rounds in (1, 100)
+    ]  # fmt: skip
+    saved = "Saved the masks as playground-digits-lenet-300-100-magnitude-32670x-masks.safetensors"
+    menu = page.evaluate("model.get('menu')") | {
+        "stops": stops,
+        "allocations": ["global", "layer", "smart-ratio-vgg"],
+        "data": ["digits", "fashion-mnist"],
+        "networks": {"digits": ["vgg", "lenet-300-100"]},
+    }
+    status = {"busy": "", "progress": 0, "message": saved, "error": ""}
+    choices = page.evaluate("model.get('choices')") | {"allocation": "smart-ratio-vgg"}
+    put(page, menu=menu, choices=choices, frame=made, curve=curve, status=status)
+
+
+def own(page: Any, compare: str | None, face: str = "live") -> None:
+    """Long names of the user's own things: shortened, with the whole name under the pointer."""
+    show(page, LAST, face=face, compare=compare)
+    layers = [f"{i}.{LONG}" for i in range(3)]
+    made = frame(0, 700.0, compare)
+    for side in made["sides"]:
+        side["criterion"] = LONG
+        side["alarm"] = f"3 of 3 layers have no weight left: {', '.join(layers)}"
+        for layer, name in zip(side["layers"], layers, strict=True):
+            layer["name"] = name
+        side["mask"]["layer"] = layers[0]
+    menu = page.evaluate("model.get('menu')") | {"data": [LONG], "networks": {LONG: [LONG]}, "layers": layers,
+                                                 "criteria": [LONG, "snip"]}  # fmt: skip
+    choices = {"data": LONG, "network": LONG, "criterion": LONG, "layer": layers[0]}
+    point = {
+        "compression": 10,
+        "accuracy": 0.5,
+        "criterion": LONG,
+        "seed": 0,
+        "rounds": 5,
+        "network": LONG,
+        "data": LONG,
+    }
+    put(page, menu=menu, choices=page.evaluate("model.get('choices')") | choices, frame=made,
+        curve=[point | {"kind": "live"}])  # fmt: skip
+
+
+def panel(page: Any) -> None:
+    show(page, 10)
+    page.get_by_role("button", name="State").click()
+    text = "\n".join(f"line {i} of a text that is as long as lines of code are, or a little longer" for i in range(9))
+    page.evaluate("text => model.fire('msg:custom', {kind: 'text', title: 'State', text, editable: true})", text)
+
+
+BROKEN = "ValueError: sparsity is the fraction removed, in [0, 1); got 10. For 10x compression pass sparsity=0.9. " * 4
+STATES: dict[str, Callable[[Any], None]] = {
+    "dense": lambda page: show(page, 0),
+    "first": lambda page: show(page, 10, theme="dark"),
+    "collapsed": lambda page: show(page, LAST),
+    "compare": lambda page: show(page, 8, compare="random", theme="dark"),
+    "compare collapsed": lambda page: show(page, LAST, compare="synflow"),
+    "training": lambda page: show(page, 16, status={"busy": "training", "progress": 0.4, "message": "epoch 5 of 12"}),
+    "error": lambda page: show(page, 16, status={"error": BROKEN}),
+    "panel": panel,
+    "site": lambda page: show(page, 16, table=True, face="site"),
+    "site compare": lambda page: show(page, LAST, table=True, face="site", compare="grasp"),
+    "no point": lambda page: (show(page, 4), put(page, curve=[], baseline={"dense": None})),  # type: ignore[func-returns-value]
+    "large": lambda page: large(page, None),
+    "large compare": lambda page: large(page, "snip"),
+    "own": lambda page: own(page, None),
+    "own compare": lambda page: own(page, "snip", face="site"),
+}
+
+
+WRITTEN = """() => document.querySelector(".wb-root").innerText
+  + [...document.querySelectorAll("canvas")].flatMap(({ texts }) => texts.map(({ text }) => text)).join("")"""
+
+
+def test_no_text_is_cut_with_one_family_of_fonts(alone: Any) -> None:
+    page, tools, family, paths = alone
+    found, written = {}, set()
+    for name, reach in STATES.items():
+        for size in (16, 20):
+            tools.send("Page.setFontSizes", {"fontSizes": {"standard": size}})
+            if size == 16:  # the second size comes while it is shown
+                reach(page)
+            laid_out(page)
+            assert page.locator(".wb-root").evaluate("e => getComputedStyle(e).fontSize") == f"{13 * size / 16:g}px"
+            written |= set(page.evaluate(WRITTEN))
+            if seen := wrong(page):
+                found[name, size] = seen
+    assert found == {}
+    for path in paths:
+        lacking = {
+            letter for letter in written if letter.isprintable() and ord(letter) not in FT2Font(path).get_charmap()
+        }
+        assert lacking == set()
+    for domain in ("DOM", "CSS"):
+        tools.send(f"{domain}.enable")
+    document = tools.send("DOM.getDocument")["root"]["nodeId"]
+    head = tools.send("DOM.querySelector", {"nodeId": document, "selector": ".wb-head"})
+    used = tools.send("CSS.getPlatformFontsForNode", head)["fonts"]
+    assert {font["familyName"] for font in used} == {family}
+
+
+PLANTED = {
+    "cut by .wb-row": ".wb-root .wb-row { width: 100px; flex-wrap: nowrap; }",
+    "cut by .wb-title": ".wb-title { width: 60px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }",
+    "cut by .wb-number": ".wb-numbers { height: 30px; } .wb-number { height: 26px; }",
+    "cut in a menu: magnitude": ".wb-field-criterion select { width: 60px; }",
+    "overlap: 83.8 % removed": ".wb-rest { margin-top: -20px; }",
+    "scrolls: wb-main": ".wb-grid { width: 700px; }",
+    "box: 841 x 640": ".wb-root { width: 841px; }",
+}
+
+
+def test_the_check_sees_what_is_planted(page: Any) -> None:
+    show(page, 10)
+    assert wrong(page) == []  # with the fonts of this machine, whatever they are
+    for expected, style in PLANTED.items():
+        sheet = page.add_style_tag(content=style)
+        assert any(line.startswith(expected) for line in wrong(page)), expected
+        sheet.evaluate("node => node.remove()")
+    laid_out(page)
+    texts = "document.querySelector('canvas.wb-layers').texts"
+    for expected, change in {
+        "overlap in wb-layers: ": "left = 0",
+        "leaves wb-layers": "right = 900",
+        "cut in wb-layers": "text = '\u2026x'",
+    }.items():
+        page.evaluate(f"() => {{ window.whole = structuredClone({texts}); for (const box of {texts}) box.{change}; }}")
+        assert any(line.startswith(expected) for line in wrong(page)), expected
+        page.evaluate(f"() => {{ {texts} = window.whole; }}")
+    assert wrong(page) == []
+
+
+@pytest.mark.parametrize("size", [16, 20])
+def test_nothing_jumps_when_the_numbers_change(page: Any, size: int) -> None:
+    page.context.new_cdp_session(page).send("Page.setFontSizes", {"fontSizes": {"standard": size}})
+    places = """() => [...document.querySelectorAll("canvas, input, select, button, .wb-alarm, .wb-numbers")]
+      .map((e) => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })"""
+    seen = []
+    for stop, compare in ((0, None), (LAST, None), (LAST, "synflow")):
+        show(page, stop, compare=compare)
+        seen.append(page.evaluate(places))
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_a_view_that_was_hidden_is_drawn_when_it_is_shown(page: Any) -> None:
+    show(page, 10)
+    sizes = "() => [...document.querySelectorAll('canvas')].map(({ width, height }) => [width > 250, height > 120])"
+    for display, drawn in (("none", [False, False]), ("block", [True, True])):
+        page.evaluate("display => { document.body.style.display = display; }", display)
+        laid_out(page)
+        assert page.evaluate(sizes) == 4 * [drawn]
+    assert wrong(page) == []
