@@ -25,8 +25,8 @@ SPELLINGS = (
     (r"\\ensuremath(?![a-zA-Z])", ""),
     (r"\\hdots(?![a-zA-Z])", r"\\dots"),
     (r"\\defeq(?![a-zA-Z])", r"\\coloneqq"),
-    (r"\{aligned\}", "{align*}"),
-    (r"\{eqnarray(\*?)\}", r"{align\1}"),
+    (r"\{(?:aligned|align|eqnarray\*?)\}", "{align*}"),
+    (r"\{(equation|gather|multline)\}", r"{\1*}"),
 )
 """What latex2mathml does not know, and what it knows instead."""
 

@@ -103,9 +103,11 @@ def _terminal(content: str, problems: list[str]) -> str:
 
 
 def _str(data: object) -> str:
-    """The text of a bundle; a TypeError where it holds something else."""
+    """The text of a bundle, which may be a list of lines; a TypeError where it holds something else."""
+    if isinstance(data, list) and all(isinstance(line, str) for line in data):
+        return "".join(data)
     if not isinstance(data, str):
-        raise TypeError(f"an output's data is text; got {type(data).__name__}")
+        raise TypeError(f"an output's data is text; got {str(data)[:40]}")
     return data
 
 

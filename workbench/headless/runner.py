@@ -268,8 +268,8 @@ def _executed(
                     kind, *content = pipe.recv()
                 except EOFError:
                     process.join()
-                    problem = f"its process ended (exit code {process.exitcode}): killed, or out of memory"
-                    kind, content = "done", [write_failure(job, time.perf_counter() - started, [problem])]
+                    why = f"its process ended (exit code {process.exitcode}): killed, or out of memory"
+                    kind, content = "done", [_ended(job, time.perf_counter() - started, why)]
                 if kind == "cell":
                     report(f"{name}: cell {content[0]} of {content[1]}, {content[2]:.1f} s")
                     continue
@@ -287,6 +287,14 @@ def _executed(
         for pipe, (_, process, _) in active.items():
             pipe.close()
             process.join()
+
+
+def _ended(job: Job, seconds: float, why: str) -> dict[str, Any]:
+    """The record of a run whose process ended: the run failed, unless its notebook was there and its page was not."""
+    record = read_record(job.executed)
+    if record.get("key") == job.key:
+        return record | {"page": [f"no page: {why}"]}
+    return write_failure(job, seconds, [why])
 
 
 def _context() -> Any:
