@@ -2,15 +2,18 @@
 
 import base64
 import html
+import json
 from xml.etree import ElementTree
 
 import pytest
 from nbformat import from_dict
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_maker import make
+from notebook_maker import make, record
 
-from workbench.headless import site
+from workbench.claims import CLAIM_MIME
+from workbench.headless import run_with_index, site, write_claims
 from workbench.headless.markdown import markdown_html, mathml
+from workbench.headless.page import page
 from workbench.headless.render import notebook_page
 
 PIXEL = base64.b64decode(
@@ -184,6 +187,50 @@ def test_markup_that_a_reader_of_the_screen_needs(open_page, name):
     assert page.locator("main").count() == 1
     assert page.locator("h1").count() == 1
     assert page.locator("img:not([alt])").count() == 0
+
+
+def test_foreign_names_and_rows_do_nothing_but_stand_there(tmp_path, browser):
+    """A list of runs and a table of claims whose names and values are somebody else's."""
+    attack = "<img src=x onerror=\"document.title='hit'\">"
+    claim = {
+        "id": attack,
+        "statement": attack,
+        "n": attack,
+        "effect": attack,
+        "low": attack,
+        "high": 1,
+        "verdict": attack,
+    }
+    shown = new_output("display_data", {CLAIM_MIME: [claim], "text/plain": "shown"})
+    names = [
+        "javascript:document.title='hit';x",
+        "a#b?c%41 d",
+        "q\"'>u",
+        "ü &amp; <b>",
+        "//host",
+        "http:x",
+        ".",
+        "\udcff",
+    ]
+    for name in [name.replace("/", "_") for name in names]:
+        facts = record(title=attack, parameters={attack: attack}, problems=[attack], page=[attack])
+        notebook = new_notebook(cells=[new_code_cell("", outputs=[shown])], metadata={"workbench": facts})
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook))
+        (tmp_path / f"{name}.html").write_text(page("Page", f"<h1>{len(name)}</h1>"))
+    run_with_index([make(tmp_path / "in" / "torn.ipynb", parameters="x")], tmp_path, report=print)
+    write_claims(tmp_path)
+    view = browser.new_context(offline=True).new_page()
+    for name in ("claims.html", "index.html"):
+        view.goto((tmp_path / name).as_uri())
+        assert view.locator("img").count() == 0
+        assert view.title() == name.split(".")[0].replace("index", "runs").capitalize()
+    lengths = []
+    for number in range(view.get_by_role("link", name="page").count()):
+        view.get_by_role("link", name="page").nth(number).click()
+        lengths.append(int(view.locator("h1").text_content()))
+        view.go_back()
+    assert sorted(lengths) == sorted(map(len, names))
+    view.context.close()
 
 
 def test_links_stay_as_written_where_they_lead_elsewhere(tmp_path):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from workbench.headless.files import results_folder, write_whole
-from workbench.headless.markdown import markdown_html
 from workbench.headless.notebook import read_notebook
 from workbench.headless.page import Html, link, page, table, text
 from workbench.headless.runner import Run, read_record, run
@@ -108,6 +107,8 @@ def _lead(path: Path) -> str:
     promises = [after for before, after in itertools.pairwise(blocks) if "What you will learn" in before]
     plain = [block for block in blocks if block.strip() and not block.lstrip().startswith("#")]
     words = (promises or plain or [""])[0]
+    from workbench.headless.markdown import markdown_html
+
     try:
         return markdown_html(words, path.parent)
     except Exception:  # what a parser brings up; its page says so, too
