@@ -7,9 +7,12 @@ import functools
 import io
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench import stopping
+
+if TYPE_CHECKING:
+    from workbench.headless import Run
 
 MARK = "\0"
 """Stands before a word that argparse shall not take for an option; no word of a command line can hold it."""
@@ -51,19 +54,20 @@ def _run(options: argparse.Namespace) -> int:
     if options.list:
         return _list(options.notebooks)
     runs = run_with_index(options.notebooks, options.out, **_shared(options))
-    failed = [r for r in runs if r.problems]
-    less = sum(bool(r.page_problems) for r in runs)
-    pages = f", {less} with an incomplete page" if less else ""
-    print(f"{len(runs) - len(failed)} of {len(runs)} notebooks finished{pages}; see {options.out}/index.html")
-    return 1 if failed else 0
+    return _ended(runs, "notebooks finished", f"see {options.out}/index.html")
 
 
 def _site(options: argparse.Namespace) -> int:
     from workbench.headless import site
 
     runs = site(options.notebooks, options.out, **_shared(options))
-    failed = [r for r in runs if r.problems]
-    print(f"{len(runs) - len(failed)} of {len(runs)} pages made; open {options.out}/index.html")
+    return _ended(runs, "pages made", f"open {options.out}/index.html")
+
+
+def _ended(runs: Sequence[Run], what: str, where: str) -> int:
+    """Print how many runs went well; 1 where one failed. A page that lacks something is no failure."""
+    failed, less = sum(bool(r.problems) for r in runs), sum(bool(r.page_problems) for r in runs)
+    print(f"{len(runs) - failed} of {len(runs)} {what}{f', {less} with an incomplete page' if less else ''}; {where}")
     return 1 if failed else 0
 
 

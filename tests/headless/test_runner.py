@@ -444,6 +444,15 @@ def test_no_result_is_written_over_a_notebook_that_is_to_be_run(tmp_path, instan
     assert {found: found.read_bytes() for found in before} == before
 
 
+def test_a_notebook_that_no_run_wrote_is_kept(tmp_path, instant):
+    mine = make(tmp_path / "a.ipynb")
+    before = mine.read_bytes()
+    runs = run_with_index([make(tmp_path / "in" / name) for name in ("a.ipynb", "b.ipynb")], tmp_path, report=print)
+    assert "a.ipynb is a notebook that no run wrote" in runs[0].problems[0]
+    assert runs[1].problems == []
+    assert mine.read_bytes() == before
+
+
 def test_a_page_takes_no_place_of_a_list(tmp_path, instant):
     make(tmp_path / "Index.ipynb")
     make(tmp_path / "claims.ipynb")

@@ -148,6 +148,7 @@ def faces(tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs_without_an_error_in_a_cell_or_a_widget(faces, name, face):
     assert faces[face][name].problems == []
+    assert faces[face][name].page_problems == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -79,7 +79,7 @@ def read_parameters(notebook: NotebookNode, where: str) -> dict[str, Parameter]:
         if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
             raise ValueError(
                 f"{where}: a line of the parameters cell is 'name: type = default', with type {ALLOWED}; "
-                f"got {ast.unparse(statement)!r}"
+                f"got {ast.unparse(statement)!r:.100}"
             )
         parameter = _parameter(statement, where, _help(comments, statement))
         found[parameter.name] = parameter
@@ -107,7 +107,7 @@ def check_values(parameters: Mapping[str, Parameter], given: Mapping[str, object
         try:
             values[name] = _value(parameter, value)
         except ValueError:
-            raise ValueError(f"{where}: parameter {name} is {parameter.allowed}; got {value!r}") from None
+            raise ValueError(f"{where}: parameter {name} is {parameter.allowed}; got {value!r:.100}") from None
     return values
 
 
@@ -129,7 +129,7 @@ def _parameter(statement: ast.AnnAssign, where: str, text: str) -> Parameter:
         value = _value(declared, value)
     except (ValueError, TypeError, RecursionError, MemoryError):
         got = ast.unparse(default) if default is not None else "nothing"
-        raise ValueError(f"{where}: parameter {name} is {declared.allowed}; its default is {got}") from None
+        raise ValueError(f"{where}: parameter {name} is {declared.allowed}; its default is {got:.100}") from None
     return Parameter(name, kind, choices, optional, value, text)
 
 

@@ -118,7 +118,6 @@ def run(
         record = read_record(one.executed)
         if isinstance(one, Run):
             runs[one.executed] = one
-            _remove(one.executed, one.page)
             for old in _of_the_same(source, asked, folder, alone=side != folder):
                 _remove(old, side / f"{old.stem}.html")
             report(f"{one.executed.stem}: {one.problems[0]}")
@@ -157,6 +156,12 @@ def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folde
     `others` is what decides about its results beside its text and its parameters: the face, the threads, the package.
     """
     face, threads, _ = others
+
+    def failed(name: str, why: str) -> Run:
+        record = {"title": source.stem, "parameters": {}, "given": {}, "face": face, "key": "", "threads": threads}
+        record |= {"finished": "", "seconds": 0.0, "problems": [" ".join(why.split())], "page": []}
+        return Run(folder / f"{name}.ipynb", side / f"{name}.html", record)
+
     try:
         notebook = _bare(read_notebook(source))
         declared = read_parameters(notebook, source.name)
@@ -165,14 +170,15 @@ def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folde
             raise ValueError(f"a notebook has another name than {source.name}: its page would take the place of a list")
     except Exception as error:  # whatever is wrong with one notebook is its own
         why = str(error) if isinstance(error, ValueError) else f"{source}: {type(error).__name__}: {error}"
-        name = source.stem if side != folder else _name(source, asked)
-        record = {"title": source.stem, "parameters": {}, "given": {}, "face": face, "key": "", "threads": threads}
-        record |= {"finished": "", "seconds": 0.0, "problems": [" ".join(why.split())], "page": []}
-        return Run(folder / f"{name}.ipynb", side / f"{name}.html", record)
+        return failed(source.stem if side != folder else _name(source, asked), why)
     values = check_values(declared, asked, source.name)
     given = {name: value for name, value in values.items() if value != declared[name].default}
     values = {name: parameter.default for name, parameter in declared.items()} | values
     name = source.stem if side != folder else _name(source, given)
+    if _foreign(folder / f"{name}.ipynb"):
+        return failed(
+            name, f"{folder / name}.ipynb is a notebook that no run wrote, and is kept. Move it, or the results"
+        )
     return Job(
         source=source.resolve(),
         text=text,
@@ -219,8 +225,17 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def _foreign(path: Path) -> bool:
+    """Whether a file is somebody's notebook, with cells and without the record of a run."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return bool(content["cells"]) and KEY not in content["metadata"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def _of_the_same(source: Path, asked: Mapping[str, object], folder: Path, alone: bool) -> list[Path]:
-    """The runs in a folder of a notebook that can no longer be read, with the values that are asked for."""
+    """The results in a folder of a notebook that cannot be run now, with the values that are asked for."""
     found = []
     for path in folder.glob("*.ipynb"):
         record = read_record(path)
