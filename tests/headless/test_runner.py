@@ -340,14 +340,17 @@ def test_source_of_the_package_is_part_of_the_hash(tmp_path):
 
 
 def test_errors_inside_widgets_fail_the_run(tmp_path):
-    make(tmp_path / "explorer.ipynb", FAILING_EXPLORER)
-    make(tmp_path / "interact.ipynb", FAILING_WIDGET)
-    make(tmp_path / "sound.ipynb", FAILING_WIDGET.replace("raise RuntimeError", "print"))
-    runs = run([tmp_path], tmp_path / "out", jobs=2, face="live", report=lambda _: None)
-    assert "planted in an explorer" in runs[0].problems[0]
-    assert runs[1].problems == ["OutputModel: RuntimeError: planted in a widget"]
-    assert runs[2].problems == []
-    assert hidden_errors(nbformat.read(runs[1].executed, as_version=4)) == runs[1].problems
+    path = make(tmp_path / "a.ipynb", FAILING_EXPLORER, FAILING_WIDGET)
+    [done] = run([path], tmp_path / "out", face="live", report=lambda _: None)
+    [widget, explorer] = sorted(done.problems)
+    assert widget == "OutputModel: RuntimeError: planted in a widget"
+    assert "planted in an explorer" in explorer
+    notebook = nbformat.read(done.executed, as_version=4)
+    assert hidden_errors(notebook) == done.problems
+    for state in notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values():
+        state["state"].pop("outputs", None)
+        state["state"].pop("status", None)
+    assert hidden_errors(notebook) == []
 
 
 @pytest.mark.parametrize("patient", [False, True])
@@ -365,7 +368,7 @@ def test_a_message_whose_wake_up_was_lost_arrives(patient):
             await asyncio.sleep(0.1)
             zmq.Socket.shadow(far).send_multipart(session.serialize(session.msg("told")))
             zmq.Socket.shadow(near).getsockopt(zmq.EVENTS)
-            await asyncio.wait([waiting], timeout=3)
+            await asyncio.wait([waiting], timeout=10 if patient else 1.5)
             waiting.cancel()
             return waiting.done() and not waiting.cancelled() and waiting.result()["msg_type"]
 
@@ -490,45 +493,32 @@ def test_other_wrong_arguments(tmp_path, options):
 
 
 def test_stopped_in_every_way_and_started_again(tmp_path):
-    """Killed at a random moment, ended and interrupted while a notebook runs; then the same command finishes."""
+    """Killed at a random moment; ended, and interrupted as a terminal does it, while a notebook runs."""
     told = f"import os, time\nwith open(r'{tmp_path}/pids', 'a') as file: print(os.getpid(), file=file)"
     make(tmp_path / "in" / "a.ipynb", told)
-    make(tmp_path / "in" / "b.ipynb", f"{told}\nwhile not os.path.exists(r'{tmp_path}/go'): time.sleep(0.1)")
+    make(tmp_path / "in" / "b.ipynb", f"{told}\ntime.sleep(600)")
     out, moments = tmp_path / "out", random.Random(0)
     with tempfile.TemporaryDirectory(prefix="short", dir="/tmp") as short:
-
-        def start():
-            return command("run", tmp_path / "in", "-o", out, env=os.environ | {"TMPDIR": short})
-
-        process = start()
-        for _ in range(moments.randint(1, 4)):
-            assert process.stdout.readline(), "the command ended before its kill"
-        time.sleep(moments.uniform(0, 0.7))
-        process.kill()
-        process.communicate()
-        check_whole(out)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            process = start()
-            assert any(line.startswith("b: cell 3") for line in process.stdout), process.stderr.read()
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            process = command("run", tmp_path / "in", "-o", out, env=os.environ | {"TMPDIR": short})
+            said = [""]
+            if number == signal.SIGKILL:
+                said = [process.stdout.readline() for _ in range(moments.randint(1, 3))]
+                time.sleep(moments.uniform(0, 0.7))
+            while number != signal.SIGKILL and not said[-1].startswith("b: cell 3"):
+                said.append(process.stdout.readline())
+                assert said[-1], process.stderr.read()
             if number == signal.SIGINT:
-                os.killpg(process.pid, number)  # as a terminal does
+                os.killpg(process.pid, number)
             else:
                 os.kill(process.pid, number)
             _, errors = process.communicate(timeout=100)
-            assert (process.returncode, errors) == (128 + number, LINE.decode())
-            assert os.listdir(short) == []
             check_whole(out)
-            assert (out / "a.ipynb").exists()
-            assert not (out / "b.ipynb").exists()
-        (tmp_path / "go").touch()
-        process = start()
-        said, errors = process.communicate(timeout=400)
-        assert (process.returncode, errors) == (0, "")
-        assert "a: done before, skipped" in said
-        assert os.listdir(short) == []
-    assert not list(out.glob(".*"))
-    check_whole(out)
-    assert sorted(p.name for p in out.iterdir()) == ["a.html", "a.ipynb", "b.html", "b.ipynb", "index.html"]
+            if number != signal.SIGKILL:
+                assert (process.returncode, errors) == (128 + number, LINE.decode())
+                assert os.listdir(short) == []  # also what the kill left
+                assert sorted(p.name for p in out.iterdir()) == ["a.html", "a.ipynb", "index.html"]
+        assert "a: done before, skipped\n" in said
     assert all(gone(pid) for pid in (tmp_path / "pids").read_text().split())
 
 
