@@ -346,7 +346,7 @@ def test_errors_inside_widgets_fail_the_run(tmp_path):
     assert widget == "OutputModel: RuntimeError: planted in a widget"
     assert "planted in an explorer" in explorer
     notebook = nbformat.read(done.executed, as_version=4)
-    assert hidden_errors(notebook) == done.problems
+    assert sorted(hidden_errors(notebook)) == [widget, explorer]
     for state in notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values():
         state["state"].pop("outputs", None)
         state["state"].pop("status", None)
