@@ -56,6 +56,12 @@ def make(path: Path, *cells, parameters: str | None = PARAMETERS) -> Path:
     return path
 
 
+def record(**facts) -> dict:
+    """The record of a run that finished, with these facts."""
+    usual = {"title": "Title", "parameters": {}, "given": {}, "face": "picture", "key": "k", "threads": {}}
+    return {**usual, "finished": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "problems": [], "page": [], **facts}
+
+
 def text_of(path: Path) -> str:
     """All that an executed notebook printed or showed as plain text."""
     outputs = [o for c in nbformat.read(path, as_version=4).cells for o in c.get("outputs", ())]

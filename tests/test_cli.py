@@ -8,9 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from notebook_maker import make
+from notebook_maker import make, text_of
 
 from workbench.cli import main
+from workbench.headless import read_notebook
 
 R = {"name": "ir", "display_name": "R", "language": "R"}
 
@@ -33,6 +34,9 @@ def refused(capsys, *arguments):
         (["-p", "profile", "quick"], "one of 'smoke', 'lecture', 'full'; got 'quick'"),
         (["--profile", "quick"], "one of 'smoke', 'lecture', 'full'; got 'quick'"),
         (["-p", "seeds", "1", "-p", "seeds", "2"], "a parameter is given once; got seeds more often"),
+        (["-p", "seeds", "-x"], "parameter seeds is int; got '-x'"),
+        (["-p", "-p", "--profile"], "a parameter is one of"),
+        (["-o", ""], "results lie in a folder; its name is empty"),
         (["--jobs", "0"], "jobs is a whole number of at least 1; got 0"),
     ],
 )
@@ -69,16 +73,26 @@ def test_a_mistake_is_one_line_and_nothing_starts(tmp_path, capsys, arguments, m
             "a notebook here is in Python",
         ),
         (b"\xff\xfe\x00", "is not a notebook: a notebook is JSON text"),
+        ("", "is not a notebook: a notebook is JSON text"),
     ],
 )
 def test_what_is_no_notebook(tmp_path, capsys, content, message):
     path = tmp_path / "a.ipynb"
-    if content is not None:
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert message in refused(capsys, "run", path, "-o", tmp_path / "out")
+    if content is None:
+        assert message in refused(capsys, "run", path, "-o", tmp_path / "out")
+        return
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert main(["run", str(path), "-o", str(tmp_path / "out")]) == 1
+    line, end = capsys.readouterr().out.splitlines()
+    assert line.startswith("a: ")
+    assert message in line
+    assert end.startswith("0 of 1 notebooks finished")
+    assert main(["run", "--list", str(path)]) == 1
+    assert message in capsys.readouterr().out
 
 
 def test_a_folder_without_notebooks(tmp_path, capsys):
+    assert "an empty name is not there" in refused(capsys, "run", "", "-o", tmp_path / "out")
     assert "holds no notebook" in refused(capsys, "site", tmp_path, "-o", tmp_path / "out")
 
 
@@ -115,13 +129,38 @@ def test_the_version(capsys):
 
 
 def test_the_command_from_a_shell(tmp_path):
-    make(tmp_path / "in" / "good.ipynb", "print(seeds)")
+    """With a folder for temporary files whose name is too long for sockets, and names that are hard on terminals."""
+    make(tmp_path / "in" / "good ü#1.ipynb", "import os; print(sparsity, name, os.environ['OMP_NUM_THREADS'])")
     make(tmp_path / "in" / "bad.ipynb", "1 / 0")
+    (tmp_path / "in" / "torn.ipynb").write_text("{")
+    odd = json.loads((tmp_path / "in" / "bad.ipynb").read_text())
+    odd["cells"] = [{**odd["cells"][0], "source": "# Half a character \ud800"}, odd["cells"][1]]
+    odd["nbformat_minor"] = 0  # in this version cells had no names
+    odd["cells"] = [{name: value for name, value in cell.items() if name != "id"} for cell in odd["cells"]]
+    (Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/\xff.ipynb"))).write_text(json.dumps(odd))
+    (tmp_path / ("long" * 20)).mkdir()
     root = str(Path(__file__).resolve().parent.parent)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    environment |= {"TMPDIR": str(tmp_path / ("long" * 20)), "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(
-        [sys.executable, "-m", "workbench.cli", "run", "in", "-p", "seeds", "5", "--profile", "smoke"],
+        [
+            sys.executable,
+            "-m",
+            "workbench.cli",
+            "run",
+            "in",
+            "-p",
+            "sparsity",
+            "-1e-3",
+            "-p",
+            "name",
+            "--x",
+            "--jobs",
+            "2",
+        ],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])},
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -130,4 +169,14 @@ def test_the_command_from_a_shell(tmp_path):
     assert done.stderr == ""
     assert "cell 3 of 3 failed" in done.stdout
     assert "ZeroDivisionError: division by zero" in done.stdout
-    assert done.stdout.endswith("1 of 2 notebooks finished; see out/index.html\n")
+    assert "torn.ipynb is not a notebook" in done.stdout
+    assert done.stdout.endswith("2 of 4 notebooks finished; see out/index.html\n")
+    [good] = (tmp_path / "out").glob("good*.ipynb")
+    assert "-0.001 --x 1" in text_of(good)
+    [half] = (tmp_path / "out").glob("\udcff*.ipynb")
+    assert read_notebook(half).nbformat_minor == 5
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert 'href="good%20%C3%BC%231-' in page
+    assert 'href="%FF-' in page
+    assert "Half a character ?" in page
+    assert os.listdir(tmp_path / ("long" * 20)) == []

@@ -6,6 +6,11 @@ import importlib
 import sys
 from typing import TYPE_CHECKING
 
+from workbench import stopping
+
+if stopping.is_command():
+    stopping.listen()  # before torch is imported, which takes a second
+
 from workbench.criteria import criteria, criterion_table, register_criterion, score, untouched
 from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from workbench import stopping
+
+if TYPE_CHECKING:
+    from workbench.headless import Run
+
+MARK = "\0"
+"""Stands before a word that argparse shall not take for an option; no word of a command line can hold it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; 0 if all went well, 1 if a notebook failed or a file could not be written, 2 for a mistake
-    in what was asked (one line on stderr), 130 if stopped by Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    in what was asked (one line on stderr). Ctrl-C ends the command with 130, SIGTERM with 143."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+        stopping.listen()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to end
+            stream.reconfigure(errors="backslashreplace")
     try:
+        options = _parser().parse_args(_values_marked(arguments))
         return int(options.command(options))
     except (ValueError, TypeError) as error:
         print(f"workbench: {error}", file=sys.stderr)
@@ -21,9 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"workbench: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("workbench: stopped; finished runs stay, the same command goes on from there", file=sys.stderr)
-        return 130
+
+
+def _values_marked(arguments: Sequence[str]) -> list[str]:
+    """The arguments, the two words after -p marked: they are a name and a value, also where they begin with a dash."""
+    marked: list[str] = []
+    values = 0
+    for word in arguments:
+        marked.append(MARK + word if values else word)
+        values = values - 1 if values else 2 * (word in ("-p", "--parameter"))
+    return marked
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -32,17 +54,20 @@ def _run(options: argparse.Namespace) -> int:
     if options.list:
         return _list(options.notebooks)
     runs = run_with_index(options.notebooks, options.out, **_shared(options))
-    failed = [r for r in runs if r.problems]
-    print(f"{len(runs) - len(failed)} of {len(runs)} notebooks finished; see {options.out}/index.html")
-    return 1 if failed else 0
+    return _ended(runs, "notebooks finished", f"see {options.out}/index.html")
 
 
 def _site(options: argparse.Namespace) -> int:
     from workbench.headless import site
 
     runs = site(options.notebooks, options.out, **_shared(options))
-    failed = [r for r in runs if r.problems]
-    print(f"{len(runs) - len(failed)} of {len(runs)} pages made; open {options.out}/index.html")
+    return _ended(runs, "pages made", f"open {options.out}/index.html")
+
+
+def _ended(runs: Sequence[Run], what: str, where: str) -> int:
+    """Print how many runs went well; 1 where one failed. A page that lacks something is no failure."""
+    failed, less = sum(bool(r.problems) for r in runs), sum(bool(r.page_problems) for r in runs)
+    print(f"{len(runs) - failed} of {len(runs)} {what}{f', {less} with an incomplete page' if less else ''}; {where}")
     return 1 if failed else 0
 
 
@@ -69,16 +94,21 @@ def _evidence(options: argparse.Namespace) -> int:
 
 
 def _list(notebooks: Sequence[str]) -> int:
-    """Print what each notebook takes."""
+    """Print what each notebook takes; 1 where one cannot be read."""
     from workbench.headless.notebook import find_notebooks, read_notebook
     from workbench.headless.parameters import read_parameters, table
 
+    failed = 0
     for path in find_notebooks(list(notebooks)):
-        print(f"{path}\n{table(list(read_parameters(read_notebook(path), path.name).values()))}\n")
-    return 0
+        try:
+            print(f"{path}\n{table(list(read_parameters(read_notebook(path), path.name).values()))}\n")
+        except ValueError as error:
+            print(f"{error}\n")
+            failed = 1
+    return failed
 
 
-def _shared(options: argparse.Namespace) -> dict[str, object]:
+def _shared(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments that run and site have in common."""
     names = [name for name, _ in options.parameter]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -120,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
             "-p",
             "--parameter",
             nargs=2,
+            type=lambda word: word.removeprefix(MARK),
             action="append",
             default=[],
             metavar=("NAME", "VALUE"),
@@ -127,7 +158,10 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--profile", help="smoke, lecture or full: the parameter `profile`, unless -p gives it")
         command.add_argument(
-            "--jobs", type=int, default=1, help="notebooks at a time, then with one thread each (default: 1)"
+            "--jobs",
+            type=int,
+            default=1,
+            help="notebooks at a time; each computes on one thread, unless OMP_NUM_THREADS says otherwise (default: 1)",
         )
 
     claims = commands.add_parser("claims", help="one table of the verdicts in a results folder")

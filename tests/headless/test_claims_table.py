@@ -6,6 +6,7 @@ import json
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from notebook_maker import record
 
 from workbench.claims import CLAIM_MIME, judge, load_claims
 from workbench.headless import collect_claims, write_claims
@@ -13,10 +14,10 @@ from workbench.headless import collect_claims, write_claims
 NONE = "no evidence in this run"
 
 
-def executed(path, *evidence):
-    """Write a notebook that a run has executed and that shows these rows."""
+def executed(path, *evidence, **facts):
+    """Write a notebook that a run has executed and that shows these rows; facts of its record."""
     outputs = [new_output("display_data", {CLAIM_MIME: [row], "text/plain": "shown"}) for row in evidence]
-    notebook = new_notebook(cells=[new_code_cell("", outputs=outputs)], metadata={"workbench": {"problems": []}})
+    notebook = new_notebook(cells=[new_code_cell("", outputs=outputs)], metadata={"workbench": record(**facts)})
     nbformat.write(notebook, path)
 
 
@@ -67,3 +68,32 @@ def test_the_table_is_printed_and_written(tmp_path):
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(ValueError, match="a folder that 'workbench run' wrote"):
         collect_claims(tmp_path)
+
+
+def test_what_somebody_changed_in_a_results_folder_stops_nothing(tmp_path):
+    name = next(iter(load_claims()))
+    executed(tmp_path / "good.ipynb", row(name, 0.25, 0.5))
+    executed(tmp_path / "later.ipynb", row(name, 0.25, 0.5), problems=["cell 9 of 9 failed"])
+    executed(
+        tmp_path / "odd.ipynb", {"id": "own", "n": "<img src=x onerror=document.title=1>", "effect": "<b>", "low": []}
+    )
+    executed(tmp_path / "list.ipynb", ["no row"])
+    executed(tmp_path / "typed.ipynb", row(name, 1.0), problems="none")
+    executed(tmp_path / "lacking.ipynb", row(name, 1.0), parameters=None)
+    broken = json.loads((tmp_path / "good.ipynb").read_text()) | {"cells": [{"cell_type": "poem"}]}
+    (tmp_path / "broken.ipynb").write_text(json.dumps(broken))
+    (tmp_path / "deep.ipynb").write_text("[" * 100_000)
+    (tmp_path / "foreign.ipynb").write_text(json.dumps({"metadata": {"workbench": [1]}}))
+    (tmp_path / "text.ipynb").write_bytes(b"\xff")
+    (tmp_path / "folder.ipynb").mkdir()
+    text = write_claims(tmp_path)
+    assert [r["run"] for r in collect_claims(tmp_path) if r["n"] != 0] == ["good", "later (failed)", "odd"]
+    assert "later (failed)" in text
+    page = (tmp_path / "claims.html").read_text()
+    assert "<img" not in page
+    assert "&lt;img src=x onerror" in page
+
+
+def test_no_folder_is_not_this_folder():
+    with pytest.raises(ValueError, match="its name is empty"):
+        collect_claims("")

@@ -1,7 +1,7 @@
 """The typed parameters cell and the check of values against it."""
 
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 from notebook_maker import PARAMETERS
 
 from workbench.headless import check_values, read_parameters
@@ -52,6 +52,16 @@ def test_every_spelling_of_a_type(annotation, allowed):
 
 def test_a_notebook_without_the_tag_has_no_parameters():
     assert declared("x: int = 1", tag="other") == {}
+
+
+@pytest.mark.parametrize("second", [new_code_cell("x: int = 2"), new_markdown_cell("Parameters"), new_raw_cell("x")])
+def test_a_second_tagged_cell_is_refused(second):
+    cells = [new_code_cell("x: int = 1"), second]
+    for cell in cells:
+        cell.metadata["tags"] = ["parameters"]
+    for order in (cells, cells[::-1]):
+        with pytest.raises(ValueError, match=r"lesson.ipynb: one code cell carries the tag 'parameters'; got 2 cells"):
+            read_parameters(new_notebook(cells=order), "lesson.ipynb")
 
 
 @pytest.mark.parametrize(

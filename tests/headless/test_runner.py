@@ -4,10 +4,10 @@ import asyncio
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,9 +20,30 @@ from jupyter_client.session import Session
 from nbformat.v4 import new_markdown_cell
 from notebook_maker import FAILING_EXPLORER, FAILING_WIDGET, code, make, text_of
 
-from workbench.headless import files, hidden_errors, numbers, run, run_with_index, runner
+from workbench import stopping
+from workbench.headless import (
+    files,
+    hidden_errors,
+    numbers,
+    read_notebook,
+    render,
+    run,
+    run_with_index,
+    runner,
+    scratch,
+    site,
+    worker,
+)
 from workbench.headless.client import PatientChannel
-from workbench.headless.files import make_folder, write_whole
+from workbench.headless.files import PART, make_folder, write_whole
+from workbench.headless.runner import read_record
+from workbench.headless.scratch import LOCK, PREFIX
+from workbench.stopping import LINE
+
+FULL = "import os, resource; resource.prlimit(os.getppid(), resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))"
+"""A disk with room for a small file: the system then refuses what the process above the kernel writes."""
+
+ODD = "from IPython.display import display; display({'text/html': {'a': 1}}, raw=True)"
 
 SHOW = "import os; print(os.environ['WORKBENCH_FACE'], os.environ.get('OMP_NUM_THREADS'), profile, sparsity, limit)"
 
@@ -37,6 +58,27 @@ def command(*arguments, **options):
         start_new_session=True,
         **options,
     )
+
+
+@pytest.fixture
+def instant(monkeypatch):
+    """Runs without kernels, each at once: notebook's name -> problems, or the exception that its execution raises."""
+    outcomes = {}
+
+    def execute(job, scratch, progress):
+        notebook = nbformat.v4.reads(job.text)
+        outcome = outcomes.get(job.source.stem, [])
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return notebook, outcome
+
+    def executed(todo, jobs, report):
+        for job in todo:
+            yield job, worker.complete(job, None, print)
+
+    monkeypatch.setattr(worker, "_execute", execute)
+    monkeypatch.setattr(runner, "_executed", executed)
+    return outcomes
 
 
 def gone(pid, seconds=10):
@@ -60,22 +102,27 @@ def check_whole(folder):
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory):
-    """Three notebooks run at once, the middle one failing; what was said, and the runs."""
-    folder = tmp_path_factory.mktemp("three")
+def several(tmp_path_factory):
+    """Notebooks run two at a time, some failing in their own way; what was said, and the runs by name."""
+    folder = tmp_path_factory.mktemp("several")
     make(folder / "a.ipynb", SHOW, new_markdown_cell("[next](c.ipynb)"))
     make(folder / "b.ipynb", "x = 1", code("# note\ndef deep():\n    return 1 / 0\n\ndeep()"), "print('not reached')")
-    make(folder / "c.ipynb", SHOW, code("1 / 0", "raises-exception"), "print('went on')")
+    old = code("sparsity = 0.5", "injected-parameters")
+    make(folder / "c.ipynb", old, SHOW, code("1 / 0", "raises-exception"), ODD, "print('went on')")
+    make(folder / "disk.ipynb", FULL, "print('x' * 3_000_000)")
+    make(folder / "kernel.ipynb", "import os; os._exit(3)")
+    make(folder / "worker.ipynb", "import os; os.kill(os.getppid(), 9)")
     said = []
     given = {"sparsity": "0.95"}
     runs = run_with_index([folder], folder / "out", parameters=given, profile="smoke", jobs=2, report=said.append)
-    return folder, runs, said
+    return folder, {r.executed.stem.split("-")[0]: r for r in runs}, said
 
 
-def test_parameters_face_and_threads_reach_the_kernel(three):
-    folder, runs, _ = three
-    assert "picture 1 smoke 0.95 None" in text_of(runs[0].executed)
-    assert runs[0].record["parameters"] == {
+def test_parameters_face_and_threads_reach_the_kernel(several):
+    folder, runs, _ = several
+    assert "picture 1 smoke 0.95 None" in text_of(runs["a"].executed)
+    assert runs["a"].record["threads"]["OMP_NUM_THREADS"] == "1"
+    assert runs["a"].record["parameters"] == {
         "profile": "smoke",
         "sparsity": 0.95,
         "seeds": 3,
@@ -83,73 +130,201 @@ def test_parameters_face_and_threads_reach_the_kernel(three):
         "live": False,
         "limit": None,
     }
-    assert runs[0].executed.parent == (folder / "out").resolve()
-    assert runs[0].executed.name.startswith("a-smoke-")
-    assert f'href="{runs[2].page.name}"' in runs[0].page.read_text()
+    assert runs["a"].executed.parent == (folder / "out").resolve()
+    assert runs["a"].executed.name.startswith("a-smoke-")
+    assert f'href="{runs["c"].page.name}"' in runs["a"].page.read_text()
 
 
-def test_a_failed_cell_names_itself_and_the_others_finish(three):
-    _, runs, said = three
-    assert [bool(r.problems) for r in runs] == [False, True, False]
-    [problem] = runs[1].problems
+def test_a_failed_cell_names_itself_and_the_others_finish(several):
+    _, runs, said = several
+    assert [name for name, r in runs.items() if not r.problems] == ["a", "c"]
+    [problem] = runs["b"].problems
     assert problem.startswith("cell 4 of 5 failed")
     assert "ZeroDivisionError" in problem
     assert "return 1 / 0" in problem
     assert "\x1b" not in problem
-    assert any(runs[1].executed.stem in line and "cell 4 of 5 failed" in line for line in said)
-    assert "not reached" not in text_of(runs[1].executed)
-    assert "went on" in text_of(runs[2].executed)
+    assert any(runs["b"].executed.stem in line and "cell 4 of 5 failed" in line for line in said)
+    assert "not reached" not in text_of(runs["b"].executed)
+    assert "went on" in text_of(runs["c"].executed)
 
 
-def test_progress_counts_the_cells_of_the_source(three):
-    _, runs, said = three
-    name = runs[0].executed.stem
+def test_a_process_a_kernel_or_a_disk_fails_its_own_run_only(several):
+    folder, runs, _ = several
+    assert runs["kernel"].problems == ["cell 3 of 3 failed\nits kernel died: killed, or out of memory"]
+    assert runs["worker"].problems == ["its process ended (exit code -9): killed, or out of memory"]
+    assert runs["disk"].problems == ["OSError: [Errno 27] File too large"]
+    for name in ("kernel", "worker", "disk"):  # the notebook on the disk says that it failed
+        assert read_record(runs[name].executed) == runs[name].record
+    assert "its process ended" in (folder / "out" / "index.html").read_text()
+    assert not list((folder / "out").glob(".*"))
+
+
+def test_what_an_earlier_run_injected_is_dropped(several):
+    _, runs, _ = several
+    assert "picture 1 smoke 0.95 None" in text_of(runs["c"].executed)
+    sources = [cell.source for cell in nbformat.read(runs["c"].executed, as_version=4).cells]
+    assert "sparsity = 0.5" not in sources
+
+
+def test_an_output_that_a_notebook_cannot_hold_fails_no_run(several):
+    _, runs, _ = several
+    assert "an output that a notebook cannot hold" in text_of(runs["c"].executed)
+    assert read_notebook(runs["c"].executed)
+
+
+def test_progress_counts_the_cells_of_the_source(several):
+    _, runs, said = several
+    name = runs["a"].executed.stem
     lines = [line for line in said if line.startswith(name)]
     steps = [line.removeprefix(f"{name}: ").split(",")[0] for line in lines]
     assert steps == ["cell 2 of 4", "cell 3 of 4", "finished"]
     assert all(line.endswith(" s") for line in lines)
 
 
-def test_the_index_lists_runs_with_parameters_time_result_and_links(three):
-    folder, runs, _ = three
+def test_the_index_lists_runs_with_parameters_time_result_and_links(several):
+    folder, runs, _ = several
     text = (folder / "out" / "index.html").read_text()
-    assert "3 runs, 1 failed" in text
-    for r in runs:
+    assert "6 runs, 4 failed" in text
+    for name, r in runs.items():
         assert f'href="{r.executed.name}"' in text
-        assert f'href="{r.page.name}"' in text
-        assert f"Title of {r.executed.stem[0]}" in text
+        assert (f'href="{r.page.name}"' in text) == (name not in ("worker", "disk"))
+        assert f"Title of {name}" in text
     assert "<strong>sparsity = 0.95</strong>" in text
     assert "<strong>seeds" not in text
     assert "ZeroDivisionError" in text
 
 
-def test_finished_runs_are_skipped_and_failed_ones_tried_again(three):
-    folder, runs, _ = three
-    before = runs[0].executed.stat().st_mtime_ns
-    again = run([folder], folder / "out", parameters={"sparsity": 0.95}, profile="smoke", report=lambda _: None)
-    assert [r.skipped for r in again] == [True, False, True]
-    assert runs[0].executed.stat().st_mtime_ns == before
-    run_with_index([folder / "a.ipynb"], folder / "out", parameters={"sparsity": 0.95}, profile="smoke")
-    assert "3 runs, 1 failed" in (folder / "out" / "index.html").read_text()  # earlier runs stay in the list
+def test_finished_runs_are_skipped_and_failed_ones_tried_again(tmp_path, instant):
+    a, b = make(tmp_path / "a.ipynb"), make(tmp_path / "b.ipynb")
+    instant["b"] = ["cell 3 of 3 failed"]
+    options = {"parameters": {"sparsity": 0.95}, "profile": "smoke", "report": lambda _: None}
+    first = run_with_index([a, b], tmp_path / "out", **options)
+    before = first[0].executed.stat().st_mtime_ns
+    again = run_with_index([a, b], tmp_path / "out", **options)
+    assert [r.skipped for r in again] == [True, False]
+    assert first[0].executed.stat().st_mtime_ns == before
+    run_with_index([a], tmp_path / "out", **options)
+    assert "2 runs, 1 failed" in (tmp_path / "out" / "index.html").read_text()  # earlier runs stay in the list
 
 
-def test_what_decides_whether_a_run_is_done(tmp_path, monkeypatch):
+def test_what_decides_whether_a_run_is_done(tmp_path, monkeypatch, instant):
     path = make(tmp_path / "a.ipynb", code("print(1)", outputs=["old"]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def skipped(**options):
         return run([path], tmp_path / "out", report=lambda _: None, **options)[0].skipped
 
     assert not skipped()
-    make(path, code("print(1)", outputs=["other output"]))
-    assert skipped()
+    make(path, code("sparsity = 0.5", "injected-parameters"), code("print(1)", outputs=["other output"]))
+    assert skipped(jobs=2)
     assert skipped(parameters={"seeds": 3}, profile="lecture")  # the defaults, said aloud
     assert not skipped(face="live")
     make(path, code("print(2)"))
     assert not skipped(face="live")
     monkeypatch.setattr(runner, "versions", lambda: {"torch": "another"})
     assert not skipped(face="live")
-    (tmp_path / "out" / "a.html").unlink()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert skipped(face="live")  # one thread where nobody says otherwise
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert not skipped(face="live")
+    assert read_record(tmp_path / "out" / "a.ipynb")["threads"]["OMP_NUM_THREADS"] == "2"
+
+
+def test_a_page_that_lacks_something_fails_no_run_and_is_made_again(tmp_path, instant, monkeypatch):
+    path = make(tmp_path / "a.ipynb", new_markdown_cell("$x^2$ and ![p](p.png)"))
+    said = []
+
+    def once():
+        [r] = run_with_index([path], tmp_path / "out", report=said.append)
+        assert r.problems == []
+        assert read_record(r.executed) == r.record
+        return r
+
+    first = once()
+    assert first.page_problems == ["cell 3: a picture that is not in the page: p.png"]
+    assert "a picture that is not in the page: p.png" in first.page.read_text()
+    assert "page incomplete: cell 3" in (tmp_path / "out" / "index.html").read_text()
+    instant["a"] = RuntimeError("executed again")  # from here on only the page is made
+    (tmp_path / "p.png").write_bytes(b"PNG")
+    assert once().page_problems == []
+    assert "This page is incomplete" not in first.page.read_text()
+    assert once().skipped
+    first.page.unlink()
+    monkeypatch.setattr(render, "page", lambda *_: 1 / 0)
+    assert once().page_problems == ["no page: ZeroDivisionError: division by zero"]
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("outcome", [["cell 3 of 3 failed"], RuntimeError("planted"), KeyboardInterrupt()])
+def test_a_failed_run_leaves_nothing_of_an_earlier_success(tmp_path, instant, outcome):
+    """An exception that ends the command stands for its kill."""
+    path = make(tmp_path / "a.ipynb", "print(1)")
+    [first] = run_with_index([path], tmp_path / "out", report=print)
+    make(path, "print(2)")
+    instant["a"] = outcome
+    if isinstance(outcome, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            run_with_index([path], tmp_path / "out", report=print)
+        assert not first.executed.exists()
+    else:
+        [again] = run_with_index([path], tmp_path / "out", report=print)
+        assert again.problems
+        assert read_record(first.executed) == again.record
+    assert "1 runs, 0 failed" not in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_notebook_that_broke_takes_its_old_result_along(tmp_path, instant):
+    """Also where the values that were asked for are the defaults, and only the run with these values."""
+    path = make(tmp_path / "a.ipynb")
+    make(tmp_path / "a-b.ipynb")
+    for options in ({"profile": "lecture"}, {"profile": "smoke"}, {"profile": "smoke", "parameters": {"seeds": "5"}}):
+        run_with_index([tmp_path], tmp_path / "out", report=print, **options)
+    path.write_text("{")
+    runs = run_with_index([tmp_path], tmp_path / "out", report=print, profile="lecture")
+    assert [bool(r.problems) for r in runs] == [False, True]
+    assert len(list((tmp_path / "out").glob("*.ipynb"))) == 5
+    assert not (tmp_path / "out" / "a.ipynb").exists()
+    run_with_index([path], tmp_path / "out", report=print, profile="smoke", parameters={"seeds": "5"})
+    assert len(list((tmp_path / "out").glob("a-smoke*.ipynb"))) == 1
+
+
+NAMELESS = {"name": "x", "display_name": "x", "language": None}
+
+BROKEN = {
+    "deep": "[" * 100_000,
+    "deep in an object": '{"nbformat": 4, "nbformat_minor": 5, "cells": [], "metadata": {"a": '
+    + "[" * 900
+    + "]" * 900
+    + "}}",
+    "null": {
+        "metadata": {"kernelspec": {"name": "x", "display_name": "x", "language": None}, "language_info": {"name": "R"}}
+    },
+    "minor": {"nbformat_minor": None},
+    "huge": "x: int = " + "9" * 5000,
+    "nested": "x: int = " + "-" * 100_000 + "1",
+    "unhashable": "x: int = {[]}",
+    "null byte": "x: int = 1\0",
+    "computed": "x = 1",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_notebook_that_cannot_be_run_fails_alone_in_one_line(tmp_path, instant, content):
+    make(tmp_path / "a.ipynb")
+    path = make(tmp_path / "b.ipynb", parameters=content if str(content).startswith("x") else "")
+    if isinstance(content, dict):
+        path.write_text(json.dumps(json.loads(path.read_text()) | content))
+    elif not content.startswith("x"):
+        path.write_text(content)
+    said = []
+    good, bad = run_with_index([tmp_path], tmp_path / "out", report=said.append)
+    assert good.problems == []
+    [problem] = bad.problems
+    assert "b.ipynb" in problem
+    assert len(problem) < 500
+    assert "\n" not in problem
+    assert said[-1] == f"b: {problem}"
+    assert "2 runs, 1 failed" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_source_of_the_package_is_part_of_the_hash(tmp_path):
@@ -165,14 +340,17 @@ def test_source_of_the_package_is_part_of_the_hash(tmp_path):
 
 
 def test_errors_inside_widgets_fail_the_run(tmp_path):
-    make(tmp_path / "explorer.ipynb", FAILING_EXPLORER)
-    make(tmp_path / "interact.ipynb", FAILING_WIDGET)
-    make(tmp_path / "sound.ipynb", FAILING_WIDGET.replace("raise RuntimeError", "print"))
-    runs = run([tmp_path], tmp_path / "out", jobs=2, face="live", report=lambda _: None)
-    assert "planted in an explorer" in runs[0].problems[0]
-    assert runs[1].problems == ["OutputModel: RuntimeError: planted in a widget"]
-    assert runs[2].problems == []
-    assert hidden_errors(nbformat.read(runs[1].executed, as_version=4)) == runs[1].problems
+    path = make(tmp_path / "a.ipynb", FAILING_EXPLORER, FAILING_WIDGET)
+    [done] = run([path], tmp_path / "out", face="live", report=lambda _: None)
+    [widget, explorer] = sorted(done.problems)
+    assert widget == "OutputModel: RuntimeError: planted in a widget"
+    assert "planted in an explorer" in explorer
+    notebook = nbformat.read(done.executed, as_version=4)
+    assert sorted(hidden_errors(notebook)) == [widget, explorer]
+    for state in notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values():
+        state["state"].pop("outputs", None)
+        state["state"].pop("status", None)
+    assert hidden_errors(notebook) == []
 
 
 @pytest.mark.parametrize("patient", [False, True])
@@ -190,7 +368,7 @@ def test_a_message_whose_wake_up_was_lost_arrives(patient):
             await asyncio.sleep(0.1)
             zmq.Socket.shadow(far).send_multipart(session.serialize(session.msg("told")))
             zmq.Socket.shadow(near).getsockopt(zmq.EVENTS)
-            await asyncio.wait([waiting], timeout=3)
+            await asyncio.wait([waiting], timeout=10 if patient else 1.5)
             waiting.cancel()
             return waiting.done() and not waiting.cancelled() and waiting.result()["msg_type"]
 
@@ -209,20 +387,6 @@ def test_recorded_numbers_are_collected_in_order():
     assert numbers(notebook) == [{"a": 1}, {"id": "b"}, {"id": "c"}]
 
 
-def test_a_process_or_kernel_that_ends_fails_its_own_run_only(tmp_path):
-    make(tmp_path / "kernel.ipynb", "import os; os._exit(3)")
-    make(tmp_path / "other.ipynb", "print('fine')")
-    make(tmp_path / "worker.ipynb", "import os; os.kill(os.getppid(), 9)")
-    said = []
-    runs = run_with_index([tmp_path], tmp_path / "out", jobs=3, report=said.append)
-    assert runs[0].problems == ["cell 3 of 3 failed\nits kernel died: killed, or out of memory"]
-    assert runs[0].executed.exists()
-    assert runs[1].problems == []
-    assert runs[2].problems == ["its process ended (exit code -9): killed, or out of memory"]
-    assert not runs[2].executed.exists()
-    assert "its process ended" in (tmp_path / "out" / "index.html").read_text()
-
-
 def test_nothing_starts_where_a_parameter_is_wrong(tmp_path):
     make(tmp_path / "a.ipynb")
     make(tmp_path / "b.ipynb", parameters="rate: float = 0.1")
@@ -231,10 +395,18 @@ def test_nothing_starts_where_a_parameter_is_wrong(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_explicit_parameter_wins_over_the_profile(tmp_path):
+def test_an_explicit_parameter_wins_over_the_profile(tmp_path, instant):
     path = make(tmp_path / "a.ipynb")
     [done] = run([path], tmp_path / "out", parameters={"profile": "full"}, profile="smoke", report=lambda _: None)
     assert done.record["parameters"]["profile"] == "full"
+    assert done.executed.name == "a-full.ipynb"
+
+
+def test_a_parameter_writes_to_no_other_folder(tmp_path, instant):
+    path = make(tmp_path / "in" / "a.ipynb", parameters='profile: str = "plain"')
+    [done] = run([path], tmp_path / "out", profile="../b", report=lambda _: None)
+    assert done.executed.parent == tmp_path / "out"
+    assert done.executed.exists()
 
 
 def test_two_notebooks_of_one_name_need_two_folders(tmp_path):
@@ -243,54 +415,163 @@ def test_two_notebooks_of_one_name_need_two_folders(tmp_path):
         run(paths, tmp_path / "out", report=lambda _: None)
 
 
+def test_no_result_is_written_over_a_notebook_that_is_to_be_run(tmp_path, instant, monkeypatch):
+    path = make(tmp_path / "a.ipynb")
+    make(tmp_path / "b" / "a-smoke.ipynb")
+    make(tmp_path / "b" / "a.ipynb")
+    make(tmp_path / "site" / "notebooks" / "a.ipynb")
+    (tmp_path / "page.html").write_text(path.read_text())
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "a.ipynb").symlink_to(path)
+    (tmp_path / "hard").mkdir()
+    os.link(path, tmp_path / "hard" / "a.ipynb")
+    monkeypatch.chdir(tmp_path)
+    before = {found: found.read_bytes() for found in tmp_path.rglob("*.*") if found.is_file()}
+    for notebook, out, options in (
+        (path, ".", {}),
+        ("a.ipynb", tmp_path, {}),
+        ("a.ipynb", "b/..", {}),
+        ("a.ipynb", "link", {}),
+        ("link/a.ipynb", ".", {}),
+        ("linked/a.ipynb", ".", {}),
+        ("a.ipynb", "linked", {}),
+        ("a.ipynb", "hard", {}),
+        ("b", "b", {"profile": "smoke"}),
+        ("page.html", ".", {}),
+    ):
+        with pytest.raises(ValueError, match=r"would be written over .*Name another folder"):
+            run([notebook], out, report=print, **options)
+    with pytest.raises(ValueError, match="would be written over"):
+        site(["site/notebooks"], "site", report=print)
+    assert {found: found.read_bytes() for found in before} == before
+
+
+def test_a_notebook_that_no_run_wrote_is_kept(tmp_path, instant):
+    mine = make(tmp_path / "a.ipynb")
+    before = mine.read_bytes()
+    runs = run_with_index([make(tmp_path / "in" / name) for name in ("a.ipynb", "b.ipynb")], tmp_path, report=print)
+    assert "a.ipynb is a notebook that no run wrote" in runs[0].problems[0]
+    assert runs[1].problems == []
+    assert mine.read_bytes() == before
+
+
+def test_a_page_takes_no_place_of_a_list(tmp_path, instant):
+    make(tmp_path / "Index.ipynb")
+    make(tmp_path / "claims.ipynb")
+    runs = run_with_index([tmp_path], tmp_path / "out", report=print)
+    assert all("another name" in r.problems[0] for r in runs)
+
+
+def test_a_list_that_cannot_be_written_stops_no_run(tmp_path, instant):
+    path = make(tmp_path / "a.ipynb")
+    (tmp_path / "out" / "index.html").mkdir(parents=True)
+    said = []
+    [r] = run_with_index([path], tmp_path / "out", report=said.append)
+    assert r.problems == []
+    assert "index.html could not be written: Is a directory" in said
+
+
+def test_what_somebody_changed_in_a_results_folder_stops_nothing(tmp_path, instant):
+    path = make(tmp_path / "a.ipynb")
+    out = tmp_path / "out"
+    [first] = run_with_index([path], out, report=print)
+    notebook = json.loads(first.executed.read_text())
+    for name, value in (("problems", "none"), ("problems", [1]), ("parameters", []), ("seconds", "1"), ("title", None)):
+        changed = notebook["metadata"]["workbench"] | {name: value}
+        first.executed.write_text(json.dumps({**notebook, "metadata": {"workbench": changed}}))
+        (out / "other.ipynb").write_text(first.executed.read_text())
+        [again] = run_with_index([path], out, report=print)
+        assert not again.skipped
+        assert "1 runs, 0 failed" in (out / "index.html").read_text()
+
+
 @pytest.mark.parametrize("options", [{"jobs": 0}, {"face": "pictures"}])
 def test_other_wrong_arguments(tmp_path, options):
     with pytest.raises(ValueError, match=r"jobs|picture"):
         run([make(tmp_path / "a.ipynb")], tmp_path / "out", **options)
 
 
-def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):
-    """A limit on the size of files makes write() fail with a real error of the system."""
-    make(tmp_path / "a.ipynb", "print('small')")
-    make(tmp_path / "b.ipynb", "print('x' * 3_000_000)")
-    make(tmp_path / "c.ipynb", "print('small too')")
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-
-    process = command("run", tmp_path, "-o", tmp_path / "out", preexec_fn=limit)
-    said, errors = process.communicate(timeout=400)
-    assert process.returncode == 1, errors
-    assert "b: OSError: [Errno 27] File too large" in said
-    names = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert names == ["a.html", "a.ipynb", "c.html", "c.ipynb", "index.html"]
-    check_whole(tmp_path / "out")
-
-
-def test_killed_anywhere_and_started_again(tmp_path):
-    """SIGKILL of the command at seeded random moments; the same command then finishes and skips what was done."""
-    for name in "abcd":
-        make(tmp_path / "in" / f"{name}.ipynb", f"import os; print(os.getpid(), file=open(r'{tmp_path}/pids', 'a'))")
-    out = tmp_path / "out"
-    arguments = ("run", tmp_path / "in", "-o", out, "--jobs", "2")
-    moments = random.Random(0)
-    for _ in range(2):
-        process = command(*arguments)
-        for _ in range(moments.randint(1, 6)):
-            assert process.stdout.readline(), "the command ended before its kill"
-        time.sleep(moments.uniform(0, 0.7))
-        process.kill()
-        process.communicate()
-        check_whole(out)
-    done = {p.name for p in out.glob("*.ipynb")}
-    process = command(*arguments)
-    said, errors = process.communicate(timeout=400)
-    assert process.returncode == 0, errors
-    assert {f"{line.split(':')[0]}.ipynb" for line in said.splitlines() if "skipped" in line} == done
-    assert not list(out.glob(".*"))
-    check_whole(out)
-    assert {p.name for p in out.glob("*.ipynb")} == {"a.ipynb", "b.ipynb", "c.ipynb", "d.ipynb"}
+def test_stopped_in_every_way_and_started_again(tmp_path):
+    """Killed at a random moment; ended, and interrupted as a terminal does it, while a notebook runs."""
+    told = f"import os, time\nwith open(r'{tmp_path}/pids', 'a') as file: print(os.getpid(), file=file)"
+    make(tmp_path / "in" / "a.ipynb", told)
+    make(tmp_path / "in" / "b.ipynb", f"{told}\ntime.sleep(600)")
+    out, moments = tmp_path / "out", random.Random(0)
+    with tempfile.TemporaryDirectory(prefix="short", dir="/tmp") as short:
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            process = command("run", tmp_path / "in", "-o", out, env=os.environ | {"TMPDIR": short})
+            said = [""]
+            if number == signal.SIGKILL:
+                said = [process.stdout.readline() for _ in range(moments.randint(1, 3))]
+                time.sleep(moments.uniform(0, 0.7))
+            while number != signal.SIGKILL and not said[-1].startswith("b: cell 3"):
+                said.append(process.stdout.readline())
+                assert said[-1], process.stderr.read()
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)
+            else:
+                os.kill(process.pid, number)
+            _, errors = process.communicate(timeout=100)
+            check_whole(out)
+            if number != signal.SIGKILL:
+                assert (process.returncode, errors) == (128 + number, LINE.decode())
+                assert os.listdir(short) == []  # also what the kill left
+                assert sorted(p.name for p in out.iterdir()) == ["a.html", "a.ipynb", "index.html"]
+        assert "a: done before, skipped\n" in said
     assert all(gone(pid) for pid in (tmp_path / "pids").read_text().split())
+
+
+@pytest.mark.parametrize(("sign", "number"), [(" torch.version", signal.SIGINT), (" nbformat.v4", signal.SIGTERM)])
+def test_a_stop_while_the_command_starts_is_one_line(tmp_path, sign, number):
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "workbench.cli", "run", make(tmp_path / "a.ipynb")],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert any(line.rstrip().endswith(sign) for line in process.stderr)
+    process.send_signal(number)
+    errors = [line for line in process.communicate(timeout=100)[1].splitlines(True) if "import time:" not in line]
+    assert (process.returncode, errors) == (128 + number, [LINE.decode()])
+
+
+def test_only_the_command_listens_for_a_stop(monkeypatch):
+    for argv, orig, expected in (
+        (["-m"], ["python", "-m", "workbench.cli", "run"], True),
+        (["/usr/bin/workbench", "run"], ["python", "/usr/bin/workbench", "run"], True),
+        (["C:/Scripts/workbench.exe"], [], True),
+        (["-m"], ["python", "-m", "pytest", "workbench.cli"], True),
+        (["/usr/bin/pytest", "workbench.cli"], ["python", "/usr/bin/pytest", "workbench.cli"], False),
+        (["ipykernel_launcher.py"], ["python", "-m", "ipykernel_launcher"], False),
+        ([""], ["python"], False),
+        ([], [], False),
+    ):
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setattr(sys, "orig_argv", orig)
+        assert stopping.is_command() == expected, argv
+
+
+def test_what_killed_processes_left_is_swept_and_what_is_in_use_is_not(tmp_path, monkeypatch):
+    """In a folder with a short name; where the name is too long for sockets, /tmp serves."""
+    left, made, foreign = (tmp_path / f"{PREFIX}{name}" for name in ("left", "made", "foreign"))
+    for folder in (left, made, foreign):
+        folder.mkdir()
+    (left / LOCK).touch()
+    (made / "new").touch()
+    monkeypatch.setattr(scratch, "_bases", lambda: [str(tmp_path / "none"), str(tmp_path)])
+    monkeypatch.setattr(stopping, "at_stop", [])
+    monkeypatch.setattr(scratch.util, "Finalize", lambda *_, **__: None)
+    used = scratch.scratch.__wrapped__()
+    [remove] = stopping.at_stop
+    assert sorted(tmp_path.iterdir()) == sorted([used, made, foreign])
+    scratch._sweep(str(tmp_path))  # as another process does
+    assert used.exists()
+    remove()
+    assert not used.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp/" + "x" * 80)
+    assert scratch._bases() == ["/tmp"]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -310,30 +591,12 @@ def test_a_kill_while_a_file_is_written_leaves_the_old_one(tmp_path, call):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_half_written_files_of_a_killed_command_go(tmp_path):
+def test_half_written_files_of_a_killed_command_go(tmp_path, instant):
     path = make(tmp_path / "a.ipynb")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / ".a.ipynb.part").write_text("{")
+    (tmp_path / "out" / f".a.ipynb{PART}").write_text("{")
+    (tmp_path / "out" / ".mine.part").touch()
     (tmp_path / "out" / "a.ipynb").write_text(json.dumps({"metadata": {}, "cells": []}))
     [done] = run([path], tmp_path / "out", report=lambda _: None)
     assert not done.skipped
-    assert not list((tmp_path / "out").glob(".*"))
-
-
-def test_ctrl_c_stops_cleanly(tmp_path):
-    make(tmp_path / "in" / "a.ipynb", "print('quick')")
-    pid = f"import os; open(r'{tmp_path}/pid', 'w').write(str(os.getpid()))"
-    make(tmp_path / "in" / "b.ipynb", f"{pid}; import time; time.sleep(600)")
-    process = command("run", tmp_path / "in", "-o", tmp_path / "out")
-    for _ in range(600):
-        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
-            break
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=100)
-    assert process.returncode == 130
-    assert errors == "workbench: stopped; finished runs stay, the same command goes on from there\n"
-    assert gone((tmp_path / "pid").read_text())
-    check_whole(tmp_path / "out")
-    assert (tmp_path / "out" / "a.ipynb").exists()
-    assert not (tmp_path / "out" / "b.ipynb").exists()
+    assert [p.name for p in (tmp_path / "out").glob(".*")] == [".mine.part"]

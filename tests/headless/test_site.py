@@ -1,13 +1,19 @@
 """Static pages: formulas, pictures and scripts stand in the page, and a browser loads nothing else."""
 
 import base64
+import html
+import json
+from xml.etree import ElementTree
 
 import pytest
+from nbformat import from_dict
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_maker import make
+from notebook_maker import make, record
 
-from workbench.headless import site
+from workbench.claims import CLAIM_MIME
+from workbench.headless import run_with_index, site, write_claims
 from workbench.headless.markdown import markdown_html, mathml
+from workbench.headless.page import page
 from workbench.headless.render import notebook_page
 
 PIXEL = base64.b64decode(
@@ -183,6 +189,50 @@ def test_markup_that_a_reader_of_the_screen_needs(open_page, name):
     assert page.locator("img:not([alt])").count() == 0
 
 
+def test_foreign_names_and_rows_do_nothing_but_stand_there(tmp_path, browser):
+    """A list of runs and a table of claims whose names and values are somebody else's."""
+    attack = "<img src=x onerror=\"document.title='hit'\">"
+    claim = {
+        "id": attack,
+        "statement": attack,
+        "n": attack,
+        "effect": attack,
+        "low": attack,
+        "high": 1,
+        "verdict": attack,
+    }
+    shown = new_output("display_data", {CLAIM_MIME: [claim], "text/plain": "shown"})
+    names = [
+        "javascript:document.title='hit';x",
+        "a#b?c%41 d",
+        "q\"'>u",
+        "ü &amp; <b>",
+        "//host",
+        "http:x",
+        ".",
+        "\udcff",
+    ]
+    for name in [name.replace("/", "_") for name in names]:
+        facts = record(title=attack, parameters={attack: attack}, problems=[attack], page=[attack])
+        notebook = new_notebook(cells=[new_code_cell("", outputs=[shown])], metadata={"workbench": facts})
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook))
+        (tmp_path / f"{name}.html").write_text(page("Page", f"<h1>{len(name)}</h1>"))
+    run_with_index([make(tmp_path / "in" / "torn.ipynb", parameters="x")], tmp_path, report=print)
+    write_claims(tmp_path)
+    view = browser.new_context(offline=True).new_page()
+    for name in ("claims.html", "index.html"):
+        view.goto((tmp_path / name).as_uri())
+        assert view.locator("img").count() == 0
+        assert view.title() == name.split(".")[0].replace("index", "runs").capitalize()
+    lengths = []
+    for number in range(view.get_by_role("link", name="page").count()):
+        view.get_by_role("link", name="page").nth(number).click()
+        lengths.append(int(view.locator("h1").text_content()))
+        view.go_back()
+    assert sorted(lengths) == sorted(map(len, names))
+    view.context.close()
+
+
 def test_links_stay_as_written_where_they_lead_elsewhere(tmp_path):
     text = markdown_html("[a](https://example.org/x.ipynb) [b](../x.ipynb) [c](x.ipynb?q#h)", tmp_path)
     assert 'href="https://example.org/x.ipynb"' in text
@@ -213,11 +263,81 @@ def test_only_formulas_are_formulas(tmp_path, source, count):
         assert "$" not in text.replace("`$y$`", "").replace("<code>$y$</code>", "")
 
 
-@pytest.mark.parametrize("latex", [r"\unknown{x}", "x_{", "a & b", r"\frac{1}{2"])
-def test_a_formula_that_cannot_be_set_is_an_error_with_its_source(latex):
+@pytest.mark.parametrize(
+    "latex", [r"\unknown{x}", "x_{", "a & b", r"\frac{1}{2", r"\ref{eq:1}", r"\left( x", r"\begin{x}"]
+)
+def test_a_formula_that_cannot_be_set_is_an_error_and_in_a_page_its_source(tmp_path, latex):
     with pytest.raises(ValueError, match="a formula that cannot be set") as caught:
         mathml(latex)
     assert latex in str(caught.value)
+    problems = []
+    page = markdown_html(f"Here ${latex}$ and $x$.", tmp_path, problems=problems)
+    assert f"<p>Here <code>{html.escape(latex)}</code> and <math" in page
+    assert problems == [str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    ("latex", "words"),
+    [
+        (r"\underset{m}{\arg\min}\,L \label{eq:1}", ["arg", "min", "m", "L"]),
+        (r"\begin{align} a &= b \nonumber \\ c &= d \tag{7} \notag \end{align}", ["a", "=", "b", "c", "=", "d", "(7)"]),
+        (r"\operatorname*{arg\,min}_x \argmax \argument", None),
+        (r"\begin{eqnarray}a&=&b\end{eqnarray}", ["a", "=", "b"]),
+        (r"\operatorname*{top}_k \diag(x) \sgn x, \hdots", ["top", "k", "diag", "x", "sgn", "x"]),
+    ],
+)
+def test_spellings_that_the_library_does_not_know(latex, words):
+    if words is None:  # a command that only begins like a known one
+        with pytest.raises(ValueError, match=r"unknown command \\argument"):
+            mathml(latex)
+        return
+    found = ElementTree.fromstring(mathml(latex))
+    said = [(e.text or "").strip() for e in found.iter() if (e.text or "").strip() not in ("", "(", ")", ",", "…")]
+    assert said == words
+    assert found.get("alttext") == latex
+
+
+def test_what_a_page_cannot_show_costs_no_more_than_itself(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    odd = [
+        {"image/png": [1], "text/plain": "odd < bundle"},
+        {"text/html": {"a": 1}, "text/plain": "no HTML"},
+        {"text/latex": None},
+    ]
+    outputs = [
+        *[from_dict({"output_type": "display_data", "data": data, "metadata": {}}) for data in odd],
+        new_output("display_data", {"text/html": ["<i>two", " lines</i>"]}),
+        new_output("stream", name='"><b>', text="long " * 300_000),
+        new_output("display_data", {"text/html": "<p>fine</p>"}),
+    ]
+    pictures = "![p](folder.png) ![q](gone.png) ![r](attachment:none.png) <img src='x'> <img src=\"far//y.png\">"
+    cells = [new_markdown_cell(pictures), new_code_cell("x = 1")]
+    notebook = new_notebook(cells=cells)
+    notebook.cells[1].outputs = outputs
+    text, problems = notebook_page(notebook, tmp_path, "x.ipynb")
+    assert [problem.split(":")[0] for problem in problems] == ["cell 1"] * 4 + ["cell 2"] * 4
+    for part in (
+        "folder.png",
+        "gone.png",
+        "none.png",
+        "far//y.png",
+        "got [1]",
+        "got {'a': 1}",
+        "got None",
+        "1,500,000",
+    ):
+        assert part in "\n".join(problems), part
+    for part in (
+        "odd &lt; bundle",
+        "no HTML",
+        "<p>fine</p>",
+        "<i>two lines</i>",
+        'class="&quot;&gt;&lt;b&gt;"',
+        'alt="q"',
+    ):
+        assert part in text, part
+    assert text.count("This page is incomplete.") == 8
+    assert len(text) < 1_100_000
 
 
 def test_every_kind_of_output_has_a_form(tmp_path):
@@ -232,7 +352,8 @@ def test_every_kind_of_output_has_a_form(tmp_path):
         new_output("display_data", {"text/latex": "$y$"}),
         new_output("display_data", {"text/plain": "a < b", "application/json": {}}),
     ]
-    text = notebook_page(new_notebook(cells=[new_code_cell("x = 1", outputs=outputs)]), tmp_path, "x.ipynb")
+    text, problems = notebook_page(new_notebook(cells=[new_code_cell("x = 1", outputs=outputs)]), tmp_path, "x.ipynb")
+    assert problems == []
     for part in (
         '<pre class="stdout" tabindex="0">plain &lt; text <span',
         '<pre class="stderr"',

@@ -12,6 +12,7 @@ import workbench
 
 PACKAGE = Path(workbench.__file__).parent
 ROOMS = [
+    "stopping",
     "types",
     "seeds",
     "shipped",

@@ -149,6 +149,7 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs_without_an_error_in_a_cell_or_a_widget(runs, name):
     assert runs[name].problems == []
+    assert runs[name].page_problems == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from pathlib import Path
 from typing import Any
 
 from workbench.claims import load_claims
-from workbench.headless.files import write_whole
+from workbench.headless.files import results_folder, write_whole
 from workbench.headless.notebook import claim_rows, read_notebook
-from workbench.headless.page import page, table
+from workbench.headless.page import Html, page, table, text
 from workbench.headless.runner import read_record
 
 NONE = "no evidence in this run"
@@ -22,32 +21,46 @@ COLUMNS = (*FACTS, "part", "effect", "low", "high", "n", "p", "bh", "holm", "ver
 def collect_claims(folder: str | Path) -> list[dict[str, Any]]:
     """One row per claim and run of a results folder, in the order of `data/claims.yaml`; claims of one's own follow.
 
-    A claim that no run judged has the verdict "no evidence in this run". A ValueError where the folder holds no run.
+    A claim that no run judged has the verdict "no evidence in this run"; the name of a run that failed later says so.
+    A ValueError where the folder holds no run.
     """
-    folder = Path(folder)
-    paths = [p for p in sorted([*folder.glob("*.ipynb"), *folder.glob("notebooks/*.ipynb")]) if read_record(p)]
-    if not paths:
+    folder = results_folder(folder)
+    records = {path: read_record(path) for path in sorted([*folder.glob("*.ipynb"), *folder.glob("notebooks/*.ipynb")])}
+    if not any(records.values()):
         raise ValueError(
             f"claims are collected from a folder that 'workbench run' wrote; {folder} holds no executed notebook"
         )
-    found = [{**row, "run": path.stem} for path in paths for row in claim_rows(read_notebook(path))]
+    found = []
+    for path, record in records.items():
+        if record:
+            name = f"{path.stem} (failed)" if record["problems"] else path.stem
+            found += [{**row, "run": name} for row in _judged(path)]
     claims = load_claims()
     rows = []
     for name, claim in claims.items():
         facts = {column: getattr(claim, column) for column in FACTS}
         nothing = {**facts, "effect": None, "low": None, "high": None, "n": 0, "verdict": NONE, "run": ""}
-        rows += [row for row in found if row["id"] == name] or [nothing]
-    return [{c: row.get(c) for c in COLUMNS} for row in [*rows, *(r for r in found if r["id"] not in claims)]]
+        rows += [row for row in found if row.get("id") == name] or [nothing]
+    own = [row for row in found if row.get("id") not in list(claims)]
+    return [{column: row.get(column) for column in COLUMNS} for row in [*rows, *own]]
+
+
+def _judged(path: Path) -> list[dict[str, Any]]:
+    """The rows in an executed notebook; none where somebody changed it so that it can no longer be read."""
+    try:
+        return claim_rows(read_notebook(path))
+    except ValueError:
+        return []
 
 
 def write_claims(folder: str | Path) -> str:
     """Collect the claims of a results folder, write its `claims.csv` and `claims.html`; the table as aligned text."""
     rows = collect_claims(folder)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(Path(folder) / "claims.csv", text.getvalue())
+    write_whole(Path(folder) / "claims.csv", lines.getvalue())
     write_whole(Path(folder) / "claims.html", _page(rows))
     return _aligned(rows)
 
@@ -56,14 +69,14 @@ def _page(rows: list[dict[str, Any]]) -> str:
     heads = ["Verdict", "Claim", "Effect", "95 % interval", "n", "Setting", "Source", "Run"]
     cells = [
         [
-            f"<strong>{html.escape(row['verdict'])}</strong>",
-            f"{html.escape(row['statement'])}<br><small>{html.escape(_place(row))}</small>",
+            Html(f"<strong>{text(row['verdict'])}</strong>"),
+            Html(f"{text(row['statement'])}<br><small>{text(_place(row))}</small>"),
             _number(row["effect"]),
             _interval(row),
-            str(row["n"]),
-            html.escape(row["setting"]),
-            html.escape(row["source"]),
-            html.escape(row["run"]),
+            row["n"],
+            row["setting"],
+            row["source"],
+            row["run"],
         ]
         for row in rows
     ]
@@ -72,8 +85,10 @@ def _page(rows: list[dict[str, Any]]) -> str:
 
 def _aligned(rows: list[dict[str, Any]]) -> str:
     """Columns of text and, last, how many of each verdict there are."""
-    lines = [("verdict", "claim", "effect", "interval", "n", "run")]
-    lines += [(r["verdict"], r["id"], _number(r["effect"]), _interval(r), str(r["n"]), r["run"]) for r in rows]
+    lines: list[tuple[str, ...]] = [("verdict", "claim", "effect", "interval", "n", "run")]
+    for r in rows:
+        cells = (r["verdict"], r["id"], _number(r["effect"]), _interval(r), r["n"], r["run"])
+        lines.append(tuple(" ".join(str(cell).split()) for cell in cells))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     body = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([*body, "", _counts(rows)])
@@ -92,5 +107,6 @@ def _interval(row: dict[str, Any]) -> str:
     return "" if row["low"] is None else f"{_number(row['low'])} to {_number(row['high'])}"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+def _number(value: object) -> str:
+    """A number with three digits; nothing for None, and anything else as it stands in the notebook."""
+    return "" if value is None else f"{value:.3g}" if isinstance(value, int | float) else str(value)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+PART = ".workbench-part"
+"""How the name of a half-written file ends."""
+
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file under its name in one step: a kill or a full disk leaves the old file, or none.
 
-    The text goes to a hidden file in the same folder, to the disk, and is then renamed.
+    The text goes to a hidden file in the same folder, to the disk, and is then renamed. Half a character (a lone
+    surrogate), which UTF-8 cannot hold, becomes a question mark.
     """
     part = _part(path)
     try:
-        with open(part, "w", encoding="utf-8") as file:
+        with open(part, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -23,19 +27,29 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
-def make_folder(path: Path) -> Path:
+def results_folder(name: str | Path) -> Path:
+    """The folder of that name as a full path; a ValueError where there is no name."""
+    if not str(name).strip():
+        raise ValueError("results lie in a folder; its name is empty. Name one, such as 'out', or '.' for this folder")
+    return Path(name).resolve()
+
+
+def make_folder(name: str | Path) -> Path:
     """Make a folder that can be written to, without what a killed command left half-written in it."""
+    path = results_folder(name)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        for part in path.glob(".*.part"):
+        for part in path.glob(f".*{PART}"):
             part.unlink()
         probe = _part(path / "probe")
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ValueError(f"results go to a folder that can be written to; {path} cannot: {error.strerror}") from None
+        raise ValueError(
+            f"results go to a folder that can be written to; {path} cannot: {error.strerror}. Name another"
+        ) from None
     return path
 
 
 def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
+    return path.with_name(f".{path.name}{PART}")

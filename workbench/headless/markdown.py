@@ -12,17 +12,41 @@ from xml.etree import ElementTree
 
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, MathBlockParser
 
+from workbench.headless.page import Html
+
+NAMES = "arg argmin argmax diag rank sgn sign Tr tr softmax supp Var Cov"
+"""Commands that are upright names of functions."""
+
+SPELLINGS = (
+    (r"\\label\s*\{[^{}]*\}|\\(?:nonumber|notag)(?![a-zA-Z])", ""),  # pages number no formula
+    (r"\\tag\*?\s*\{([^{}]*)\}", r"\\qquad\\text{(\1)}"),
+    (rf"\\({NAMES.replace(' ', '|')})(?![a-zA-Z])", r"\\operatorname{\1}"),
+    (r"\\operatorname\*", r"\\operatorname"),
+    (r"\\ensuremath(?![a-zA-Z])", ""),
+    (r"\\hdots(?![a-zA-Z])", r"\\dots"),
+    (r"\\defeq(?![a-zA-Z])", r"\\coloneqq"),
+    (r"\{(?:aligned|align|eqnarray\*?)\}", "{align*}"),
+    (r"\{(equation|gather|multline)\}", r"{\1*}"),
+)
+"""What latex2mathml does not know, and what it knows instead."""
+
 
 def markdown_html(
-    source: str, folder: Path, attachments: Mapping[str, Any] | None = None, ending: str = ".html"
-) -> str:
+    source: str,
+    folder: Path,
+    attachments: Mapping[str, Any] | None = None,
+    ending: str = ".html",
+    problems: list[str] | None = None,
+) -> Html:
     """HTML of a markdown cell; `folder` is where its pictures lie.
 
-    Links to notebooks become links to their pages, whose names end in `ending` instead of `.ipynb`.
+    Links to notebooks become links to their pages, whose names end in `ending` (as in an address) instead of `.ipynb`.
+    A formula that cannot be set is shown as its source, a picture that is not there as its text; `problems` hears so.
     """
     renderer = Renderer(escape=False, embed_images=True, path=str(folder), attachments=dict(attachments or {}))
     renderer.ending = ending
-    return str(MarkdownWithMath(renderer, block=Blocks()).render(source))
+    renderer.problems = [] if problems is None else problems
+    return Html(MarkdownWithMath(renderer, block=Blocks()).render(source))
 
 
 def mathml(latex: str, display: str = "inline") -> str:
@@ -33,7 +57,9 @@ def mathml(latex: str, display: str = "inline") -> str:
     """
     from latex2mathml.converter import convert
 
-    known = latex.replace("{aligned}", "{align*}").replace(r"\operatorname*", r"\operatorname")
+    known = latex
+    for pattern, instead in SPELLINGS:
+        known = re.sub(pattern, instead, known)
     bare = re.sub(r"\\.", "", latex)  # without escaped braces
     try:
         if bare.count("{") != bare.count("}"):
@@ -60,6 +86,7 @@ class Renderer(IPythonRenderer):
     """nbconvert's renderer with MathML instead of text for MathJax, plain heading ids, and links between pages."""
 
     ending = ".html"
+    problems: list[str]
 
     def heading(self, text: str, level: int, **attrs: Any) -> str:
         """A heading with the id that JupyterLab gives it."""
@@ -68,11 +95,19 @@ class Renderer(IPythonRenderer):
 
     def block_math(self, body: str) -> str:
         """A display formula."""
-        return f'<div class="formula">{mathml(body, "block")}</div>'
+        return f'<div class="formula">{self._formula(body, "block")}</div>'
 
     def inline_math(self, body: str) -> str:
         """A formula in the text."""
-        return mathml(body)
+        return self._formula(body, "inline")
+
+    def _formula(self, latex: str, display: str) -> str:
+        """A formula, or its source where it cannot be set."""
+        try:
+            return mathml(latex, display)
+        except ValueError as error:
+            self.problems.append(str(error))
+            return f"<code>{html.escape(latex.strip())}</code>"
 
     def latex_environment(self, name: str, body: str) -> str:
         """A display formula written as an environment."""
@@ -81,10 +116,20 @@ class Renderer(IPythonRenderer):
     def _html_embed_images(self, html: str) -> str:
         """HTML as it was written (an element may go on in the next block), its pictures as data."""
         return re.sub(
-            r'(<img\b[^>]*?\bsrc=")([^"]+)',
-            lambda found: found[1] + (self._src_to_base64(found[2]) or found[2]),
-            html,
+            r'(<img\b[^>]*?\bsrc=")([^"]+)', lambda found: found[1] + self._embed_image_or_attachment(found[2]), html
         )
+
+    def _embed_image_or_attachment(self, src: str) -> str:
+        """A picture as data; its address where it is not there, so that the browser shows its text."""
+        try:
+            found = str(super()._embed_image_or_attachment(src))
+        except Exception as error:  # a folder, no right to read it, an attachment that is none
+            found, why = src, f" ({error})"
+        else:
+            why = ""
+        if not found.startswith("data:"):
+            self.problems.append(f"a picture that is not in the page: {src}{why}")
+        return found
 
     def block_mermaidjs(self, code: str) -> str:
         """A diagram's source as code: drawing it would need a script from the network."""

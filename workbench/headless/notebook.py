@@ -13,6 +13,9 @@ from workbench.claims import CLAIM_MIME, NUMBERS_MIME
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+INJECTED = "injected-parameters"
+"""The tag of the cell that papermill sets parameters in."""
+
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 
 
@@ -25,23 +28,28 @@ def read_notebook(path: str | Path) -> NotebookNode:
         what = "a folder" if path.is_dir() else "not there"
         raise ValueError(f"a notebook is a file ending in .ipynb; {path} is {what}")
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a notebook: a notebook is JSON text; {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is not a notebook: its JSON is nested too deeply") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     if not isinstance(content, dict) or content.get("nbformat") != 4:
         raise ValueError(f"{path} is not a notebook of nbformat 4; open it in JupyterLab and save it again")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nbformat warns where it has to give cells their ids
         try:
             nbformat.validate(content)
-        except (nbformat.ValidationError, AttributeError, KeyError, TypeError) as error:  # it repairs before it checks
-            why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            notebook = nbformat.v4.upgrade(nbformat.v4.reads(json.dumps(content)))
+        except Exception as error:  # it repairs before it checks, and stumbles over what it did not expect
+            why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             raise ValueError(f"{path} is not a valid notebook of nbformat 4 ({why})") from None
-    language = content["metadata"].get("kernelspec", {}).get("language", "python")
-    if language.lower() != "python":
+    named = (notebook.metadata.get("kernelspec") or {}).get("language")
+    language = named or (notebook.metadata.get("language_info") or {}).get("name") or "python"
+    if str(language).lower() not in ("python", "ipython"):
         raise ValueError(f"a notebook here is in Python; {path} is in {language}")
-    return nbformat.v4.reads(json.dumps(content))
+    return notebook
 
 
 def find_notebooks(names: list[str]) -> list[Path]:
@@ -49,11 +57,19 @@ def find_notebooks(names: list[str]) -> list[Path]:
     found: list[Path] = []
     for name in names:
         path = Path(name)
-        inside = sorted(p for p in path.glob("*.ipynb")) if path.is_dir() else [path]
+        inside = sorted(p for p in path.glob("*.ipynb") if not p.is_dir()) if path.is_dir() else [path]
+        if not name or not (path.is_dir() or path.is_file()):
+            raise ValueError(f"a notebook is a file ending in .ipynb; {name or 'an empty name'} is not there")
         if not inside:
             raise ValueError(f"{path} holds no notebook (*.ipynb). Name notebooks, or a folder of them")
         found += inside
     return list(dict.fromkeys(found))
+
+
+def places(notebook: NotebookNode) -> dict[int, int]:
+    """Index of a cell -> its number in the source, from 1: a cell of injected parameters has none."""
+    kept = [i for i, cell in enumerate(notebook.cells) if INJECTED not in cell.metadata.get("tags", [])]
+    return {index: number for number, index in enumerate(kept, 1)}
 
 
 def title(notebook: NotebookNode, otherwise: str) -> str:
@@ -103,8 +119,9 @@ def numbers(notebook: NotebookNode) -> list[dict[str, Any]]:
 
 
 def claim_rows(notebook: NotebookNode) -> list[dict[str, Any]]:
-    """The rows of the claims that an executed notebook judged, in order."""
-    return [row for data in _bundles(notebook) for row in data.get(CLAIM_MIME, ())]
+    """The rows of the claims that an executed notebook judged, in order; what is no row is left out."""
+    found = [data.get(CLAIM_MIME) for data in _bundles(notebook)]
+    return [row for rows in found if isinstance(rows, list) for row in rows if isinstance(row, dict)]
 
 
 def _bundles(notebook: NotebookNode) -> Iterator[dict[str, Any]]:

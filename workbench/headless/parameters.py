@@ -55,13 +55,20 @@ def read_parameters(notebook: NotebookNode, where: str) -> dict[str, Parameter]:
     `where` names the notebook in errors. A ValueError names the first line that is not a typed parameter with a
     literal default. It misleads where the cell computes values: only what is written in it is seen.
     """
-    source = "\n".join(
-        cell.source for cell in notebook.cells if "parameters" in cell.get("metadata", {}).get("tags", [])
-    )
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    if [cell.cell_type for cell in tagged] not in ([], ["code"]):
+        kinds = ", ".join(cell.cell_type for cell in tagged)
+        raise ValueError(
+            f"{where}: one code cell carries the tag 'parameters'; got {len(tagged)} cells ({kinds}). "
+            "Given values are set after the first one: move all parameters into it and take the other tags away"
+        )
+    source = tagged[0].source if tagged else ""
     try:
         body = ast.parse(source).body
     except SyntaxError as error:
         raise ValueError(f"{where}: the parameters cell is not Python: {error.msg}, line {error.lineno}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{where}: the parameters cell cannot be read: {error}") from None
     comments = _comments(source)
     found: dict[str, Parameter] = {}
     for statement in body:
@@ -72,7 +79,7 @@ def read_parameters(notebook: NotebookNode, where: str) -> dict[str, Parameter]:
         if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
             raise ValueError(
                 f"{where}: a line of the parameters cell is 'name: type = default', with type {ALLOWED}; "
-                f"got {ast.unparse(statement)!r}"
+                f"got {ast.unparse(statement)!r:.100}"
             )
         parameter = _parameter(statement, where, _help(comments, statement))
         found[parameter.name] = parameter
@@ -100,7 +107,7 @@ def check_values(parameters: Mapping[str, Parameter], given: Mapping[str, object
         try:
             values[name] = _value(parameter, value)
         except ValueError:
-            raise ValueError(f"{where}: parameter {name} is {parameter.allowed}; got {value!r}") from None
+            raise ValueError(f"{where}: parameter {name} is {parameter.allowed}; got {value!r:.100}") from None
     return values
 
 
@@ -120,9 +127,9 @@ def _parameter(statement: ast.AnnAssign, where: str, text: str) -> Parameter:
         if isinstance(value, str) and kind is not str and value not in choices:
             raise ValueError
         value = _value(declared, value)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError, MemoryError):
         got = ast.unparse(default) if default is not None else "nothing"
-        raise ValueError(f"{where}: parameter {name} is {declared.allowed}; its default is {got}") from None
+        raise ValueError(f"{where}: parameter {name} is {declared.allowed}; its default is {got:.100}") from None
     return Parameter(name, kind, choices, optional, value, text)
 
 

@@ -7,18 +7,22 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
+import signal
+import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.headless.files import make_folder
-from workbench.headless.notebook import find_notebooks, read_notebook, title
-from workbench.headless.parameters import Value, check_values, read_parameters
-from workbench.headless.worker import KEY, Job, work
+from workbench.headless.files import make_folder, results_folder
+from workbench.headless.notebook import INJECTED, find_notebooks, read_notebook, title
+from workbench.headless.parameters import check_values, read_parameters
+from workbench.headless.scratch import scratch
+from workbench.headless.worker import KEY, Job, work, write_failure
 from workbench.seeds import versions
 from workbench.shipped import shipped
 from workbench.types import check_choice, check_count
@@ -27,6 +31,23 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 FACES = ("live", "picture", "site")
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""The variables by which the libraries underneath know how many threads to compute with."""
+
+RECORD: dict[str, type | tuple[type, ...]] = {
+    "title": str,
+    "parameters": dict,
+    "given": dict,
+    "face": str,
+    "key": str,
+    "threads": dict,
+    "finished": str,
+    "seconds": (int, float),
+    "problems": list,
+    "page": list,
+}
+"""What the record of a run holds."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,11 @@ class Run:
     page: Path
     record: Mapping[str, Any]
     skipped: bool = False
+
+    @property
+    def page_problems(self) -> list[str]:
+        """What its page could not show: no matter for the numbers."""
+        return list(self.record.get("page", []))
 
     @property
     def problems(self) -> list[str]:
@@ -60,10 +86,16 @@ def run(
 
     `parameters` (and `profile`, which is one of them and yields to an explicit value) must be known to *each* notebook
     and are checked before anything starts: ValueError. Each notebook runs in a process and a kernel of its own, `jobs`
-    at a time, with one thread each where there are several. A run is one executed notebook, written in one step
-    together with its page, so that a kill leaves whole files only. It is skipped where its notebook (without outputs),
-    parameters, face, package source, shipped data and versions are those of a finished run in `out`. A failed cell, an
-    error inside a widget or a process that ended is a problem of that run; the others go on.
+    at a time, on one thread unless the variable OMP_NUM_THREADS says otherwise; outputs, cells of injected parameters
+    and widgets that its file still has from another run are dropped first. A run is skipped where its notebook,
+    parameters, face, threads, package source, shipped data and versions are those of a finished run in `out`. A
+    notebook that cannot be read, a failed cell, an error inside a widget or a process that ended is a problem of that
+    run; the others go on.
+
+    A run is one executed notebook, which carries its record, and then its page. Each is written in one step, so that a
+    kill leaves whole files only. What of an earlier run is out of date is removed before the first one starts; a run
+    that fails leaves its record. What a page cannot show (`page_problems`) fails no run: the page says so, and is made
+    again by the next call, without running the notebook.
 
     One command at a time writes to a folder. Files bear the notebook's name with the profile and a hash of the other
     parameters where these differ from the defaults; the name alone where pages lie in a folder of their own (`pages`).
@@ -72,28 +104,31 @@ def run(
     """
     check_count("jobs", jobs)
     check_choice("face", face, FACES)
-    plan = _plan(find_notebooks([str(n) for n in notebooks]), parameters or {}, profile)
-    folder = make_folder(Path(out).resolve())
-    side = make_folder(Path(pages).resolve()) if pages else folder
-    origin = _origin()
+    asked = {**({"profile": profile} if profile is not None else {}), **(parameters or {})}
+    sources = find_notebooks([str(n) for n in notebooks])
+    folder, side = results_folder(out), results_folder(out if pages is None else pages)
+    others = [face, _threads(), _origin()]
+    plan = [_planned(source, asked, others, folder, side) for source in sources]
+    _refuse_to_overwrite(sources, [(one.executed, one.page) for one in plan])
+    make_folder(folder)
+    make_folder(side)
     todo: list[Job] = []
     runs: dict[Path, Run] = {}
-    order: list[Path] = []
-    for source, notebook, values, given in plan:
-        name = source.stem if pages else _name(source, given)
-        key = _hash([_source(notebook), values, face, origin])
-        files = folder / f"{name}.ipynb", side / f"{name}.html"
-        words = title(notebook, source.stem)
-        job = Job(source, words, values, given, face, key, *files, threads=1 if jobs > 1 else None)
-        if job.executed in order:
-            raise ValueError(f"two notebooks would be written to {job.executed}; run them into folders of their own")
-        order.append(job.executed)
-        record = read_record(job.executed)
-        if record.get("key") == key and not record["problems"] and job.page.exists():
-            runs[job.executed] = Run(job.executed, job.page, record, skipped=True)
-            report(f"{name}: done before, skipped")
+    for source, one in zip(sources, plan, strict=True):
+        record = read_record(one.executed)
+        if isinstance(one, Run):
+            runs[one.executed] = one
+            for old in _of_the_same(source, asked, folder, alone=side != folder):
+                _remove(old, side / f"{old.stem}.html")
+            report(f"{one.executed.stem}: {one.problems[0]}")
+        elif record.get("key") != one.key or record["problems"]:
+            todo.append(one)
+            _remove(one.executed, one.page)
+        elif record["page"] or not os.path.exists(one.page):
+            todo.append(replace(one, executed_before=True))
         else:
-            todo.append(job)
+            runs[one.executed] = Run(one.executed, one.page, record, skipped=True)
+            report(f"{one.executed.stem}: done before, skipped")
     if on_run:
         on_run(list(runs.values()))
     with contextlib.closing(_executed(todo, jobs, report)) as results:
@@ -101,46 +136,142 @@ def run(
             runs[job.executed] = Run(job.executed, job.page, record)
             if on_run:
                 on_run(list(runs.values()))
-    return [runs[path] for path in order]
+    return [runs[one.executed] for one in plan]
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record in an executed notebook; empty where the file is none."""
+    """The record in an executed notebook; empty where the file is none, or where its record is not one of ours."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["metadata"][KEY]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = {"threads": {}, "page": [], **json.loads(path.read_text(encoding="utf-8"))["metadata"][KEY]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    lists = [found[name] for name in ("problems", "page") if isinstance(found.get(name), list)]
+    sound = all(isinstance(found.get(name), kind) for name, kind in RECORD.items())
+    return found if sound and all(isinstance(line, str) for lines in lists for line in lines) else {}
 
 
-def _plan(
-    sources: list[Path], parameters: Mapping[str, object], profile: str | None
-) -> list[tuple[Path, NotebookNode, dict[str, Value], dict[str, Value]]]:
-    """(file, notebook, all values, values that differ from the defaults) of each notebook; every check is made here."""
-    given = {**({"profile": profile} if profile is not None else {}), **parameters}
-    plan = []
-    for source in sources:
-        notebook = read_notebook(source)
+def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folder: Path, side: Path) -> Job | Run:
+    """What is to be done for a notebook; a failed Run where it cannot be. Values that it does not take: ValueError.
+
+    `others` is what decides about its results beside its text and its parameters: the face, the threads, the package.
+    """
+    face, threads, _ = others
+
+    def failed(name: str, why: str) -> Run:
+        record = {"title": source.stem, "parameters": {}, "given": {}, "face": face, "key": "", "threads": threads}
+        record |= {"finished": "", "seconds": 0.0, "problems": [" ".join(why.split())], "page": []}
+        return Run(folder / f"{name}.ipynb", side / f"{name}.html", record)
+
+    try:
+        notebook = _bare(read_notebook(source))
         declared = read_parameters(notebook, source.name)
-        values = check_values(declared, given, source.name)
-        changed = {name: value for name, value in values.items() if value != declared[name].default}
-        defaults = {name: parameter.default for name, parameter in declared.items()}
-        plan.append((source.resolve(), notebook, defaults | values, changed))
-    return plan
+        text, words = json.dumps(notebook), title(notebook, source.stem)
+        if source.stem.lower() in ("index", "claims"):
+            raise ValueError(f"a notebook has another name than {source.name}: its page would take the place of a list")
+    except Exception as error:  # whatever is wrong with one notebook is its own
+        why = str(error) if isinstance(error, ValueError) else f"{source}: {type(error).__name__}: {error}"
+        return failed(source.stem if side != folder else _name(source, asked), why)
+    values = check_values(declared, asked, source.name)
+    given = {name: value for name, value in values.items() if value != declared[name].default}
+    values = {name: parameter.default for name, parameter in declared.items()} | values
+    name = source.stem if side != folder else _name(source, given)
+    if _foreign(folder / f"{name}.ipynb"):
+        return failed(
+            name, f"{folder / name}.ipynb is a notebook that no run wrote, and is kept. Move it, or the results"
+        )
+    return Job(
+        source=source.resolve(),
+        text=text,
+        title=words,
+        parameters=values,
+        given=given,
+        face=face,
+        key=_hash([_source(notebook), values, *others]),
+        threads=threads,
+        executed=folder / f"{name}.ipynb",
+        page=side / f"{name}.html",
+    )
+
+
+def _bare(notebook: NotebookNode) -> NotebookNode:
+    """A notebook without what an earlier run left in it: outputs, injected parameters, widgets, records."""
+    notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        cell.metadata.pop("papermill", None)
+    for name in (KEY, "papermill", "widgets"):
+        notebook.metadata.pop(name, None)
+    return notebook
+
+
+def _refuse_to_overwrite(sources: Sequence[Path], targets: Sequence[tuple[Path, Path]]) -> None:
+    """A ValueError where a result would be written over a notebook that is to be run, or over another result."""
+    found = {_identity(path): path for path in sources if os.path.exists(path)}
+    for source, files in zip(sources, targets, strict=True):
+        if [executed for executed, _ in targets].count(files[0]) > 1:
+            raise ValueError(f"two notebooks would be written to {files[0]}; run them into folders of their own")
+        for path in files:
+            if os.path.exists(path) and (there := found.get(_identity(path))):
+                raise ValueError(
+                    f"the result of {source} would be written over {there}, which is to be run. "
+                    "Name another folder for the results with -o (out=)"
+                )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What tells a file from all others, however it is spelled."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a file is somebody's notebook, with cells and without the record of a run."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return bool(content["cells"]) and KEY not in content["metadata"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _of_the_same(source: Path, asked: Mapping[str, object], folder: Path, alone: bool) -> list[Path]:
+    """The results in a folder of a notebook that cannot be run now, with the values that are asked for."""
+    found = []
+    for path in folder.glob("*.ipynb"):
+        record = read_record(path)
+        if record and path.stem == (source.stem if alone else _name(source, record["given"])):
+            told = {name: str(record["parameters"].get(name)) for name in {*asked, *record["given"]}}
+            found += [path] if told == {name: str(value) for name, value in asked.items()} else []
+    return found
+
+
+def _remove(*paths: Path) -> None:
+    """Remove files, where they are there."""
+    for path in paths:
+        if os.path.isfile(path) or os.path.islink(path):
+            path.unlink()
+
+
+def _threads() -> dict[str, str]:
+    """The environment's settings of threads: one where it has none, so that `jobs` does not change a number."""
+    found = {name: os.environ[name] for name in THREADS if os.environ.get(name)}
+    return {"OMP_NUM_THREADS": "1", **found}
 
 
 def _executed(
     todo: list[Job], jobs: int, report: Callable[[str], None]
 ) -> Generator[tuple[Job, dict[str, Any]], None, None]:
     """Work off the jobs, at most `jobs` processes at a time; yields each with its record as it ends."""
-    context = _context()
+    if not todo:
+        return
+    context, folder = _context(), scratch()
     waiting = list(todo)
     active: dict[Any, tuple[Job, Any, float]] = {}
     try:
         while waiting or active:
             while waiting and len(active) < jobs:
                 job, (here, there) = waiting.pop(0), context.Pipe()
-                process = context.Process(target=work, args=(job, there), name=job.executed.stem)
+                process = context.Process(target=work, args=(job, folder, there), name=job.executed.stem)
                 process.start()
                 there.close()
                 active[here] = (job, process, time.perf_counter())
@@ -152,8 +283,8 @@ def _executed(
                     kind, *content = pipe.recv()
                 except EOFError:
                     process.join()
-                    problem = f"its process ended (exit code {process.exitcode}): killed, or out of memory"
-                    kind, content = "done", [job.record(time.perf_counter() - started, [problem])]
+                    why = f"its process ended (exit code {process.exitcode}): killed, or out of memory"
+                    kind, content = "done", [_ended(job, time.perf_counter() - started, why)]
                 if kind == "cell":
                     report(f"{name}: cell {content[0]} of {content[1]}, {content[2]:.1f} s")
                     continue
@@ -163,6 +294,8 @@ def _executed(
                 pipe.close()
                 for problem in record["problems"]:
                     report(f"{name}: {problem}")
+                for problem in record["page"]:
+                    report(f"{name}: its page is incomplete: {problem}")
                 report(f"{name}: {'failed' if record['problems'] else 'finished'}, {record['seconds']:.1f} s")
                 yield job, record
     finally:
@@ -171,19 +304,39 @@ def _executed(
             process.join()
 
 
+def _ended(job: Job, seconds: float, why: str) -> dict[str, Any]:
+    """The record of a run whose process ended: the run failed, unless its notebook was there and its page was not."""
+    record = read_record(job.executed)
+    if record.get("key") == job.key:
+        return record | {"page": [f"no page: {why}"]}
+    return write_failure(job, seconds, [why])
+
+
 def _context() -> Any:
     """How worker processes start: as copies of a server that has imported what they need, where the system can."""
     if os.name != "posix":
         return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["workbench.headless.worker", "workbench.headless.render", "papermill"])
+    before = tempfile.tempdir, signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    tempfile.tempdir = str(scratch())  # the server's socket lies there, too
+    try:
+        forkserver.ensure_running()  # Ctrl-C is the command's to answer: the server and its copies start without it
+    finally:
+        tempfile.tempdir = before[0]
+        signal.pthread_sigmask(signal.SIG_SETMASK, before[1])
     return context
 
 
-def _name(source: Path, given: Mapping[str, Value]) -> str:
+def _name(source: Path, given: Mapping[str, object]) -> str:
     """Name of a run's files: the notebook's, the profile, and a hash of the other given parameters."""
-    others = {name: value for name, value in given.items() if name != "profile"}
-    parts = [source.stem, str(given.get("profile", "")), _hash(others)[:8] if others else ""]
+    profile = given.get("profile", "")
+    if not isinstance(profile, str) or not re.fullmatch(r"[A-Za-z0-9_]*", profile):
+        profile = ""
+    others = {name: value for name, value in given.items() if name != "profile" or not profile}
+    parts = [source.stem, profile, _hash(others)[:8] if others else ""]
     return "-".join(part for part in parts if part)
 
 

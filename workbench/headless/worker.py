@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -14,9 +15,11 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from workbench.headless.files import write_whole
-from workbench.headless.notebook import hidden_errors, read_notebook
+from workbench.headless.notebook import hidden_errors, places, read_notebook
+from workbench.headless.page import address
 from workbench.headless.parameters import Value
 
 if TYPE_CHECKING:
@@ -30,70 +33,108 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Job:
-    """A notebook to execute: with which values, as which face, and where the results go."""
+    """A notebook to execute (its text, without outputs): with which values, as which face, where the results go.
+
+    `threads` are the variables in the kernel's environment that say how many threads compute. Where the notebook was
+    `executed_before`, only its page is made.
+    """
 
     source: Path
+    text: str
     title: str
     parameters: dict[str, Value]
     given: dict[str, Value]
     face: str
     key: str
+    threads: dict[str, str]
     executed: Path
     page: Path
-    threads: int | None
-
-    @property
-    def link(self) -> str:
-        """The executed notebook as seen from its page."""
-        return os.path.relpath(self.executed, self.page.parent).replace(os.sep, "/")
+    executed_before: bool = False
 
     def record(self, seconds: float, problems: list[str]) -> dict[str, Any]:
-        """The record of its run, ending now."""
-        facts = {name: getattr(self, name) for name in ("title", "parameters", "given", "face", "key")}
+        """The record of its run, ending now; `page` holds what its page could not show."""
+        facts = {name: getattr(self, name) for name in ("title", "parameters", "given", "face", "key", "threads")}
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return {**facts, "finished": now, "seconds": round(seconds, 1), "problems": problems}
+        return {**facts, "finished": now, "seconds": round(seconds, 1), "problems": problems, "page": []}
 
 
-def work(job: Job, pipe: Connection) -> None:
-    """Execute a job and write its page and, last, its notebook; the record of the run stands in the metadata.
+def work(job: Job, scratch: Path, pipe: Connection) -> None:
+    """Execute a job, write its notebook with the record of the run in the metadata, then its page.
 
-    Sends ("cell", number, of, seconds) as each code cell starts and ("done", record) at the end. When the other end
-    of the pipe closes, because the command was stopped or killed, this process ends at once and the kernel with it.
+    Temporary files lie in the folder `scratch`. Sends ("cell", number, of, seconds) as each code cell starts and
+    ("done", record) at the end. When the other end of the pipe closes, because the command was stopped or killed, this
+    process ends at once and the kernel with it.
     """
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches the command, which closes the pipe
+    if os.name == "posix":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the server of processes holds it back
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
-    from workbench.headless.render import notebook_page
+    pipe.send(("done", complete(job, scratch, lambda *cell: pipe.send(("cell", *cell)))))
 
+
+def complete(job: Job, scratch: Path, progress: Callable[[int, int, float], None]) -> dict[str, Any]:
+    """Execute a job and write its files; the record of the run. The notebook comes first: a page costs no run."""
     started = time.perf_counter()
     problems: list[str] = []
     try:
-        notebook, problems = _execute(job, lambda *cell: pipe.send(("cell", *cell)))
-        notebook.metadata[KEY] = job.record(time.perf_counter() - started, problems)
-        ending = job.page.name.removeprefix(job.source.stem)
-        write_whole(job.page, notebook_page(notebook, job.source.parent, job.link, ending))
-        write_whole(job.executed, _text(notebook))
+        if job.executed_before:
+            notebook = read_notebook(job.executed)
+        else:
+            notebook, problems = _execute(job, scratch, progress)
+            notebook.metadata[KEY] = job.record(time.perf_counter() - started, problems)
+            write_whole(job.executed, _text(notebook))
+        record = dict(notebook.metadata[KEY])
     except Exception as error:  # whatever ends this run is reported, and the other runs go on
-        problems = [*problems, f"{type(error).__name__}: {error}"]
-    pipe.send(("done", job.record(time.perf_counter() - started, problems)))
+        return write_failure(job, time.perf_counter() - started, [*problems, f"{type(error).__name__}: {error}"])
+    shown = _write_page(job, notebook)
+    if shown != record["page"]:
+        record["page"] = notebook.metadata[KEY]["page"] = shown
+        with contextlib.suppress(OSError):  # a full disk: the record on it says less, and the numbers are the same
+            write_whole(job.executed, _text(notebook))
+    return record
 
 
-def _execute(job: Job, progress: Callable[[int, int, float], None]) -> tuple[NotebookNode, list[str]]:
+def write_failure(job: Job, seconds: float, problems: list[str]) -> dict[str, Any]:
+    """The record of a run that left no notebook, written with the notebook's source where that can be written."""
+    import nbformat
+
+    record = job.record(seconds, problems)
+    with contextlib.suppress(OSError):
+        notebook = nbformat.v4.reads(job.text)
+        notebook.metadata[KEY] = record
+        write_whole(job.executed, _text(notebook))
+    return record
+
+
+def _write_page(job: Job, notebook: NotebookNode) -> list[str]:
+    """Write the page of an executed notebook; what it could not show. Whatever happens here, the run is done."""
+    from workbench.headless.render import notebook_page
+
+    ending = quote(os.fsencode(job.page.name.removeprefix(job.source.stem)))
+    try:
+        content, problems = notebook_page(notebook, job.source.parent, address(job.executed, job.page.parent), ending)
+        write_whole(job.page, content)
+    except Exception as error:
+        return [f"no page: {type(error).__name__}: {error}"]
+    return problems
+
+
+def _execute(job: Job, scratch: Path, progress: Callable[[int, int, float], None]) -> tuple[NotebookNode, list[str]]:
     """The executed notebook and its problems: the traceback of a failed cell, then the hidden errors."""
+    import nbformat
     from nbclient.exceptions import DeadKernelError
     from papermill.engines import NBClientEngine
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
     from traitlets.config import Config
 
-    os.environ["WORKBENCH_FACE"] = job.face
-    if job.threads:
-        os.environ["OMP_NUM_THREADS"] = str(job.threads)
+    os.environ.update(job.threads, WORKBENCH_FACE=job.face)
     os.chdir(job.source.parent)
-    notebook = load_notebook_node(read_notebook(job.source))
+    notebook = load_notebook_node(nbformat.v4.reads(job.text))
     notebook.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
     if job.given:
         notebook = parameterize_notebook(notebook, job.given)
-    places = _numbering(notebook)
+    numbers = places(notebook)
     started = time.perf_counter()
     current = 0
 
@@ -107,14 +148,14 @@ def _execute(job: Job, progress: Callable[[int, int, float], None]) -> tuple[Not
             def cell_start(cell: NotebookNode, cell_index: int, **kwargs: Any) -> None:
                 nonlocal current
                 start(cell, cell_index, **kwargs)
-                current = places.get(cell_index, current)
-                if cell.cell_type == "code" and cell_index in places:
-                    progress(places[cell_index], len(places), time.perf_counter() - started)
+                current = numbers.get(cell_index, current)
+                if cell.cell_type == "code" and cell_index in numbers:
+                    progress(numbers[cell_index], len(numbers), time.perf_counter() - started)
 
             manager.cell_start = cell_start
             super().execute_managed_notebook(manager, kernel_name, **options)
 
-    with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir=scratch) as folder:
         manager = {"connection_file": os.path.join(folder, "kernel.json")}
         manager["client_class"] = "workbench.headless.client.PatientClient"
         if os.name == "posix":
@@ -130,25 +171,21 @@ def _execute(job: Job, progress: Callable[[int, int, float], None]) -> tuple[Not
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except DeadKernelError:
-            return notebook, [f"cell {current} of {len(places)} failed\nits kernel died: killed, or out of memory"]
-    return notebook, _failures(notebook, places) + hidden_errors(notebook)
+            return notebook, [f"cell {current} of {len(numbers)} failed\nits kernel died: killed, or out of memory"]
+    return notebook, _failures(notebook, numbers) + hidden_errors(notebook)
 
 
-def _failures(notebook: NotebookNode, places: dict[int, int]) -> list[str]:
+def _failures(notebook: NotebookNode, numbers: dict[int, int]) -> list[str]:
     """The traceback of the cell that ended the execution, if one did."""
     for index, cell in enumerate(notebook.cells):
         if cell.metadata.get("papermill", {}).get("exception"):
             errors = [output for output in cell.outputs if output.output_type == "error"]
             trace = ANSI.sub("", "\n".join(errors[-1].traceback) if errors else "")
-            where = f"cell {places[index]} of {len(places)}" if index in places else "the cell of injected parameters"
+            where = (
+                f"cell {numbers[index]} of {len(numbers)}" if index in numbers else "the cell of injected parameters"
+            )
             return [f"{where} failed\n{trace}"]
     return []
-
-
-def _numbering(notebook: NotebookNode) -> dict[int, int]:
-    """Index in the executed notebook -> number of the cell in the source, from 1: the injected cell has none."""
-    kept = [i for i, c in enumerate(notebook.cells) if "injected-parameters" not in c.metadata.get("tags", [])]
-    return {index: number for number, index in enumerate(kept, 1)}
 
 
 def _text(notebook: NotebookNode) -> str:
