@@ -18,8 +18,8 @@ from workbench.criteria.passes import check_labels, evaluating, logits, own_dtyp
 from workbench.data.task import Task
 from workbench.masks import clear_grads_, clear_weights_, kept_bits
 from workbench.metrics.accuracy import evaluate
-from workbench.models import fast_layout
-from workbench.seeds import seeded
+from workbench.models import fast_layout, work
+from workbench.seeds import seeded, threads
 from workbench.types import Masks, check_choice, check_count, check_masks
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -233,7 +233,7 @@ def _run(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     pays = plan.fast and len(task.shape) == 3 and has_fast_bfloat16(task.device)
     half = torch.autocast(task.device.type, torch.bfloat16) if pays else contextlib.nullcontext()
-    held = kept_bits(model, masks)
+    held, amount = kept_bits(model, masks), 3 * work(model, task.splits["train"].inputs[: plan.batch_size])
     clear_weights_(held)
     dtype = own_dtype(model)
     frozen = [module for module in model.modules() if model.training and not module.training]
@@ -254,14 +254,15 @@ def _run(
                 inputs = inputs.to(dtype)
                 if plan.fast:
                     inputs = fast_layout(model, inputs)
-                with seeded(seed * 1_000_003 + step), half:
-                    loss = functional.cross_entropy(logits(model(inputs)), targets)
-                for parameter in parameters:
-                    parameter.grad = None
-                loss.backward()
-                clear_grads_(held)
-                optimizer.step()
-                clear_weights_(held)
+                with threads(amount):
+                    with seeded(seed * 1_000_003 + step), half:
+                        loss = functional.cross_entropy(logits(model(inputs)), targets)
+                    for parameter in parameters:
+                        parameter.grad = None
+                    loss.backward()
+                    clear_grads_(held)
+                    optimizer.step()
+                    clear_weights_(held)
                 row = {"step": step + 1, "epoch": epoch, "loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]}
                 if not math.isfinite(row["loss"]):
                     raise ValueError(

@@ -7,8 +7,10 @@ from torch import nn
 from torch.nn import functional
 
 from workbench.criteria.passes import check_labels, evaluating, own_dtype, run_model
-from workbench.data.task import Task
-from workbench.types import Masks, check_masks
+from workbench.data.task import SPLITS, Task
+from workbench.models import work
+from workbench.seeds import threads
+from workbench.types import Masks, check_choice, check_masks
 
 
 @torch.no_grad()
@@ -31,7 +33,8 @@ def evaluate(
     masks = {} if masks is None else check_masks(model, masks)
     weights = {name: model.get_parameter(name).masked_fill(~mask, 0) for name, mask in masks.items()}
     dtype, right, loss, n = own_dtype(model), 0, 0.0, 0
-    with evaluating(model):
+    amount = work(model, task.splits[check_choice("split", split, SPLITS)].inputs[:batch_size])
+    with evaluating(model), threads(amount):
         for inputs, targets in task.batches(split, batch_size):
             outputs = run_model(model, inputs.to(dtype), weights)
             check_labels(outputs, targets)

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 from workbench.criteria import plain_kernels
 from workbench.criteria.channelwise import ACTIVATION, LAYER
 from workbench.criteria.passes import evaluating, run_model
-from workbench.seeds import generator
+from workbench.models.kernels import plain_layers
+from workbench.seeds import generator, threads
 from workbench.types import Masks, check_masks
 
 PASSED_THROUGH = re.compile(r"(batch|group|instance|layer|rms)_norm|(feature_)?(alpha_)?dropout([123]d)?")
@@ -82,7 +84,7 @@ def _on_paths(model: nn.Module, masks: Masks, example: Tensor) -> tuple[Masks, s
     inputs = example[:1]
     mode = _Reached(values, inputs, weights)
     try:
-        with evaluating(model), plain_kernels(), _dual_numbers(), torch.enable_grad():
+        with threads(), plain_layers(model), evaluating(model), plain_kernels(), _dual_numbers(), torch.enable_grad():
             started = mode.start(inputs) if inputs.is_floating_point() else inputs
             with mode:
                 outputs = run_model(model, started, {**state, **weights})
@@ -104,6 +106,8 @@ def _on_paths(model: nn.Module, masks: Masks, example: Tensor) -> tuple[Masks, s
     return {n: masks[n] & (flow != 0) for n, flow in zip(weights, flows, strict=True)}, mode.used
 
 
+_passed: WeakKeyDictionary[nn.Module, set[Any]] = WeakKeyDictionary()
+
 _ONE_LEVEL = threading.Lock()
 """Forward mode knows one level for all threads together."""
 
@@ -121,8 +125,11 @@ def _check_dense(model: nn.Module, masks: Masks, example: Tensor) -> None:
     """Raise ValueError where masked weights are on no path in the dense network, and not by the network's own making.
 
     Its own making are layers that are not called, and taps of a convolution that only ever see padding: whole places of
-    the kernel, the same for all channels.
+    the kernel, the same for all channels. A model that passed is not asked again for the same layers and inputs.
     """
+    asked = (example.shape[1:], example.dtype, tuple((name, mask.shape) for name, mask in masks.items()))
+    if asked in _passed.setdefault(model, set()):
+        return
     dense, used = _on_paths(model, {name: torch.ones_like(mask) for name, mask in masks.items()}, example)
     hidden = []
     for name, alive in dense.items():
@@ -136,6 +143,7 @@ def _check_dense(model: nn.Module, masks: Masks, example: Tensor) -> None:
             "top-k, rounding, detach, the softmax of one value), or leave an output out. Pass an example with more "
             "positions, write that function so that it has a derivative, or leave these weights out of the masks"
         )
+    _passed[model].add(asked)
 
 
 class _Values:
