@@ -45,18 +45,20 @@ def keep_top(
     scores, sparsity = check_scores(scores), check_sparsity(sparsity)
     if within is not None:
         _check_within(scores, within)
-    return _cut(scores, sparsity, allocation, within)
+    by_index: list[int] = []
+    masks = _cut(scores, sparsity, allocation, within, by_index)
+    _tell_ties(by_index, masks)
+    return masks
 
 
 MANY = 100, 0.1
 """From so many kept weights, and this share of them, on a mask that the index decides is told."""
 
 
-def _cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks | None, told: bool = True) -> Masks:
-    """`keep_top` of arguments that were checked; `told`: with a warning where ties decide."""
+def _cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks | None, by_index: list[int]) -> Masks:
+    """`keep_top` of arguments that were checked; numbers of weights that are kept by their index join `by_index`."""
     scores = _common(scores)
     sizes = {name: s.numel() for name, s in scores.items()}
-    by_index: list[int] = []
     if allocation == "global":
         live = None if within is None else torch.cat([within[name].reshape(-1) for name in scores])
         kept = _top(
@@ -74,20 +76,21 @@ def _cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks 
             live = None if within is None else within[name].reshape(-1)
             flat = _top(score.reshape(-1), budget[name], live, by_index, f" of {name!r}")
             masks[name] = flat.reshape(score.shape)
-    if told and by_index:
-        _tell_ties(sum(by_index), kept_count(sum(sizes.values()), sparsity))
     return masks
 
 
-def _tell_ties(by_index: int, kept: int) -> None:
-    least, share = MANY
-    if by_index >= max(least, share * kept):
-        warnings.warn(
-            f"the scores say nothing about {by_index:,} of the {kept:,} weights kept ({by_index / kept:.0%}): others "
-            "that are removed have the same scores, and the index decided. A dead network or layer, a dtype that "
-            "cannot hold the scores, or inputs that are always 0 do this; look at the scores before you trust the mask",
-            stacklevel=4,
-        )
+def _tell_ties(by_index: list[int], masks: Masks) -> bool:
+    """Warn where the index decides about much of what is kept; whether it does."""
+    ties, (least, share) = sum(by_index), MANY
+    if ties < least or ties < share * (kept := sum(int(mask.sum()) for mask in masks.values())):
+        return False
+    warnings.warn(
+        f"the scores say nothing about {ties:,} of the {kept:,} weights kept ({ties / kept:.0%}): others that are "
+        "removed have the same scores, and the index decided. A dead network or layer, a dtype that cannot hold the "
+        "scores, or inputs that are always 0 do this; look at the scores before you trust the mask",
+        stacklevel=3,
+    )
+    return True
 
 
 def allocate(
@@ -109,7 +112,7 @@ def allocate(
     if scores is not None:
         weights = _scored(weights, check_scores(scores))
     if name == "global" and scores is not None:
-        kept = {layer: int(mask.sum()) for layer, mask in _cut(scores, sparsity, name, None).items()}
+        kept = {layer: int(mask.sum()) for layer, mask in _cut(scores, sparsity, name, None, []).items()}
     else:
         kept = budgets({layer: w.shape for layer, w in weights.items()}, sparsity, name)
     return {layer: kept[layer] / w.numel() for layer, w in weights.items()}
@@ -300,15 +303,18 @@ class Cut:
         self.sizes = {name: w.numel() for name, w in self.weights.items()}
         self.total = sum(self.sizes.values())
         self.masks: Masks | None = None
+        self.told = False
 
     def __call__(self, sparsity: float) -> Masks:
         """The masks of the next round; removed weights stay removed, unless the criterion is made for their return."""
         now = self.allocation
         split = now if isinstance(now, str) else on_the_way(self.sizes, sparsity, now)
         within = None if self.score.entry.returns else self.masks
-        # A layer that died already leaves no gradient to the others: that is told as collapse.
+        # Told once; a layer that died already leaves no gradient to the others, and that is told as collapse.
         alive = self.masks is None or all(bool(mask.any()) for mask in self.masks.values())
-        self.masks = _cut(self.score(self.masks), sparsity, split, within, told=alive)
+        by_index: list[int] = []
+        self.masks = _cut(self.score(self.masks), sparsity, split, within, by_index)
+        self.told = self.told or (alive and _tell_ties(by_index, self.masks))
         return self.masks
 
 
