@@ -451,7 +451,7 @@ function paintControls(ui, view) {
   ui.progress.value = training ? status.progress : 0;
   const doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}: ${Math.round(100 * status.progress)} %`;
   write(ui.message, view.note || status.message || doing || (live ? "" : "This page has no kernel: the slider moves through stored pictures. Run the notebook to train and to change the choices."));
-  ui.message.title = ui.message.textContent;
+  ui.message.title = ui.message.textContent; // long names of files
   ui.root.dataset.busy = status.busy;
   const name = `Theme: ${choices.theme}`;
   if (ui.theme.title !== name) {
