@@ -46,8 +46,9 @@ def keep_top(
     if within is not None:
         _check_within(scores, within)
     by_index: list[int] = []
-    masks = _cut(scores, sparsity, allocation, within, by_index)
-    _tell_ties(by_index, masks)
+    masks = cut(scores, sparsity, allocation, within, by_index)
+    if told := ties(by_index, masks):
+        warnings.warn(told, stacklevel=2)
     return masks
 
 
@@ -55,7 +56,7 @@ MANY = 100, 0.1
 """From so many kept weights, and this share of them, on a mask that the index decides is told."""
 
 
-def _cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks | None, by_index: list[int]) -> Masks:
+def cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks | None, by_index: list[int]) -> Masks:
     """`keep_top` of arguments that were checked; numbers of weights that are kept by their index join `by_index`."""
     scores = _common(scores)
     sizes = {name: s.numel() for name, s in scores.items()}
@@ -79,18 +80,16 @@ def _cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks 
     return masks
 
 
-def _tell_ties(by_index: list[int], masks: Masks) -> bool:
-    """Warn where the index decides about much of what is kept; whether it does."""
-    ties, (least, share) = sum(by_index), MANY
-    if ties < least or ties < share * (kept := sum(int(mask.sum()) for mask in masks.values())):
-        return False
-    warnings.warn(
-        f"the scores say nothing about {ties:,} of the {kept:,} weights kept ({ties / kept:.0%}): others that are "
+def ties(by_index: list[int], masks: Masks) -> str:
+    """What there is to say where the index decides about much of what is kept; else nothing."""
+    tied, (least, share) = sum(by_index), MANY
+    if tied < least or tied < share * (kept := sum(int(mask.sum()) for mask in masks.values())):
+        return ""
+    return (
+        f"the scores say nothing about {tied:,} of the {kept:,} weights kept ({tied / kept:.0%}): others that are "
         "removed have the same scores, and the index decided. A dead network or layer, a dtype that cannot hold the "
-        "scores, or inputs that are always 0 do this; look at the scores before you trust the mask",
-        stacklevel=3,
+        "scores, or inputs that are always 0 do this; look at the scores before you trust the mask"
     )
-    return True
 
 
 def allocate(
@@ -112,7 +111,7 @@ def allocate(
     if scores is not None:
         weights = _scored(weights, check_scores(scores))
     if name == "global" and scores is not None:
-        kept = {layer: int(mask.sum()) for layer, mask in _cut(scores, sparsity, name, None, []).items()}
+        kept = {layer: int(mask.sum()) for layer, mask in cut(scores, sparsity, name, None, []).items()}
     else:
         kept = budgets({layer: w.shape for layer, w in weights.items()}, sparsity, name)
     return {layer: kept[layer] / w.numel() for layer, w in weights.items()}
@@ -272,6 +271,26 @@ def find_masks(
     >>> sum(int(m.sum()) for m in masks.values())
     29403
     """
+    masks, told = search(
+        model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, on_round=on_round, **knobs
+    )
+    if told:
+        warnings.warn(told, stacklevel=2)
+    return masks
+
+
+def search(
+    model: nn.Module,
+    batch: Batch | None,
+    criterion: str | Criterion,
+    sparsity: float,
+    *,
+    rounds: int = 1,
+    allocation: Allocation = "global",
+    on_round: Callable[[int, Masks], None] | None = None,
+    **knobs: Any,
+) -> tuple[Masks, str]:
+    """`find_masks`, and what it warns of, for callers who show that themselves."""
     sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
     run = Cut(model, batch, criterion, allocation=allocation, **knobs)
     if allocation != "global":
@@ -283,7 +302,7 @@ def find_masks(
             masks = run(sparsity if k == rounds else 1 - (1 - sparsity) ** (k / rounds))
             if on_round is not None:
                 on_round(k, masks)
-    return masks
+    return masks, run.told
 
 
 class Cut:
@@ -303,7 +322,7 @@ class Cut:
         self.sizes = {name: w.numel() for name, w in self.weights.items()}
         self.total = sum(self.sizes.values())
         self.masks: Masks | None = None
-        self.told = False
+        self.told = ""
 
     def __call__(self, sparsity: float) -> Masks:
         """The masks of the next round; removed weights stay removed, unless the criterion is made for their return."""
@@ -313,8 +332,8 @@ class Cut:
         # Told once; a layer that died already leaves no gradient to the others, and that is told as collapse.
         alive = self.masks is None or all(bool(mask.any()) for mask in self.masks.values())
         by_index: list[int] = []
-        self.masks = _cut(self.score(self.masks), sparsity, split, within, by_index)
-        self.told = self.told or (alive and _tell_ties(by_index, self.masks))
+        self.masks = cut(self.score(self.masks), sparsity, split, within, by_index)
+        self.told = self.told or (ties(by_index, self.masks) if alive else "")
         return self.masks
 
 

@@ -156,7 +156,7 @@ def steps(
         raise ValueError(f"start <= stop <= the schedule's {total} steps; got start={start} and stop={end}")
     masks = {} if masks is None else check_masks(model, masks)
     inputs, target = task.take("train", slice(1))
-    with torch.no_grad(), evaluating(model):
+    with torch.no_grad(), evaluating(model), threads():
         outputs = run_model(model, inputs.to(own_dtype(model)))
     check_labels(outputs, target)
     check_labels(outputs.expand(size, -1), task.splits["train"].targets)

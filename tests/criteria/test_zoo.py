@@ -15,8 +15,10 @@ import workbench as wb
 REFUSED = {
     "weight": {
         **{kind: {"phew"} for kind in ("grouped", "depthwise, dilated", "transposed", "tied", "residual", "compiled")},
-        **{kind: {"lrp", "phew"} for kind in ("vision transformer", "conv1d of transformers", "bilinear")},
-        **{kind: {"fisher", "lrp", "obd", "obs", "phew"} for kind in ("lstm", "gru", "rnn")},
+        **{
+            kind: {"lrp", "phew"}
+            for kind in ("vision transformer", "conv1d of transformers", "bilinear", "lstm", "gru", "rnn")
+        },
         "llama": {"lrp", "ntk-sap", "phew", "synflow"},
     },
     "channel": {
@@ -135,7 +137,7 @@ def test_scores_are_those_of_the_same_function_made_of_linear_layers(kind: str) 
         model, twin, batch, names = twins()[kind]
     turned = {"0.weight"} if kind == "conv1d" else set()
     for granularity, refused in (
-        ("weight", DRAWN | {"lrp"} | ({"fisher", "obd", "obs"} if kind == "lstm" else set())),
+        ("weight", DRAWN | {"lrp"}),
         (
             "channel",
             {"apoz", "bn-scale", "cp", "fisher", "fpgm", "hrank", "l1", "l2", "lrp", "taylor", "thinet"} | DRAWN,

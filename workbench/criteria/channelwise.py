@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from workbench.criteria.passes import evaluating, run_model
+from workbench.criteria.passes import evaluating, outputs, run_model
 from workbench.models import prunable
 from workbench.models.channels import by_channel
 from workbench.types import Batch, Masks
@@ -249,8 +249,8 @@ def following(model: nn.Module, batch: Batch) -> dict[str, Follows]:
     if inputs.is_floating_point():
         inputs = inputs.to(next(p.dtype for p in model.parameters() if p.is_floating_point()))
     with evaluating(model), torch.no_grad(), Watch(dict(prunable(model, strict=False))) as watch:
-        outputs = run_model(model, inputs)
-    return watch.finish(outputs)
+        given = outputs(model, inputs)
+    return watch.finish(given)
 
 
 def watch_pass(

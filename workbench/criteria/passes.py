@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,16 +56,21 @@ def logits(outputs: object) -> Tensor:
 
 
 def run_model(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None = None, tie: bool = True) -> Tensor:
-    """The model's outputs (`logits`), with `state` in place of its own parameters and buffers of these names.
+    """The `logits` of the model's outputs; TypeError where it gives no tensor. Arguments and errors as of `outputs`."""
+    return logits(outputs(model, inputs, state, tie))
+
+
+def outputs(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None = None, tie: bool = True) -> Any:
+    """The model's outputs as they are, with `state` in place of its own parameters and buffers of these names.
 
     A tensor that the model uses under two names is replaced under both; a `state` that holds both saves looking for
     them (`tie=False`). Raises ValueError where the inputs do not pass through the model, and TypeError where it takes
-    other arguments or gives no tensor.
+    other arguments.
     """
     try:
         if inputs.dtype != torch.float64:  # there the layout pays only where the weights have it too
             inputs = fast_layout(model, inputs)
-        outputs = functional_call(model, dict(state), (inputs,), tie_weights=tie) if state else model(inputs)
+        return functional_call(model, dict(state), (inputs,), tie_weights=tie) if state else model(inputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
@@ -72,7 +78,6 @@ def run_model(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | No
             f"pass through it: {error}. Use data of the shape the model was made for; wrap a model that takes other "
             "arguments in a module whose forward takes the inputs alone"
         ) from error
-    return logits(outputs)
 
 
 def own_dtype(model: nn.Module) -> torch.dtype:
@@ -109,10 +114,11 @@ def loss_at(
 
     Raises ValueError where the batch does not fit the model or the labels do not fit its outputs.
     """
-    outputs = run_model(model, batch.inputs, weights)
+    given = outputs(model, batch.inputs, weights)  # a loss of one's own takes them as they are
     if loss_fn is functional.cross_entropy:
-        check_labels(outputs, batch.targets)
-    return loss_fn(outputs if temperature == 1 else outputs / temperature, batch.targets)
+        given = logits(given)
+        check_labels(given, batch.targets)
+    return loss_fn(given if temperature == 1 else given / temperature, batch.targets)
 
 
 def check_labels(outputs: Tensor, targets: Tensor) -> None:

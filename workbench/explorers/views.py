@@ -138,13 +138,13 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
         on_round(done)
 
     split, seed = choices.allocation, choices.seed
-    found = masks.find_masks(
+    found, _ = masks.search(
         model, batch, name, choices.sparsity, rounds=choices.rounds, allocation=split, on_round=remember, seed=seed
     )
     last = score(model, batch, name, masks=before, seed=seed)
     competed = torch.cat([values[before[layer]].double() for layer, values in last.items()])
     lowest = None
-    if split == "global" and same(found, masks.keep_top(last, choices.sparsity, within=before)):
+    if split == "global" and same(found, masks.cut(last, choices.sparsity, "global", before, [])):
         kept = [values[found[layer]].double() for layer, values in last.items()]
         lowest = float(torch.cat(kept).min())
     return Scored(Found(found, lowest), frame.histogram(competed), None)

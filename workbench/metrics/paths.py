@@ -78,9 +78,9 @@ def _on_paths(model: nn.Module, masks: Masks, example: Tensor) -> tuple[Masks, s
     wide = torch.float64 if any(p.dtype == torch.float64 for p in model.parameters()) else torch.float32
     values = _Values(generator(0), wide)
     tensors = dict(model.named_parameters())
-    state = {n: values(p) for n, p in tensors.items() if p.is_floating_point() and n not in masks}
+    state = {n: values.parameter(p) for n, p in tensors.items() if p.is_floating_point() and n not in masks}
     state |= {n: b.to(wide) for n, b in model.named_buffers() if b.is_floating_point() and b.dtype != wide}
-    weights = {n: (values(m) * m).requires_grad_() for n, m in masks.items()}
+    weights = {n: (values.parameter(m) * m).requires_grad_() for n, m in masks.items()}
     inputs = example[:1]
     mode = _Reached(values, inputs, weights)
     try:
@@ -151,6 +151,10 @@ class _Values:
 
     def __init__(self, draw: torch.Generator, dtype: torch.dtype) -> None:
         self.draw, self.dtype = draw, dtype
+
+    def parameter(self, like: Tensor) -> Tensor:
+        """The same, those of a matrix divided by its inputs: the gates of a recurrent layer saturate otherwise."""
+        return self(like) / (like[:1].numel() if like.ndim > 1 else 1)
 
     def __call__(self, like: Tensor) -> Tensor:
         return (torch.rand(like.shape, generator=self.draw, dtype=self.dtype) + 0.5).to(like.device)
