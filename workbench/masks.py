@@ -259,8 +259,8 @@ def find_masks(
 
     Round k of K scores the network as pruned so far and keeps `density ** (k / K)` of all weights; removed weights
     never return, except under `force`, which is made for that. Under a dict of densities the layers come down in
-    proportion to them. `on_round(k, masks)` is called
-    after every round. Knobs go to `wb.score`.
+    proportion to them. `on_round(k, masks)` is called after every round. Knobs go to `wb.score`. Warns where
+    ties decide about a tenth of what is kept, or more.
     Source: Tanaka et al. 2020, arXiv:2006.05467, algorithm 1 (the exponential schedule).
 
     Misleads when compared at equal sparsity with one-shot scores but not at equal cost: K rounds cost K scores.
@@ -271,42 +271,18 @@ def find_masks(
     >>> sum(int(m.sum()) for m in masks.values())
     29403
     """
-    masks, told = search(
-        model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, on_round=on_round, **knobs
-    )
-    if told:
-        warnings.warn(told, stacklevel=2)
+    run = Cut(model, batch, criterion, allocation=allocation, **knobs)
+    masks = run.down_to(sparsity, rounds, on_round)
+    if run.told:
+        warnings.warn(run.told, stacklevel=2)
     return masks
 
 
-def search(
-    model: nn.Module,
-    batch: Batch | None,
-    criterion: str | Criterion,
-    sparsity: float,
-    *,
-    rounds: int = 1,
-    allocation: Allocation = "global",
-    on_round: Callable[[int, Masks], None] | None = None,
-    **knobs: Any,
-) -> tuple[Masks, str]:
-    """`find_masks`, and what it warns of, for callers who show that themselves."""
-    sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
-    run = Cut(model, batch, criterion, allocation=allocation, **knobs)
-    if allocation != "global":
-        shapes = {name: w.shape for name, w in run.weights.items()}
-        budgets(shapes, sparsity, allocation)  # a wrong allocation is named before the first round
-    masks: Masks = {}
-    with untouched(model):
-        for k in range(1, rounds + 1):
-            masks = run(sparsity if k == rounds else 1 - (1 - sparsity) ** (k / rounds))
-            if on_round is not None:
-                on_round(k, masks)
-    return masks, run.told
-
-
 class Cut:
-    """A network that is scored as pruned so far and cut again, to be called (under `untouched`) once a round."""
+    """A network that is scored as pruned so far and cut again, to be called (under `untouched`) once a round.
+
+    `told` is what there is to say of ties, for the caller to show.
+    """
 
     def __init__(
         self,
@@ -335,6 +311,20 @@ class Cut:
         self.masks = cut(self.score(self.masks), sparsity, split, within, by_index)
         self.told = self.told or (ties(by_index, self.masks) if alive else "")
         return self.masks
+
+    def down_to(self, sparsity: float, rounds: int, on_round: Callable[[int, Masks], None] | None = None) -> Masks:
+        """The masks after K rounds, round k keeping `density ** (k / K)` of all weights; the model is untouched."""
+        sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
+        if self.allocation != "global":
+            shapes = {name: w.shape for name, w in self.weights.items()}
+            budgets(shapes, sparsity, self.allocation)  # a wrong allocation is named before the first round
+        masks: Masks = {}
+        with untouched(self.score.model):
+            for k in range(1, rounds + 1):
+                masks = self(sparsity if k == rounds else 1 - (1 - sparsity) ** (k / rounds))
+                if on_round is not None:
+                    on_round(k, masks)
+        return masks
 
 
 @torch.no_grad()

@@ -707,6 +707,31 @@ def test_a_saved_file_holds_its_setting_and_is_never_written_over(
     assert explorer.errors == []
 
 
+class Sums(nn.Module):
+    """A network whose multiply-adds are not counted, through which not all paths are seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 32), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b((x[:, None] * self.a.weight).sum(-1).topk(8, 1).values)
+
+
+def test_a_network_that_hides_its_costs_and_paths_is_shown_without_them(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for face in wb.explorers.FACES:
+        monkeypatch.setenv("WORKBENCH_FACE", face)
+        shown = wb.explorers.playground("moons", Sums(), {"compression": 2})
+        if face == "live":
+            request.addfinalizer(shown.close)
+        numbers = shown.frame["sides"][0]["numbers"]
+        assert (numbers["effective"], numbers["macs"], numbers["macs_dense"]) == (None, None, None)
+        assert numbers["kept"] == 40
+        assert not list(shown.errors)
+
+
 def test_other_content_under_the_same_name_is_kept(
     playground: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ class Session:
         self._scored: Kept[Scored] = Kept(60_000_000)
         self._paths: Kept[float] = Kept(5_000)
         self._probing = threading.Lock()
+        self._unseen: set[tuple[str, str]] = set()
         self._probe_seconds: dict[Any, float] = {}
 
     # What there is to choose from
@@ -237,8 +238,8 @@ class Session:
             "size_ratio": net.parameters / left if left else None,
             "sparsity": 1 - kept / net.total,
             "effective": self._effective(choices, name, net, view, measure),
-            "macs": sum(cost * counts.get(layer, 1) // net.sizes.get(layer, 1) for layer, cost in net.macs.items()),
-            "macs_dense": sum(net.macs.values()),
+            "macs": net.cost(counts),
+            "macs_dense": net.cost(net.sizes),
             "max_compression": net.maximum,
             "critical": view.critical,
         }
@@ -260,11 +261,15 @@ class Session:
         known = self._paths.get(key)
         pair = choices.data, choices.network
         slow = self._probe_seconds.get(pair, 0.0) > AT_ONCE
-        if known is not None or (slow and not measure):
+        if known is not None or pair in self._unseen or (slow and not measure):
             return known
         with self._probing:
             start = time.perf_counter()
-            known = metrics.effective_sparsity(net.probe, view.ranking.masks(choices.sparsity), net.example)
+            try:
+                known = metrics.effective_sparsity(net.probe, view.ranking.masks(choices.sparsity), net.example)
+            except ValueError:  # paths cannot be seen through this network
+                self._unseen.add(pair)
+                return None
             took = time.perf_counter() - start
         self._probe_seconds[pair] = min(took, self._probe_seconds.get(pair, took))
         self._paths.put(key, known, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -60,7 +60,7 @@ class Network:
     probe: nn.Module
     example: Tensor
     sizes: dict[str, int]
-    macs: dict[str, int]
+    macs: dict[str, int] | None
     parameters: int
     accuracy: float | None
     """Of a network that was trained here, on the validation split."""
@@ -69,6 +69,12 @@ class Network:
     def total(self) -> int:
         """Prunable weights."""
         return sum(self.sizes.values())
+
+    def cost(self, kept: Mapping[str, int]) -> int | None:
+        """Multiply-adds of one example with so many weights of each layer kept; None where they cannot be counted."""
+        if self.macs is None:
+            return None
+        return sum(cost * kept.get(layer, 1) // self.sizes.get(layer, 1) for layer, cost in self.macs.items())
 
     @property
     def maximum(self) -> float:
@@ -116,10 +122,18 @@ def network(model: nn.Module, example: Tensor, accuracy: float | None) -> Networ
         probe=copy.deepcopy(model),
         example=example,
         sizes={name: weight.numel() for name, weight in models.prunable(model).items()},
-        macs=layer_macs(model, example),
+        macs=_macs(model, example),
         parameters=sum(p.numel() for p in model.parameters()),
         accuracy=accuracy,
     )
+
+
+def _macs(model: nn.Module, example: Tensor) -> dict[str, int] | None:
+    """Multiply-adds of every layer; None where a network multiplies in another way than they are counted in."""
+    try:
+        return layer_macs(model, example)
+    except ValueError:
+        return None
 
 
 def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Callable[[int], None]) -> Scored:
@@ -138,9 +152,8 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
         on_round(done)
 
     split, seed = choices.allocation, choices.seed
-    found, _ = masks.search(
-        model, batch, name, choices.sparsity, rounds=choices.rounds, allocation=split, on_round=remember, seed=seed
-    )
+    run = masks.Cut(model, batch, name, allocation=split, seed=seed)
+    found = run.down_to(choices.sparsity, choices.rounds, remember)
     last = score(model, batch, name, masks=before, seed=seed)
     competed = torch.cat([values[before[layer]].double() for layer, values in last.items()])
     lowest = None

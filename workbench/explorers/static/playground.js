@@ -528,8 +528,8 @@ function paintNumbers(ui, view) {
   const cells = [
     [`kept of ${total < 1e6 ? comma(total) : short(total)}`, `Weights kept of all ${comma(total)} prunable weights`, ({ kept }) => comma(kept)],
     ["size ratio", "All parameters before / nonzero parameters after, biases and norms counted", (n) => times(n.size_ratio)],
-    ["effective sparsity", "Also counts kept weights on no path from input to output", (n) => (n.effective === null ? "\u2013" : percent(n.effective))],
-    [`MACs of ${short(macsDense)}`, "Multiply-adds of one example, kept weights only", ({ macs }) => short(macs)],
+    ["effective sparsity", "Also counts kept weights on no path from input to output, where paths can be seen", (n) => (n.effective === null ? "\u2013" : percent(n.effective))],
+    [macsDense === null ? "MACs" : `MACs of ${short(macsDense)}`, "Multiply-adds of one example, kept weights only", ({ macs }) => (macs === null ? "\u2013" : short(macs))],
     ["critical", "Critical compression: the highest this criterion reaches with every layer alive", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
     ["maximum", "Max compression: one weight a layer, the limit of the network", () => times(max)],
   ];
