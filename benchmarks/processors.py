@@ -1,7 +1,7 @@
 """What moves, and by how much, when the same Python computes under another instruction set.
 
-`SETTINGS` makes the libraries take the code that they keep for other processors; `python benchmarks/processors.py FILE`
-writes what one of them computes.
+`SETTINGS` makes the libraries take the code that they keep for other processors; `python -m benchmarks.processors FILE`
+writes what is computed under the present one.
 """
 
 from __future__ import annotations
@@ -37,34 +37,36 @@ SETTINGS = {
 }
 """Environment variables by name of the setting; those of another library's or processor's are ignored."""
 
+SEEDS = 3
 CUTS = {"magnitude": 1, "random": 1, "snip": 1, "grasp": 1, "synflow": 20}
 """Criterion -> rounds."""
 
 
-def facts(seeds: int, epochs: int | None) -> dict[str, np.ndarray]:
-    """Weights, masks at 20x, critical compressions and trained accuracies of vgg on digits."""
+def facts(quick: bool) -> dict[str, np.ndarray]:
+    """Weights, masks at 20x, critical compressions and trained accuracies of vgg (quick: of a small network)."""
     task, found = wb.load("digits", device="cpu"), {}
-    for seed in range(seeds):
-        model = wb.make("vgg", task, seed=seed)
+    for seed in range(1 if quick else SEEDS):
+        model = wb.make("lenet-300-100" if quick else "vgg", task, seed=seed)
         batch = task.batch(per_class=10, seed=seed)
         found[f"weights {seed}"] = torch.cat([w.detach().reshape(-1) for w in wb.prunable(model).values()]).numpy()
         for criterion, rounds in CUTS.items():
             masks = wb.find_masks(model, batch, criterion, 0.95, rounds=rounds, seed=seed)
             found[f"mask {criterion} {seed}"] = torch.cat([m.reshape(-1) for m in masks.values()]).numpy()
         for criterion in ("snip", "force"):
-            found[f"critical {criterion} {seed}"] = np.array(wb.critical_iterated(model, batch, criterion))
-        wb.train(model, task, masks=masks, seed=seed, epochs=epochs, fast=False)
+            found[f"critical {criterion} {seed}"] = np.array(
+                wb.critical_iterated(model, batch, criterion, rate=0.5 if quick else 0.1)
+            )
+        wb.train(model, task, masks=masks, seed=seed, epochs=1 if quick else None, fast=False)
         found[f"accuracy {seed}"] = np.array(wb.evaluate(model, task)["accuracy"])
     return found
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    seeds, epochs = (1, 1) if quick else (3, None)
     with tempfile.TemporaryDirectory() as folder:
-        here = _elsewhere({}, Path(folder) / "here.npz", seeds, epochs)
+        here = _elsewhere({}, Path(folder) / "here.npz", quick)
         for name, setting in SETTINGS.items():
-            there = _elsewhere(setting, Path(folder) / "there.npz", seeds, epochs)
-            yield from _differences(name, here, there, seeds)
+            there = _elsewhere(setting, Path(folder) / "there.npz", quick)
+            yield from _differences(name, here, there, 1 if quick else SEEDS)
 
 
 def _differences(name: str, here: dict[str, np.ndarray], there: dict[str, np.ndarray], seeds: int) -> Iterator[Row]:
@@ -85,8 +87,8 @@ def _differences(name: str, here: dict[str, np.ndarray], there: dict[str, np.nda
     yield Row(f"{name}: accuracy at 20x, mean difference of a seed's two runs", 100 * statistics.mean(gaps), "%")
 
 
-def _elsewhere(setting: dict[str, str], path: Path, seeds: int, epochs: int | None) -> dict[str, np.ndarray]:
-    command = [sys.executable, "-m", "benchmarks.processors", str(path), str(seeds), str(epochs or "")]
+def _elsewhere(setting: dict[str, str], path: Path, quick: bool) -> dict[str, np.ndarray]:
+    command = [sys.executable, "-m", "benchmarks.processors", str(path), *(["--quick"] if quick else [])]
     subprocess.run(command, env={**os.environ, **setting}, check=True)
     with np.load(path) as stored:
         return dict(stored)
@@ -94,5 +96,4 @@ def _elsewhere(setting: dict[str, str], path: Path, seeds: int, epochs: int | No
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    file, count, length = sys.argv[1:]
-    np.savez(file, **facts(int(count), int(length) if length else None))
+    np.savez(sys.argv[1], **facts(quick="--quick" in sys.argv))

@@ -290,4 +290,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 convolutions run in hardware here: CUDA from Ampere on, CPUs with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":  # which may be kept from torch
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
