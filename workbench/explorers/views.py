@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from workbench import masks, metrics, models
 from workbench.criteria import score
+from workbench.criteria.passes import evaluating, run_model
 from workbench.explorers import frame
 from workbench.explorers.choices import Choices
 from workbench.metrics.cost import layer_macs
@@ -130,6 +131,8 @@ def network(model: nn.Module, example: Tensor, accuracy: float | None) -> Networ
 
 def _macs(model: nn.Module, example: Tensor) -> dict[str, int] | None:
     """Multiply-adds of every layer; None where a network multiplies in another way than they are counted in."""
+    with torch.no_grad(), evaluating(model):
+        run_model(model, example)  # says what does not fit
     try:
         return layer_macs(model, example)
     except ValueError:
