@@ -200,7 +200,7 @@ def test_evidence_shows_itself() -> None:
     evidence = judge(BETTER, pd.Series([0.2, 0.3, 0.4], index=[7, 8, 9]))
     bundle = evidence._repr_mimebundle_()
     (row,) = bundle[CLAIM_MIME]
-    names = "id section statement source setting effect low high n verdict detectable seeds part p bh holm"
+    names = "id section statement source setting effect low high n verdict detectable seeds part p bh holm words"
     assert set(row) == set(names.split())
     assert row["seeds"] == [7, 8, 9]
     assert row["verdict"] == "holds"

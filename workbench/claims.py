@@ -86,7 +86,7 @@ class Evidence:
         names = ("effect", "low", "high", "n", "verdict", "detectable", "seeds", "part", "p", "bh", "holm")
         numbers = {n: getattr(self, n) for n in names}
         nothing = {name: None for name, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)}
-        return {**facts, **numbers, **nothing, "seeds": list(self.seeds)}
+        return {**facts, **numbers, **nothing, "words": self.words, "seeds": list(self.seeds)}
 
     def __str__(self) -> str:
         c = self.claim

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ at_stop: list[Callable[[], None]] = []
 
 def is_command() -> bool:
     """Whether this process was started as the command: by its script, or by `python -m workbench.cli`."""
+    if multiprocessing.parent_process() is not None or any("popen_loky" in word for word in sys.orig_argv):
+        return False  # a worker, which has the command's words
     first = sys.argv[0] if sys.argv else ""
     by_module = first == "-m" and "workbench.cli" in sys.orig_argv  # so it is while a module is looked for
     return by_module or os.path.splitext(os.path.basename(first))[0] == "workbench"

@@ -176,10 +176,9 @@ def train(model: nn.Module, task: Task, **arguments: Any) -> list[dict[str, floa
 
 def _plan(task: Task, model: nn.Module, fast: bool | None, changes: dict[str, Any]) -> Recipe:
     plan = recipe(task, model)
+    own = {p.name for p in inspect.signature(steps).parameters.values() if p.kind is p.KEYWORD_ONLY}
     for name in changes:
-        check_choice(
-            "training option", name, {*Recipe.__dataclass_fields__, "seed", "masks", "start", "stop", "optimizer"}
-        )
+        check_choice("training option", name, {*Recipe.__dataclass_fields__, *own})
     plan = replace(plan, **changes, **({} if fast is None else {"fast": fast}))
     check_count("batch_size", plan.batch_size)
     return plan

@@ -341,7 +341,7 @@ def test_a_criterion_joins_the_open_explorers_menu_and_leaves_it_again(playgroun
         (dict(state={"weights": "pretrained"}), "weights is one of at init, trained"),
         (dict(state={"rounds": 0}), "rounds is a whole number"),
         (dict(state=[1]), "a state is a dict"),
-        (dict(model=nn.ReLU()), "at least one linear or convolution weight"),
+        (dict(model=nn.ReLU()), "at least one weight of a linear, convolution"),
         (dict(model=nn.Linear(3, 10)), "Use data of the shape the model was made for"),
         (dict(rows=[{"compression": 2}]), "a column of recorded rows"),
     ],

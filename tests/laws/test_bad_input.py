@@ -135,7 +135,7 @@ def with_nan() -> nn.Module:
 
 
 BAD_MODELS: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
-    "nothing": (Nothing, ValueError, ["at least one linear or convolution weight", "Nothing has none"]),
+    "nothing": (Nothing, ValueError, ["at least one weight of a linear, convolution", "Nothing has none"]),
     "norms": (lambda: nn.BatchNorm1d(3), ValueError, ["BatchNorm1d has none"]),
     "lazy": (lambda: nn.Sequential(nn.LazyLinear(3)), ValueError, ["'0.weight' is lazy", "Pass one batch through"]),
     "integer": (quantised, ValueError, ["'1.weight' is torch.int8", "exclude=['1.weight']"]),
@@ -216,7 +216,6 @@ IMAGES = wb.Batch(torch.ones(5, 1, 3, 3), BATCH.targets)
     ("batch", "error", "words"),
     [
         (IMAGES, ValueError, ["inputs of shape (5, 1, 3, 3)", "do not pass through", "the model was made for"]),
-        (wb.Batch(torch.ones(5, 4).double(), BATCH.targets), ValueError, ["torch.float64 do not pass through"]),
         (wb.Batch(torch.ones(5, 4).long(), BATCH.targets), ValueError, ["torch.int64 do not pass through"]),
         (wb.Batch(torch.ones(0, 4), BATCH.targets[:0]), ValueError, ["at least one sample; got 0", "task.batch(256)"]),
         (wb.Batch(torch.ones(4), torch.tensor(0)), ValueError, ["inputs [n, ...]", "got shapes (4,)", "x[None]"]),
@@ -241,6 +240,37 @@ def test_batches_that_do_not_fit(criterion: str, batch: Any, error: type[Excepti
     assert all(w in str(found.value) for w in words), str(found.value)
     assert all(torch.equal(v, before[n]) for n, v in net.state_dict().items())
     assert all(m.training for m in net.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_inputs_take_the_model_s_dtype(dtype: torch.dtype) -> None:
+    """A task's float32 batch, or a float64 one of one's own, goes through any model."""
+    net, inputs = model().to(dtype), torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    for batch in (wb.Batch(inputs, BATCH.targets), wb.Batch(inputs.double(), BATCH.targets)):
+        assert all(bool(s.any()) for s in wb.score(net, batch, "snip").values())
+        assert wb.macs(net, batch.inputs) == 18
+        assert wb.layers(net, wb.dense(net), batch.inputs)[["effective", "macs"]].notna().all(axis=None)
+        assert wb.latency(net, batch.inputs, repeats=2, warmup=0)["repeats"] == 2
+
+
+def test_a_mistake_in_ones_own_loss_is_not_the_criterion_s() -> None:
+    with pytest.raises(RuntimeError, match="must match the size"):
+        wb.score(model(), wb.Batch(BATCH.inputs, torch.ones(5, 3)), "snip", loss_fn=lambda out, y: (out - y).sum())
+
+
+def test_the_table_of_a_network_whose_costs_cannot_be_counted() -> None:
+    class Sums(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x[:, None] * self.fc.weight).sum(-1)
+
+    table = wb.layers(Sums(), wb.dense(Sums()), BATCH.inputs)
+    assert bool(table["macs"].isna().all())
+    assert "multiply-adds are counted" in table.attrs["macs"]
+    assert table["kept"].tolist() == [12]
 
 
 def test_synflow_needs_a_shape(digits: wb.Task) -> None:
@@ -437,6 +467,7 @@ def test_global_has_no_budgets() -> None:
         (lambda: wb.find_masks(model(), BATCH, "snip", 0.5, rounds=2.5), TypeError, "got 2.5 (float)"),
         (lambda: wb.critical_iterated(model(), BATCH, "snip", rate=0), ValueError, "rate is the share of what is left"),
         (lambda: wb.critical_iterated(model(), BATCH, "snip", rate=True), ValueError, "in (0, 1); got True"),
+        (lambda: wb.latency(model(), BATCH.inputs, warmup=-1), ValueError, "warmup is a whole number of at least 0"),
         (
             lambda: wb.score(model(), None, "random", seed=-1),
             ValueError,

@@ -117,6 +117,7 @@ def test_critical_under_an_allocation_is_the_last_cut_with_all_layers(allocation
         return all(bool(m.any()) for m in wb.keep_top(scores, 1 - kept / n, allocation=allocation).values())
 
     assert wb.critical(scores, allocation) == n / min(kept for kept in range(1, n + 1) if alive(kept))
+    assert wb.critical(scores, {"a": 0.5, "b": 0.5, "c": 0.5}) == wb.critical(scores, "layer")
 
 
 @pytest.mark.parametrize("criterion", ["magnitude", "random"])

@@ -6,6 +6,7 @@ A new criterion is one file here and one import line below.
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -40,7 +41,7 @@ from workbench.criteria import (  # noqa: F401  (importing registers the criteri
     taylor,
     thinet,
 )
-from workbench.criteria.passes import Loss
+from workbench.criteria.passes import Loss, own_dtype
 from workbench.criteria.registry import (
     GRANULARITIES,
     STATISTICS,
@@ -67,6 +68,9 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "norm": lambda scores: scores.square().sum(1).sqrt(),
 }
 """Rules that make one score of those of a channel's weights `[out, weights]`."""
+
+LACKING = re.compile("derivative|not implemented|not supported|double backward|differentiable twice", re.IGNORECASE)
+"""How PyTorch says that a function cannot be differentiated."""
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -215,6 +219,13 @@ class Scorer:
                     "Reload the model or lower the learning rate"
                 )
         self.model, self.batch = model, self._check_batch(model, batch)
+        self.halves = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point() and t.itemsize < 4]
+        self.amount = 0.0
+        if self.batch is not None:
+            inputs = self.batch.inputs
+            if inputs.is_floating_point():  # as weights that share a dtype have it
+                inputs = inputs.to(torch.promote_types(own_dtype(model, inputs.dtype), torch.float32))
+            self.batch, self.amount = self.batch._replace(inputs=inputs), work(model, inputs)
         self.loss_fn = functional.cross_entropy if loss_fn is None else loss_fn
         chosen = self.entry.bn if bn is None else check_choice("bn", bn, STATISTICS)
         self.bn = "running" if self.entry.needs == "shape" else self.entry.bn if self.entry.bn_fixed else chosen
@@ -237,11 +248,8 @@ class Scorer:
 
     def prepare(self) -> None:
         """Evaluation mode, but for the norms that see the batch's statistics; half precision becomes float32."""
-        for tensor in (*self.model.parameters(), *self.model.buffers()):
-            if _half(tensor):
-                tensor.data = tensor.data.float()
-                if self.batch is not None and _half(self.batch.inputs):
-                    self.batch = self.batch._replace(inputs=self.batch.inputs.float())
+        for tensor in self.halves:
+            tensor.data = tensor.data.float()
         for module in self.model.modules():
             training = self.bn == "batch" and isinstance(module, BATCH_NORMS)
             if module.training != training:
@@ -250,14 +258,14 @@ class Scorer:
     def __call__(self, masks: Masks | None) -> Scores:
         """Scores of the prunable weights, checked for names, shapes and finite values."""
         self.prepare()
-        amount = 0 if self.batch is None else work(self.model, self.batch.inputs)
-        with plain_kernels(), plain_layers(self.model), threads(amount):
+        with plain_kernels(), plain_layers(self.model), threads(self.amount):
             try:
                 scores = self.entry.function(
                     self.model, self.batch, masks=masks, loss_fn=self.loss_fn, generator=self.draw, **self.knobs
                 )
             except RuntimeError as error:
-                if not self.entry.builtin or isinstance(error, torch.OutOfMemoryError):
+                lacking = isinstance(error, NotImplementedError) or LACKING.search(str(error))
+                if not self.entry.builtin or self.entry.derivatives == "none" or not lacking:
                     raise
                 raise ValueError(
                     f"{self.name!r} takes derivatives that PyTorch has not for all layers; those of "
@@ -302,10 +310,6 @@ class Scorer:
                 )
             kept[name] = value.detach()
         return kept
-
-
-def _half(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.element_size() < 4
 
 
 def _check_knobs(name: str, function: Criterion, knobs: dict[str, Any]) -> None:

@@ -80,10 +80,15 @@ def outputs(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None
         ) from error
 
 
-def own_dtype(model: nn.Module) -> torch.dtype:
-    """The floating dtype that all the model's parameters share; float32, as that of data, where they share none."""
+def own_dtype(model: nn.Module, otherwise: torch.dtype = torch.float32) -> torch.dtype:
+    """The floating dtype that all the model's parameters share; `otherwise`, as data have it, where they share none."""
     dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    return dtypes.pop() if len(dtypes) == 1 else torch.float32
+    return dtypes.pop() if len(dtypes) == 1 else otherwise
+
+
+def fitted(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Inputs in the model's own floating dtype; whole numbers, such as tokens, as they are."""
+    return inputs.to(own_dtype(model, inputs.dtype)) if inputs.is_floating_point() else inputs
 
 
 def check_real(name: str, batch: Batch) -> None:

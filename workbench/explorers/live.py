@@ -99,6 +99,7 @@ class Playground(Explorer):
             self._set(frames={})
         self.status = {**self.status, "error": ""} if self.worker.busy("training") else IDLE
         unmeasured = any(side["numbers"]["effective"] is None for side in self.frame["sides"])
+        unmeasured = unmeasured and self.session.has_paths(choices)
         if unmeasured or (self.precompute and not self._framed):
             self.worker.submit("scoring", partial(self._complete, choices), delay=PAUSE)
 

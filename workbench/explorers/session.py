@@ -256,6 +256,10 @@ class Session:
             "mask": frame.mask_json(choices.layer, view.ranking.mask(choices.layer, sparsity)),
         }
 
+    def has_paths(self, choices: Choices) -> bool:
+        """Whether paths can be seen through the network, as far as it was tried."""
+        return (choices.data, choices.network) not in self._unseen
+
     def _effective(self, choices: Choices, name: str, net: Network, view: Scored, measure: bool) -> float | None:
         key = (*self._key(choices, name), choices.compression)
         known = self._paths.get(key)

@@ -15,7 +15,7 @@ from workbench.headless.runner import read_record
 
 NONE = "no evidence in this run"
 FACTS = ("id", "section", "statement", "source", "setting")
-COLUMNS = (*FACTS, "part", "effect", "low", "high", "n", "p", "bh", "holm", "verdict", "run")
+COLUMNS = (*FACTS, "part", "effect", "low", "high", "n", "p", "bh", "holm", "verdict", "words", "run")
 
 
 def collect_claims(folder: str | Path) -> list[dict[str, Any]]:
@@ -69,9 +69,9 @@ def _page(rows: list[dict[str, Any]]) -> str:
     heads = ["Verdict", "Claim", "Effect", "95 % interval", "n", "Setting", "Source", "Run"]
     cells = [
         [
-            Html(f"<strong>{text(row['verdict'])}</strong>"),
+            Html(f"<strong>{text(_words(row))}</strong>"),
             Html(f"{text(row['statement'])}<br><small>{text(_place(row))}</small>"),
-            _number(row["effect"]),
+            _effect(row),
             _interval(row),
             row["n"],
             row["setting"],
@@ -87,7 +87,7 @@ def _aligned(rows: list[dict[str, Any]]) -> str:
     """Columns of text and, last, how many of each verdict there are."""
     lines: list[tuple[str, ...]] = [("verdict", "claim", "effect", "interval", "n", "run")]
     for r in rows:
-        cells = (r["verdict"], r["id"], _number(r["effect"]), _interval(r), r["n"], r["run"])
+        cells = (_words(r), r["id"], _effect(r), _interval(r), r["n"], r["run"])
         lines.append(tuple(" ".join(str(cell).split()) for cell in cells))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     body = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -97,6 +97,16 @@ def _aligned(rows: list[dict[str, Any]]) -> str:
 def _counts(rows: list[dict[str, Any]]) -> str:
     verdicts = [row["verdict"] for row in rows]
     return ", ".join(f"{verdicts.count(v)} {v}" for v in ("holds", "does not hold here", "undecided", NONE)) + "."
+
+
+def _words(row: dict[str, Any]) -> str:
+    """The verdict, and whether it stands among all claims."""
+    return row.get("words") or row["verdict"]
+
+
+def _effect(row: dict[str, Any]) -> str:
+    """The effect of the part of the claim that decided."""
+    return f"{row['part']}: {_number(row['effect'])}" if row.get("part") else _number(row["effect"])
 
 
 def _place(row: dict[str, Any]) -> str:

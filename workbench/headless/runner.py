@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FACES = ("live", "picture", "site")
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "WORKBENCH_THREADS")
 """The variables by which the libraries underneath know how many threads to compute with."""
 
 RECORD: dict[str, type | tuple[type, ...]] = {
@@ -86,10 +86,10 @@ def run(
 
     `parameters` (and `profile`, which is one of them and yields to an explicit value) must be known to *each* notebook
     and are checked before anything starts: ValueError. Each notebook runs in a process and a kernel of its own, `jobs`
-    at a time, on one thread unless the variable OMP_NUM_THREADS says otherwise; outputs, cells of injected parameters
-    and widgets that its file still has from another run are dropped first. A run is skipped where its notebook,
-    parameters, face, threads, package source, shipped data and versions are those of a finished run in `out`. A
-    notebook that cannot be read, a failed cell, an error inside a widget or a process that ended is a problem of that
+    at a time, on one thread unless OMP_NUM_THREADS or WORKBENCH_THREADS says otherwise; outputs, cells of injected
+    parameters and widgets that its file still has from another run are dropped first. A run is skipped where its
+    notebook, parameters, face, threads, package source, shipped data and versions are those of a finished run in `out`.
+    A notebook that cannot be read, a failed cell, an error inside a widget or a process that ended is a problem of that
     run; the others go on.
 
     A run is one executed notebook, which carries its record, and then its page. Each is written in one step, so that a

@@ -30,8 +30,9 @@ def scratch() -> Path:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
         except OSError:
             continue
-        lock = _locked(folder / "new")
-        os.rename(folder / "new", folder / LOCK)  # a folder without a lock is being made, and nobody sweeps it
+        new = "new" if os.name == "posix" else LOCK  # Windows renames no file that is open
+        lock = _locked(folder / new)
+        os.rename(folder / new, folder / LOCK)  # a folder without a lock is being made, and nobody sweeps it
         stopping.at_stop.append(functools.partial(_remove, folder, lock))
         util.Finalize(None, _remove, (folder, lock), exitpriority=-200)  # after multiprocessing's own folder in it
         return folder

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import bisect
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-from workbench.allocation import Allocation, budgets
+from workbench.allocation import Allocation, budgets, on_the_way
 from workbench.criteria import untouched
 from workbench.criteria.registry import Criterion
 from workbench.masks import Cut, find_masks
@@ -59,10 +60,11 @@ def critical(scores: Scores, allocation: Allocation = "global") -> float:
     scores = check_scores(scores)
     n = sum(s.numel() for s in scores.values())
     if allocation != "global":
-        shapes = {name: s.shape for name, s in scores.items()}
+        shapes, sizes = {name: s.shape for name, s in scores.items()}, {name: s.numel() for name, s in scores.items()}
 
         def alive(kept: int) -> bool:
-            return all(budgets(shapes, 1 - kept / n, allocation).values())
+            now = allocation if isinstance(allocation, str) else on_the_way(sizes, 1 - kept / n, allocation)
+            return all(budgets(shapes, 1 - kept / n, now).values())
 
         return n / (1 + bisect.bisect_left(range(1, n), True, key=alive))
     values = torch.cat([s.reshape(-1).double() for s in scores.values()])
@@ -102,6 +104,8 @@ def critical_iterated(
             if not all(bool(mask.any()) for mask in run(1 - fewer / run.total).values()):
                 break
             kept = fewer
+    if run.told:
+        warnings.warn(run.told, stacklevel=2)
     return run.total / kept
 
 

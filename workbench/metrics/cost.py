@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.criteria import plain_kernels
-from workbench.criteria.passes import evaluating, run_model
+from workbench.criteria.passes import evaluating, fitted, run_model
 from workbench.metrics.products import Products
 from workbench.models.kernels import plain_layers
 from workbench.types import Masks, check_count, check_masks
@@ -45,7 +45,7 @@ def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) ->
     hooks = [m.register_forward_pre_hook(check) for m in model.modules() if isinstance(m, SEQUENCES)]
     try:
         with evaluating(model), plain_kernels(), plain_layers(model), products:
-            outputs = run_model(model, example)
+            outputs = run_model(model, fitted(model, example))
     finally:
         for hook in hooks:
             hook.remove()
@@ -83,7 +83,8 @@ def latency(
     5
     """
     check_count("repeats", repeats, least=2)
-    before = torch.get_num_threads()
+    check_count("warmup", warmup, least=0)
+    example, before = fitted(model, example), torch.get_num_threads()
     seconds = []
     try:
         if threads is not None:
@@ -91,7 +92,7 @@ def latency(
         used = torch.get_num_threads()
         with evaluating(model):
             run_model(model, example)
-            for turn in range(1 - warmup, repeats):
+            for turn in range(-warmup, repeats):
                 start = time.perf_counter()
                 model(example)
                 if example.is_cuda:

@@ -127,8 +127,9 @@ def _check_dense(model: nn.Module, masks: Masks, example: Tensor) -> None:
     Its own making are layers that are not called, and taps of a convolution that only ever see padding: whole places of
     the kernel, the same for all channels. A model that passed is not asked again for the same layers and inputs.
     """
-    asked = (example.shape[1:], example.dtype, tuple((name, mask.shape) for name, mask in masks.items()))
-    if asked in _passed.setdefault(model, set()):
+    kinds = tuple(type(module) for module in model.modules())
+    asked = (example.shape[1:], kinds, tuple((name, mask.shape) for name, mask in masks.items()))
+    if example.is_floating_point() and asked in _passed.setdefault(model, set()):
         return
     dense, used = _on_paths(model, {name: torch.ones_like(mask) for name, mask in masks.items()}, example)
     hidden = []
@@ -143,7 +144,7 @@ def _check_dense(model: nn.Module, masks: Masks, example: Tensor) -> None:
             "top-k, rounding, detach, the softmax of one value), or leave an output out. Pass an example with more "
             "positions, write that function so that it has a derivative, or leave these weights out of the masks"
         )
-    _passed[model].add(asked)
+    _passed.setdefault(model, set()).add(asked)
 
 
 class _Values:

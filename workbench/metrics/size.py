@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import torch  # noqa: F401  (for the doctests)
+import torch
 from torch import Tensor, nn
 
+from workbench.criteria.passes import evaluating, fitted, run_model
 from workbench.metrics.cost import layer_macs
 from workbench.metrics.paths import effective as effective_masks
 from workbench.models.weights import left_out, shares
@@ -68,7 +69,8 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
     `example` is a batch of inputs (its first dimension is the batch). `effective` is the layer's effective sparsity,
     `macs` the multiply-adds per sample of the kept weights. `collapsed` says that nothing is kept. The table's
     `attrs["rule"]` says what counts as prunable, and `attrs["left_out"]` what `left_out` finds missing of the model.
-    Where paths cannot be seen through the model, `effective` is NaN and `attrs["effective"]` says why.
+    Where paths cannot be seen through the model, or its multiply-adds not be counted, `effective` or `macs` is NaN and
+    `attrs` says why.
 
     >>> import workbench as wb
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -97,7 +99,13 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
         "left_out": missed,
     }
     if example is not None:
-        costs, paths = layer_macs(model, example, masks), None
+        with evaluating(model), torch.no_grad():
+            run_model(model, fitted(model, example))  # says what does not fit
+        costs, paths = None, None
+        try:
+            costs = layer_macs(model, example, masks)
+        except ValueError as error:
+            attrs["macs"] = str(error)
         try:
             paths = effective_masks(model, masks, example)
         except ValueError as error:
@@ -105,7 +113,7 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
         for row in rows:
             name = row["layer"]
             row["effective"] = math.nan if paths is None else 1 - int(paths[name].sum()) / row["weights"]
-            row["macs"] = costs[name]
+            row["macs"] = math.nan if costs is None else costs.get(name, 0)
     table = pd.DataFrame(rows)
     table.attrs |= attrs
     return table

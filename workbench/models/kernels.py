@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,15 +21,44 @@ def plain_layers(model: nn.Module) -> Iterator[None]:
     ...     torch.backends.mkldnn.enabled
     False
     """
-    recurrent = any(isinstance(m, nn.RNNBase) for m in model.modules())
-    libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn) if recurrent else ()
-    before, fast = [library.enabled for library in libraries], torch.backends.mha.get_fastpath_enabled()
-    try:
-        for library in libraries:
-            library.enabled = False
-        torch.backends.mha.set_fastpath_enabled(False)
+    kinds = {type(module) for module in model.modules()}
+    wanted: list[_Switch] = []
+    if any(issubclass(kind, nn.RNNBase) for kind in kinds):
+        wanted += [MKLDNN, CUDNN]
+    if any(issubclass(kind, nn.MultiheadAttention | nn.TransformerEncoderLayer) for kind in kinds):
+        wanted.append(FAST_ATTENTION)
+    with contextlib.ExitStack() as stack:
+        for switch in wanted:
+            stack.enter_context(switch.off())
         yield
-    finally:
-        for library, enabled in zip(libraries, before, strict=True):
-            library.enabled = enabled
-        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+class _Switch:
+    """A setting of the whole process that several threads may want off at once: the last puts it back."""
+
+    def __init__(self, get: Callable[[], bool], put: Callable[[bool], None]) -> None:
+        self.get, self.put, self.users, self.before, self.lock = get, put, 0, True, threading.Lock()
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """Run a block with the setting off."""
+        with self.lock:
+            if self.users == 0:
+                self.before = self.get()
+                self.put(False)
+            self.users += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.users -= 1
+                if self.users == 0:
+                    self.put(self.before)
+
+
+def _library(library: Any) -> _Switch:
+    return _Switch(lambda: library.enabled, lambda enabled: setattr(library, "enabled", enabled))
+
+
+MKLDNN, CUDNN = _library(torch.backends.mkldnn), _library(torch.backends.cudnn)
+FAST_ATTENTION = _Switch(torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled)

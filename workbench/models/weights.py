@@ -69,7 +69,8 @@ def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True)
     if not found:
         missed = ", ".join(left_out(model, patterns))
         raise ValueError(
-            f"a model needs at least one linear or convolution weight to prune; {type(model).__name__} has none"
+            f"a model needs at least one weight of a linear, convolution, recurrent or attention layer to prune; "
+            f"{type(model).__name__} has none"
             + (f" outside exclude={patterns}" if patterns else "")
             + (f". Left out as matrices of no known layer: {missed}. Put them into nn.Linear layers" if missed else "")
         )
