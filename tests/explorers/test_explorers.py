@@ -845,7 +845,7 @@ def test_in_the_figure_no_words_cover_others_and_each_criterion_has_its_colour(
     assert covered == []
     outside = [a for a, box in boxes if box.x0 < -2 or box.x1 > drawn.bbox.x1 + 2 or box.y0 < -2]
     assert outside == []
-    looks = picture.looks(session)
+    looks = picture.looks(session, choices)
     axes = {ax.get_title(loc="left"): ax for ax in drawn.get_axes()}
     legend = axes["Layers"].get_legend()
     bars = {
@@ -1102,3 +1102,12 @@ def test_an_interrupt_during_training_leaves_the_explorer_usable(kernel: Any) ->
     assert kernel("print(q.frame['request'], q.errors)") == "9 []"
     kernel("while q.worker.busy('training'): time.sleep(0.01)")
     assert kernel("print(len(q.curve), q.errors)") == "1 []"
+
+
+def test_two_compared_criteria_never_look_alike() -> None:
+    from workbench.explorers import picture
+
+    session = Session({"moons": wb.load("moons", device="cpu")}, {})
+    for first, second in itertools.permutations(session.criteria(), 2):
+        shown = picture.looks(session, Choices(data="moons", network="lenet-300-100", criterion=first, compare=second))
+        assert shown[first] != shown[second]

@@ -42,10 +42,13 @@ def show(session: Session, choices: Choices) -> Still:
     return Still(choices, frame, bundle)
 
 
-def looks(session: Session) -> dict[str, tuple[str, str]]:
-    """Colour and marker of every criterion on offer, as the live face has them."""
+def looks(session: Session, choices: Choices) -> dict[str, tuple[str, str]]:
+    """Colour and marker of every criterion on offer, as the live face has them; two that are compared differ."""
     others = [name for name in session.criteria() if name not in plots.CRITERION_LOOKS]
-    return plots.CRITERION_LOOKS | {name: OTHER_LOOKS[i % len(OTHER_LOOKS)] for i, name in enumerate(others)}
+    found = plots.CRITERION_LOOKS | {name: OTHER_LOOKS[i % len(OTHER_LOOKS)] for i, name in enumerate(others)}
+    if choices.compare in others and found[choices.compare] == found.get(choices.criterion):
+        found[choices.compare] = OTHER_LOOKS[(others.index(choices.compare) + 1) % len(OTHER_LOOKS)]
+    return found
 
 
 def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figure:
@@ -54,7 +57,7 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figu
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sides, own = frame["sides"], looks(session)
+    sides, own = frame["sides"], looks(session, choices)
     with plots.style(), matplotlib.rc_context(SMALL):
         drawn = Figure(figsize=(12, 9))
         FigureCanvasAgg(drawn)

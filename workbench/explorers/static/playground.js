@@ -654,9 +654,13 @@ function render({ model, el }) {
   };
 
   // painting -----------------------------------------------------
-  function style(criterion) {
+  function shapeOf(criterion, further = 0) {
     const known = BUILTIN.indexOf(criterion), extra = model.get("menu").criteria.filter((name) => !BUILTIN.includes(name)).indexOf(criterion);
-    const shape = known >= 0 ? known : BUILTIN.length + (Math.max(0, extra) % (MARKS.length - BUILTIN.length));
+    return known >= 0 ? known : BUILTIN.length + ((Math.max(0, extra) + further) % (MARKS.length - BUILTIN.length));
+  }
+  function style(criterion) { // two criteria that are compared never look alike
+    const { criterion: first, compare } = state.choices;
+    const shape = shapeOf(criterion, criterion === compare && shapeOf(compare) === shapeOf(first) ? 1 : 0);
     return { shape, colour: state.look.series[shape] };
   }
   function take() { // the frame to show: out of the table if it is there, else the newest one that came
