@@ -149,12 +149,10 @@ def test_an_exact_claim_of_parts_shows_the_part_that_is_worst() -> None:
 
 
 def test_parts_at_the_threshold_hold_no_more_often_than_one_does() -> None:
-    """Two parts, one at the threshold, one far above: 2.5 % hold. The worst per seed of two fair ones is below it."""
+    """Two parts, one at the threshold, one far above: 2.5 % hold."""
     draws = np.random.default_rng(3).normal([0.0, 10.0], size=(1000, 5, 2))
     held = [judge(BETTER, pd.DataFrame(draw)).verdict == "holds" for draw in draws]
     assert np.mean(held) == pytest.approx(LEVEL, abs=0.015)
-    fair = np.random.default_rng(4).normal(size=(4000, 2))
-    assert fair.min(axis=1).mean() < -0.5
 
 
 def test_p_by_hand() -> None:

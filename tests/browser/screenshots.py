@@ -1,6 +1,6 @@
 """Take the pictures of the playground that stand in `docs/` and in the README, from a real JupyterLab.
 
-python tests/browser/screenshots.py [folder]
+PYTHONPATH=tests python tests/browser/screenshots.py [folder]
 """
 
 from __future__ import annotations
