@@ -21,6 +21,7 @@ from workbench.explorers.choices import ROUNDS, WEIGHTS, Choices, stops
 from workbench.explorers.points import Points
 from workbench.explorers.views import Kept, Network, Scored, network, scored
 from workbench.explorers.worker import Stale
+from workbench.models.channels import by_channel
 from workbench.seeds import threads
 from workbench.train import recipe, steps
 from workbench.types import Batch, Masks, check_choice
@@ -228,6 +229,7 @@ class Session:
         if net is None or view is None:
             raise RuntimeError("a frame needs choices that are ready; call prepare first")
         sparsity = choices.sparsity
+        shown = view.ranking.mask(choices.layer, sparsity)
         counts = view.ranking.counts(sparsity)
         kept = sum(counts.values())
         left = net.parameters - net.total + kept
@@ -253,7 +255,7 @@ class Session:
                 {"name": layer, "size": size, "kept": counts[layer], "density": counts[layer] / size}
                 for layer, size in net.sizes.items()
             ],
-            "mask": frame.mask_json(choices.layer, view.ranking.mask(choices.layer, sparsity)),
+            "mask": frame.mask_json(choices.layer, by_channel(net.model, choices.layer, shown)),
         }
 
     def has_paths(self, choices: Choices) -> bool:
