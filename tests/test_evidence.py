@@ -12,8 +12,8 @@ import pytest
 
 from workbench.claims import load_claims
 from workbench.evidence import EXPERIMENTS, READINGS, compute, recorded, verdict, verdicts
+from workbench.project_data import project_data
 from workbench.runs import key
-from workbench.shipped import shipped
 
 # Functions that train no network; `prune_then_train` is one where no path is left to train (0 steps).
 UNTRAINED = ("critical_compression", "effective_against_direct", "layer_densities", "layer_sums", "score_sizes")
@@ -29,7 +29,7 @@ ABSOLUTE |= {f"layer {k}": 0.02 for k in range(1, 10)} | dict.fromkeys(("spread"
 
 
 def lines(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in shipped("rows", f"{name}.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in project_data("rows", f"{name}.jsonl").read_text().splitlines()]
 
 
 def off(row: dict[str, Any], again: dict[str, Any]) -> list[str]:
@@ -97,7 +97,7 @@ def one(name: str, *arguments: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_rows_are_whole(name: str, tmp_path: Any) -> None:
     """Every run of the grids is there under its key, and no other; nothing would be computed."""
-    path = shipped("rows", f"{name}.jsonl")
+    path = project_data("rows", f"{name}.jsonl")
     copy = tmp_path / path.name
     copy.write_bytes(path.read_bytes())
     new: list[Any] = []
@@ -111,7 +111,7 @@ def test_rows_are_whole(name: str, tmp_path: Any) -> None:
 
 
 def test_rows_are_small() -> None:
-    assert sum(path.stat().st_size for path in shipped("rows").iterdir()) < 800_000
+    assert sum(path.stat().st_size for path in project_data("rows").iterdir()) < 800_000
 
 
 def test_every_claim_has_a_verdict_from_five_seeds() -> None:

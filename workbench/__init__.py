@@ -94,8 +94,7 @@ _ON_DEMAND = ("claims", "evidence", "exercises", "explorers", "plots", "runs")
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.
 for _function in (criteria, train):
-    _held = vars(sys.modules[f"workbench.{_function.__name__}"])
-    vars(_function).update({name: value for name, value in _held.items() if not name.startswith("_")})
+    _function.__dict__ = vars(sys.modules[f"workbench.{_function.__name__}"])
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.shipped import shipped
+from workbench.project_data import project_data
 from workbench.types import check_choice
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def load_claims() -> dict[str, Claim]:
     """
     import yaml
 
-    entries = yaml.safe_load(shipped("claims.yaml").read_text(encoding="utf-8"))
+    entries = yaml.safe_load(project_data("claims.yaml").read_text(encoding="utf-8"))
     claims: dict[str, Claim] = {}
     for entry in entries:
         names = [f.name for f in fields(Claim)]

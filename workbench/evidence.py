@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.claims import Evidence, Verdicts, adjust, judge, load_claims
-from workbench.methods.after import METHODS, magnitude_with_rewinding, prune_and_tune
-from workbench.methods.before import (
+from workbench.experiments.after import METHODS, magnitude_with_rewinding, prune_and_tune
+from workbench.experiments.before import (
     CHANGES,
     critical_compression,
     effective_against_direct,
@@ -18,7 +18,7 @@ from workbench.methods.before import (
     layer_sums,
     prune_then_train,
 )
-from workbench.methods.criteria import (
+from workbench.experiments.criteria import (
     filter_agreement,
     layer_densities,
     loss_rise,
@@ -27,9 +27,9 @@ from workbench.methods.criteria import (
     score_sizes,
     snip_overlap,
 )
+from workbench.project_data import project_data
 from workbench.readings import READINGS, authors
 from workbench.runs import Row, grid, read_rows
-from workbench.shipped import shipped
 from workbench.types import check_choice
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def compute(
     import pandas as pd
 
     experiment = EXPERIMENTS[check_choice("experiment", name, EXPERIMENTS)]
-    path = Path(folder or shipped("rows")) / f"{name}.jsonl"
+    path = Path(folder or project_data("rows")) / f"{name}.jsonl"
     return pd.concat(
         [grid(experiment.function, path, jobs=jobs, on_row=on_row, **axes) for axes in experiment.grids],
         ignore_index=True,
@@ -298,7 +298,7 @@ def recorded(name: str, bn: str = "authors") -> pd.DataFrame:
     import inspect
 
     experiment = EXPERIMENTS[check_choice("experiment", name, EXPERIMENTS)]
-    rows = read_rows(shipped("rows", f"{name}.jsonl"))
+    rows = read_rows(project_data("rows", f"{name}.jsonl"))
     for argument, parameter in inspect.signature(experiment.function).parameters.items():
         if argument not in rows:
             rows.insert(0, argument, parameter.default)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workbench.criteria.passes import check_labels, evaluating, logits, own_dtype, run_model
 from workbench.data.task import Task
 from workbench.masks import clear_grads_, clear_weights_, kept_bits
 from workbench.metrics.accuracy import evaluate
 from workbench.models import fast_layout, work
+from workbench.models.running import check_labels, evaluating, logits, own_dtype, run_model
 from workbench.seeds import seeded, threads
 from workbench.types import Masks, check_choice, check_count, check_masks
 

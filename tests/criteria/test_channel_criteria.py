@@ -13,9 +13,9 @@ from torch.nn import functional
 from torch.overrides import _get_current_function_mode_stack
 
 import workbench as wb
-from workbench.criteria.channelwise import following
 from workbench.criteria.contract import check_criterion
 from workbench.criteria.next_layer import readings
+from workbench.models.watch import following
 
 OWN = ["apoz", "bn-scale", "cp", "fpgm", "hrank", "l1", "l2", "taylor", "thinet"]
 BEHIND = ["apoz", "bn-scale", "cp", "hrank", "thinet"]

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 import workbench as wb
 from workbench.criteria.registry import own_criteria, unregister_criterion
-from workbench.criteria.twice import CheapSecondDerivatives
+from workbench.criteria.second_derivatives import CheapSecondDerivatives
 
 BOTH = ("batch", "running")
 

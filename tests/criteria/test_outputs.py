@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import workbench as wb
-from workbench.criteria.passes import logits
+from workbench.models.running import logits
 
 
 class ModelOutput(OrderedDict):  # type: ignore[type-arg]

@@ -8,7 +8,7 @@ import pytest
 from parity import Parity, collect
 
 import workbench as wb
-from workbench.shipped import shipped
+from workbench.project_data import project_data
 
 CHECKS = collect()
 
@@ -25,7 +25,7 @@ def test_every_criterion_is_compared() -> None:
 
 
 def test_the_table_is_that_of_the_checks() -> None:
-    with shipped("parity.csv").open(encoding="utf-8", newline="") as file:
+    with project_data("parity.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     told = [(row["name"], row["granularity"], row["source"], row["known deviations"]) for row in rows]
     assert told == [(c.name, c.granularity, c.source, c.deviation) for c in CHECKS], "run `make parity`"

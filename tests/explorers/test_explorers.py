@@ -26,9 +26,9 @@ from torch import nn
 import workbench as wb
 from workbench.claims import NUMBERS_MIME
 from workbench.criteria.registry import unregister_criterion
-from workbench.explorers import frame as frames
-from workbench.explorers.choices import Choices, check_state, stops
-from workbench.explorers.session import Session, drain
+from workbench.explorers.playground import view as frames
+from workbench.explorers.playground.choices import Choices, check_state, stops
+from workbench.explorers.playground.session import Session, drain
 from workbench.explorers.worker import Worker
 from workbench.train import RECIPES, Recipe
 
@@ -116,7 +116,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize("choices", SETTINGS, ids=str)
 def test_a_frame_counts_exactly_what_the_shown_code_keeps(session: Session, choices: Choices) -> None:
-    from workbench.explorers import code
+    from workbench.explorers.playground import code
 
     if choices.network == "vgg":
         names = list(wb.prunable(wb.make("vgg", session.task("digits"))))
@@ -166,7 +166,7 @@ def _place(side: dict[str, Any], score: torch.Tensor) -> torch.Tensor:
 
 
 def test_show_code_for_trained_weights_reproduces_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
-    from workbench.explorers import code
+    from workbench.explorers.playground import code
 
     own = Session({"moons": wb.load("moons", device="cpu")}, {})
     choices = Choices("moons", "lenet-300-100", weights="trained", criterion="snip", compression=30)
@@ -829,7 +829,7 @@ def test_in_the_figure_no_words_cover_others_and_each_criterion_has_its_colour(
     from matplotlib.colors import to_hex
     from matplotlib.text import Text
 
-    from workbench.explorers import picture
+    from workbench.explorers.playground import picture
 
     fitted, frame = settled(session, choices)
     session.points.add(fitted, 0.5)
@@ -1105,7 +1105,7 @@ def test_an_interrupt_during_training_leaves_the_explorer_usable(kernel: Any) ->
 
 
 def test_two_compared_criteria_never_look_alike() -> None:
-    from workbench.explorers import picture
+    from workbench.explorers.playground import picture
 
     session = Session({"moons": wb.load("moons", device="cpu")}, {})
     for first, second in itertools.permutations(session.criteria(), 2):

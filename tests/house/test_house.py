@@ -17,7 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from workbench.shipped import shipped
+from workbench.project_data import project_data
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -239,8 +239,8 @@ def installed_wheel(tmp_path_factory):
 
 def test_the_wheel_runs_without_the_checkout(installed_wheel):
     code = (
-        "import workbench as wb; from workbench.shipped import shipped; task = wb.load('digits'); "
-        "print(wb.__file__, shipped('README.md'), task.size('test') > 0, sep='\\n')"
+        "import workbench as wb; from workbench.project_data import project_data; task = wb.load('digits'); "
+        "print(wb.__file__, project_data('README.md'), task.size('test') > 0, sep='\\n')"
     )
     done = installed_wheel("-c", code)
     assert done.returncode == 0, done.stderr
@@ -271,18 +271,21 @@ def test_the_wheel_holds_the_package_and_its_data_only(installed_wheel):
 
 
 def test_shipped_finds_the_checkouts_data():
-    assert shipped() == ROOT / "data"
+    assert project_data() == ROOT / "data"
 
 
 def test_shipped_prefers_what_lies_inside_the_package(tmp_path):
     for place in ("workbench/_shipped", "data"):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "claims.yaml").touch()
-    assert shipped("claims.yaml", package=tmp_path / "workbench") == tmp_path / "workbench" / "_shipped" / "claims.yaml"
+    assert (
+        project_data("claims.yaml", package=tmp_path / "workbench")
+        == tmp_path / "workbench" / "_shipped" / "claims.yaml"
+    )
 
 
 def test_missing_shipped_data_is_told_with_what_there_is():
     with pytest.raises(
         FileNotFoundError, match=r"rows/nothing\.jsonl is not among .* holds .*README\.md|holds .*jsonl"
     ):
-        shipped("rows", "nothing.jsonl")
+        project_data("rows", "nothing.jsonl")

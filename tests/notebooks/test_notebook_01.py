@@ -10,7 +10,7 @@ import pytest
 
 import workbench as wb
 from workbench.exercises import WrongAnswer
-from workbench.methods.after import magnitude_with_rewinding
+from workbench.experiments.after import magnitude_with_rewinding
 
 NOTEBOOK = "01-background.ipynb"
 RIGHT: dict[int, dict[str, Any]] = {

@@ -41,7 +41,6 @@ from workbench.criteria import (  # noqa: F401  (importing registers the criteri
     taylor,
     thinet,
 )
-from workbench.criteria.passes import Loss, own_dtype
 from workbench.criteria.registry import (
     GRANULARITIES,
     STATISTICS,
@@ -55,6 +54,7 @@ from workbench.criteria.registry import (
 from workbench.models import prunable, work
 from workbench.models.channels import by_channel
 from workbench.models.kernels import plain_layers
+from workbench.models.running import Loss, own_dtype
 from workbench.models.weights import counted
 from workbench.seeds import generator, threads
 from workbench.types import Batch, Masks, Scores, check_batch, check_choice, check_masks, count_not_finite

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from workbench.criteria.channelwise import following, wide
+from workbench.criteria.channelwise import wide
 from workbench.criteria.registry import builtin
 from workbench.models import prunable
+from workbench.models.watch import following
 from workbench.types import Batch, Masks, Scores
 
 

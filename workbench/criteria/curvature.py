@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vjp, vmap
 
-from workbench.criteria.passes import Loss, logits, loss_at
+from workbench.criteria.passes import loss_at
+from workbench.models.running import Loss, logits
 from workbench.types import Batch, check_choice
 
 Weights = dict[str, Tensor]

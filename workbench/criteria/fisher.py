@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from workbench.criteria.curvature import sample_gradients
-from workbench.criteria.passes import Loss, masked_weights
+from workbench.criteria.passes import masked_weights
 from workbench.criteria.registry import builtin
 from workbench.criteria.taylor import output_products
+from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.passes import Loss
 from workbench.criteria.registry import builtin
 from workbench.criteria.snip import snip
+from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import Place, following, watch_pass, wide
+from workbench.criteria.channelwise import wide
 from workbench.criteria.registry import builtin
 from workbench.models import prunable
+from workbench.models.watch import Place, following, watch_pass
 from workbench.types import Batch, Masks, Scores
 
 

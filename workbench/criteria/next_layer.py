@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import Call, Place, following, watch_pass
 from workbench.models import prunable
+from workbench.models.watch import Call, Place, following, watch_pass
 from workbench.types import Batch, Masks, check_count
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.passes import Loss, check_real, run_model
+from workbench.criteria.passes import check_real
 from workbench.criteria.registry import builtin
 from workbench.models import prunable
+from workbench.models.running import Loss, run_model
 from workbench.types import Batch, Masks, Scores, check_count
 
 

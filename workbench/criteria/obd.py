@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from workbench.criteria.curvature import curvature_diagonal
-from workbench.criteria.passes import Loss, masked_weights
+from workbench.criteria.passes import masked_weights
 from workbench.criteria.registry import builtin
+from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from workbench.criteria.curvature import curvature_matrix
-from workbench.criteria.passes import Loss, masked_weights
+from workbench.criteria.passes import masked_weights
 from workbench.criteria.registry import builtin
 from workbench.models import prunable
+from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 MOST = 4000

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.passes import Loss, loss_at, masked_weights
+from workbench.criteria.passes import loss_at, masked_weights
 from workbench.criteria.registry import builtin
+from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores, check_count
 
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.autograd.function import Function, once_differentiable
 from torch.overrides import TorchFunctionMode
 
-from workbench.criteria.passes import check_labels, masked_weights, run_model
+from workbench.criteria.passes import masked_weights
 from workbench.models.channels import channels
+from workbench.models.running import check_labels, run_model
 from workbench.types import Batch, Masks
 
 WEIGHTED = {"linear"} | {f"conv{turned}{n}d" for n in (1, 2, 3) for turned in ("", "_transpose")}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.passes import Loss, gradients
+from workbench.criteria.passes import gradients
 from workbench.criteria.registry import builtin
 from workbench.models import prunable
+from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 

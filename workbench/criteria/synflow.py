@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from workbench.criteria.passes import check_real, run_model
+from workbench.criteria.passes import check_real
 from workbench.criteria.registry import builtin
 from workbench.models import fast_layout, prunable
+from workbench.models.running import run_model
 from workbench.types import Batch, Masks, Scores
 
 ROUNDING = 1e-10

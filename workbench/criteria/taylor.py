@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import Place, Watch, following, masked_state, wide
-from workbench.criteria.passes import Loss, gradients, loss_at, masked_weights
+from workbench.criteria.channelwise import wide
+from workbench.criteria.passes import gradients, loss_at, masked_weights
 from workbench.criteria.registry import builtin
 from workbench.models.channels import by_channel
+from workbench.models.running import Loss
+from workbench.models.watch import Place, Watch, following, masked_state
 from workbench.types import Batch, Masks, Scores, check_choice
 
 

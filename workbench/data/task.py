@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from workbench.data.inputs import check_scales, moments, needs_double, read_inputs
 from workbench.data.labels import held_out, read_labels
+from workbench.data.measures import Sums, accuracy
 from workbench.data.pictures import count_shared, read_folder
 from workbench.seeds import generator, pick_device
 from workbench.types import Batch, check_choice, check_count
@@ -44,6 +46,8 @@ class Task:
     mean: Tensor
     std: Tensor
     augment: bool = False
+    loss: Callable[[Any, Tensor], Tensor] = functional.cross_entropy
+    measure: Callable[[Any, Tensor], Sums] = accuracy
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,90 +1,11 @@
 """Interactive views. One function shows the same view with three faces: a live widget, a picture, a static page."""
 
-from __future__ import annotations
+import sys
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from workbench.explorers.faces import FACES, face
+from workbench.explorers.playground import playground
 
-from torch import nn
+# The function hides the package of its name, and carries what that holds.
+playground.__dict__ = vars(sys.modules["workbench.explorers.playground"])
 
-from workbench.data import Task, load
-from workbench.types import check_choice
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-FACES = ("live", "picture", "site")
-
-
-def face() -> str:
-    """The face that explorers show, from the environment variable WORKBENCH_FACE: "live" (default), "picture", "site".
-
-    >>> face() in FACES
-    True
-    """
-    return check_choice("WORKBENCH_FACE", os.environ.get("WORKBENCH_FACE") or "live", FACES)
-
-
-def playground(
-    task: str | Task = "digits",
-    model: str | nn.Module | None = None,
-    state: Mapping[str, Any] | None = None,
-    *,
-    criteria: Sequence[str] | None = None,
-    rows: pd.DataFrame | Iterable[Mapping[str, Any]] | None = None,
-    precompute: bool = False,
-    name: str | None = None,
-) -> Any:
-    """A playground of pruning: choose what is pruned and how, see scores, layers, mask and trade-off at once.
-
-    `task` and `model` are names, or a Task and an nn.Module of your own (default: `vgg`, or the first network that
-    fits). `state` is a setting as `state()` gives it, keys may be missing; its data and network win over `task` and
-    `model`. `criteria` narrows the menu (default: all, those registered with `wb.register_criterion` too). `rows` are
-    recorded points with compression and accuracy, and whatever else of a setting differs from the one shown.
-    `precompute=True` computes the frames of every stop ahead, so that the slider answers in the browser. Running the
-    cell again closes the explorer it made before; `name` does the same across cells. Raises ValueError for what does
-    not exist or does not fit.
-
-    The face is chosen by WORKBENCH_FACE: a live widget, a picture with text, or a page that needs no kernel. All three
-    carry the same numbers as `application/vnd.workbench.numbers+json`.
-
-    Misleads when one seed of one batch is taken for the criterion: press Train several times, each is a new seed.
-
-    >>> import os
-    >>> os.environ["WORKBENCH_FACE"] = "picture"
-    >>> print(playground(model="lenet-300-100", state={"compression": 20}).sentence.split("; effective")[0])
-    95.0 % removed, 20x; all 3 layers alive
-    >>> del os.environ["WORKBENCH_FACE"]
-    """
-    import pandas as pd
-
-    from workbench.explorers.choices import Choices, check_state
-    from workbench.explorers.session import Session
-
-    shown = face()
-    session = Session(
-        {task.name: task} if isinstance(task, Task) else {task: load(task)},
-        {own_name(model): model} if isinstance(model, nn.Module) else {},
-        criteria,
-    )
-    fitting = session.fitting(session.home)
-    default = "vgg" if "vgg" in fitting else fitting[0]
-    network = own_name(model) if isinstance(model, nn.Module) else model or default
-    start = Choices(data=session.home, network=network, criterion=criteria[0] if criteria else "magnitude")
-    choices = session.check(check_state({} if state is None else state, start))
-    if rows is not None:
-        table: Any = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
-        session.points.record(table, choices)
-    if shown == "live":
-        from workbench.explorers.live import Playground
-
-        return Playground(session, choices, precompute, name)
-    from workbench.explorers import page, picture
-
-    return (picture if shown == "picture" else page).show(session, choices)
-
-
-def own_name(model: nn.Module) -> str:
-    """What a network of the user's own is called in the menu."""
-    return f"my {getattr(model, 'network', '') or type(model).__name__}"
+__all__ = ["FACES", "face", "playground"]

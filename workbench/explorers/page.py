@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.explorers import picture
-from workbench.explorers.choices import Choices, stops
-from workbench.explorers.session import Session
+from workbench.explorers.playground import picture
+from workbench.explorers.playground.choices import Choices, stops
+from workbench.explorers.playground.session import Session
 from workbench.explorers.still import Still, settle, summary
 
 STATIC = Path(__file__).parent / "static"

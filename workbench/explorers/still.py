@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.claims import NUMBERS_MIME
-from workbench.explorers.choices import Choices
-from workbench.explorers.frame import numbers
-from workbench.explorers.session import Session, drain
+from workbench.explorers.playground.choices import Choices
+from workbench.explorers.playground.session import Session, drain
+from workbench.explorers.playground.view import numbers
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from workbench.headless.notebook import INJECTED, find_notebooks, read_notebook,
 from workbench.headless.parameters import check_values, read_parameters
 from workbench.headless.scratch import scratch
 from workbench.headless.worker import KEY, Job, work, write_failure
+from workbench.project_data import project_data
 from workbench.seeds import versions
-from workbench.shipped import shipped
 from workbench.types import check_choice, check_count
 
 if TYPE_CHECKING:
@@ -350,7 +350,7 @@ def _origin() -> list[Any]:
     """What else decides: the source of the package, the data shipped with it, and the versions it runs with."""
     tools = ("anywidget", "ipykernel", "latex2mathml", "matplotlib", "nbconvert", "papermill")
     package = Path(__file__).resolve().parents[1]
-    return [_digest(package), _digest(shipped()), versions(), {name: metadata.version(name) for name in tools}]
+    return [_digest(package), _digest(project_data()), versions(), {name: metadata.version(name) for name in tools}]
 
 
 def _digest(folder: Path) -> str:

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from workbench.criteria.passes import check_labels, evaluating, own_dtype, run_model
 from workbench.data.task import SPLITS, Task
 from workbench.models import work
+from workbench.models.running import check_labels, evaluating, own_dtype, run_model
 from workbench.seeds import threads
 from workbench.types import Masks, check_choice, check_masks
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench.criteria import plain_kernels
-from workbench.criteria.passes import evaluating, fitted, run_model
 from workbench.metrics.products import Products
 from workbench.models.kernels import plain_layers
+from workbench.models.running import evaluating, fitted, run_model
 from workbench.types import Masks, check_count, check_masks
 
 SEQUENCES = (nn.RNNBase, nn.MultiheadAttention)

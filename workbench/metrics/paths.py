@@ -18,9 +18,9 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from workbench.criteria import plain_kernels
-from workbench.criteria.channelwise import ACTIVATION, LAYER
-from workbench.criteria.passes import evaluating, run_model
 from workbench.models.kernels import plain_layers
+from workbench.models.running import evaluating, run_model
+from workbench.models.watch import ACTIVATION, LAYER
 from workbench.seeds import generator, threads
 from workbench.types import Masks, check_masks
 

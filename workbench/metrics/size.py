@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.passes import evaluating, fitted, run_model
 from workbench.metrics.cost import layer_macs
 from workbench.metrics.paths import effective as effective_masks
+from workbench.models.running import evaluating, fitted, run_model
 from workbench.models.weights import left_out, shares
 from workbench.types import Masks, check_bools, check_masks
 

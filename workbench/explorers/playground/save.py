@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench import metrics
-from workbench.explorers import picture
-from workbench.explorers.choices import Choices
-from workbench.explorers.session import Session
+from workbench.explorers.playground import picture
+from workbench.explorers.playground.choices import Choices
+from workbench.explorers.playground.session import Session
 
 LONGEST = 32
 """Bytes of a name of data, network, criterion or layer that a file's name takes over."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from workbench.criteria import score
 from workbench.data import load
+from workbench.experiments.before import size
 from workbench.masks import find_masks, keep_top
-from workbench.methods.before import size
 from workbench.metrics import evaluate, macs
 from workbench.models import make
 from workbench.train import recipe, snapshot, train

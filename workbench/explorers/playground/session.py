@@ -16,10 +16,10 @@ from workbench import allocation, data, metrics, models
 from workbench.criteria import criteria
 from workbench.criteria.registry import find_criterion
 from workbench.data import Task
-from workbench.explorers import frame
-from workbench.explorers.choices import ROUNDS, WEIGHTS, Choices, stops
-from workbench.explorers.points import Points
-from workbench.explorers.views import Kept, Network, Scored, network, scored
+from workbench.explorers.playground import view as pictures
+from workbench.explorers.playground.choices import ROUNDS, WEIGHTS, Choices, stops
+from workbench.explorers.playground.points import Points
+from workbench.explorers.playground.scored import Kept, Network, Scored, network, scored
 from workbench.explorers.worker import Stale
 from workbench.models.channels import by_channel
 from workbench.seeds import threads
@@ -247,15 +247,15 @@ class Session:
         }
         return {
             "criterion": name,
-            "sentence": frame.sentence(numbers, counts),
-            "alarm": frame.alarm(numbers, counts),
+            "sentence": pictures.sentence(numbers, counts),
+            "alarm": pictures.alarm(numbers, counts),
             "numbers": numbers,
             "scores": view.histogram.json(view.ranking.cut(sparsity)),
             "layers": [
                 {"name": layer, "size": size, "kept": counts[layer], "density": counts[layer] / size}
                 for layer, size in net.sizes.items()
             ],
-            "mask": frame.mask_json(choices.layer, by_channel(net.model, choices.layer, shown)),
+            "mask": pictures.mask_json(choices.layer, by_channel(net.model, choices.layer, shown)),
         }
 
     def has_paths(self, choices: Choices) -> bool:

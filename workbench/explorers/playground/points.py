@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workbench.explorers.choices import Choices, check_state
+from workbench.explorers.playground.choices import Choices, check_state
 from workbench.types import check_choice
 
 MADE_WITH = ("data", "network", "weights", "criterion", "allocation", "rounds", "compression", "seed")

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench import plots
-from workbench.explorers.choices import Choices
-from workbench.explorers.frame import times
-from workbench.explorers.points import Points
-from workbench.explorers.session import Session
+from workbench.explorers.playground.choices import Choices
+from workbench.explorers.playground.points import Points
+from workbench.explorers.playground.session import Session
+from workbench.explorers.playground.view import times
 from workbench.explorers.still import Still, settle, summary
 
 if TYPE_CHECKING:

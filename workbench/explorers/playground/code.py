@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workbench.explorers.choices import Choices
-from workbench.explorers.session import SCORED, Session
+from workbench.explorers.playground.choices import Choices
+from workbench.explorers.playground.session import SCORED, Session
 
 
 def lines(session: Session, choices: Choices) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 
 
-def shipped(*parts: str, package: Path = PACKAGE) -> Path:
+def project_data(*parts: str, package: Path = PACKAGE) -> Path:
     """The path of a shipped file or folder; FileNotFoundError with what there is if it does not exist.
 
     An installed wheel holds the data as `workbench/_shipped`; a checkout holds it as `data/` beside the package.
 
-    >>> shipped("README.md").name
+    >>> project_data("README.md").name
     'README.md'
     """
     inside = package / "_shipped"

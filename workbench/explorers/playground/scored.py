@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from workbench import masks, metrics, models
 from workbench.criteria import score
-from workbench.criteria.passes import evaluating, run_model
-from workbench.explorers import frame
-from workbench.explorers.choices import Choices
+from workbench.explorers.playground.choices import Choices
+from workbench.explorers.playground.view import Histogram, histogram
 from workbench.metrics.cost import layer_macs
+from workbench.models.running import evaluating, run_model
 from workbench.types import Batch, Masks
 
 Value = TypeVar("Value")
@@ -112,7 +112,7 @@ class Scored:
     """What a criterion says of a network: the ranking (or the masks found), the picture of its scores, its limit."""
 
     ranking: masks.Ranking | Found
-    histogram: frame.Histogram
+    histogram: Histogram
     critical: float | None
 
 
@@ -146,7 +146,7 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
         scores = score(model, batch, name, seed=choices.seed)
         values = torch.cat([s.reshape(-1).double() for s in scores.values()])
         limit = metrics.critical(scores) if choices.allocation == "global" else None
-        return Scored(masks.rank(scores, choices.allocation), frame.histogram(values), limit)
+        return Scored(masks.rank(scores, choices.allocation), histogram(values), limit)
     before: Masks = {}
 
     def remember(done: int, found: Masks) -> None:
@@ -163,7 +163,7 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
     if split == "global" and same(found, masks.cut(last, choices.sparsity, "global", before, [])):
         kept = [values[found[layer]].double() for layer, values in last.items()]
         lowest = float(torch.cat(kept).min())
-    return Scored(Found(found, lowest), frame.histogram(competed), None)
+    return Scored(Found(found, lowest), histogram(competed), None)
 
 
 def same(one: Masks, other: Masks) -> bool:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from workbench.criteria import score
 from workbench.criteria.obs import remove_weights
-from workbench.criteria.passes import Loss
 from workbench.data import Task, load
+from workbench.experiments.after import trained
+from workbench.experiments.before import shuffled_labels
 from workbench.masks import apply_masks_, find_masks, keep_top
-from workbench.methods.after import trained
-from workbench.methods.before import shuffled_labels
 from workbench.metrics import evaluate
 from workbench.metrics.collapse import collapsed, critical
 from workbench.models import make, prunable
+from workbench.models.running import Loss
 from workbench.seeds import generator, seeded
 from workbench.train import train
 from workbench.types import Batch, Masks, Scores, check_choice

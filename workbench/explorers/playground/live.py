@@ -13,13 +13,13 @@ from typing import Any
 
 import traitlets
 
-from workbench.explorers import code, save
 from workbench.explorers.base import IDLE, Explorer
-from workbench.explorers.choices import Choices, check_state
-from workbench.explorers.frame import numbers
-from workbench.explorers.session import Report, Session, Work, drain
+from workbench.explorers.playground import code, save
+from workbench.explorers.playground.choices import Choices, check_state
+from workbench.explorers.playground.session import Report, Session, Work, drain
+from workbench.explorers.playground.view import numbers
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 PAUSE = 0.15
 """Seconds that a slider must rest before work starts which the next move would throw away."""
 

@@ -1,0 +1,250 @@
+"""Follow a layer's output channels through a model: the steps behind them, and the layers that read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from workbench.models import prunable
+from workbench.models.running import evaluating, outputs, run_model
+from workbench.types import Batch, Masks
+
+LAYER = re.compile(r"linear|conv(_transpose)?[123]d")
+ACTIVATION = re.compile(
+    r"(celu|clamp|clamp_min|elu|gelu|hard(shrink|sigmoid|swish|tanh)|leaky_relu|logsigmoid|mish|prelu|relu|relu6|rrelu|"
+    r"selu|sigmoid|silu|soft(plus|shrink|sign)|tanh|tanhshrink)_?"
+)
+KEEPING = re.compile(
+    r"(adaptive_)?(avg|max|lp)_pool[123]d|(feature_)?(alpha_)?dropout([123]d|_)?|batch_norm|instance_norm|interpolate|"
+    r"pad|clone|contiguous|to|float|double|half|bfloat16"
+)
+RESHAPING = re.compile(r"flatten|view|reshape|squeeze|unsqueeze")
+REDUCING = re.compile(r"mean|sum|amax")
+"""Functions, by name, that leave every channel for itself; any other may mix them."""
+
+
+def masked_state(model: nn.Module, masks: Masks | None) -> dict[str, Tensor]:
+    """The parameters that `masks` names, masked."""
+    return {name: model.get_parameter(name).detach() * mask for name, mask in (masks or {}).items()}
+
+
+@dataclass
+class Place:
+    """Where in a tensor a layer's output channels are, and the steps behind them: "layer", "norm", "relu", ..."""
+
+    layer: str
+    dim: int
+    channels: int
+    passed: tuple[str, ...] = ()
+    uses: int = 0
+
+
+@dataclass
+class Follows:
+    """What follows a layer.
+
+    `steps` begins with "layer"; "norm" (the first BatchNorm) and "relu" or "activation" (the first such function) come
+    in the network's order, as far as the channels take one way only. `norms` are the BatchNorms' weights, `readers`
+    the layers that read the channels. `mixed` says that something else does too: a sum, or the model's output.
+    """
+
+    steps: list[str] = field(default_factory=list)
+    norms: list[Tensor] = field(default_factory=list)
+    readers: list[str] = field(default_factory=list)
+    mixed: bool = False
+
+
+class Call(NamedTuple):
+    """A layer's call that reads another's channels: `function(inputs, weight, None, *rest, **named)`, without bias."""
+
+    function: Callable[..., Tensor]
+    inputs: Tensor
+    weight: Tensor
+    rest: tuple[Any, ...]
+    named: dict[str, Any]
+
+
+class Watch(TorchFunctionMode):
+    """Follow the output channels of layers through the torch functions that run in a `with` block.
+
+    Functions are seen whether a module calls them or the model's own code, which hooks on modules would miss; nothing
+    is changed. `weights` are the tensors that the layers use. `on_step(place, output)` is called for the layer and for
+    each step after it, `on_read(place, call)` where a layer reads another's channels.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, Tensor],
+        on_step: Callable[[Place, Tensor], None] | None = None,
+        on_read: Callable[[Place, Call], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.names = {id(weight): name for name, weight in weights.items()}
+        self.follows: dict[str, Follows] = {}
+        self.branches: dict[str, int] = {}
+        self.places = WeakTensorKeyDictionary()
+        self.on_step, self.on_read = on_step, on_read
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named, name = kwargs or {}, getattr(func, "__name__", "")
+        if LAYER.fullmatch(name):
+            return self._layer(func, name, args, named)
+        sources = [t for t in _tensors((args, named)) if t in self.places]
+        if not sources:
+            return func(*args, **named)
+        shape = sources[0].shape
+        out = func(*args, **named)
+        if next(_tensors(out), None) is None:  # a question about its shape
+            return out
+        places = [self._use(t) for t in sources]
+        if isinstance(out, Tensor):
+            self.places.pop(out, None)  # changed in place
+        moved = None
+        if isinstance(out, Tensor) and len(places) == 1 and args and args[0] is sources[0]:
+            moved = _moved(places[0], name, shape, out, args, named)
+        if moved is None:
+            self._mix(places)
+        elif func is functional.batch_norm:
+            self._norm(moved, named.get("weight", args[3] if len(args) > 3 else None), out)
+        elif ACTIVATION.fullmatch(name):
+            self._step(moved, "relu" if _rectifies(name, args, named) else "activation", out)
+        else:
+            self.places[out] = moved
+        return out
+
+    def _layer(self, func: Any, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+        given = dict(zip(("input", "weight", "bias"), args, strict=False)) | named
+        inputs, weight = given["input"], given["weight"]
+        layer, linear = self.names.get(id(weight)), name == "linear"
+        if inputs in self.places:
+            place = self._use(inputs)
+            if layer is None or place.dim != (inputs.ndim - 1 if linear else 1):
+                self._mix([place])
+            else:
+                self.follows[place.layer].readers.append(layer)
+                if self.on_read is not None:
+                    rest = {key: value for key, value in named.items() if key not in ("input", "weight", "bias")}
+                    self.on_read(place, Call(func, inputs, weight, args[3:], rest))
+        out = func(*args, **named)
+        if layer is not None and (linear or inputs.ndim == weight.ndim):
+            dim = out.ndim - 1 if linear else 1
+            self._step(Place(layer, dim, out.shape[dim]), "layer", out)
+        return out
+
+    def _norm(self, place: Place, gamma: Tensor | None, out: Tensor) -> None:
+        norms = self.follows[place.layer].norms
+        if gamma is None or len(gamma) != place.channels:
+            self.places[out] = place
+            return
+        if "norm" not in place.passed and all(gamma is not norm for norm in norms):
+            norms.append(gamma)
+        self._step(place, "norm", out)
+
+    def _step(self, place: Place, step: str, out: Tensor) -> None:
+        if step in place.passed or (step != "norm" and {"relu", "activation"} & set(place.passed)):
+            self.places[out] = place
+            return
+        place = Place(place.layer, place.dim, place.channels, (*place.passed, step))
+        self.places[out] = place
+        follows = self.follows.setdefault(place.layer, Follows())
+        if step not in follows.steps:
+            follows.steps.append(step)
+        if self.on_step is not None:
+            self.on_step(place, out)
+
+    def _use(self, tensor: Tensor) -> Place:
+        place: Place = self.places[tensor]
+        place.uses += 1
+        if place.uses > 1:
+            self.branches[place.layer] = min(len(place.passed), self.branches.get(place.layer, len(place.passed)))
+        return place
+
+    def _mix(self, places: list[Place]) -> None:
+        for place in places:
+            self.follows[place.layer].mixed = True
+
+    def finish(self, outputs: Any) -> dict[str, Follows]:
+        """What was seen, once `outputs` left the model."""
+        self._mix([self._use(t) for t in _tensors(outputs) if t in self.places])
+        for layer, steps in self.branches.items():
+            del self.follows[layer].steps[steps:]
+        return self.follows
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """All tensors in nested lists, tuples and dicts."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, list | tuple | dict):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from _tensors(value)
+
+
+def _rectifies(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    low = named.get("min_val", named.get("min", args[1] if len(args) > 1 else None))
+    cut = name.startswith(("clamp", "hardtanh")) and not isinstance(low, Tensor) and low == 0
+    return cut or name in ("relu", "relu_", "relu6")
+
+
+def _moved(
+    place: Place, name: str, shape: torch.Size, out: Tensor, args: tuple[Any, ...], named: dict[str, Any]
+) -> Place | None:
+    """Where the channels are after a function that keeps them apart; None after any other."""
+    dim, size = place.dim, len(shape)
+    if ACTIVATION.fullmatch(name) or KEEPING.fullmatch(name):
+        if out.ndim != size or out.shape[dim] != shape[dim]:
+            return None
+    elif RESHAPING.fullmatch(name) and out.ndim > 1 and out.shape[0] == shape[0]:
+        # Flattened, each channel's values stand in a row.
+        if not (dim == 1 and (out.ndim == 2 or out.shape[1] == shape[1])):
+            if dim != size - 1 or out.shape[-1] != shape[-1]:
+                return None
+            dim = out.ndim - 1
+    elif REDUCING.fullmatch(name) and (over := named.get("dim", args[1] if len(args) > 1 else None)) is not None:
+        gone = {d % size for d in ([over] if isinstance(over, int) else over)}
+        if gone & {0, dim}:
+            return None
+        dim -= sum(d < dim for d in gone) if out.ndim < size else 0
+    else:
+        return None
+    return Place(place.layer, dim, place.channels, place.passed)
+
+
+def following(model: nn.Module, batch: Batch) -> dict[str, Follows]:
+    """What follows each prunable layer that the model runs, from a pass over one or two inputs in evaluation mode.
+
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
+    >>> found = following(model, Batch(torch.zeros(1, 1, 3, 3), torch.zeros(1)))
+    >>> found["0.weight"].steps, found["0.weight"].readers, found["4.weight"].mixed
+    (['layer', 'norm', 'relu'], ['4.weight'], True)
+    """
+    inputs = batch.inputs[:2]
+    if inputs.is_floating_point():
+        inputs = inputs.to(next(p.dtype for p in model.parameters() if p.is_floating_point()))
+    with evaluating(model), torch.no_grad(), Watch(dict(prunable(model, strict=False))) as watch:
+        given = outputs(model, inputs)
+    return watch.finish(given)
+
+
+def watch_pass(
+    model: nn.Module,
+    batch: Batch,
+    masks: Masks | None,
+    on_step: Callable[[Place, Tensor], None] | None = None,
+    on_read: Callable[[Place, Call], None] | None = None,
+) -> None:
+    """Pass the batch through the masked model, without derivatives, and watch it."""
+    state = masked_state(model, masks)
+    weights = {name: state.get(name, weight) for name, weight in prunable(model, strict=False).items()}
+    with torch.no_grad(), Watch(weights, on_step, on_read):
+        run_model(model, batch.inputs, state)
