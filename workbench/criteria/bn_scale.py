@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from workbench.criteria.channelwise import wide
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
 from workbench.models.watch import following
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "bn-scale",
     needs="shape",
     family="magnitude",
@@ -22,9 +20,7 @@ from workbench.types import Batch, Masks, Scores
     cost="1 forward of one input",
     source="Liu et al. 2017, arXiv:1708.06519, section 3",
 )
-def bn_scale(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+def bn_scale(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s_c = |γ_c|`, the weight of the BatchNorm that the layer's channels pass before they meet others.
 
     Layers without such a norm have no score and must be left out with `exclude`; ValueError if no layer has one.

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria import BATCH_NORMS, Scorer, untouched
+from workbench.criteria.arguments import called
 from workbench.criteria.registry import Criterion
+from workbench.criteria.scorer import BATCH_NORMS, Scorer
 from workbench.models import prunable
 from workbench.models.channels import channels
+from workbench.models.untouched import untouched
 from workbench.seeds import generator
 from workbench.types import Batch, Scores
 
@@ -48,7 +50,7 @@ def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", 
             return scores, not torch.equal(draws, scorer.draw.get_state())
 
     scores, random = run(model, batch)
-    name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", type(criterion).__name__)
+    name = criterion if isinstance(criterion, str) else called(criterion)
     again, _ = run(model, batch)
     if not all(torch.equal(score, again[layer]) for layer, score in scores.items()):
         raise ValueError(

@@ -8,31 +8,22 @@ import torch
 from torch import nn
 
 from workbench.criteria.passes import gradients
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.criteria.second_derivatives import CheapSecondDerivatives
 from workbench.models import prunable
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "grasp",
-    needs="targets",
     family="loss change",
     derivatives="Hessian",
     cost="1 forward, 2 backward (the second through the first)",
     source="Wang et al. 2020, arXiv:2002.07376, eq. 8",
     memory="Hessian",
 )
-def grasp(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Loss,
-    generator: torch.Generator,
-    temperature: float = 200.0,
-) -> Scores:
+def grasp(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, temperature: float = 200.0) -> Scores:
     """`s = w (H g)`, with the Hessian-vector product `H g = d(g . stop(g))/dw` and logits divided by `temperature`.
 
     The authors' code draws linear layers anew before it scores; here the network is scored as it is.

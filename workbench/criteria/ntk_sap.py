@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from workbench.criteria.passes import check_real
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
-from workbench.models.running import Loss, run_model
+from workbench.models.running import run_model
 from workbench.types import Batch, Masks, Scores, check_count
 
 
-@builtin(
+@criterion(
     "ntk-sap",
     needs="shape",
     family="saliency",
@@ -23,9 +23,7 @@ from workbench.types import Batch, Masks, Scores, check_count
 def ntk_sap(
     model: nn.Module,
     batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Loss,
+    masks: Masks | None,
     generator: torch.Generator,
     draws: int = 1,
     samples: int = 64,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workbench.criteria.curvature import curvature_matrix
 from workbench.criteria.passes import masked_weights
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
@@ -18,9 +18,8 @@ MOST = 4000
 """Weights at most: the inverse of the curvature matrix takes their number squared in memory, cubed in time."""
 
 
-@builtin(
+@criterion(
     "obs",
-    needs="targets",
     family="loss change",
     derivatives="Hessian",
     cost="1 forward and a backward for each output, of each sample; the inverse of an n x n matrix",
@@ -33,10 +32,8 @@ MOST = 4000
 def obs(
     model: nn.Module,
     batch: Batch,
-    *,
-    masks: Masks | None = None,
+    masks: Masks | None,
     loss_fn: Loss,
-    generator: torch.Generator,
     curvature: str = "gauss-newton",
     damp: float = 1e-6,
 ) -> Scores:

@@ -6,14 +6,13 @@ import torch
 from torch import nn
 
 from workbench.criteria.passes import loss_at, masked_weights
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores, check_count
 
 
-@builtin(
+@criterion(
     "prospr",
-    needs="targets",
     family="saliency",
     derivatives="Hessian",
     cost="steps + 1 forward and backward, and a backward through all of them",
@@ -22,14 +21,7 @@ from workbench.types import Batch, Masks, Scores, check_count
     memory="Hessian",
 )
 def prospr(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Loss,
-    generator: torch.Generator,
-    steps: int = 3,
-    lr: float = 0.1,
+    model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, steps: int = 3, lr: float = 0.1
 ) -> Scores:
     """`s = |dL(w_M)/dm|` at m = 1, with `w_0 = m w` and `w_(t+1) = w_t - lr dL(w_t)/dw_t` for M = `steps` steps.
 
