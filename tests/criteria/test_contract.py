@@ -90,6 +90,10 @@ def by_place(model: Any, batch: Any, **_: Any) -> wb.Scores:
     return {n: torch.arange(w.numel()).reshape(w.shape) * w.detach().abs() for n, w in wb.prunable(model).items()}
 
 
+def by_inputs(model: Any, inputs: Any) -> wb.Scores:
+    return sound(model, inputs, loss_fn=None, generator=None)
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
@@ -110,6 +114,11 @@ def by_place(model: Any, batch: Any, **_: Any) -> wb.Scores:
 def test_bad_criteria_are_refused_with_the_reason(bad: Callable[..., wb.Scores], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         wb.check_criterion(bad)
+
+
+def test_a_criterion_that_names_what_there_is_not_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"model, batch, masks, loss_fn, generator.* got 'inputs' in by_inputs"):
+        wb.check_criterion(by_inputs)
 
 
 def test_a_criterion_that_draws_is_spared_the_rules_it_cannot_keep() -> None:

@@ -61,7 +61,7 @@ def score(
 ) -> Scores:
     """Score every prunable weight, or every output channel, higher = keep; the model is bit-equal afterwards.
 
-    `criterion` is a name or a function `f(model, batch, *, masks, loss_fn, generator, **knobs) -> Scores`.
+    `criterion` is a name, or a function of what it names of `model, batch, masks, loss_fn, generator` and its knobs.
     `batch=None` is legal for those that need none (random, magnitude; SynFlow for networks made by `wb.make`).
     `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring.
     `exclude` leaves layers out. `bn` says which BatchNorm statistics data-driven criteria see: those of the "batch" or

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from workbench.criteria.channelwise import no_layer
 from workbench.criteria.registry import criterion
-from workbench.models import prunable
 from workbench.models.watch import Place, following, watch_pass
 from workbench.types import Batch, Masks, Scores
 
@@ -29,10 +29,8 @@ def apoz(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """
     found = [name for name, follows in following(model, batch).items() if "relu" in follows.steps]
     if not found:
-        raise ValueError(
-            "'apoz' counts the zeros behind a ReLU; no ReLU follows any of "
-            f"{', '.join(prunable(model, strict=False))} by itself. Use a model with ReLU, or 'taylor'"
-        )
+        what = "layers whose channels pass a ReLU before they meet others"
+        raise no_layer("apoz", what, model, "Use a model with ReLU, or 'taylor'")
     active: dict[str, Tensor] = {}
     positions = dict.fromkeys(found, 0)
 

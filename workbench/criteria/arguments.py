@@ -35,7 +35,8 @@ def arguments(function: Callable[..., Any]) -> Arguments:
     signature = inspect.signature(function)
     takes = list(signature.parameters.values())
     plain = [p for p in takes if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    places, names = GIVEN[:2], GIVEN[2:]
+    places: tuple[str, ...] = GIVEN[:2]
+    names: tuple[str, ...] = GIVEN[2:]
     try:
         taken = set(signature.bind_partial(*places, **dict.fromkeys(names)).arguments)
     except TypeError:

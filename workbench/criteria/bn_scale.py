@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.channelwise import wide
+from workbench.criteria.channelwise import no_layer, wide
 from workbench.criteria.registry import criterion
-from workbench.models import prunable
 from workbench.models.watch import following
 from workbench.types import Batch, Masks, Scores
 
@@ -28,10 +27,8 @@ def bn_scale(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """
     found = {n: f.norms[0] for n, f in following(model, batch).items() if "norm" in f.steps and len(f.norms) == 1}
     if not found:
-        raise ValueError(
-            "'bn-scale' scores layers whose output a BatchNorm with a weight scales; none of "
-            f"{', '.join(prunable(model, strict=False))} has one. Use a model with BatchNorm, or 'l1'"
-        )
+        what = "layers whose output a BatchNorm with a weight scales"
+        raise no_layer("bn-scale", what, model, "Use a model with BatchNorm, or 'l1'")
     parameters = {id(parameter): name for name, parameter in model.named_parameters()}
     whole = torch.ones((), dtype=torch.bool)
     kept = {name: (masks or {}).get(parameters.get(id(gamma), ""), whole) for name, gamma in found.items()}

@@ -12,11 +12,7 @@ from workbench.types import Masks, Scores
 
 
 @criterion(
-    "fpgm",
-    family="norm",
-    granularity="channel",
-    cost="none",
-    source="He et al. 2019, arXiv:1811.00250, section 3",
+    "fpgm", family="norm", granularity="channel", cost="none", source="He et al. 2019, arXiv:1811.00250, section 3"
 )
 def fpgm(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_c = sum_j ||F_c - F_j||`, the Euclidean distances from filter c to the layer's filters that are still there.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.passes import gradients
+from workbench.criteria.passes import derivatives, gradients
 from workbench.criteria.registry import criterion
 from workbench.criteria.second_derivatives import CheapSecondDerivatives
 from workbench.models import prunable
@@ -41,6 +41,5 @@ def grasp(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, te
     if not used:  # the loss is linear in the weights
         return {name: torch.zeros_like(grad) for name, grad in grads.items()}
     outputs, ways = zip(*used, strict=True)
-    products = torch.autograd.grad(outputs, list(weights.values()), ways, allow_unused=True, materialize_grads=True)
-    full = prunable(model, strict=False)
-    return {name: full[name].detach() * product for name, product in zip(weights, products, strict=True)}
+    products, full = derivatives(outputs, weights, ways), prunable(model, strict=False)
+    return {name: full[name].detach() * product for name, product in products.items()}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import wide
+from workbench.criteria.channelwise import no_layer, wide
 from workbench.criteria.registry import criterion
-from workbench.models import prunable
 from workbench.models.watch import Place, following, watch_pass
 from workbench.types import Batch, Masks, Scores
 
@@ -39,8 +38,6 @@ def hrank(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
 
     watch_pass(model, batch, masks, on_step=measure)
     if not ranks:
-        raise ValueError(
-            "'hrank' measures feature maps [height, width] of two-dimensional convolutions; none of "
-            f"{', '.join(prunable(model, strict=False))} has them. Use a convolutional network, or 'taylor'"
-        )
+        what = "two-dimensional convolutions, by their feature maps [height, width]"
+        raise no_layer("hrank", what, model, "Use a convolutional network, or 'taylor'")
     return {name: torch.cat(found).double().mean(0) for name, found in ranks.items()}

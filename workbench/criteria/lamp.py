@@ -10,12 +10,7 @@ from workbench.criteria.registry import criterion
 from workbench.types import Masks, Scores
 
 
-@criterion(
-    "lamp",
-    family="magnitude",
-    cost="none (a sort of each layer)",
-    source="Lee et al. 2021, arXiv:2010.07611",
-)
+@criterion("lamp", family="magnitude", cost="none (a sort of each layer)", source="Lee et al. 2021, arXiv:2010.07611")
 def lamp(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_u = w_u^2 / sum of w_v^2 over the layer's weights v that rank with u or above it`; equal weights by index.
 

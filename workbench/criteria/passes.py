@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,6 +49,14 @@ def loss_at(
     return loss_fn(given if temperature == 1 else given / temperature, batch.targets)
 
 
+def derivatives(
+    outputs: Tensor | Sequence[Tensor], by: dict[str, Tensor], along: Any = None, **how: Any
+) -> dict[str, Tensor]:
+    """The derivatives of `outputs` (in the direction `along`) by the named tensors; zero by those they do not use."""
+    found = torch.autograd.grad(outputs, list(by.values()), along, allow_unused=True, materialize_grads=True, **how)
+    return dict(zip(by, found, strict=True))
+
+
 def gradients(
     model: nn.Module,
     batch: Batch,
@@ -54,11 +65,8 @@ def gradients(
     temperature: float = 1.0,
     create_graph: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """`(weights, gradients)` of the loss by the masked prunable weights; zero for weights the loss does not use."""
+    """`(weights, gradients)` of the loss by the masked prunable weights."""
     weights = masked_weights(model, masks)
     with torch.enable_grad():
         loss = loss_at(model, weights, batch, loss_fn, temperature)
-        grads = torch.autograd.grad(
-            loss, list(weights.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
-        )
-    return weights, dict(zip(weights, grads, strict=True))
+        return weights, derivatives(loss, weights, create_graph=create_graph)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.passes import loss_at, masked_weights
+from workbench.criteria.passes import derivatives, loss_at, masked_weights
 from workbench.criteria.registry import criterion
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores, check_count
@@ -42,13 +42,7 @@ def prospr(
         weights = {name: w.detach() * ones[name] for name, w in start.items()} | others
         for _ in range(steps):
             loss = loss_at(model, weights, batch, loss_fn)
-            grads = torch.autograd.grad(
-                loss, list(weights.values()), create_graph=True, allow_unused=True, materialize_grads=True
-            )
-            weights = {
-                name: w - lr * (g * there[name] if name in there else g)
-                for (name, w), g in zip(weights.items(), grads, strict=True)
-            }
+            grads = derivatives(loss, weights, create_graph=True)
+            weights = {n: w - lr * (grads[n] * there[n] if n in there else grads[n]) for n, w in weights.items()}
         loss = loss_at(model, weights, batch, loss_fn)
-        slopes = torch.autograd.grad(loss, list(ones.values()), allow_unused=True, materialize_grads=True)
-    return {name: slope.abs() for name, slope in zip(ones, slopes, strict=True)}
+        return {name: slope.abs() for name, slope in derivatives(loss, ones).items()}

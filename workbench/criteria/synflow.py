@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.passes import check_real
+from workbench.criteria.passes import check_real, derivatives
 from workbench.criteria.registry import criterion
 from workbench.models import fast_layout, prunable
 from workbench.models.running import run_model
@@ -43,10 +43,8 @@ def synflow(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     weights = {name: state[name].requires_grad_() for name in names}
     with torch.enable_grad():
         outputs = run_model(model, torch.ones_like(batch.inputs[:1], dtype=torch.float64), state, tie=False)
-        flows = torch.autograd.grad(outputs.sum(), list(weights.values()), allow_unused=True, materialize_grads=True)
-    left = dict(zip(weights, flows, strict=True))
-    del flows  # each is let go when its score is there
-    scores = {name: (left.pop(name) * w.detach()).abs_().contiguous() for name, w in weights.items()}
+        flows = derivatives(outputs.sum(), weights)  # each is let go when its score is there
+    scores = {name: (flows.pop(name) * w.detach()).abs_().contiguous() for name, w in weights.items()}
     least = ROUNDING * float(outputs.detach().abs().sum())
     if masks is None and all(float(score.sum()) <= least for score in scores.values()):
         raise ValueError(
