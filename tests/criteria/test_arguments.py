@@ -181,6 +181,13 @@ def test_what_cannot_be_named_is_told_with_what_can(function: Callable[..., wb.S
     assert "mine" not in wb.criteria()
 
 
+def test_an_option_of_score_is_no_knob() -> None:
+    """It would never come, and a criterion that draws would draw the same under every seed."""
+    for function in (lambda model, seed=0: {}, lambda model, batch, *, masks, loss_fn, generator, seed=0: {}):
+        with pytest.raises(TypeError, match=r"options of wb.score, .*; got 'seed' in <lambda>\(model, .* a generator"):
+            wb.score(nn.Linear(3, 2), BATCH, function, seed=3)
+
+
 @pytest.fixture
 def mine() -> Iterator[Callable[..., Any]]:
     yield lambda function, **facts: wb.register_criterion("mine", **facts)(function)

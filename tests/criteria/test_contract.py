@@ -90,6 +90,10 @@ def by_place(model: Any, batch: Any, **_: Any) -> wb.Scores:
     return {n: torch.arange(w.numel()).reshape(w.shape) * w.detach().abs() for n, w in wb.prunable(model).items()}
 
 
+def what_is_left(model: Any, masks: Any) -> wb.Scores:
+    return {n: w.detach().abs()[... if masks is None else masks[n]] for n, w in wb.prunable(model).items()}
+
+
 def by_inputs(model: Any, inputs: Any) -> wb.Scores:
     return sound(model, inputs, loss_fn=None, generator=None)
 
@@ -108,6 +112,7 @@ def by_inputs(model: Any, inputs: Any) -> wb.Scores:
         (seeding, r"'seeding' gave a model in which torch's random state changed"),
         (forgetful, r"same scores for the same arguments; 'forgetful' gave others the second time"),
         (first_sample, r"do not depend on the order of its samples; 'first_sample' gave others"),
+        (what_is_left, r"'conv1.weight' with shape \(4, 2, 3, 3\); 'what_is_left' gave \(\d\d,\)"),
         (by_place, r"the scores come in that order; 'by_place' gave others, apart by up to .* in 'conv1.weight'"),
     ],
 )

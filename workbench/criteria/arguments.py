@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 GIVEN = ("model", "batch", "masks", "loss_fn", "generator")
 """What a criterion can name."""
 
+OPTIONS = ("bn", "exclude", "granularity", "reduce", "seed")
+"""What `wb.score` keeps to itself."""
+
 
 class Arguments(NamedTuple):
     """What a function takes of `GIVEN`, by place and by name, and its knobs."""
@@ -23,7 +26,7 @@ def arguments(function: Callable[..., Any]) -> Arguments:
     """Which of `GIVEN` a function names, and its knobs, which have defaults. `**rest` takes all of `GIVEN`.
 
     A function that can be called as `f(model, batch, masks=, loss_fn=, generator=)` is called so, whatever names it has
-    for the first two. Raises TypeError for an argument that is neither given nor has a default.
+    for the first two. Raises TypeError for an argument that is neither given nor has a default, or that never comes.
 
     >>> arguments(lambda model, masks, power=2: {})
     Arguments(places=(), names=('model', 'masks'), knobs=('power',))
@@ -49,7 +52,13 @@ def arguments(function: Callable[..., Any]) -> Arguments:
         taken, everything = set(GIVEN), any(p.kind is p.VAR_KEYWORD for p in takes)
         places = tuple(takewhile(GIVEN.__contains__, (p.name for p in takes if p.kind is p.POSITIONAL_ONLY)))
         names = tuple(n for n in GIVEN if n not in places and (everything or n in signature.parameters))
-    return Arguments(places, names, tuple(p.name for p in plain if p.name not in taken))
+    knobs = tuple(p.name for p in plain if p.name not in taken)
+    if kept := [knob for knob in knobs if knob in OPTIONS]:
+        raise TypeError(
+            f"{', '.join(OPTIONS)} are options of wb.score, which no criterion gets; got {', '.join(map(repr, kept))} "
+            f"in {called(function)}{signature}. Choose another name; a generator follows the seed"
+        )
+    return Arguments(places, names, knobs)
 
 
 def called(function: Callable[..., Any]) -> str:
