@@ -84,11 +84,11 @@ CRITERIA: defaultdict[str, Registry[CriterionEntry]] = defaultdict(lambda: Regis
 """Granularity -> name -> entry."""
 
 
-def criterion(name: str, **facts: Any) -> Callable[[Criterion], Criterion]:
-    """Register one of the workbench's own criteria; `facts` are the fields of `CriterionEntry`."""
+def criterion(name: str, *, family: str, **facts: Any) -> Callable[[Criterion], Criterion]:
+    """Register one of the workbench's own criteria; `facts` are the other fields of `CriterionEntry`."""
 
     def register(function: Criterion) -> Criterion:
-        entry = CriterionEntry(function, **facts)
+        entry = CriterionEntry(function, family=family, **facts)
         CRITERIA[entry.granularity].add(name, entry, own=not entry.builtin)
         return function
 
@@ -120,7 +120,7 @@ def register_criterion(
 
     def register(function: Criterion) -> Criterion:
         told = source or (function.__doc__ or "").strip().split("\n")[0]
-        return criterion(name, needs=needs, source=told, granularity=granularity)(function)
+        return criterion(name, family="own", needs=needs, source=told, granularity=granularity)(function)
 
     return register
 
