@@ -451,6 +451,14 @@ def test_frozen_and_tied_weights_are_scored() -> None:
     torch.testing.assert_close(wb.score(model, batch, "snip")["0.weight"], (free * free.grad).abs().detach())
 
 
+ASKED: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in ("snip", "force", "taylor", "prospr", "fisher")),
+    ("grasp", {"temperature": 1.0}),
+    ("obd", {"curvature": "exact"}),
+    ("obs", {"curvature": "exact"}),
+]
+
+
 def test_a_loss_of_ones_own_sees_the_model_s_outputs_as_they_are() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
@@ -460,9 +468,15 @@ def test_a_loss_of_ones_own_sees_the_model_s_outputs_as_they_are() -> None:
         def forward(self, x: Tensor) -> tuple[Tensor, str]:
             return self.fc(x), "extra"
 
-    batch = wb.Batch(torch.ones(3, 2), torch.zeros(3, 2))
-    scores = wb.score(Two(), batch, "snip", loss_fn=lambda out, t: functional.mse_loss(out[0], t))
-    assert scores["fc.weight"].shape == (2, 2)
+    model, batch = Two(), wb.Batch(torch.eye(3)[:, :2], torch.ones(3, 2))
+    for criterion, knobs in ASKED:
+        found = wb.score(model, batch, criterion, loss_fn=lambda out, t: functional.mse_loss(out[0], t), **knobs)
+        plain = wb.score(nn.Sequential(model.fc), batch, criterion, loss_fn=functional.mse_loss, **knobs)
+        assert torch.equal(found["fc.weight"], plain["0.weight"]), criterion
+    with pytest.raises(ValueError, match=r"outputs of one tensor; the model gives tuple. Wrap the model, or pass"):
+        wb.score(model, batch, "obd", loss_fn=lambda out, t: functional.mse_loss(out[0], t))
+    with pytest.raises(TypeError, match=r"outputs of one tensor; the model gives tuple to .* Pass temperature=1"):
+        wb.score(model, batch, "grasp", loss_fn=lambda out, t: functional.mse_loss(out[0], t))
 
 
 # a criterion of one's own

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vjp, vmap
 
-from workbench.criteria.passes import derivatives, loss_at
-from workbench.models.running import Loss, logits
+from workbench.criteria.passes import derivatives, for_loss, loss_at
+from workbench.models.running import Loss
 from workbench.types import Batch, check_choice
 
 Weights = dict[str, Tensor]
@@ -30,7 +30,7 @@ def sample_gradients(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
     loss_at(model, weights, batch, loss_fn)  # says what does not fit
 
     def loss(weights: Weights, x: Tensor, y: Tensor) -> Tensor:
-        return loss_fn(_outputs(model, weights, x[None]), y[None])
+        return loss_fn(_outputs(model, weights, x[None], loss_fn), y[None])
 
     def alone(x: Tensor, y: Tensor) -> Weights:
         leaves = _leaves(weights)
@@ -64,20 +64,25 @@ def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn:
         return (vectors * values.clamp_min(0).sqrt()).T.to(second.dtype).reshape(-1, *outputs.shape)
 
     def rows(x: Tensor, y: Tensor) -> Tensor:
-        outputs, pull, *_ = vjp(lambda weights: _outputs(model, weights, x[None])[0], fixed)
+        outputs, pull, *_ = vjp(lambda weights: _outputs(model, weights, x[None], loss_fn)[0], fixed)
         (pulled,) = vmap(pull)(roots(outputs, y))
         return torch.cat([pulled[name].flatten(1) for name in fixed], 1)
 
     def alone(x: Tensor, y: Tensor) -> Tensor:
         leaves = _leaves(weights)
         with torch.enable_grad():
-            outputs = _outputs(model, leaves, x[None])[0]
+            outputs = _outputs(model, leaves, x[None], loss_fn)[0]
         pulled = [derivatives(outputs, leaves, root, retain_graph=True) for root in roots(outputs.detach(), y)]
         return torch.stack([flat(grads) for grads in pulled])
 
     with torch.no_grad():
-        width = _outputs(model, fixed, batch.inputs[:1]).numel()
-    for part in _parts(batch, width * _count(weights)):
+        outputs = _outputs(model, fixed, batch.inputs[:1], loss_fn)
+    if not isinstance(outputs, Tensor):
+        raise ValueError(
+            "curvature='gauss-newton' takes the second derivative of a loss of one's own by outputs of one tensor; the "
+            f"model gives {type(outputs).__name__}. Wrap the model, or pass curvature='exact'"
+        )
+    for part in _parts(batch, outputs.numel() * _count(weights)):
         found = _together(rows, (0, 0), *part)
         if found is None:
             found = torch.stack([alone(*sample) for sample in zip(*part, strict=True)])
@@ -141,8 +146,8 @@ def _second_derivatives() -> Iterator[None]:
         ) from error
 
 
-def _outputs(model: nn.Module, weights: Weights, inputs: Tensor) -> Tensor:
-    return logits(functional_call(model, weights, (inputs,)))
+def _outputs(model: nn.Module, weights: Weights, inputs: Tensor, loss_fn: Loss) -> Any:
+    return for_loss(loss_fn, functional_call(model, weights, (inputs,)))
 
 
 def _loss_by_point(
@@ -151,7 +156,7 @@ def _loss_by_point(
     loss_at(model, weights, batch, loss_fn)
 
     def loss(point: Tensor) -> Tensor:
-        return loss_fn(_outputs(model, named(weights, point), batch.inputs), batch.targets)
+        return loss_fn(_outputs(model, named(weights, point), batch.inputs, loss_fn), batch.targets)
 
     return flat(weights), loss
 
