@@ -53,8 +53,8 @@ def loss_at(
     if temperature != 1:
         if not isinstance(given, Tensor):
             raise TypeError(
-                f"a temperature divides outputs of one tensor; the model gives {type(given).__name__} to a loss of one's "
-                "own. Pass temperature=1"
+                f"a temperature divides outputs of one tensor; the model gives {type(given).__name__} to a "
+                "loss of one's own. Pass temperature=1"
             )
         given = given / temperature
     return loss_fn(given, batch.targets)
