@@ -10,8 +10,8 @@ from torch.profiler import ProfilerActivity, profile
 
 import workbench as wb
 from benchmarks.measure import Row
-from workbench.criteria import untouched
 from workbench.criteria.registry import entries
+from workbench.models.untouched import untouched
 
 WIDTH = 400
 

@@ -11,7 +11,7 @@ from workbench import stopping
 if stopping.is_command():
     stopping.listen()  # before torch is imported, which takes a second
 
-from workbench.criteria import criteria, criterion_table, register_criterion, score, untouched
+from workbench.criteria import criteria, criterion_table, register_criterion, score
 from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
 from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_
@@ -32,6 +32,7 @@ from workbench.metrics import (
     sparsity,
 )
 from workbench.models import left_out, make, networks, prunable
+from workbench.models.untouched import untouched
 from workbench.seeds import versions
 from workbench.train import snapshot, steps, train
 from workbench.types import Batch, Masks, Scores

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench.allocation import ALLOCATIONS, Allocation, budgets, kept_count, on_the_way
-from workbench.criteria import Scorer, untouched
 from workbench.criteria.registry import Criterion
+from workbench.criteria.scorer import Scorer
+from workbench.models.untouched import untouched
 from workbench.models.weights import counted
 from workbench.types import Batch, Masks, Scores, check_choice, check_count, check_masks, check_scores, check_sparsity
 

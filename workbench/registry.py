@@ -32,15 +32,19 @@ class Registry(Mapping[str, Entry]):
 
     def add(self, name: str, entry: Entry, own: bool = False) -> None:
         """Register an entry; `own` says that it is the user's."""
+        self._entries[self.check_free(name)] = entry
+        if own:
+            self._own.add(name)
+
+    def check_free(self, name: str) -> str:
+        """Return `name` if an entry can be added under it."""
         if not isinstance(name, str) or not name:
             raise TypeError(
                 f"the name of a {self.what} is a non-empty string; got {name!r}. Pass one such as 'my-name'"
             )
         if name in self._entries and name not in self._own:
             raise ValueError(f"{name!r} is the workbench's own {self.what} and stays as it is. Choose another name")
-        self._entries[name] = entry
-        if own:
-            self._own.add(name)
+        return name
 
     def remove(self, name: str) -> None:
         """Forget an entry of the user's."""

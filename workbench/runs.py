@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.criteria.registry import Entry, add_criteria, own_criteria
+from workbench.criteria.registry import CriterionEntry, add_criteria, own_criteria
 from workbench.seeds import versions
 from workbench.types import check_choice, check_count
 
@@ -199,7 +199,10 @@ def _end_with(parent: int) -> None:
 
 
 def _run(
-    function: Callable[..., Any], name: str, arguments: dict[str, Any], own: dict[tuple[str, str], Entry] | None = None
+    function: Callable[..., Any],
+    name: str,
+    arguments: dict[str, Any],
+    own: dict[tuple[str, str], CriterionEntry] | None = None,
 ) -> tuple[str, Row, str]:
     """One run on one thread. In a worker `own` holds the criteria that the user registered where grid was called."""
     import torch

@@ -90,6 +90,14 @@ def by_place(model: Any, batch: Any, **_: Any) -> wb.Scores:
     return {n: torch.arange(w.numel()).reshape(w.shape) * w.detach().abs() for n, w in wb.prunable(model).items()}
 
 
+def what_is_left(model: Any, masks: Any) -> wb.Scores:
+    return {n: w.detach().abs()[... if masks is None else masks[n]] for n, w in wb.prunable(model).items()}
+
+
+def by_inputs(model: Any, inputs: Any) -> wb.Scores:
+    return sound(model, inputs, loss_fn=None, generator=None)
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
@@ -104,12 +112,18 @@ def by_place(model: Any, batch: Any, **_: Any) -> wb.Scores:
         (seeding, r"'seeding' gave a model in which torch's random state changed"),
         (forgetful, r"same scores for the same arguments; 'forgetful' gave others the second time"),
         (first_sample, r"do not depend on the order of its samples; 'first_sample' gave others"),
+        (what_is_left, r"'conv1.weight' with shape \(4, 2, 3, 3\); 'what_is_left' gave \(\d\d,\)"),
         (by_place, r"the scores come in that order; 'by_place' gave others, apart by up to .* in 'conv1.weight'"),
     ],
 )
 def test_bad_criteria_are_refused_with_the_reason(bad: Callable[..., wb.Scores], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         wb.check_criterion(bad)
+
+
+def test_a_criterion_that_names_what_there_is_not_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"model, batch, masks, loss_fn, generator.* got 'inputs' in by_inputs"):
+        wb.check_criterion(by_inputs)
 
 
 def test_a_criterion_that_draws_is_spared_the_rules_it_cannot_keep() -> None:

@@ -451,6 +451,14 @@ def test_frozen_and_tied_weights_are_scored() -> None:
     torch.testing.assert_close(wb.score(model, batch, "snip")["0.weight"], (free * free.grad).abs().detach())
 
 
+ASKED: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in ("snip", "force", "taylor", "prospr", "fisher")),
+    ("grasp", {"temperature": 1.0}),
+    ("obd", {"curvature": "exact"}),
+    ("obs", {"curvature": "exact"}),
+]
+
+
 def test_a_loss_of_ones_own_sees_the_model_s_outputs_as_they_are() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
@@ -460,9 +468,15 @@ def test_a_loss_of_ones_own_sees_the_model_s_outputs_as_they_are() -> None:
         def forward(self, x: Tensor) -> tuple[Tensor, str]:
             return self.fc(x), "extra"
 
-    batch = wb.Batch(torch.ones(3, 2), torch.zeros(3, 2))
-    scores = wb.score(Two(), batch, "snip", loss_fn=lambda out, t: functional.mse_loss(out[0], t))
-    assert scores["fc.weight"].shape == (2, 2)
+    model, batch = Two(), wb.Batch(torch.eye(3)[:, :2], torch.ones(3, 2))
+    for criterion, knobs in ASKED:
+        found = wb.score(model, batch, criterion, loss_fn=lambda out, t: functional.mse_loss(out[0], t), **knobs)
+        plain = wb.score(nn.Sequential(model.fc), batch, criterion, loss_fn=functional.mse_loss, **knobs)
+        assert torch.equal(found["fc.weight"], plain["0.weight"]), criterion
+    with pytest.raises(ValueError, match=r"outputs of one tensor; the model gives tuple. Wrap the model, or pass"):
+        wb.score(model, batch, "obd", loss_fn=lambda out, t: functional.mse_loss(out[0], t))
+    with pytest.raises(TypeError, match=r"outputs of one tensor; the model gives tuple to .* Pass temperature=1"):
+        wb.score(model, batch, "grasp", loss_fn=lambda out, t: functional.mse_loss(out[0], t))
 
 
 # a criterion of one's own
@@ -496,18 +510,20 @@ def test_running_the_cell_again_replaces() -> None:
 
 @pytest.mark.usefixtures("clean")
 def test_the_workbench_s_own_are_protected() -> None:
-    with pytest.raises(ValueError, match=r"'snip' is one of the workbench's own criteria .* Choose another name"):
+    with pytest.raises(ValueError, match=r"'snip' is the workbench's own criterion .* Choose another name"):
         wb.register_criterion("snip")(constant(1.0))
     with pytest.raises(ValueError, match=r"criterion is one of"):
         unregister_criterion("snip")
     with pytest.raises(TypeError, match=r"a criterion is a function; got int"):
         wb.register_criterion("mine")(3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"name is a non-empty string; got ''"):
+    with pytest.raises(TypeError, match=r"the name of a criterion is a non-empty string; got ''"):
         wb.register_criterion("")
+    with pytest.raises(TypeError, match=r"the name of a criterion is a non-empty string; got <function"):
+        wb.register_criterion(constant(1.0))  # type: ignore[arg-type]
     with pytest.raises(
         ValueError, match=r"one of inputs, nothing, shape, targets; got 'target'. Did you mean 'targets'"
     ):
-        wb.register_criterion("mine", needs="target")
+        wb.register_criterion("mine", needs="target")(constant(1.0))
 
 
 @pytest.mark.usefixtures("clean")
@@ -563,8 +579,8 @@ def test_unknown_knobs_are_named_before_anything_runs(digits: wb.Task) -> None:
         wb.score(model, batch, "grasp", temprature=3)
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'temperature'. Its knobs: none"):
         wb.find_masks(model, batch, "snip", 0.5, temperature=3)
-    with pytest.raises(TypeError, match=r"is called as f\(model, batch, masks=, loss_fn=, generator="):
-        wb.score(model, batch, lambda model, batch: {})
+    with pytest.raises(TypeError, match=r"criterion 'snip' .* multiple values|unexpected keyword argument 'generator'"):
+        wb.score(model, batch, "snip", generator=torch.Generator())
 
 
 def test_a_type_error_inside_a_criterion_stays_itself() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import workbench as wb
-from workbench.criteria import Scorer
 from workbench.criteria.registry import find_criterion
+from workbench.criteria.scorer import Scorer
 
 BUILTIN = tuple(wb.criteria())
 Network = Callable[[str], tuple[nn.Module, wb.Task]]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
-from workbench.criteria.registry import builtin
-from workbench.models import prunable
+from workbench.criteria.channelwise import no_layer
+from workbench.criteria.registry import criterion
 from workbench.models.watch import Place, following, watch_pass
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "apoz",
     needs="inputs",
     family="saliency",
@@ -23,9 +20,7 @@ from workbench.types import Batch, Masks, Scores
     bn="running",
     memory="activations",
 )
-def apoz(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+def apoz(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s_c = 1 - APoZ_c`, the share of samples and positions where channel c is not 0 after the ReLU that follows.
 
     The paper drops the highest APoZ; here higher = keep. Layers whose channels pass no ReLU before they meet others
@@ -34,10 +29,8 @@ def apoz(
     """
     found = [name for name, follows in following(model, batch).items() if "relu" in follows.steps]
     if not found:
-        raise ValueError(
-            "'apoz' counts the zeros behind a ReLU; no ReLU follows any of "
-            f"{', '.join(prunable(model, strict=False))} by itself. Use a model with ReLU, or 'taylor'"
-        )
+        what = "layers whose channels pass a ReLU before they meet others"
+        raise no_layer("apoz", what, model, "Use a model with ReLU, or 'taylor'")
     active: dict[str, Tensor] = {}
     positions = dict.fromkeys(found, 0)
 

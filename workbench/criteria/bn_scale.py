@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from workbench.criteria.channelwise import wide
-from workbench.criteria.registry import builtin
-from workbench.models import prunable
+from workbench.criteria.channelwise import no_layer, wide
+from workbench.criteria.registry import criterion
 from workbench.models.watch import following
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "bn-scale",
     needs="shape",
     family="magnitude",
@@ -22,9 +19,7 @@ from workbench.types import Batch, Masks, Scores
     cost="1 forward of one input",
     source="Liu et al. 2017, arXiv:1708.06519, section 3",
 )
-def bn_scale(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+def bn_scale(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s_c = |γ_c|`, the weight of the BatchNorm that the layer's channels pass before they meet others.
 
     Layers without such a norm have no score and must be left out with `exclude`; ValueError if no layer has one.
@@ -32,10 +27,8 @@ def bn_scale(
     """
     found = {n: f.norms[0] for n, f in following(model, batch).items() if "norm" in f.steps and len(f.norms) == 1}
     if not found:
-        raise ValueError(
-            "'bn-scale' scores layers whose output a BatchNorm with a weight scales; none of "
-            f"{', '.join(prunable(model, strict=False))} has one. Use a model with BatchNorm, or 'l1'"
-        )
+        what = "layers whose output a BatchNorm with a weight scales"
+        raise no_layer("bn-scale", what, model, "Use a model with BatchNorm, or 'l1'")
     parameters = {id(parameter): name for name, parameter in model.named_parameters()}
     whole = torch.ones((), dtype=torch.bool)
     kept = {name: (masks or {}).get(parameters.get(id(gamma), ""), whole) for name, gamma in found.items()}

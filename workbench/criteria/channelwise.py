@@ -16,6 +16,12 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def no_layer(name: str, what: str, model: nn.Module, remedy: str) -> ValueError:
+    """The error of criterion `name` where it can score no layer of the model."""
+    layers = ", ".join(prunable(model, strict=False))
+    return ValueError(f"{name!r} scores {what}; none of {layers} is such a layer. {remedy}")
+
+
 def filters(model: nn.Module, masks: Masks | None) -> dict[str, Tensor]:
     """The masked weights of each layer as `[out, weights of one output channel]`, in float32 at least.
 

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria import BATCH_NORMS, Scorer, untouched
+from workbench.criteria.arguments import called
 from workbench.criteria.registry import Criterion
+from workbench.criteria.scorer import BATCH_NORMS, Scorer
 from workbench.models import prunable
 from workbench.models.channels import channels
+from workbench.models.untouched import untouched
 from workbench.seeds import generator
-from workbench.types import Batch, Scores
+from workbench.types import Batch, Masks, Scores
 
 TOLERANCE = 1e-9
 
@@ -22,39 +24,42 @@ TOLERANCE = 1e-9
 def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", **knobs: Any) -> Scores:
     """Try a criterion on a small network of convolutions, BatchNorm and a linear layer; its scores, if all is well.
 
-    The rules: a finite float score for every prunable weight (or output channel) in its shape; weights, gradients,
-    buffers, train flags and the random state left as they are; the same scores again for the same arguments; the order
-    of the samples in the batch does not matter; and channels have no names: with a layer's outputs in another order the
-    scores come in that order. The last two are not tried on a criterion that draws from `generator`. Raises ValueError
-    or TypeError that says which rule is broken. `wb.score` puts back what a criterion changes, but what it computed on
-    a changed model stays wrong.
+    The rules: it names what it needs of `model, batch, masks, loss_fn, generator`, and its knobs have defaults; it
+    gives a finite float score for every prunable weight (or output channel) in its shape, also where half are masked;
+    weights, gradients, buffers, train flags and the random state are left as they are; the same arguments give the same
+    scores again; the order of the samples in the batch does not matter; and channels have no names: with a layer's
+    outputs in another order the scores come in that order. The last two are not tried on a criterion that draws from
+    `generator`. Raises ValueError or TypeError that says which rule is broken. `wb.score` puts back what a criterion
+    changes, but what it computed on a changed model stays wrong.
 
     Misleads as a proof: passing says that a criterion is a function of the network, not that it is a good one.
 
-    >>> def largest(model, batch, *, masks=None, loss_fn, generator):
+    >>> def largest(model):
     ...     return {name: w.detach().abs() for name, w in prunable(model).items()}
     >>> sorted(check_criterion(largest))
     ['conv1.weight', 'conv2.weight', 'fc.weight']
     """
     model, batch = _network(), _batch()
 
-    def run(model: nn.Module, batch: Batch) -> tuple[Scores, bool]:
+    def run(model: nn.Module, batch: Batch, masks: Masks | None = None) -> tuple[Scores, bool]:
         scorer = Scorer(model, batch, criterion, granularity=granularity, bn="running", **knobs)
         with untouched(model):
             scorer.prepare()
             draws, before = scorer.draw.get_state(), _facts(model)
-            scores = scorer(None)
+            scores = scorer(masks)
             _compare(scorer.name, before, _facts(model))
             return scores, not torch.equal(draws, scorer.draw.get_state())
 
     scores, random = run(model, batch)
-    name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", type(criterion).__name__)
+    name = criterion if isinstance(criterion, str) else called(criterion)
     again, _ = run(model, batch)
     if not all(torch.equal(score, again[layer]) for layer, score in scores.items()):
         raise ValueError(
             f"a criterion gives the same scores for the same arguments; {name!r} gave others the second time. "
             "Draw from the generator it is passed"
         )
+    draw = generator(4)
+    run(model, batch, {layer: torch.rand(w.shape, generator=draw) < 0.5 for layer, w in prunable(model).items()})
     if random:
         return scores
     order = torch.randperm(len(batch.inputs), generator=generator(1))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.criteria.next_layer import Reading, readings
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "cp",
     needs="inputs",
     family="saliency",
@@ -26,13 +25,7 @@ from workbench.types import Batch, Masks, Scores
     memory="activations",
 )
 def cp(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Any,
-    generator: torch.Generator,
-    samples: int | None = 10,
+    model: nn.Module, batch: Batch, masks: Masks | None, generator: torch.Generator, samples: int | None = 10
 ) -> Scores:
     """`s_c`: the largest λ with `β_c ≠ 0` in `min 1/(2N) ||y - sum_c β_c x_c / ||W_c|| ||² + λ ||β||_1`.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vjp, vmap
 
-from workbench.criteria.passes import loss_at
-from workbench.models.running import Loss, logits
+from workbench.criteria.passes import derivatives, for_loss, loss_at
+from workbench.models.running import Loss
 from workbench.types import Batch, check_choice
 
 Weights = dict[str, Tensor]
@@ -29,22 +30,19 @@ def sample_gradients(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
     loss_at(model, weights, batch, loss_fn)  # says what does not fit
 
     def loss(weights: Weights, x: Tensor, y: Tensor) -> Tensor:
-        return loss_fn(_outputs(model, weights, x[None]), y[None])
+        return loss_fn(_outputs(model, weights, x[None], loss_fn), y[None])
 
-    def alone(x: Tensor, y: Tensor) -> list[Tensor]:
-        leaves = {name: w.clone().requires_grad_() for name, w in fixed.items()}
+    def alone(x: Tensor, y: Tensor) -> Weights:
+        leaves = _leaves(weights)
         with torch.enable_grad():
-            return _gradients(loss(leaves, x, y), leaves)
+            return derivatives(loss(leaves, x, y), leaves)
 
     fixed = {name: w.detach() for name, w in weights.items()}
-    run = vmap(grad(loss), in_dims=(None, 0, 0))
     for part in _parts(batch, _count(weights)):
-        try:
-            with _no_warning():
-                grads = run(fixed, *part)
-        except RuntimeError:
+        grads = _together(grad(loss), (None, 0, 0), fixed, *part)
+        if grads is None:
             each = [alone(*sample) for sample in zip(*part, strict=True)]
-            grads = dict(zip(weights, map(torch.stack, zip(*each, strict=True)), strict=True))
+            grads = {name: torch.stack([own[name] for own in each]) for name in weights}
         yield grads
 
 
@@ -66,40 +64,43 @@ def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn:
         return (vectors * values.clamp_min(0).sqrt()).T.to(second.dtype).reshape(-1, *outputs.shape)
 
     def rows(x: Tensor, y: Tensor) -> Tensor:
-        outputs, pull, *_ = vjp(lambda weights: _outputs(model, weights, x[None])[0], fixed)
+        outputs, pull, *_ = vjp(lambda weights: _outputs(model, weights, x[None], loss_fn)[0], fixed)
         (pulled,) = vmap(pull)(roots(outputs, y))
         return torch.cat([pulled[name].flatten(1) for name in fixed], 1)
 
     def alone(x: Tensor, y: Tensor) -> Tensor:
-        leaves = {name: w.clone().requires_grad_() for name, w in fixed.items()}
+        leaves = _leaves(weights)
         with torch.enable_grad():
-            outputs = _outputs(model, leaves, x[None])[0]
-        pulled = [_gradients(outputs, leaves, root) for root in roots(outputs.detach(), y)]
-        return torch.stack([torch.cat([g.flatten() for g in grads]) for grads in pulled])
+            outputs = _outputs(model, leaves, x[None], loss_fn)[0]
+        pulled = [derivatives(outputs, leaves, root, retain_graph=True) for root in roots(outputs.detach(), y)]
+        return torch.stack([flat(grads) for grads in pulled])
 
     with torch.no_grad():
-        width = _outputs(model, fixed, batch.inputs[:1]).numel()
-    for part in _parts(batch, width * _count(weights)):
-        try:
-            with _no_warning():
-                found = vmap(rows)(*part).flatten(0, 1)
-        except RuntimeError:
-            found = torch.cat([alone(*sample) for sample in zip(*part, strict=True)])
-        yield found
+        outputs = _outputs(model, fixed, batch.inputs[:1], loss_fn)
+    if not isinstance(outputs, Tensor):
+        raise ValueError(
+            "curvature='gauss-newton' takes the second derivative of a loss of one's own by outputs of one tensor; the "
+            f"model gives {type(outputs).__name__}. Wrap the model, or pass curvature='exact'"
+        )
+    for part in _parts(batch, outputs.numel() * _count(weights)):
+        found = _together(rows, (0, 0), *part)
+        if found is None:
+            found = torch.stack([alone(*sample) for sample in zip(*part, strict=True)])
+        yield found.flatten(0, 1)
 
 
 def curvature_diagonal(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss, kind: str) -> Weights:
     """The diagonal of the mean loss's second derivative by the weights, or of its Gauss-Newton matrix."""
     if check_choice("curvature", kind, KINDS) == "gauss-newton":
         total = sum(rows.square().sum(0) for rows in gauss_newton_rows(model, weights, batch, loss_fn))
-        flat = torch.as_tensor(total) / len(batch.inputs)
+        diagonal = torch.as_tensor(total) / len(batch.inputs)
     else:
-        point, loss = _flat(model, weights, batch, loss_fn)
+        point, loss = _loss_by_point(model, weights, batch, loss_fn)
         units = torch.eye(len(point), dtype=point.dtype, device=point.device).split(max(CHUNK // len(point) ** 2, 1))
         with _second_derivatives():
             _, pull, *_ = vjp(grad(loss), point)
-            flat = torch.cat([vmap(lambda unit: (pull(unit)[0] * unit).sum())(part) for part in units])
-    return _named(weights, flat)
+            diagonal = torch.cat([vmap(lambda unit: (pull(unit)[0] * unit).sum())(part) for part in units])
+    return named(weights, diagonal)
 
 
 def curvature_matrix(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss, kind: str) -> Tensor:
@@ -107,17 +108,31 @@ def curvature_matrix(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
     if check_choice("curvature", kind, KINDS) == "gauss-newton":
         total = sum(rows.T @ rows for rows in map(Tensor.double, gauss_newton_rows(model, weights, batch, loss_fn)))
         return torch.as_tensor(total) / len(batch.inputs)
-    point, loss = _flat(model, weights, batch, loss_fn)
+    point, loss = _loss_by_point(model, weights, batch, loss_fn)
     with _second_derivatives():
         return jacrev(grad(loss))(point)
 
 
-@contextlib.contextmanager
-def _no_warning() -> Iterator[None]:
-    """Without torch's word that it maps some function over the samples slowly."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "There is a performance drop")
-        yield
+def flat(tensors: Weights) -> Tensor:
+    """All numbers in one row."""
+    return torch.cat([t.detach().reshape(-1) for t in tensors.values()])
+
+
+def named(weights: Weights, row: Tensor) -> Weights:
+    """A row of numbers in the weights' shapes, by name."""
+    parts = row.split([w.numel() for w in weights.values()])
+    return {name: part.reshape(w.shape) for (name, w), part in zip(weights.items(), parts, strict=True)}
+
+
+def _together(function: Callable[..., Any], dims: tuple[int | None, ...], *arguments: Any) -> Any:
+    """`function` mapped over the samples, or None where torch cannot map it."""
+    with contextlib.suppress(RuntimeError), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")  # some functions are mapped slowly
+        return vmap(function, dims)(*arguments)
+
+
+def _leaves(weights: Weights) -> Weights:
+    return {name: w.detach().clone().requires_grad_() for name, w in weights.items()}
 
 
 @contextlib.contextmanager
@@ -131,37 +146,19 @@ def _second_derivatives() -> Iterator[None]:
         ) from error
 
 
-def _outputs(model: nn.Module, weights: Weights, inputs: Tensor) -> Tensor:
-    return logits(functional_call(model, weights, (inputs,)))
+def _outputs(model: nn.Module, weights: Weights, inputs: Tensor, loss_fn: Loss) -> Any:
+    return for_loss(loss_fn, functional_call(model, weights, (inputs,)))
 
 
-def _gradients(value: Tensor, leaves: Weights, start: Tensor | None = None) -> list[Tensor]:
-    """Gradients by the leaves; with `start` the graph is kept for others."""
-    return list(
-        torch.autograd.grad(
-            value,
-            list(leaves.values()),
-            start,
-            retain_graph=start is not None,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-    )
-
-
-def _flat(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def _loss_by_point(
+    model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     loss_at(model, weights, batch, loss_fn)
-    point = torch.cat([w.detach().reshape(-1) for w in weights.values()])
 
-    def loss(flat: Tensor) -> Tensor:
-        return loss_fn(_outputs(model, _named(weights, flat), batch.inputs), batch.targets)
+    def loss(point: Tensor) -> Tensor:
+        return loss_fn(_outputs(model, named(weights, point), batch.inputs, loss_fn), batch.targets)
 
-    return point, loss
-
-
-def _named(weights: Weights, flat: Tensor) -> Weights:
-    parts = flat.split([w.numel() for w in weights.values()])
-    return {name: part.reshape(w.shape) for (name, w), part in zip(weights.items(), parts, strict=True)}
+    return flat(weights), loss
 
 
 def _count(weights: Weights) -> int:

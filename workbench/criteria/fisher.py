@@ -7,15 +7,14 @@ from torch import nn
 
 from workbench.criteria.curvature import sample_gradients
 from workbench.criteria.passes import masked_weights
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.criteria.taylor import output_products
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "fisher",
-    needs="targets",
     family="loss change",
     derivatives="gradients",
     cost="1 forward and 1 backward of each sample",
@@ -24,9 +23,7 @@ from workbench.types import Batch, Masks, Scores
     bn_fixed=True,
     memory="samples",
 )
-def fisher(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
-) -> Scores:
+def fisher(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = w^2 / 2 * mean over samples n of g_n^2`, with `g_n = dL_n/dw` of sample n's own loss.
 
     The mean of squares, not the square of the mean, which vanishes at a minimum; squares are taken in float64, as those
@@ -42,9 +39,8 @@ def fisher(
     return {name: w.detach().double().square() * total[name] / (2 * len(batch.inputs)) for name, w in weights.items()}
 
 
-@builtin(
+@criterion(
     "fisher",
-    needs="targets",
     family="loss change",
     granularity="channel",
     derivatives="gradients",
@@ -52,9 +48,7 @@ def fisher(
     source="Theis et al. 2018, arXiv:1801.05787",
     memory="activations",
 )
-def fisher_channels(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
-) -> Scores:
+def fisher_channels(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = mean over samples n of (dL_n/dz)^2 / 2`, z = 1 a gate that multiplies the channel's output.
 
     `dL_n/dz` is `sum over positions of a dL_n/da` of sample n's own loss, so that one pass of the batch gives all; the

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.criteria.snip import snip
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "force",
-    needs="targets",
     family="saliency",
     derivatives="gradients",
     cost="1 forward, 1 backward",
     source="de Jorge et al. 2021, arXiv:2006.09081",
     returns=True,
 )
-def force(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
-) -> Scores:
+def force(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = |w dL/dw|`: the gradient of the network as pruned so far, the weights as they were, also removed ones.
 
     One round is SNIP on the same BatchNorm statistics (here the batch's, as in the authors' code). In
@@ -30,4 +26,4 @@ def force(
     a weight removed too early comes back where the pruned network's gradient asks for it.
     Misleads once a layer is empty: no gradient passes it, all scores are 0 and nothing can return.
     """
-    return snip(model, batch, masks=masks, loss_fn=loss_fn, generator=generator)
+    return snip(model, batch, masks, loss_fn)

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from workbench.criteria.channelwise import filters
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models.channels import by_channel
-from workbench.types import Batch, Masks, Scores
+from workbench.types import Masks, Scores
 
 
-@builtin(
-    "fpgm",
-    needs="nothing",
-    family="norm",
-    granularity="channel",
-    cost="none",
-    source="He et al. 2019, arXiv:1811.00250, section 3",
+@criterion(
+    "fpgm", family="norm", granularity="channel", cost="none", source="He et al. 2019, arXiv:1811.00250, section 3"
 )
-def fpgm(
-    model: nn.Module, batch: Batch | None, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+def fpgm(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_c = sum_j ||F_c - F_j||`, the Euclidean distances from filter c to the layer's filters that are still there.
 
     The filters with the least sum lie next to the layer's geometric median and are taken to be redundant.

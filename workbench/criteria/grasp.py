@@ -7,32 +7,23 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.passes import gradients
-from workbench.criteria.registry import builtin
+from workbench.criteria.passes import derivatives, gradients
+from workbench.criteria.registry import criterion
 from workbench.criteria.second_derivatives import CheapSecondDerivatives
 from workbench.models import prunable
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "grasp",
-    needs="targets",
     family="loss change",
     derivatives="Hessian",
     cost="1 forward, 2 backward (the second through the first)",
     source="Wang et al. 2020, arXiv:2002.07376, eq. 8",
     memory="Hessian",
 )
-def grasp(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Loss,
-    generator: torch.Generator,
-    temperature: float = 200.0,
-) -> Scores:
+def grasp(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, temperature: float = 200.0) -> Scores:
     """`s = w (H g)`, with the Hessian-vector product `H g = d(g . stop(g))/dw` and logits divided by `temperature`.
 
     The authors' code draws linear layers anew before it scores; here the network is scored as it is.
@@ -50,6 +41,5 @@ def grasp(
     if not used:  # the loss is linear in the weights
         return {name: torch.zeros_like(grad) for name, grad in grads.items()}
     outputs, ways = zip(*used, strict=True)
-    products = torch.autograd.grad(outputs, list(weights.values()), ways, allow_unused=True, materialize_grads=True)
-    full = prunable(model, strict=False)
-    return {name: full[name].detach() * product for name, product in zip(weights, products, strict=True)}
+    products, full = derivatives(outputs, weights, ways), prunable(model, strict=False)
+    return {name: full[name].detach() * product for name, product in products.items()}

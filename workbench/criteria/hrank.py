@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import wide
-from workbench.criteria.registry import builtin
-from workbench.models import prunable
+from workbench.criteria.channelwise import no_layer, wide
+from workbench.criteria.registry import criterion
 from workbench.models.watch import Place, following, watch_pass
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "hrank",
     needs="inputs",
     family="saliency",
@@ -24,9 +21,7 @@ from workbench.types import Batch, Masks, Scores
     bn="running",
     memory="activations",
 )
-def hrank(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+def hrank(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s_c`: the matrix rank of channel c's feature map, averaged over the batch.
 
     The map is taken after the norm and the activation function that follow the layer, where there are any. Layers
@@ -43,8 +38,6 @@ def hrank(
 
     watch_pass(model, batch, masks, on_step=measure)
     if not ranks:
-        raise ValueError(
-            "'hrank' measures feature maps [height, width] of two-dimensional convolutions; none of "
-            f"{', '.join(prunable(model, strict=False))} has them. Use a convolutional network, or 'taylor'"
-        )
+        what = "two-dimensional convolutions, by their feature maps [height, width]"
+        raise no_layer("hrank", what, model, "Use a convolutional network, or 'taylor'")
     return {name: torch.cat(found).double().mean(0) for name, found in ranks.items()}

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from workbench.criteria.channelwise import filters
-from workbench.criteria.registry import builtin
-from workbench.types import Batch, Masks, Scores
+from workbench.criteria.registry import criterion
+from workbench.types import Masks, Scores
 
 
-@builtin(
-    "l2",
-    needs="nothing",
-    family="norm",
-    granularity="channel",
-    cost="none",
-    source="He et al. 2018, arXiv:1808.06866, section 3.2",
+@criterion(
+    "l2", family="norm", granularity="channel", cost="none", source="He et al. 2018, arXiv:1808.06866, section 3.2"
 )
-def l2(
-    model: nn.Module, batch: Batch | None, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+def l2(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_c = sqrt(sum w²)` over the weights that make output channel c; biases do not count.
 
     Misleads when a BatchNorm follows, which undoes the scale of a filter; and under global allocation, since filters

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from workbench.criteria.passes import masked_weights
-from workbench.criteria.registry import builtin
-from workbench.types import Batch, Masks, Scores
+from workbench.criteria.registry import criterion
+from workbench.types import Masks, Scores
 
 
-@builtin(
-    "lamp",
-    needs="nothing",
-    family="magnitude",
-    cost="none (a sort of each layer)",
-    source="Lee et al. 2021, arXiv:2010.07611",
-)
-def lamp(
-    model: nn.Module, batch: Batch | None, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+@criterion("lamp", family="magnitude", cost="none (a sort of each layer)", source="Lee et al. 2021, arXiv:2010.07611")
+def lamp(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_u = w_u^2 / sum of w_v^2 over the layer's weights v that rank with u or above it`; equal weights by index.
 
     The largest weight of every layer scores 1, so that under global allocation no layer empties before all others are

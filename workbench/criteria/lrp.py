@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.criteria.relevance import relevances
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "lrp",
-    needs="targets",
     family="saliency",
     cost="2 forward, 1 backward",
     source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0; there for channels)",
@@ -22,9 +19,7 @@ from workbench.types import Batch, Masks, Scores
     bn_fixed=True,
     memory="activations",
 )
-def lrp(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+def lrp(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s_ij = sum |R_ij|` over samples and positions, with `R_ij = (x_i w_ij)+ / sum_i (x_i w_ij)+ R_j`.
 
     The relevance R starts as each sample's true logit (no loss is used) and passes down to the inputs; biases get no
@@ -36,9 +31,8 @@ def lrp(
     return relevances(model, batch, masks, "weight")
 
 
-@builtin(
+@criterion(
     "lrp",
-    needs="targets",
     family="saliency",
     granularity="channel",
     cost="2 forward, 1 backward",
@@ -47,15 +41,7 @@ def lrp(
     bn_fixed=True,
     memory="activations",
 )
-def lrp_channels(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Any,
-    generator: torch.Generator,
-    normalise: bool = True,
-) -> Scores:
+def lrp_channels(model: nn.Module, batch: Batch, masks: Masks | None, normalise: bool = True) -> Scores:
     """`s_c = sum |sum R|`: the relevance of a channel's outputs, over positions, then absolute over samples.
 
     Divided by the layer's sum, as in the paper (`normalise=False` leaves it out): without biases and shortcuts all

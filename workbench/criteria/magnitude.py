@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import nn
 
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
-from workbench.types import Batch, Masks, Scores
+from workbench.types import Scores
 
 
-@builtin(
-    "magnitude",
-    needs="nothing",
-    family="magnitude",
-    derivatives="none",
-    cost="none",
-    source="Han et al. 2015, arXiv:1506.02626, section 3",
-)
-def magnitude(
-    model: nn.Module, batch: Batch | None, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+@criterion("magnitude", family="magnitude", cost="none", source="Han et al. 2015, arXiv:1506.02626, section 3")
+def magnitude(model: nn.Module) -> Scores:
     """`s = |w|`.
 
     Misleads at initialisation under global allocation: layers differ in scale by fan-in alone, so wide layers go first.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from workbench.models import prunable
+from workbench.criteria.channelwise import no_layer
 from workbench.models.watch import Call, Place, following, watch_pass
 from workbench.types import Batch, Masks, check_count
 
@@ -36,10 +36,8 @@ def readings(
     follows = following(model, batch)
     clear = {layer for layer, found in follows.items() if len(found.readers) == 1 and not found.mixed}
     if not clear:
-        raise ValueError(
-            f"{name!r} needs layers whose channels one other layer reads, and no sum or concatenation; none of "
-            f"{', '.join(prunable(model, strict=False))} is such a layer. Use 'taylor' for this model"
-        )
+        what = "layers whose channels one other layer reads, and no sum or concatenation"
+        raise no_layer(name, what, model, "Use 'taylor' for this model")
     found: dict[str, Reading] = {}
 
     def read(place: Place, call: Call) -> None:

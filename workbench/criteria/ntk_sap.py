@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.passes import check_real
-from workbench.criteria.registry import builtin
+from workbench.criteria.passes import check_real, derivatives
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
-from workbench.models.running import Loss, run_model
+from workbench.models.running import run_model
 from workbench.types import Batch, Masks, Scores, check_count
 
 
-@builtin(
+@criterion(
     "ntk-sap",
     needs="shape",
     family="saliency",
@@ -23,9 +23,7 @@ from workbench.types import Batch, Masks, Scores, check_count
 def ntk_sap(
     model: nn.Module,
     batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Loss,
+    masks: Masks | None,
     generator: torch.Generator,
     draws: int = 1,
     samples: int = 64,
@@ -107,11 +105,9 @@ def _add_slopes_(
     with torch.enable_grad():
         outputs = run_model(model, inputs, {name: w.requires_grad_() for name, w in weights.items()} | statistics)
         apart = (outputs - other).square().sum()
-        slopes = torch.autograd.grad(apart, list(weights.values()), allow_unused=True, materialize_grads=True)
+        slopes = derivatives(apart, weights)
     with torch.no_grad():
-        left = dict(zip(weights, slopes, strict=True))
-        del slopes
         for name in list(weights):
-            part = weights.pop(name).detach().mul_(left.pop(name))
+            part = weights.pop(name).detach().mul_(slopes.pop(name))
             total[name] = total[name].add_(part) if name in total else part
     return outputs.detach()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from workbench.criteria.curvature import curvature_diagonal
 from workbench.criteria.passes import masked_weights
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "obd",
-    needs="targets",
     family="loss change",
     derivatives="Hessian",
     cost="1 forward and a backward for each output, of each sample",
@@ -23,15 +21,7 @@ from workbench.types import Batch, Masks, Scores
     bn_fixed=True,
     memory="Hessian",
 )
-def obd(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Loss,
-    generator: torch.Generator,
-    curvature: str = "gauss-newton",
-) -> Scores:
+def obd(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, curvature: str = "gauss-newton") -> Scores:
     """`s = h w^2 / 2`, h the diagonal of the Hessian by its Gauss-Newton part, as in the paper, or "exact".
 
     Gauss-Newton leaves out the second derivatives of the network itself, so that h >= 0; "exact" costs a pass over the

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.curvature import curvature_matrix
+from workbench.criteria.curvature import curvature_matrix, flat, named
 from workbench.criteria.passes import masked_weights
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
@@ -18,9 +18,8 @@ MOST = 4000
 """Weights at most: the inverse of the curvature matrix takes their number squared in memory, cubed in time."""
 
 
-@builtin(
+@criterion(
     "obs",
-    needs="targets",
     family="loss change",
     derivatives="Hessian",
     cost="1 forward and a backward for each output, of each sample; the inverse of an n x n matrix",
@@ -33,10 +32,8 @@ MOST = 4000
 def obs(
     model: nn.Module,
     batch: Batch,
-    *,
-    masks: Masks | None = None,
+    masks: Masks | None,
     loss_fn: Loss,
-    generator: torch.Generator,
     curvature: str = "gauss-newton",
     damp: float = 1e-6,
 ) -> Scores:
@@ -48,12 +45,11 @@ def obs(
     """
     weights = masked_weights(model, masks)
     live = _live(weights, masks)
-    point = torch.cat([w.detach().reshape(-1) for w in weights.values()]).double()[live]
+    point = flat(weights).double()[live]
     inverse = _inverse(model, weights, batch, loss_fn, curvature, damp, live)
-    flat = torch.zeros(len(live), dtype=torch.float64, device=live.device)
-    flat[live] = point.square() / (2 * inverse.diagonal())
-    parts = flat.split([w.numel() for w in weights.values()])
-    return {name: part.reshape(w.shape) for (name, w), part in zip(weights.items(), parts, strict=True)}
+    scores = torch.zeros(len(live), dtype=torch.float64, device=live.device)
+    scores[live] = point.square() / (2 * inverse.diagonal())
+    return named(weights, scores)
 
 
 def remove_weights(
@@ -83,7 +79,7 @@ def remove_weights(
     chosen = prunable(model, exclude)
     weights = {name: weight for name, weight in masked_weights(model, None).items() if name in chosen}
     live = _live(weights, None)
-    point = torch.cat([w.detach().reshape(-1) for w in weights.values()]).double()
+    point = flat(weights).double()
     inverse = _inverse(model, weights, batch, loss_fn, curvature, damp, live)
     if not 0 <= count < len(live):
         raise ValueError(f"count is a number of weights to remove, from 0 to {len(live) - 1}; got {count}")
@@ -98,15 +94,12 @@ def remove_weights(
         point[q] = 0.0
         inverse[q], inverse[:, q] = 0.0, 0.0
         inverse[q, q] = 1.0
-    sizes = [w.numel() for w in weights.values()]
-    shaped = zip(weights.items(), live.split(sizes), point.split(sizes), strict=True)
-    parts = {name: (keep.reshape(w.shape), new.reshape(w.shape).to(w.dtype)) for (name, w), keep, new in shaped}
-    return {name: keep for name, (keep, _) in parts.items()}, {name: new for name, (_, new) in parts.items()}
+    return named(weights, live), {name: new.to(weights[name].dtype) for name, new in named(weights, point).items()}
 
 
 def _live(weights: dict[str, Tensor], masks: Masks | None) -> Tensor:
     masks = masks or {}
-    return torch.cat([masks.get(n, torch.ones_like(w, dtype=torch.bool)).reshape(-1) for n, w in weights.items()])
+    return flat({name: masks.get(name, torch.ones_like(w, dtype=torch.bool)) for name, w in weights.items()})
 
 
 def _inverse(

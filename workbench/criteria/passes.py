@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,6 +35,11 @@ def masked_weights(model: nn.Module, masks: Masks | None) -> dict[str, Tensor]:
     }
 
 
+def for_loss(loss_fn: Loss, outputs: Any) -> Any:
+    """What a loss takes of a model's outputs: the cross entropy the logits, one's own the outputs as they are."""
+    return logits(outputs) if loss_fn is functional.cross_entropy else outputs
+
+
 def loss_at(
     model: nn.Module, weights: dict[str, Tensor], batch: Batch, loss_fn: Loss, temperature: float = 1.0
 ) -> Tensor:
@@ -39,11 +47,25 @@ def loss_at(
 
     Raises ValueError where the batch does not fit the model or the labels do not fit its outputs.
     """
-    given = outputs(model, batch.inputs, weights)  # a loss of one's own takes them as they are
+    given = for_loss(loss_fn, outputs(model, batch.inputs, weights))
     if loss_fn is functional.cross_entropy:
-        given = logits(given)
         check_labels(given, batch.targets)
-    return loss_fn(given if temperature == 1 else given / temperature, batch.targets)
+    if temperature != 1:
+        if not isinstance(given, Tensor):
+            raise TypeError(
+                f"a temperature divides outputs of one tensor; the model gives {type(given).__name__} to a "
+                "loss of one's own. Pass temperature=1"
+            )
+        given = given / temperature
+    return loss_fn(given, batch.targets)
+
+
+def derivatives(
+    outputs: Tensor | Sequence[Tensor], by: dict[str, Tensor], along: Any = None, **how: Any
+) -> dict[str, Tensor]:
+    """The derivatives of `outputs` (in the direction `along`) by the named tensors; zero by those they do not use."""
+    found = torch.autograd.grad(outputs, list(by.values()), along, allow_unused=True, materialize_grads=True, **how)
+    return dict(zip(by, found, strict=True))
 
 
 def gradients(
@@ -54,11 +76,8 @@ def gradients(
     temperature: float = 1.0,
     create_graph: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """`(weights, gradients)` of the loss by the masked prunable weights; zero for weights the loss does not use."""
+    """`(weights, gradients)` of the loss by the masked prunable weights."""
     weights = masked_weights(model, masks)
     with torch.enable_grad():
         loss = loss_at(model, weights, batch, loss_fn, temperature)
-        grads = torch.autograd.grad(
-            loss, list(weights.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
-        )
-    return weights, dict(zip(weights, grads, strict=True))
+        return weights, derivatives(loss, weights, create_graph=create_graph)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
-from workbench.types import Batch, Masks, Scores, check_count
+from workbench.types import Masks, Scores, check_count
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-@builtin(
+@criterion(
     "phew",
-    needs="nothing",
     family="magnitude",
     cost="walks through the weights; no pass",
     source="Patil and Dovrolis 2021, arXiv:2010.11354",
     chain=True,
 )
-def phew(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Any,
-    generator: torch.Generator,
-    walks: int = 100_000,
-) -> Scores:
+def phew(model: nn.Module, masks: Masks | None, generator: torch.Generator, walks: int = 100_000) -> Scores:
     """`s = 1 - t / T` for a weight that walk t of T = `walks` (from 0) is the first to visit, else `|w| / max |w| - 1`.
 
     Even walks go from an input to an output, odd ones from an output to an input, and each kind starts at every unit in

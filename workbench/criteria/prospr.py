@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.passes import loss_at, masked_weights
-from workbench.criteria.registry import builtin
+from workbench.criteria.passes import derivatives, loss_at, masked_weights
+from workbench.criteria.registry import criterion
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores, check_count
 
 
-@builtin(
+@criterion(
     "prospr",
-    needs="targets",
     family="saliency",
     derivatives="Hessian",
     cost="steps + 1 forward and backward, and a backward through all of them",
@@ -22,14 +21,7 @@ from workbench.types import Batch, Masks, Scores, check_count
     memory="Hessian",
 )
 def prospr(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Loss,
-    generator: torch.Generator,
-    steps: int = 3,
-    lr: float = 0.1,
+    model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, steps: int = 3, lr: float = 0.1
 ) -> Scores:
     """`s = |dL(w_M)/dm|` at m = 1, with `w_0 = m w` and `w_(t+1) = w_t - lr dL(w_t)/dw_t` for M = `steps` steps.
 
@@ -50,13 +42,7 @@ def prospr(
         weights = {name: w.detach() * ones[name] for name, w in start.items()} | others
         for _ in range(steps):
             loss = loss_at(model, weights, batch, loss_fn)
-            grads = torch.autograd.grad(
-                loss, list(weights.values()), create_graph=True, allow_unused=True, materialize_grads=True
-            )
-            weights = {
-                name: w - lr * (g * there[name] if name in there else g)
-                for (name, w), g in zip(weights.items(), grads, strict=True)
-            }
+            grads = derivatives(loss, weights, create_graph=True)
+            weights = {n: w - lr * (grads[n] * there[n] if n in there else grads[n]) for n, w in weights.items()}
         loss = loss_at(model, weights, batch, loss_fn)
-        slopes = torch.autograd.grad(loss, list(ones.values()), allow_unused=True, materialize_grads=True)
-    return {name: slope.abs() for name, slope in zip(ones, slopes, strict=True)}
+        return {name: slope.abs() for name, slope in derivatives(loss, ones).items()}

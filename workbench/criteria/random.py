@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
-from workbench.types import Batch, Masks, Scores
+from workbench.types import Scores
 
 
-@builtin(
-    "random",
-    needs="nothing",
-    family="baseline",
-    derivatives="none",
-    cost="none",
-    source="baseline; seed= chooses the draw",
-)
-def random(
-    model: nn.Module, batch: Batch | None, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+@criterion("random", family="baseline", cost="none", source="baseline; seed= chooses the draw")
+def random(model: nn.Module, generator: torch.Generator) -> Scores:
     """`s ~ U[0, 1)`, independent for every weight.
 
     Misleads with one seed: the spread over seeds is the message.

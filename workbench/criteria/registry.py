@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from workbench.criteria.arguments import Arguments, arguments, called
+from workbench.registry import Registry
 from workbench.types import Scores, check_choice
 
 if TYPE_CHECKING:
@@ -12,31 +16,35 @@ if TYPE_CHECKING:
 
 Criterion = Callable[..., Scores]
 GRANULARITIES = ("channel", "weight")
-NEEDS = ("nothing", "shape", "inputs", "targets")
-DERIVATIVES = ("none", "gradients", "Hessian")
 STATISTICS = ("batch", "running")
-MEMORY = ("weights", "samples", "activations", "Hessian")
-FAMILIES = ("baseline", "magnitude", "norm", "saliency", "loss change", "own")
-"""The survey's four families, the baselines they have to beat, and criteria of the user's own."""
+FACTS = {
+    "needs": ("nothing", "shape", "inputs", "targets"),
+    "granularity": GRANULARITIES,
+    "family": ("baseline", "magnitude", "norm", "saliency", "loss change", "own"),
+    "derivatives": ("none", "gradients", "Hessian"),
+    "bn": STATISTICS,
+    "memory": ("weights", "samples", "activations", "Hessian"),
+}
+"""What facts can be. The families are the survey's four, the baselines they have to beat, and the user's own."""
 
 
-class Entry(NamedTuple):
+@dataclass
+class CriterionEntry:
     """A registered criterion: the function and what it asks for.
 
-    `needs` is what it uses of the batch, `derivatives` of the loss, `cost` its passes over the batch. `bn` are the
-    BatchNorm statistics it sees unless the caller says otherwise, those of its authors' code: the "batch"'s, or the
-    "running" ones; `bn_fixed` says that it has a meaning with no others. `returns` says
-    that in iterative scoring removed weights may come back, `most` how many weights it can score (None: any number),
-    `chain` that it needs layers which follow one another. `memory` is what it holds beyond the model and the
-    passes: at most three copies of the "weights" (in float64, which SynFlow, LAMP and PHEW compute in), gradients of
-    single "samples", the batch's "activations", or what comes with a "Hessian" (a matrix, or a graph that gradients are
-    differentiated through).
+    `needs` is what it uses of the batch (by default the "targets" too, or "nothing" where it names no batch),
+    `derivatives` of the loss, `cost` its passes over the batch. `bn` are the BatchNorm statistics it sees unless the
+    caller says otherwise, those of its authors' code: the "batch"'s, or the "running" ones; `bn_fixed` says that it has
+    a meaning with no others. `returns` says that in iterative scoring removed weights may come back, `most` how many
+    weights it can score (None: any number), `chain` that it needs layers which follow one another. `memory` is what it
+    holds beyond the model and the passes: at most three copies of the "weights" (in float64, which SynFlow, LAMP and
+    PHEW compute in), gradients of single "samples", the batch's "activations", or what comes with a "Hessian" (a
+    matrix, or a graph that gradients are differentiated through).
     """
 
     function: Criterion
-    needs: str
-    source: str
-    builtin: bool
+    needs: str = ""
+    source: str = ""
     granularity: str = "weight"
     family: str = "own"
     derivatives: str = "none"
@@ -47,105 +55,83 @@ class Entry(NamedTuple):
     most: int | None = None
     chain: bool = False
     memory: str = "weights"
+    arguments: Arguments = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.arguments = arguments(self.function)
+        batch = "batch" in self.arguments.places + self.arguments.names
+        self.needs = self.needs or ("targets" if batch else "nothing")
+        for what, options in FACTS.items():
+            check_choice(what, getattr(self, what), options)
+        if self.needs != "nothing" and not batch:
+            raise ValueError(
+                f"needs is what a criterion uses of the batch; got {self.needs!r} for {called(self.function)}, which "
+                "does not name batch. Leave needs out, or name batch"
+            )
+
+    def run(self, given: Mapping[str, Any], knobs: Mapping[str, Any]) -> Any:
+        """Call the function with what it names of `given`, and its knobs."""
+        places, names, _ = self.arguments
+        return self.function(*(given[name] for name in places), **{name: given[name] for name in names}, **knobs)
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it is one of the workbench's own."""
+        return self.family != "own"
 
 
-_CRITERIA: dict[tuple[str, str], Entry] = {}
+CRITERIA: defaultdict[str, Registry[CriterionEntry]] = defaultdict(lambda: Registry("criterion"))
+"""Granularity -> name -> entry."""
+
+
+def criterion(name: str, *, family: str, **facts: Any) -> Callable[[Criterion], Criterion]:
+    """Register one of the workbench's own criteria; `facts` are the other fields of `CriterionEntry`."""
+
+    def register(function: Criterion) -> Criterion:
+        entry = CriterionEntry(function, family=family, **facts)
+        CRITERIA[entry.granularity].add(name, entry, own=not entry.builtin)
+        return function
+
+    return register
 
 
 def register_criterion(
-    name: str, *, needs: str = "targets", source: str = "", granularity: str = "weight"
+    name: str, *, needs: str = "", source: str = "", granularity: str = "weight"
 ) -> Callable[[Criterion], Criterion]:
-    """Register a criterion `f(model, batch, *, masks=None, loss_fn, generator, **knobs) -> Scores` under `name`.
+    """Register a criterion under `name`: a function of what it names of `model, batch, masks, loss_fn, generator`.
 
-    `needs` says what it uses of the batch: "nothing", the input's "shape", "inputs", or inputs and "targets".
-    `granularity` says what one score is for: a "weight" (scores have the weights' shapes) or an output "channel"
-    (scores `[out]`). Registering a name again replaces one's own criterion, so that a notebook cell can be run again;
-    the workbench's own are protected. `masks` are the weights still there in iterative scoring (None: all); the model
-    passed in is unmasked. `wb.check_criterion(f)` tries the function out.
+    It returns scores, higher = keep; arguments with defaults are its knobs. `masks` are the weights still there in
+    iterative scoring (None: all); the model passed in is unmasked. `needs` says what it uses of the batch: "nothing"
+    (where it names no batch), the input's "shape", "inputs", or inputs and "targets" (else). `granularity` says what
+    one score is for: a "weight" (scores have the weights' shapes) or an output "channel" (scores `[out]`).
+    Registering a name again replaces one's own criterion, so that a notebook cell can be run again; the workbench's own
+    are protected. `wb.check_criterion(f)` tries the function out. Functions written as
+    `f(model, batch, *, masks=None, loss_fn, generator, **knobs)` work too.
 
-    >>> @register_criterion("largest-row", needs="nothing")
-    ... def largest_row(model, batch, *, masks=None, loss_fn, generator):
+    >>> @register_criterion("largest-row")
+    ... def largest_row(model):
     ...     return {name: w.abs() / w.abs().max() for name, w in prunable(model).items()}
     >>> from workbench.models import prunable
     >>> "largest-row" in criteria()
     True
     >>> unregister_criterion("largest-row")
     """
-    if not isinstance(name, str) or not name:
-        raise TypeError(
-            f"a criterion's name is a non-empty string; got {name!r}. Write @wb.register_criterion('my-name')"
-        )
-    check_choice("needs", needs, NEEDS)
-    place = name, check_choice("granularity", granularity, GRANULARITIES)
-    if place in _CRITERIA and _CRITERIA[place].builtin:
-        raise ValueError(f"{name!r} is one of the workbench's own criteria and stays as it is. Choose another name")
+    CRITERIA[check_choice("granularity", granularity, GRANULARITIES)].check_free(name)
 
     def register(function: Criterion) -> Criterion:
-        if not callable(function):
-            raise TypeError(f"a criterion is a function; got {type(function).__name__}")
         told = source or (function.__doc__ or "").strip().split("\n")[0]
-        _CRITERIA[place] = Entry(function, needs, told, builtin=False, granularity=granularity)
-        return function
+        return criterion(name, family="own", needs=needs, source=told, granularity=granularity)(function)
 
     return register
 
 
 def unregister_criterion(name: str) -> None:
     """Forget a criterion of one's own; the workbench's own are protected."""
-    mine = {place for place, entry in _CRITERIA.items() if not entry.builtin}
+    mine = own_criteria()
     check_choice("criterion", name, {own for own, _ in mine})
-    for place in mine:
-        if place[0] == name:
-            del _CRITERIA[place]
-
-
-def builtin(
-    name: str,
-    *,
-    needs: str,
-    family: str,
-    source: str,
-    cost: str,
-    granularity: str = "weight",
-    derivatives: str = "none",
-    bn: str = "batch",
-    bn_fixed: bool = False,
-    returns: bool = False,
-    most: int | None = None,
-    chain: bool = False,
-    memory: str = "weights",
-) -> Callable[[Criterion], Criterion]:
-    """Register one of the workbench's own criteria."""
-    for what, value, options in (
-        ("needs", needs, NEEDS),
-        ("family", family, FAMILIES),
-        ("granularity", granularity, GRANULARITIES),
-        ("derivatives", derivatives, DERIVATIVES),
-        ("bn", bn, STATISTICS),
-        ("memory", memory, MEMORY),
-    ):
-        check_choice(what, value, options)
-
-    def register(function: Criterion) -> Criterion:
-        _CRITERIA[name, granularity] = Entry(
-            function=function,
-            needs=needs,
-            source=source,
-            builtin=True,
-            granularity=granularity,
-            family=family,
-            derivatives=derivatives,
-            cost=cost,
-            bn=bn,
-            bn_fixed=bn_fixed,
-            returns=returns,
-            most=most,
-            chain=chain,
-            memory=memory,
-        )
-        return function
-
-    return register
+    for own, granularity in mine:
+        if own == name:
+            CRITERIA[granularity].remove(name)
 
 
 def criteria(granularity: str = "weight") -> list[str]:
@@ -154,13 +140,13 @@ def criteria(granularity: str = "weight") -> list[str]:
     >>> {"grasp", "magnitude", "random", "snip", "synflow"} <= set(criteria())
     True
     """
-    check_choice("granularity", granularity, GRANULARITIES)
-    return sorted(name for name, own in _CRITERIA if own == granularity)
+    return list(CRITERIA[check_choice("granularity", granularity, GRANULARITIES)])
 
 
-def entries() -> dict[tuple[str, str], Entry]:
+def entries() -> dict[tuple[str, str], CriterionEntry]:
     """Every criterion by (name, granularity)."""
-    return dict(sorted(_CRITERIA.items()))
+    places = sorted((name, granularity) for granularity, known in CRITERIA.items() for name in known)
+    return {(name, granularity): CRITERIA[granularity][name] for name, granularity in places}
 
 
 def criterion_table() -> pd.DataFrame:
@@ -176,28 +162,25 @@ def criterion_table() -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("criterion")
 
 
-def own_criteria() -> dict[tuple[str, str], Entry]:
+def own_criteria() -> dict[tuple[str, str], CriterionEntry]:
     """The user's own criteria, to carry them into worker processes."""
-    return {place: entry for place, entry in _CRITERIA.items() if not entry.builtin}
+    return {place: entry for place, entry in entries().items() if not entry.builtin}
 
 
-def add_criteria(entries: dict[tuple[str, str], Entry]) -> None:
+def add_criteria(entries: dict[tuple[str, str], CriterionEntry]) -> None:
     """Take over a user's criteria in a worker process."""
-    _CRITERIA.update(entries)
+    for (name, granularity), entry in entries.items():
+        CRITERIA[granularity].add(name, entry, own=True)
 
 
-def find_criterion(criterion: str | Criterion, granularity: str = "weight") -> tuple[str, Entry]:
+def find_criterion(criterion: str | Criterion, granularity: str = "weight") -> tuple[str, CriterionEntry]:
     """The name and entry of a criterion given by name or as a function.
 
     At channel granularity a name without a channel formula stands for its weight formula, which `score` reduces.
     """
-    if callable(criterion):
-        name = getattr(criterion, "__name__", type(criterion).__name__)
-        known: Iterable[Entry] = _CRITERIA.values()
-        return name, next(
-            (e for e in known if e.function is criterion),
-            Entry(criterion, needs="nothing", source="", builtin=False, granularity=granularity),
-        )
-    known_names = {name for name, own in _CRITERIA if own == "weight" or granularity == "channel"}
-    name = check_choice("criterion", criterion, known_names)
-    return name, _CRITERIA.get((name, granularity)) or _CRITERIA[name, "weight"]
+    own, weight = CRITERIA[granularity], CRITERIA["weight"]
+    if not callable(criterion):
+        name = check_choice("criterion", criterion, {*own, *weight})
+        return name, own[name] if name in own else weight[name]
+    known = (entry for entry in entries().values() if entry.function is criterion)
+    return called(criterion), next(known, None) or CriterionEntry(criterion, "nothing", granularity=granularity)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import Function, once_differentiable
 from torch.overrides import TorchFunctionMode
 
-from workbench.criteria.passes import masked_weights
+from workbench.criteria.passes import derivatives, masked_weights
 from workbench.models.channels import channels
 from workbench.models.running import check_labels, run_model
 from workbench.types import Batch, Masks
@@ -224,11 +224,11 @@ def relevances(model: nn.Module, batch: Batch, masks: Masks | None, granularity:
         carriers = {id(weights[n]): leaf for n, leaf in leaves.items()}
     with torch.enable_grad(), Relevances(carriers):
         outputs = run_model(model, batch.inputs, weights | constants)
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
-        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise ValueError(f"relevance starts from outputs [n, classes]; the model gives {got}. Use another criterion")
+    if outputs.ndim != 2:
+        raise ValueError(
+            f"relevance starts from outputs [n, classes]; the model gives {tuple(outputs.shape)}. Use another criterion"
+        )
     check_labels(outputs, batch.targets)
     chosen = batch.targets[:, None]
     start = torch.zeros_like(outputs).scatter_(1, chosen, outputs.detach().gather(1, chosen).abs())
-    grads = torch.autograd.grad(outputs, list(leaves.values()), start, allow_unused=True, materialize_grads=True)
-    return dict(zip(leaves, grads, strict=True))
+    return derivatives(outputs, leaves, start)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from workbench.criteria.passes import gradients
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "snip",
-    needs="targets",
     family="saliency",
     derivatives="gradients",
     cost="1 forward, 1 backward",
     source="Lee et al. 2019, arXiv:1810.02340, eq. 4-6",
     bn="running",
 )
-def snip(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
-) -> Scores:
+def snip(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = |w dL/d(w m)| = |dL/dm|`, one forward and backward pass; the paper's normalisation by the sum is left out.
 
     BatchNorm takes its running statistics, as in the authors' code; with the batch's the masks are others, and on a

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from workbench.criteria.passes import check_real
-from workbench.criteria.registry import builtin
+from workbench.criteria.passes import check_real, derivatives
+from workbench.criteria.registry import criterion
 from workbench.models import fast_layout, prunable
 from workbench.models.running import run_model
 from workbench.types import Batch, Masks, Scores
@@ -17,7 +15,7 @@ ROUNDING = 1e-10
 """Layer sums of scores, as a share of the summed outputs, that are noise in float64: in a plain network they are 1."""
 
 
-@builtin(
+@criterion(
     "synflow",
     needs="shape",
     family="saliency",
@@ -25,9 +23,7 @@ ROUNDING = 1e-10
     cost="1 forward, 1 backward of one input",
     source="Tanaka et al. 2020, arXiv:2006.05467, the loss R_SF",
 )
-def synflow(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Any, generator: torch.Generator
-) -> Scores:
+def synflow(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s = |w dR/dw|`, R the summed outputs, on an all-one input, of the net with absolute parameters and statistics.
 
     Biases and BatchNorm statistics count by their absolute values; running statistics, float64; one forward and
@@ -47,10 +43,8 @@ def synflow(
     weights = {name: state[name].requires_grad_() for name in names}
     with torch.enable_grad():
         outputs = run_model(model, torch.ones_like(batch.inputs[:1], dtype=torch.float64), state, tie=False)
-        flows = torch.autograd.grad(outputs.sum(), list(weights.values()), allow_unused=True, materialize_grads=True)
-    left = dict(zip(weights, flows, strict=True))
-    del flows  # each is let go when its score is there
-    scores = {name: (left.pop(name) * w.detach()).abs_().contiguous() for name, w in weights.items()}
+        flows = derivatives(outputs.sum(), weights)  # each is let go when its score is there
+    scores = {name: (flows.pop(name) * w.detach()).abs_().contiguous() for name, w in weights.items()}
     least = ROUNDING * float(outputs.detach().abs().sum())
     if masks is None and all(float(score.sum()) <= least for score in scores.values()):
         raise ValueError(

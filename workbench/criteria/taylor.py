@@ -7,16 +7,15 @@ from torch import Tensor, nn
 
 from workbench.criteria.channelwise import wide
 from workbench.criteria.passes import gradients, loss_at, masked_weights
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models.channels import by_channel
 from workbench.models.running import Loss
 from workbench.models.watch import Place, Watch, following, masked_state
 from workbench.types import Batch, Masks, Scores, check_choice
 
 
-@builtin(
+@criterion(
     "taylor",
-    needs="targets",
     family="loss change",
     granularity="channel",
     derivatives="gradients",
@@ -24,15 +23,7 @@ from workbench.types import Batch, Masks, Scores, check_choice
     source="Molchanov et al. 2017, arXiv:1611.06440; 2019, arXiv:1906.10771, eq. 7-8",
     memory="activations",
 )
-def taylor_channels(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Loss,
-    generator: torch.Generator,
-    kind: str = "gates",
-) -> Scores:
+def taylor_channels(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, kind: str = "gates") -> Scores:
     """How much the loss changes, to first order, when an output channel is set to zero.
 
     With a the channel's output after the norm and the activation function that follow the layer, and g the gradient:
@@ -82,17 +73,14 @@ def output_products(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn
     return {name: torch.cat(found) for name, found in products.items()}
 
 
-@builtin(
+@criterion(
     "taylor",
-    needs="targets",
     family="loss change",
     derivatives="gradients",
     cost="1 forward, 1 backward",
     source="Molchanov et al. 2019, arXiv:1906.10771, first order, one weight",
 )
-def taylor(
-    model: nn.Module, batch: Batch, *, masks: Masks | None = None, loss_fn: Loss, generator: torch.Generator
-) -> Scores:
+def taylor(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = (w dL/dw)^2`: the squared change of the loss, to first order, when the weight is set to zero.
 
     The square (in float64) of SNIP's score on the same BatchNorm statistics, so that the two rank alike; summed over a

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from workbench.criteria.next_layer import readings
-from workbench.criteria.registry import builtin
+from workbench.criteria.registry import criterion
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
 
 
-@builtin(
+@criterion(
     "thinet",
     needs="inputs",
     family="saliency",
@@ -24,13 +22,7 @@ from workbench.types import Batch, Masks, Scores
     memory="activations",
 )
 def thinet(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    masks: Masks | None = None,
-    loss_fn: Any,
-    generator: torch.Generator,
-    samples: int | None = 10,
+    model: nn.Module, batch: Batch, masks: Masks | None, generator: torch.Generator, samples: int | None = 10
 ) -> Scores:
     """`s_c`: the step, from 1, at which channel c is removed; each step adds to T the channel with the least error.
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 
 from workbench.data import digits, hub, toy  # noqa: F401  (importing registers the sources)
-from workbench.data.registry import _SOURCES
+from workbench.data.registry import SOURCES
 from workbench.data.task import Task
 from workbench.seeds import pick_device
-from workbench.types import check_choice
 
 __all__ = ["Task", "available", "load", "sources"]
 
@@ -22,7 +21,7 @@ def sources() -> list[str]:
     >>> "digits" in sources() and "cifar10" in sources()
     True
     """
-    return sorted(_SOURCES)
+    return list(SOURCES)
 
 
 def _root(root: str | Path | None) -> Path | None:
@@ -36,7 +35,7 @@ def available(root: str | Path | None = None) -> list[str]:
     >>> {"circles", "digits", "moons", "spirals"} <= set(available())
     True
     """
-    return [name for name in sources() if name not in hub.LISTINGS or hub.has_copy(name, _root(root))]
+    return [name for name in SOURCES if name not in hub.LISTINGS or hub.has_copy(name, _root(root))]
 
 
 def load(name: str, root: str | Path | None = None, device: str | torch.device | None = None) -> Task:
@@ -52,4 +51,4 @@ def load(name: str, root: str | Path | None = None, device: str | torch.device |
     >>> load("moons", device="cpu").shape
     (2,)
     """
-    return _SOURCES[check_choice("data", name, sources())](_root(root), pick_device(device))
+    return SOURCES[name](_root(root), pick_device(device))

@@ -8,16 +8,17 @@ from pathlib import Path
 import torch
 
 from workbench.data.task import Task
+from workbench.registry import Registry
 
 Loader = Callable[[Path | None, torch.device], Task]
-_SOURCES: dict[str, Loader] = {}
+SOURCES: Registry[Loader] = Registry("data")
 
 
 def source(name: str) -> Callable[[Loader], Loader]:
     """Register `f(root, device) -> Task` under `name`; `root` is the folder of local copies or None."""
 
     def register(loader: Loader) -> Loader:
-        _SOURCES[name] = loader
+        SOURCES.add(name, loader)
         return loader
 
     return register

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from workbench.allocation import Allocation, budgets, on_the_way
-from workbench.criteria import untouched
 from workbench.criteria.registry import Criterion
 from workbench.masks import Cut, find_masks
 from workbench.models import prunable
+from workbench.models.untouched import untouched
 from workbench.types import Batch, Masks, Scores, check_bools, check_scores
 
 

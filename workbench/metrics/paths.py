@@ -17,8 +17,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from workbench.criteria import plain_kernels
-from workbench.models.kernels import plain_layers
+from workbench.models.kernels import plain_kernels, plain_layers
 from workbench.models.running import evaluating, run_model
 from workbench.models.watch import ACTIVATION, LAYER
 from workbench.seeds import generator, threads

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from workbench.data.task import Task
 from workbench.models import lenet, resnet, vgg  # noqa: F401  (importing registers the networks)
-from workbench.models.registry import _NETWORKS
+from workbench.models.registry import NETWORKS
 from workbench.models.weights import PRUNABLE_LAYERS, left_out, prunable
 from workbench.seeds import seeded
-from workbench.types import check_choice
 
 __all__ = ["fast_layout", "fits", "fitting", "left_out", "make", "networks", "prunable"]
 
@@ -26,12 +25,12 @@ def networks() -> list[str]:
     >>> networks()
     ['lenet-300-100', 'lenet-5', 'resnet-20', 'resnet-32', 'resnet-56', 'vgg', 'vgg-16']
     """
-    return sorted(_NETWORKS)
+    return list(NETWORKS)
 
 
 def fits(name: str, task: Task) -> bool:
     """Whether network `name` takes the task's inputs."""
-    return _NETWORKS[check_choice("network", name, networks())].fits(task.shape)
+    return NETWORKS[name].fits(task.shape)
 
 
 def fitting(task: Task) -> list[str]:
@@ -41,7 +40,7 @@ def fitting(task: Task) -> list[str]:
     >>> fitting(wb.load("moons", device="cpu"))
     ['lenet-300-100']
     """
-    return [name for name in networks() if fits(name, task)]
+    return [name for name in NETWORKS if fits(name, task)]
 
 
 def make(name: str, task: Task, seed: int = 0, width: float = 1.0) -> nn.Module:
@@ -59,7 +58,7 @@ def make(name: str, task: Task, seed: int = 0, width: float = 1.0) -> nn.Module:
     >>> sum(w.numel() for w in prunable(model).values())
     294032
     """
-    spec = _NETWORKS[check_choice("network", name, networks())]
+    spec = NETWORKS[name]
     if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < math.inf:
         raise ValueError(f"width multiplies the network's channels, a number above 0; got {width!r}. 1 is as published")
     if not spec.fits(task.shape):
@@ -93,7 +92,7 @@ def fast_layout(model: nn.Module, tensor: Tensor) -> Tensor:
     >>> fast_layout(wb.make("vgg", wb.load("digits", device="cpu")), torch.zeros(2, 3, 8, 8)).stride()
     (192, 1, 24, 3)
     """
-    if tensor.ndim != 4 or getattr(model, "network", None) not in _NETWORKS:
+    if tensor.ndim != 4 or getattr(model, "network", None) not in NETWORKS:
         return tensor
     # `to` would leave tensors of one channel as they are.
     return torch.empty_like(tensor, memory_format=torch.channels_last).copy_(tensor)

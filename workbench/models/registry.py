@@ -8,19 +8,21 @@ from typing import NamedTuple
 
 from torch import nn
 
+from workbench.registry import Registry
+
 Shape = tuple[int, ...]
 Build = Callable[[Shape, int, float], nn.Module]
 
 
-class Network(NamedTuple):
-    """A registered architecture: `build(shape, classes, width)`; the input shapes it fits, as a test and in words."""
+class Architecture(NamedTuple):
+    """A network by name: `build(shape, classes, width)`, and the input shapes it fits, as a test and in words."""
 
     build: Build
     fits: Callable[[Shape], bool]
     inputs: str
 
 
-_NETWORKS: dict[str, Network] = {}
+NETWORKS: Registry[Architecture] = Registry("network")
 
 
 def network(name: str, *, fits: Callable[[Shape], bool], inputs: str) -> Callable[[Build], Build]:
@@ -30,7 +32,7 @@ def network(name: str, *, fits: Callable[[Shape], bool], inputs: str) -> Callabl
     """
 
     def register(build: Build) -> Build:
-        _NETWORKS[name] = Network(build, fits, inputs)
+        NETWORKS.add(name, Architecture(build, fits, inputs))
         return build
 
     return register
