@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,17 @@ from workbench.allocation import ALLOCATIONS, Allocation, budgets, kept_count, o
 from workbench.criteria import Scorer, untouched
 from workbench.criteria.registry import Criterion
 from workbench.models.weights import counted
-from workbench.types import Batch, Masks, Scores, check_choice, check_count, check_masks, check_scores, check_sparsity
+from workbench.types import (
+    Batch,
+    Masks,
+    Scores,
+    check_choice,
+    check_count,
+    check_masks,
+    check_scores,
+    check_sparsity,
+    warn,
+)
 
 
 def dense(model: nn.Module, exclude: Iterable[str] = ()) -> Masks:
@@ -48,7 +59,7 @@ def keep_top(
     by_index: list[int] = []
     masks = cut(scores, sparsity, allocation, within, by_index)
     if told := ties(by_index, masks):
-        warnings.warn(told, stacklevel=2)
+        warn(told)
     return masks
 
 
@@ -244,6 +255,87 @@ def _places(order: Tensor) -> Tensor:
     return places
 
 
+class Round(NamedTuple):
+    """One round of iterative scoring: its number, from 1, its scores, and the masks of what is kept after it."""
+
+    round: int
+    scores: Scores
+    masks: Masks
+
+
+def rounds(
+    model: nn.Module,
+    batch: Batch | None,
+    criterion: str | Criterion,
+    sparsity: float,
+    *,
+    rounds: int = 1,
+    allocation: Allocation = "global",
+    **knobs: Any,
+) -> Iterator[Round]:
+    """The rounds of `find_masks`, one by one, to look at, to stop early, or to train in between.
+
+    Round k of K scores the network as it is now, pruned by the masks so far, and keeps `density ** (k / K)` of all
+    weights; removed weights never return, except under `force`, which is made for that. Under a dict of densities the
+    layers come down in proportion to them. The model is bit-equal at every round. Knobs go to `wb.score`. Warns once
+    where ties decide about a tenth of what is kept, or more.
+    Source: Tanaka et al. 2020, arXiv:2006.05467, algorithm 1 (the exponential schedule).
+
+    Misleads when compared at equal sparsity with one-shot scores but not at equal cost: K rounds cost K scores.
+
+    >>> model = nn.Linear(8, 1)
+    >>> [int(masks["weight"].sum()) for _, _, masks in rounds(model, None, "magnitude", 0.75, rounds=2)]
+    [4, 2]
+    """
+    run = planned(model, batch, criterion, sparsity, rounds, allocation, knobs)
+
+    def guarded() -> Iterator[Round]:
+        while True:
+            with untouched(model):
+                found = next(run, None)
+            if found is None:
+                return
+            yield found
+
+    return guarded()
+
+
+def planned(
+    model: nn.Module,
+    batch: Batch | None,
+    criterion: str | Criterion,
+    sparsity: float,
+    rounds: int,
+    allocation: Allocation,
+    knobs: Mapping[str, Any],
+) -> Iterator[Round]:
+    """`rounds` of arguments that are checked here, to be run under `untouched`."""
+    sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
+    scorer = Scorer(model, batch, criterion, **knobs)
+    if allocation != "global":
+        shapes = {name: w.shape for name, w in scorer.weights.items()}
+        budgets(shapes, sparsity, allocation)  # a wrong allocation is named before the first round
+    steps = [1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds)]
+    return trajectory(scorer, [*steps, sparsity], allocation)
+
+
+def trajectory(scorer: Scorer, sparsities: Iterable[float], allocation: Allocation = "global") -> Iterator[Round]:
+    """The rounds that end at these sparsities, which rise; to be run under `untouched`."""
+    sizes = {name: w.numel() for name, w in scorer.weights.items()}
+    masks: Masks | None = None
+    told = ""
+    for k, sparsity in enumerate(sparsities, 1):
+        split = allocation if isinstance(allocation, str) else on_the_way(sizes, sparsity, allocation)
+        # Told once; a layer that died already leaves no gradient to the others, and that is told as collapse.
+        alive = masks is None or all(bool(mask.any()) for mask in masks.values())
+        scores, by_index = scorer(masks), list[int]()
+        masks = cut(scores, sparsity, split, None if scorer.entry.returns else masks, by_index)
+        if alive and not told and (told := ties(by_index, masks)):
+            warn(told)
+        yield Round(k, scores, masks)
+        del scores  # not held while the next ones are made
+
+
 def find_masks(
     model: nn.Module,
     batch: Batch | None,
@@ -252,16 +344,9 @@ def find_masks(
     *,
     rounds: int = 1,
     allocation: Allocation = "global",
-    on_round: Callable[[int, Masks], None] | None = None,
     **knobs: Any,
 ) -> Masks:
-    """Masks by one-shot (`rounds=1`) or iterative scoring; the model is untouched.
-
-    Round k of K scores the network as pruned so far and keeps `density ** (k / K)` of all weights; removed weights
-    never return, except under `force`, which is made for that. Under a dict of densities the layers come down in
-    proportion to them. `on_round(k, masks)` is called after every round. Knobs go to `wb.score`. Warns where
-    ties decide about a tenth of what is kept, or more.
-    Source: Tanaka et al. 2020, arXiv:2006.05467, algorithm 1 (the exponential schedule).
+    """Masks by one-shot (`rounds=1`) or iterative scoring, the last of `wb.rounds`; the model is untouched.
 
     Misleads when compared at equal sparsity with one-shot scores but not at equal cost: K rounds cost K scores.
 
@@ -271,60 +356,9 @@ def find_masks(
     >>> sum(int(m.sum()) for m in masks.values())
     29403
     """
-    run = Cut(model, batch, criterion, allocation=allocation, **knobs)
-    masks = run.down_to(sparsity, rounds, on_round)
-    if run.told:
-        warnings.warn(run.told, stacklevel=2)
-    return masks
-
-
-class Cut:
-    """A network that is scored as pruned so far and cut again, to be called (under `untouched`) once a round.
-
-    `told` is what there is to say of ties, for the caller to show.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        batch: Batch | None,
-        criterion: str | Criterion,
-        *,
-        allocation: Allocation = "global",
-        **knobs: Any,
-    ) -> None:
-        self.score, self.allocation = Scorer(model, batch, criterion, **knobs), allocation
-        self.weights = self.score.weights
-        self.sizes = {name: w.numel() for name, w in self.weights.items()}
-        self.total = sum(self.sizes.values())
-        self.masks: Masks | None = None
-        self.told = ""
-
-    def __call__(self, sparsity: float) -> Masks:
-        """The masks of the next round; removed weights stay removed, unless the criterion is made for their return."""
-        now = self.allocation
-        split = now if isinstance(now, str) else on_the_way(self.sizes, sparsity, now)
-        within = None if self.score.entry.returns else self.masks
-        # Told once; a layer that died already leaves no gradient to the others, and that is told as collapse.
-        alive = self.masks is None or all(bool(mask.any()) for mask in self.masks.values())
-        by_index: list[int] = []
-        self.masks = cut(self.score(self.masks), sparsity, split, within, by_index)
-        self.told = self.told or (ties(by_index, self.masks) if alive else "")
-        return self.masks
-
-    def down_to(self, sparsity: float, rounds: int, on_round: Callable[[int, Masks], None] | None = None) -> Masks:
-        """The masks after K rounds, round k keeping `density ** (k / K)` of all weights; the model is untouched."""
-        sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
-        if self.allocation != "global":
-            shapes = {name: w.shape for name, w in self.weights.items()}
-            budgets(shapes, sparsity, self.allocation)  # a wrong allocation is named before the first round
-        masks: Masks = {}
-        with untouched(self.score.model):
-            for k in range(1, rounds + 1):
-                masks = self(sparsity if k == rounds else 1 - (1 - sparsity) ** (k / rounds))
-                if on_round is not None:
-                    on_round(k, masks)
-        return masks
+    run = planned(model, batch, criterion, sparsity, rounds, allocation, knobs)
+    with untouched(model):
+        return deque(map(attrgetter("masks"), run), maxlen=1).pop()
 
 
 @torch.no_grad()

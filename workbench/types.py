@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -23,6 +25,14 @@ class Batch(NamedTuple):
 
     inputs: Tensor
     targets: Tensor
+
+
+def warn(told: str) -> None:
+    """Warn at the first line outside this package that led here."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(told, stacklevel=level)
 
 
 def check_choice(what: str, value: object, options: Iterable[str]) -> str:
