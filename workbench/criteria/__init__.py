@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -42,7 +42,6 @@ from workbench.criteria import (  # noqa: F401  (importing registers the criteri
     thinet,
 )
 from workbench.criteria.registry import (
-    GRANULARITIES,
     STATISTICS,
     Criterion,
     criteria,
@@ -51,6 +50,7 @@ from workbench.criteria.registry import (
     own_criteria,
     register_criterion,
 )
+from workbench.granularity import GRANULARITIES, REDUCTIONS
 from workbench.models import prunable, work
 from workbench.models.channels import by_channel
 from workbench.models.kernels import plain_layers
@@ -59,15 +59,7 @@ from workbench.models.weights import counted
 from workbench.seeds import generator, threads
 from workbench.types import Batch, Masks, Scores, check_batch, check_choice, check_masks, count_not_finite
 
-__all__ = ["REDUCTIONS", "criteria", "criterion_table", "own_criteria", "register_criterion", "score", "untouched"]
-
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sum": lambda scores: scores.sum(1),
-    "mean": lambda scores: scores.mean(1),
-    "max": lambda scores: scores.amax(1),
-    "norm": lambda scores: scores.square().sum(1).sqrt(),
-}
-"""Rules that make one score of those of a channel's weights `[out, weights]`."""
+__all__ = ["criteria", "criterion_table", "own_criteria", "register_criterion", "score", "untouched"]
 
 LACKING = re.compile("derivative|not implemented|not supported|double backward|differentiable twice", re.IGNORECASE)
 """How PyTorch says that a function cannot be differentiated."""
@@ -274,7 +266,7 @@ class Scorer:
         scores = self._check_scores(scores)
         if self.granularity == self.entry.granularity:
             return scores
-        return {name: self.reduce(by_channel(self.model, name, score)) for name, score in scores.items()}
+        return GRANULARITIES[self.granularity].reduce(self.model, scores, self.reduce)
 
     def _check_scores(self, scores: Any) -> Scores:
         if not isinstance(scores, dict):

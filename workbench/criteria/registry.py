@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from workbench.granularity import GRANULARITIES
 from workbench.types import Scores, check_choice
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Criterion = Callable[..., Scores]
-GRANULARITIES = ("channel", "weight")
 NEEDS = ("nothing", "shape", "inputs", "targets")
 DERIVATIVES = ("none", "gradients", "Hessian")
 STATISTICS = ("batch", "running")
