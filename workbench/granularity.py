@@ -72,7 +72,7 @@ def channels(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
     return found
 
 
-def channel_masks(model: nn.Module | None, example: Tensor | None) -> Callable[[Masks], Masks]:
+def channel_masks(model: nn.Module | None, example: Tensor | None = None) -> Callable[[Masks], Masks]:
     """Masks of a channel's weights, its bias, and its entries in the norms that take channels one by one.
 
     Those norms are the batch and instance norms that the channels meet on their way before anything mixes them; without
