@@ -142,6 +142,18 @@ def check_bools(masks: object) -> Masks:
     return dict(masks)
 
 
+def check_weights(masks: object) -> Masks:
+    """Return those of `masks` that count, as `check_bools`: biases and entries of norms follow their units.
+
+    They are the masks of one dimension; where there are no others, they are what is counted.
+
+    >>> list(check_weights({"weight": torch.ones(2, 3).bool(), "bias": torch.ones(2).bool()}))
+    ['weight']
+    """
+    found = check_bools(masks)
+    return {name: mask for name, mask in found.items() if mask.ndim > 1} or found
+
+
 def check_masks(model: nn.Module, masks: object) -> Masks:
     """Return `masks` if they fit `model`: known names, equal shapes, bool.
 

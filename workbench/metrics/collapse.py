@@ -14,7 +14,7 @@ from workbench.criteria import Scorer, untouched
 from workbench.criteria.registry import Criterion
 from workbench.masks import find_masks, trajectory
 from workbench.models import prunable
-from workbench.types import Batch, Masks, Scores, check_bools, check_scores
+from workbench.types import Batch, Masks, Scores, check_scores, check_weights
 
 
 def collapsed(masks: Masks) -> list[str]:
@@ -26,7 +26,7 @@ def collapsed(masks: Masks) -> list[str]:
     >>> collapsed({"a": torch.tensor([False, False]), "b": torch.tensor([True, True])})
     ['a']
     """
-    kept = {name: int(m.sum()) for name, m in check_bools(masks).items()}
+    kept = {name: int(m.sum()) for name, m in check_weights(masks).items()}
     avoidable = any(count >= 2 for count in kept.values())
     return [name for name, count in kept.items() if count == 0 and avoidable]
 
