@@ -17,9 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from zoo import ZOO
 
 import workbench as wb
-from workbench.criteria import plain_kernels
 from workbench.metrics.cost import layer_macs, speedup
-from workbench.models.kernels import plain_layers
+from workbench.models.kernels import plain_kernels, plain_layers
 
 
 def kept(*values: int) -> Tensor:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workbench.criteria import (  # noqa: F401  (importing registers the criteria)
     apoz,
@@ -53,7 +51,7 @@ from workbench.criteria.registry import (
 from workbench.granularity import GRANULARITIES, REDUCTIONS
 from workbench.models import prunable, work
 from workbench.models.channels import by_channel
-from workbench.models.kernels import plain_layers
+from workbench.models.kernels import plain_kernels, plain_layers
 from workbench.models.running import Loss, own_dtype
 from workbench.models.weights import counted
 from workbench.seeds import generator, threads
@@ -168,19 +166,6 @@ def score(
     )
     with untouched(model):
         return run(check_masks(model, masks) if masks is not None else None)
-
-
-@contextlib.contextmanager
-def plain_kernels() -> Iterator[None]:
-    """Run a block with kernels that can be differentiated twice and mapped over samples.
-
-    Fused attention cannot, and compiled modules run as they were written.
-    """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if "torch._dynamo" in sys.modules:
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        yield
 
 
 class Scorer:

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria import plain_kernels
 from workbench.metrics.products import Products
-from workbench.models.kernels import plain_layers
+from workbench.models.kernels import plain_kernels, plain_layers
 from workbench.models.running import evaluating, fitted, run_model
 from workbench.types import Masks, check_count, check_masks
 

@@ -1,14 +1,29 @@
-"""Recurrent layers and attention as plain operations."""
+"""Compiled modules, recurrent layers and attention as plain operations."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+@contextlib.contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Run a block with kernels that can be differentiated twice and mapped over samples.
+
+    Fused attention cannot, and compiled modules run as they were written.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from workbench.models import prunable
+from workbench.models.kernels import plain_kernels, plain_layers
 from workbench.models.running import evaluating, fitted, outputs, run_model
 from workbench.types import Batch, Masks
 
@@ -244,7 +245,8 @@ def following(model: nn.Module, batch: Batch) -> dict[str, Follows]:
     >>> found["0.weight"].steps, found["0.weight"].readers, found["4.weight"].mixed
     (['layer', 'norm', 'relu'], ['4.weight'], True)
     """
-    with evaluating(model), torch.no_grad(), Watch(dict(prunable(model, strict=False))) as watch:
+    watch = Watch(dict(prunable(model, strict=False)))
+    with plain_kernels(), plain_layers(model), evaluating(model), torch.no_grad(), watch:
         given = outputs(model, fitted(model, batch.inputs[:2]))
     return watch.finish(given)
 
