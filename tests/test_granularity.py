@@ -164,6 +164,11 @@ def test_a_norm_behind_a_sum_or_shared_is_not_the_channels_own() -> None:
     assert alone["norm.weight"].tolist() == [True, True]
 
 
+class Turned(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
 def test_norms_one_behind_the_other_flattened_and_on_the_wrong_dimension() -> None:
     kept = {"0.weight": torch.tensor([True, False])}
     chain = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU(), nn.InstanceNorm2d(2, affine=True))
@@ -171,6 +176,9 @@ def test_norms_one_behind_the_other_flattened_and_on_the_wrong_dimension() -> No
     assert silent(shaken(chain), channel_masks(chain, inputs)(kept), inputs) == 3
     flat = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.BatchNorm1d(8))
     assert channel_masks(flat, inputs)(kept)["2.bias"].tolist() == [True] * 4 + [False] * 4
+    turned = nn.Sequential(nn.Linear(3, 2), Turned(), nn.BatchNorm1d(2), Turned(), nn.LayerNorm(2))
+    found = channel_masks(turned, torch.zeros(1, 5, 3))(kept)
+    assert list(found) == ["0.weight", "0.bias", "2.weight", "2.bias"]  # a layer norm takes all channels together
     places = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))  # [n, 2, 2]: the norm takes places for channels
     assert list(channel_masks(places, torch.zeros(1, 2, 3))(kept)) == ["0.weight", "0.bias"]
 

@@ -28,6 +28,7 @@ KEEPING = re.compile(
     r"pad|clone|contiguous|to|float|double|half|bfloat16"
 )
 RESHAPING = re.compile(r"flatten|view|reshape|squeeze|unsqueeze")
+TURNING = re.compile(r"transpose|permute|movedim|swapaxes")
 REDUCING = re.compile(r"mean|sum|amax")
 """Functions, by name, that leave every channel for itself; any other may mix them."""
 
@@ -121,7 +122,7 @@ class Watch(TorchFunctionMode):
             self.places.pop(out, None)  # changed in place
         moved = None
         if isinstance(out, Tensor) and len(places) == 1 and args and args[0] is sources[0]:
-            moved = _moved(places[0], name, shape, out, args, named)
+            moved = _moved(places[0], func, shape, out, args, named)
         if moved is not None and norm and moved.dim != 1:  # they take dimension 1 for the channels
             moved = None
         if moved is None:
@@ -214,10 +215,10 @@ def _rectifies(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
 
 
 def _moved(
-    place: Place, name: str, shape: torch.Size, out: Tensor, args: tuple[Any, ...], named: dict[str, Any]
+    place: Place, func: Any, shape: torch.Size, out: Tensor, args: tuple[Any, ...], named: dict[str, Any]
 ) -> Place | None:
     """Where the channels are after a function that keeps them apart; None after any other."""
-    dim, size = place.dim, len(shape)
+    name, dim, size = getattr(func, "__name__", ""), place.dim, len(shape)
     if ACTIVATION.fullmatch(name) or KEEPING.fullmatch(name):
         if out.ndim != size or out.shape[dim] != shape[dim]:
             return None
@@ -227,6 +228,11 @@ def _moved(
             if dim != size - 1 or out.shape[-1] != shape[-1]:
                 return None
             dim = out.ndim - 1
+    elif TURNING.fullmatch(name):
+        order = func(torch.empty(*range(1, size + 1), device="meta"), *args[1:], **named).shape
+        if order[0] != 1:
+            return None
+        dim = order.index(dim + 1)
     elif REDUCING.fullmatch(name) and (over := named.get("dim", args[1] if len(args) > 1 else None)) is not None:
         gone = {d % size for d in ([over] if isinstance(over, int) else over)}
         if gone & {0, dim}:
