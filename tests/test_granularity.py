@@ -280,6 +280,16 @@ def test_metrics_count_weights_alone(digits: wb.Task) -> None:
     assert wb.sparsity({"units": torch.tensor([True, False])}) == 0.5  # there is nothing else to count
 
 
+def test_the_critical_compression_of_channels() -> None:
+    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 2, bias=False))
+    nn.init.constant_(model[0].weight, 1.0)
+    nn.init.constant_(model[2].weight, 0.1)
+    # Scores 4 and 0.6: the second layer's two channels are the lowest of eight, and the first that go.
+    batch = wb.Batch(torch.zeros(1, 4), torch.zeros(1).long())
+    assert wb.critical_iterated(model, batch, "magnitude", granularity="channel") == 8 / 7
+    assert wb.critical(wb.score(model, batch, "magnitude", granularity="channel")) == 8 / 7
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "words"),
     [

@@ -2,7 +2,7 @@
 
 from workbench.masks.apply import apply_masks_, clear_grads_, clear_weights_, kept_bits, mask_grads_, reset_state_
 from workbench.masks.cut import allocate, dense, keep_top
-from workbench.masks.iterate import Round, find_masks, rounds, trajectory
+from workbench.masks.iterate import Round, find_masks, rounds, trajectory, unit_shapes
 from workbench.masks.ranking import Ranking, rank
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "reset_state_",
     "rounds",
     "trajectory",
+    "unit_shapes",
 ]

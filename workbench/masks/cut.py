@@ -89,9 +89,10 @@ def cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks |
     flat = {name: score.reshape(-1) for name, score in scores.items()}
     live = {} if within is None else _checked(within, scores)
     if allocation == "global":
-        budget = kept_count(sum(map(len, flat.values())), sparsity)
+        sizes = [values.numel() for values in flat.values()]
+        budget = kept_count(sum(sizes), sparsity)
         kept, tied = _top(torch.cat(list(flat.values())), budget, torch.cat(list(live.values())) if live else None)
-        parts = kept.split([len(values) for values in flat.values()])
+        parts = kept.split(sizes)
     else:
         budgeted = budgets({name: s.shape for name, s in scores.items()}, sparsity, allocation)
         found = [_top(values, budgeted[name], live.get(name), f" of {name!r}") for name, values in flat.items()]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from workbench.allocation import Allocation, budgets, on_the_way
@@ -75,11 +76,15 @@ def planned(
     sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
     scorer = Scorer(model, batch, criterion, **knobs)
     if allocation != "global":
-        sizes = GRANULARITIES[scorer.granularity].reduce(model, dict(scorer.weights), REDUCTIONS["max"])
-        shapes = {name: values.shape for name, values in sizes.items()}
-        budgets(shapes, sparsity, allocation)  # a wrong allocation is named before the first round
+        budgets(unit_shapes(scorer), sparsity, allocation)  # a wrong allocation is named before the first round
     steps = [1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds)]
     return trajectory(scorer, [*steps, sparsity], allocation)
+
+
+def unit_shapes(scorer: Scorer) -> dict[str, torch.Size]:
+    """The shapes of the scores to come."""
+    units = GRANULARITIES[scorer.granularity].reduce(scorer.model, dict(scorer.weights), REDUCTIONS["max"])
+    return {name: values.shape for name, values in units.items()}
 
 
 def trajectory(scorer: Scorer, sparsities: Iterable[float], allocation: Allocation = "global") -> Iterator[Round]:

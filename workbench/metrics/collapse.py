@@ -12,7 +12,7 @@ from torch import nn
 from workbench.allocation import Allocation, budgets, on_the_way
 from workbench.criteria import Scorer, untouched
 from workbench.criteria.registry import Criterion
-from workbench.masks import find_masks, trajectory
+from workbench.masks import find_masks, trajectory, unit_shapes
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores, check_scores, check_weights
 
@@ -102,7 +102,7 @@ def critical_iterated(
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
         raise ValueError(f"rate is the share of what is left that a round removes, in (0, 1); got {rate!r}. Pass 0.1")
     scorer = Scorer(model, batch, criterion, **knobs)
-    total, least = sum(w.numel() for w in scorer.weights.values()), len(scorer.weights)
+    total, least = sum(shape.numel() for shape in unit_shapes(scorer).values()), len(scorer.weights)
     counts = [total]
     while (kept := counts[-1]) > least:
         counts.append(max(min(round(kept * (1 - rate)), kept - 1), least))
