@@ -170,8 +170,8 @@ def test_the_doors_agree(name: str, digits: wb.Task) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rounds_nest_under_every_name(name: str, digits: wb.Task) -> None:
-    model, seen = wb.make("resnet-20", digits), []
-    wb.find_masks(model, None, "random", 0.99, rounds=20, allocation=name, on_round=lambda k, m: seen.append(m))
+    model = wb.make("resnet-20", digits)
+    seen = [found.masks for found in wb.rounds(model, None, "random", 0.99, rounds=20, allocation=name)]
     for before, after in itertools.pairwise(seen):
         assert all(not bool((after[n] & ~before[n]).any()) for n in after)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import workbench as wb
 from workbench.seeds import generator, pick_device, seeded, versions
 from workbench.types import (
     check_batch,
@@ -109,3 +111,23 @@ def test_cuda_that_is_not_there() -> None:
 def test_versions_are_those_installed() -> None:
     assert versions()["torch"] == torch.__version__
     assert versions()["numpy"] == np.__version__
+
+
+def test_a_warning_points_at_the_callers_line() -> None:
+    """However deep in the package it is raised, also through a generator and a decorator of torch."""
+    model = nn.Linear(3, 3)
+    model.experts = nn.Parameter(torch.ones(2, 3, 3))
+    constant = {"weight": torch.ones(30, 30)}
+    for call in (
+        lambda: wb.score(model, None, "magnitude"),
+        lambda: wb.find_masks(model, None, "magnitude", 0.5),
+        lambda: wb.dense(model),
+        lambda: wb.allocate(model, 0.5, "layer"),
+        lambda: wb.keep_top(constant, 0.5),
+        lambda: next(wb.rounds(nn.Linear(1, 300), None, lambda m, b, **_: {"weight": torch.ones(300, 1)}, 0.5)),
+        lambda: wb.critical_iterated(model, None, "magnitude"),
+    ):
+        with pytest.warns(UserWarning, match="the scores say nothing|stay whole") as seen:
+            call()
+        assert {Path(told.filename).name for told in seen} == {Path(__file__).name}
+        assert [told.lineno for told in seen] == [call.__code__.co_firstlineno] * len(seen)

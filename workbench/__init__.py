@@ -14,7 +14,7 @@ if stopping.is_command():
 from workbench.criteria import criteria, criterion_table, register_criterion, score
 from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
-from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_
+from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_, rounds
 from workbench.metrics import (
     collapsed,
     compression,
@@ -79,6 +79,7 @@ __all__ = [
     "rank",
     "register_criterion",
     "reset_state_",
+    "rounds",
     "runs",
     "score",
     "size_ratio",

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from workbench.types import check_choice, check_sparsity
+from workbench.registry import Registry
+from workbench.types import check_sparsity
 
 Allocation = str | Mapping[str, float]
 Shapes = Mapping[str, Sequence[int]]
@@ -20,21 +21,21 @@ Counts = dict[str, int]
 Split = Callable[[Shapes, int], Counts]
 
 
-class Entry(NamedTuple):
+class Allocator(NamedTuple):
     """A registered allocation: the function and where it comes from."""
 
     function: Split
     source: str
 
 
-ALLOCATIONS: dict[str, Entry] = {}
+ALLOCATIONS: Registry[Allocator] = Registry("allocation")
 
 
 def named(name: str, source: str) -> Callable[[Split], Split]:
     """Register an allocation."""
 
     def register(function: Split) -> Split:
-        ALLOCATIONS[name] = Entry(function, source)
+        ALLOCATIONS.add(name, Allocator(function, source))
         return function
 
     return register
@@ -46,7 +47,7 @@ def allocations() -> list[str]:
     >>> allocations()
     ['er', 'erk', 'global', 'igq', 'layer', 'smart-ratio', 'smart-ratio-vgg', 'uniform+']
     """
-    return sorted(ALLOCATIONS)
+    return list(ALLOCATIONS)
 
 
 def kept_count(n: int, sparsity: float) -> int:
@@ -74,7 +75,7 @@ def budgets(shapes: Shapes, sparsity: float, allocation: Allocation = "layer") -
     total = kept_count(sum(sizes.values()), sparsity)
     if isinstance(allocation, Mapping):
         return _apportion(total, sizes, _check_densities(sizes, allocation, total))
-    return ALLOCATIONS[check_choice("allocation", allocation, ALLOCATIONS)].function(shapes, total)
+    return ALLOCATIONS[allocation].function(shapes, total)
 
 
 def on_the_way(sizes: Mapping[str, int], sparsity: float, densities: Mapping[str, float]) -> dict[str, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -23,6 +25,14 @@ class Batch(NamedTuple):
 
     inputs: Tensor
     targets: Tensor
+
+
+def warn(told: str) -> None:
+    """Warn at the first line outside this package that led here."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(told, stacklevel=level)
 
 
 def check_choice(what: str, value: object, options: Iterable[str]) -> str:
@@ -130,6 +140,18 @@ def check_bools(masks: object) -> Masks:
             got = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
             raise TypeError(f"masks are bool tensors, True = kept; {name!r} is {got}. Use mask.bool()")
     return dict(masks)
+
+
+def check_weights(masks: object) -> Masks:
+    """Return those of `masks` that count, as `check_bools`: biases and entries of norms follow their units.
+
+    They are the masks of one dimension; where there are no others, they are what is counted.
+
+    >>> list(check_weights({"weight": torch.ones(2, 3).bool(), "bias": torch.ones(2).bool()}))
+    ['weight']
+    """
+    found = check_bools(masks)
+    return {name: mask for name, mask in found.items() if mask.ndim > 1} or found
 
 
 def check_masks(model: nn.Module, masks: object) -> Masks:

@@ -382,10 +382,8 @@ def check_nested(rounds: list[wb.Masks]) -> None:
 @pytest.mark.parametrize("criterion", BUILTIN)
 @pytest.mark.parametrize("allocation", ["global", "layer"])
 def test_rounds_nest(criterion: str, allocation: str, tiny: nn.Module, digits: wb.Task) -> None:
-    seen: list[wb.Masks] = []
-    wb.find_masks(
-        tiny, digits.batch(16), criterion, 0.9, rounds=4, allocation=allocation, on_round=lambda k, m: seen.append(m)
-    )
+    run = wb.rounds(tiny, digits.batch(16), criterion, 0.9, rounds=4, allocation=allocation)
+    seen = [found.masks for found in run]
     assert len(seen) == 4
     if find_criterion(criterion)[1].returns:
         with violation:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import prune
 from zoo import ZOO, Conv1D
 
 import workbench as wb
 from workbench.models import fits, fitting
-from workbench.models.channels import by_channel
+from workbench.models.channels import by_channel, entries, whole
+from workbench.models.watch import following
 
 WEIGHTS = {
     # weights of convolutions and linear layers, counted by hand from the papers' tables (ten classes)
@@ -265,3 +266,62 @@ def test_a_hidden_unit_s_weights_are_the_rows_of_its_gates(cell: type[nn.RNNCell
     rows = torch.arange(gates * 4)[:, None].expand(-1, 4)
     found = by_channel(cell(3, 4), "weight_hh", rows)
     assert [sorted(set(unit.tolist())) for unit in found] == [list(range(k, gates * 4, 4)) for k in range(4)]
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda x: x.transpose(1, 2),
+        lambda x: torch.transpose(x, 2, 1),
+        lambda x: x.permute(0, 2, 1),
+        lambda x: x.movedim(1, -1),
+        lambda x: torch.permute(x, dims=(0, 2, 1)),
+    ],
+)
+def test_channels_are_followed_through_turned_dimensions(turn: Callable[[Tensor], Tensor]) -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.linear = nn.Conv1d(2, 3, 1), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(turn(self.conv(x)).relu())
+
+    found = following(Turned(), wb.Batch(torch.zeros(2, 2, 5), torch.zeros(2)))["conv.weight"]
+    assert (found.steps, found.readers, found.mixed) == (["layer", "relu"], ["linear.weight"], False)
+
+
+def test_channels_that_become_samples_are_not_followed() -> None:
+    class Swapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 3), nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x).transpose(0, 1))
+
+    assert following(Swapped(), wb.Batch(torch.zeros(2, 2), torch.zeros(2)))["first.weight"].mixed
+
+
+def test_values_of_channels_take_the_weights_shape() -> None:
+    """By the definition of `by_channel`, in layers that order their weights in every way."""
+    for layer in (
+        nn.Linear(3, 4),
+        nn.Conv2d(4, 6, 3, groups=2),
+        nn.ConvTranspose2d(4, 6, 2, groups=2),
+        Conv1D(4, 3),
+        nn.Bilinear(2, 3, 4),
+        nn.LSTMCell(3, 2),
+    ):
+        for name, weight in wb.prunable(layer).items():
+            rows = by_channel(layer, name, weight)
+            values = torch.arange(len(rows))
+            spread = whole(layer, name, values)
+            assert spread.shape == weight.shape
+            assert torch.equal(by_channel(layer, name, spread), values[:, None].expand_as(rows))
+
+
+def test_a_bias_of_a_tied_weight_belongs_to_its_channels() -> None:
+    model, (inputs, _) = ZOO["tied"]()
+    found = {own: [name for name, _ in owners] for own, owners in entries(model, inputs).items()}
+    assert found == {"first.bias": ["first.weight"], "second.bias": ["first.weight"], "out.bias": ["out.weight"]}

@@ -51,9 +51,8 @@ def snip() -> float:
 def force() -> float:
     model, batch = small()
     at = {name: torch.ones_like(w) for name, w in weights_of(model).items()}
-    total, worst, rounds = 0, 0.0, []
-    wb.find_masks(model, batch, "force", 0.8, rounds=3, bn="running", on_round=lambda k, masks: rounds.append(masks))
-    for k in (1, 2, 3):
+    total, worst = 0, 0.0
+    for k, _, found in wb.rounds(model, batch, "force", 0.8, rounds=3, bn="running"):
         expected = by_masks(model, batch, at)
         masks = {name: mask.bool() for name, mask in at.items()}
         worst = max(worst, apart(wb.score(model, batch, "force", masks=masks, bn="running"), expected))
@@ -63,7 +62,7 @@ def force() -> float:
         kept[order[: total - int(total * (1 - 0.2 ** (k / 3)) + 0.5)]] = 1.0
         parts = kept.double().split([m.numel() for m in at.values()])
         at = {name: part.reshape(m.shape) for (name, m), part in zip(at.items(), parts, strict=True)}
-        worst = max(worst, apart({n: m.double() for n, m in rounds[k - 1].items()}, at))
+        worst = max(worst, apart({n: m.double() for n, m in found.items()}, at))
     return worst
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from workbench.criteria.channelwise import no_layer, wide
 from workbench.criteria.registry import criterion
+from workbench.models import prunable
 from workbench.models.watch import Place, following, watch_pass
 from workbench.types import Batch, Masks, Scores
 
@@ -29,12 +30,12 @@ def hrank(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     Misleads under global allocation, as the rank is at most the map's shorter side; where a map passes no ReLU, it has
     nearly always full rank; small maps leave many ties.
     """
-    follows = following(model, batch)
+    follows, maps = following(model, batch), {n for n, w in prunable(model, strict=False).items() if w.ndim == 4}
     ranks: dict[str, list[Tensor]] = {}
 
     def measure(place: Place, output: Tensor) -> None:
-        if output.ndim == 4 and place.dim == 1 and list(place.passed) == follows[place.layer].steps:
-            ranks.setdefault(place.layer, []).append(torch.linalg.matrix_rank(wide(output)))
+        if place.layer in maps and output.ndim == 4 and list(place.passed) == follows[place.layer].steps:
+            ranks.setdefault(place.layer, []).append(torch.linalg.matrix_rank(wide(output.movedim(place.dim, 1))))
 
     watch_pass(model, batch, masks, on_step=measure)
     if not ranks:

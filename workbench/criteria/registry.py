@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from workbench.criteria.arguments import Arguments, arguments, called
+from workbench.granularity import GRANULARITIES
 from workbench.registry import Registry
 from workbench.types import Scores, check_choice
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Criterion = Callable[..., Scores]
-GRANULARITIES = ("channel", "weight")
 STATISTICS = ("batch", "running")
 FACTS = {
     "needs": ("nothing", "shape", "inputs", "targets"),

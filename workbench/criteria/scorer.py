@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.criteria.arguments import GIVEN, check_knobs
-from workbench.criteria.registry import GRANULARITIES, STATISTICS, Criterion, find_criterion
+from workbench.criteria.registry import STATISTICS, Criterion, find_criterion
+from workbench.granularity import GRANULARITIES, REDUCTIONS
 from workbench.models import prunable, work
 from workbench.models.channels import by_channel
 from workbench.models.kernels import plain_kernels, plain_layers
@@ -19,14 +20,6 @@ from workbench.models.running import Loss, own_dtype
 from workbench.models.weights import counted
 from workbench.seeds import generator, threads
 from workbench.types import Batch, Masks, Scores, check_batch, check_choice, count_not_finite
-
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sum": lambda scores: scores.sum(1),
-    "mean": lambda scores: scores.mean(1),
-    "max": lambda scores: scores.amax(1),
-    "norm": lambda scores: scores.square().sum(1).sqrt(),
-}
-"""Rules that make one score of those of a channel's weights `[out, weights]`."""
 
 LACKING = re.compile("derivative|not implemented|not supported|double backward|differentiable twice", re.IGNORECASE)
 """How PyTorch says that a function cannot be differentiated."""
@@ -116,7 +109,7 @@ class Scorer:
         scores = self._check_scores(scores)
         if self.granularity == self.entry.granularity:
             return scores
-        return {name: self.reduce(by_channel(self.model, name, score)) for name, score in scores.items()}
+        return GRANULARITIES[self.granularity].reduce(self.model, scores, self.reduce)
 
     def _check_scores(self, scores: Any) -> Scores:
         if not isinstance(scores, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.data.pictures import are_pictures, pixels
+from workbench.types import warn
 
 LARGEST = 1e30  # float32 ends at 3.4e38, and a standardised value may be larger than the raw one
 
@@ -190,4 +190,4 @@ def check_scales(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], valu
     if factor > 50:
         raise ValueError(f"train and test inputs are on one scale; {told}. Scale both alike")
     if values >= 100 and (factor > 1.8 or shift > 1):
-        warnings.warn(f"{told}: were both scaled alike?", stacklevel=3)
+        warn(f"{told}: were both scaled alike?")

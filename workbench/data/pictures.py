@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from workbench.types import warn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,10 +93,7 @@ def read_folder(path: str | Path, size: int | tuple[int, int] | None) -> Folder:
         )
     strange += [f for folder in ({path, *(path / s for s in found)}) for f in _visible(folder) if f.is_file()]
     if strange:
-        warnings.warn(
-            f"left out of {path}: {len(strange)} that are no images in the folder of a class, such as {min(strange)}",
-            stacklevel=3,
-        )
+        warn(f"left out of {path}: {len(strange)} that are no images in the folder of a class, such as {min(strange)}")
     files = [(s, classes.index(c), f) for s, of in found.items() for c in classes for f in of[c]]
     images = pixels(_open([f for _, _, f in files]), _side(size))
     test = np.asarray([s == "test" for s, _, _ in files])

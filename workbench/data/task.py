@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from workbench.data.labels import held_out, read_labels
 from workbench.data.measures import Sums, accuracy
 from workbench.data.pictures import count_shared, read_folder
 from workbench.seeds import generator, pick_device
-from workbench.types import Batch, check_choice, check_count
+from workbench.types import Batch, check_choice, check_count, warn
 
 SPLITS = ("test", "train", "val")
 
@@ -244,10 +243,9 @@ class Task:
             held = held_out(torch.from_numpy(found.labels), 0.2 if test is None else test, "test").numpy()
         arrays = found.images[~held], found.labels[~held], found.images[held], found.labels[held]
         if shared := count_shared(found.images[~held], found.images[held]):
-            warnings.warn(
+            warn(
                 f"{shared} of {int(held.sum())} test images of {path} are also training images, bit for bit: the "
-                "accuracy will be too high. Remove the copies",
-                stacklevel=2,
+                "accuracy will be too high. Remove the copies"
             )
         options = {"name": Path(path).resolve().name, **options}
         return Task.from_arrays(*arrays, classes=found.classes, **options)

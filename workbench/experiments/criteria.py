@@ -140,31 +140,10 @@ def prune_filters(
     last = list(prunable(model))[-1]
     batch = task.batch(per_class=10, seed=seed)
     scores = score(model, batch, criterion, granularity="channel", exclude=[last], seed=seed)
-    kept = keep_top(scores, sparsity, allocation="layer")
+    masks = keep_top(scores, sparsity, allocation="layer", granularity="channel", model=model)
     dense = evaluate(model, task, split="test")["accuracy"]
-    silence_(model, kept)
+    apply_masks_(model, masks)
     return {"accuracy": evaluate(model, task, split="test")["accuracy"], "dense": dense}
-
-
-@torch.no_grad()
-def silence_(model: nn.Module, kept: Masks) -> None:
-    """Set the weights of channels that are not kept to 0, in place, and their biases or the norms named after them.
-
-    The norm of layer `convK` is `bnK`, as the workbench's own sequential networks name them.
-
-    >>> model = nn.Sequential(nn.Linear(1, 2))
-    >>> silence_(model, {"0.weight": torch.tensor([True, False])})
-    >>> bool(model(torch.ones(1, 1))[0, 1] == 0)
-    True
-    """
-    modules = dict(model.named_modules())
-    for name, mask in kept.items():
-        layer = name.removesuffix(".weight")
-        for owner in (modules[layer], modules.get(layer.replace("conv", "bn"))):
-            if owner is not None:
-                for own in ("weight", "bias"):
-                    if isinstance(getattr(owner, own, None), Tensor):
-                        getattr(owner, own)[~mask] = 0.0
 
 
 def loss_rise(criterion: str, seed: int, sparsity: float = 0.3) -> dict[str, float]:
@@ -238,7 +217,7 @@ def prune_units(
         scores = {name: s / s.norm(power).clamp_min(1e-30) for name, s in scores.items()}
     units = sum(len(s) for s in scores.values())
     dense = _accuracy(model, reference)
-    silence_(model, keep_top(scores, removed / units))
+    apply_masks_(model, keep_top(scores, removed / units, granularity="channel", model=model, example=batch.inputs))
     return {"accuracy": _accuracy(model, reference), "dense": dense}
 
 

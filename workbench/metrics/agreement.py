@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from workbench.types import Masks, Scores, check_bools, check_count, check_scores
+from workbench.types import Masks, Scores, check_count, check_scores, check_weights
 
 if TYPE_CHECKING:
     import pandas
@@ -30,7 +30,7 @@ def jaccard(a: Masks, b: Masks) -> float:
     >>> jaccard({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([False, True, True])})
     0.3333333333333333
     """
-    first, second = _flat(*_pair(check_bools(a), check_bools(b)))
+    first, second = _flat(*_pair(check_weights(a), check_weights(b)))
     either = int((first | second).sum())
     return int((first & second).sum()) / either if either else float("nan")
 
@@ -77,7 +77,7 @@ def agreement(a: Masks, b: Masks) -> pandas.DataFrame:
     """
     import pandas as pd
 
-    a, b = _pair(check_bools(a), check_bools(b))
+    a, b = _pair(check_weights(a), check_weights(b))
     rows: list[dict[str, Any]] = []
     for name in [*a, "all layers"]:
         first, second = _flat(a, b) if name == "all layers" else (a[name].reshape(-1), b[name].reshape(-1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,10 +11,11 @@ from torch import nn
 
 from workbench.allocation import Allocation, budgets, on_the_way
 from workbench.criteria.registry import Criterion
-from workbench.masks import Cut, find_masks
+from workbench.criteria.scorer import Scorer
+from workbench.masks import find_masks, trajectory, unit_shapes
 from workbench.models import prunable
 from workbench.models.untouched import untouched
-from workbench.types import Batch, Masks, Scores, check_bools, check_scores
+from workbench.types import Batch, Masks, Scores, check_scores, check_weights
 
 
 def collapsed(masks: Masks) -> list[str]:
@@ -27,7 +27,7 @@ def collapsed(masks: Masks) -> list[str]:
     >>> collapsed({"a": torch.tensor([False, False]), "b": torch.tensor([True, True])})
     ['a']
     """
-    kept = {name: int(m.sum()) for name, m in check_bools(masks).items()}
+    kept = {name: int(m.sum()) for name, m in check_weights(masks).items()}
     avoidable = any(count >= 2 for count in kept.values())
     return [name for name, count in kept.items() if count == 0 and avoidable]
 
@@ -78,7 +78,13 @@ def critical(scores: Scores, allocation: Allocation = "global") -> float:
 
 
 def critical_iterated(
-    model: nn.Module, batch: Batch | None, criterion: str | Criterion, rate: float = 0.1, **knobs: Any
+    model: nn.Module,
+    batch: Batch | None,
+    criterion: str | Criterion,
+    rate: float = 0.1,
+    *,
+    allocation: Allocation = "global",
+    **knobs: Any,
 ) -> float:
     """The compression before the first layer dies where every round removes the share `rate` of what is left.
 
@@ -96,17 +102,19 @@ def critical_iterated(
     """
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
         raise ValueError(f"rate is the share of what is left that a round removes, in (0, 1); got {rate!r}. Pass 0.1")
-    run = Cut(model, batch, criterion, **knobs)
-    kept, least = run.total, len(run.weights)
+    scorer = Scorer(model, batch, criterion, **knobs)
+    total, least = sum(shape.numel() for shape in unit_shapes(scorer).values()), len(scorer.weights)
+    counts = [total]
+    while (kept := counts[-1]) > least:
+        counts.append(max(min(round(kept * (1 - rate)), kept - 1), least))
+    alive = total
+    run = trajectory(scorer, [1 - kept / total for kept in counts[1:]], allocation)
     with untouched(model):
-        while kept > least:
-            fewer = max(min(round(kept * (1 - rate)), kept - 1), least)
-            if not all(bool(mask.any()) for mask in run(1 - fewer / run.total).values()):
+        for kept, found in zip(counts[1:], run, strict=True):
+            if not all(bool(mask.any()) for mask in found.masks.values()):
                 break
-            kept = fewer
-    if run.told:
-        warnings.warn(run.told, stacklevel=2)
-    return run.total / kept
+            alive = kept
+    return total / alive
 
 
 def first_failure(

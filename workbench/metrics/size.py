@@ -12,14 +12,14 @@ from workbench.metrics.cost import layer_macs
 from workbench.metrics.paths import effective as effective_masks
 from workbench.models.running import evaluating, fitted, run_model
 from workbench.models.weights import left_out, shares
-from workbench.types import Masks, check_bools, check_masks
+from workbench.types import Masks, check_masks, check_weights
 
 if TYPE_CHECKING:
     import pandas
 
 
 def sparsity(masks: Masks) -> float:
-    """Removed / all masked weights, in [0, 1].
+    """Removed / all masked weights, in [0, 1]; masks of biases and norms, which follow their units, do not count.
 
     >>> sparsity({"a": torch.tensor([True, False]), "b": torch.tensor([False, False])})
     0.75
@@ -41,7 +41,8 @@ def compression(masks: Masks) -> float:
 
 
 def _count(masks: Masks) -> tuple[int, int]:
-    total = sum(m.numel() for m in check_bools(masks).values())
+    masks = check_weights(masks)
+    total = sum(m.numel() for m in masks.values())
     if total == 0:
         raise ValueError(
             "masks cover at least one weight; got none. Use wb.dense(model) for a model that is not pruned"
@@ -50,7 +51,7 @@ def _count(masks: Masks) -> tuple[int, int]:
 
 
 def size_ratio(model: nn.Module, masks: Masks) -> float:
-    """All parameters / parameters that remain, biases and norms counted as remaining.
+    """All parameters / parameters that remain; biases and norms remain where masks say nothing else.
 
     Definition: Blalock et al. 2020, arXiv:2003.03033 (compression ratio of the whole model).
     Misleads about files: a stored sparse tensor also needs indices.
@@ -79,7 +80,7 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
     """
     import pandas as pd
 
-    check_masks(model, masks)
+    masks = check_weights(check_masks(model, masks))
     kept = {name: int(m.sum()) for name, m in masks.items()}
     rows: list[dict[str, Any]] = [
         {

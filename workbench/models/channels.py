@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
+from workbench.models.watch import following
 from workbench.models.weights import prunable, turned
+from workbench.types import Batch
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+QUERY_KEY_VALUE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+"""Matrices that share one bias, `in_proj_bias`, in this order."""
 
 
 def by_channel(model: nn.Module, name: str, values: Tensor) -> Tensor:
@@ -30,6 +35,52 @@ def by_channel(model: nn.Module, name: str, values: Tensor) -> Tensor:
     if isinstance(layer, RECURRENT) and "weight_hr" not in name:  # [gates * hidden, in]
         return values.reshape(-1, layer.hidden_size, values.shape[1]).transpose(0, 1).flatten(1)
     return values.reshape(len(values), -1)
+
+
+def whole(model: nn.Module, name: str, values: Tensor) -> Tensor:
+    """Values of channels `[out]` in the weight's shape: each of a channel's weights has the channel's.
+
+    >>> whole(nn.Linear(2, 3), "weight", torch.tensor([True, False, True])).tolist()
+    [[True, True], [False, False], [True, True]]
+    """
+    shape = model.get_parameter(name).shape
+    places = by_channel(model, name, torch.arange(shape.numel(), device=values.device).view(shape))
+    flat = values.new_empty(shape.numel())
+    flat[places] = values[:, None]
+    return flat.view(shape)
+
+
+def entries(model: nn.Module, example: Tensor) -> dict[str, list[tuple[str, Tensor]]]:
+    """What belongs to channels beside their weights: parameter name -> the layers it serves, each with its places.
+
+    Parameters are biases, and weights and biases of norms that take these channels one by one (see `following`).
+    `(name, places)` says that channel c of the weight `name` has the entries `places[c]`.
+
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    >>> {own: places.tolist() for own, [(_, places)] in entries(model, torch.zeros(1, 1, 3, 3)).items()}
+    {'0.bias': [[0], [1]], '1.weight': [[0], [1]], '1.bias': [[0], [1]]}
+    """
+    weights, names = prunable(model, strict=False), {id(p): name for name, p in model.named_parameters()}
+    sizes, of = channels(model, strict=False), {id(w): name for name, w in weights.items()}
+    found: dict[str, list[tuple[str, Tensor]]] = {}
+    for module in model.modules():
+        for own, weight in module.named_parameters(recurse=False):
+            name, bias = of.get(id(weight)), getattr(module, own.replace("weight", "bias"), None)
+            if name is None:
+                continue
+            if own in QUERY_KEY_VALUE and module.in_proj_bias is not None:
+                part = torch.arange(3 * sizes[name]).view(3, -1)[QUERY_KEY_VALUE.index(own)]
+                found.setdefault(names[id(module.in_proj_bias)], []).append((name, part[:, None]))
+            elif (
+                isinstance(bias, Tensor) and id(bias) in names
+            ):  # of a recurrent layer [gates * hidden], of others [out]
+                places = torch.arange(len(bias)).view(-1, sizes[name]).t()
+                found.setdefault(names[id(bias)], []).append((name, places))
+    for name, follows in following(model, Batch(example, example)).items():
+        for entry in follows.entries:
+            if id(entry) in names:
+                found.setdefault(names[id(entry)], []).append((name, torch.arange(len(entry)).view(sizes[name], -1)))
+    return found
 
 
 def channels(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True) -> dict[str, int]:

@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from workbench.models import prunable
-from workbench.models.running import evaluating, outputs, run_model
+from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.models.running import evaluating, fitted, outputs, run_model
 from workbench.types import Batch, Masks
 
 LAYER = re.compile(r"linear|conv(_transpose)?[123]d")
@@ -27,8 +28,12 @@ KEEPING = re.compile(
     r"pad|clone|contiguous|to|float|double|half|bfloat16"
 )
 RESHAPING = re.compile(r"flatten|view|reshape|squeeze|unsqueeze")
+TURNING = re.compile(r"transpose|permute|movedim|swapaxes")
 REDUCING = re.compile(r"mean|sum|amax")
 """Functions, by name, that leave every channel for itself; any other may mix them."""
+
+NORMS = dict.fromkeys((functional.batch_norm, functional.instance_norm), (("weight", 3), ("bias", 4)))
+"""Norms that take channels one by one, with the names and places of the arguments that have an entry a channel."""
 
 
 def masked_state(model: nn.Module, masks: Masks | None) -> dict[str, Tensor]:
@@ -52,12 +57,15 @@ class Follows:
     """What follows a layer.
 
     `steps` begins with "layer"; "norm" (the first BatchNorm) and "relu" or "activation" (the first such function) come
-    in the network's order, as far as the channels take one way only. `norms` are the BatchNorms' weights, `readers`
-    the layers that read the channels. `mixed` says that something else does too: a sum, or the model's output.
+    in the network's order, as far as the channels take one way only. `norms` are the BatchNorms' weights, `entries` the
+    weights and biases of all norms, BatchNorms or not, that take these channels one by one, and nothing but channels of
+    layers. `readers` are the layers that read the channels. `mixed` says that something else does too: a sum, or the
+    model's output.
     """
 
     steps: list[str] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
+    entries: list[Tensor] = field(default_factory=list)
     readers: list[str] = field(default_factory=list)
     mixed: bool = False
 
@@ -91,6 +99,7 @@ class Watch(TorchFunctionMode):
         self.follows: dict[str, Follows] = {}
         self.branches: dict[str, int] = {}
         self.places = WeakTensorKeyDictionary()
+        self.elsewhere: list[Tensor | None] = []
         self.on_step, self.on_read = on_step, on_read
 
     def __torch_function__(
@@ -100,7 +109,9 @@ class Watch(TorchFunctionMode):
         if LAYER.fullmatch(name):
             return self._layer(func, name, args, named)
         sources = [t for t in _tensors((args, named)) if t in self.places]
+        norm = [named.get(own, args[k] if len(args) > k else None) for own, k in NORMS.get(func, ())]
         if not sources:
+            self.elsewhere += norm
             return func(*args, **named)
         shape = sources[0].shape
         out = func(*args, **named)
@@ -111,11 +122,14 @@ class Watch(TorchFunctionMode):
             self.places.pop(out, None)  # changed in place
         moved = None
         if isinstance(out, Tensor) and len(places) == 1 and args and args[0] is sources[0]:
-            moved = _moved(places[0], name, shape, out, args, named)
+            moved = _moved(places[0], func, shape, out, args, named)
+        if moved is not None and norm and moved.dim != 1:  # they take dimension 1 for the channels
+            moved = None
         if moved is None:
             self._mix(places)
-        elif func is functional.batch_norm:
-            self._norm(moved, named.get("weight", args[3] if len(args) > 3 else None), out)
+            self.elsewhere += norm
+        elif norm:
+            self._norm(moved, func, norm, out)
         elif ACTIVATION.fullmatch(name):
             self._step(moved, "relu" if _rectifies(name, args, named) else "activation", out)
         else:
@@ -141,13 +155,14 @@ class Watch(TorchFunctionMode):
             self._step(Place(layer, dim, out.shape[dim]), "layer", out)
         return out
 
-    def _norm(self, place: Place, gamma: Tensor | None, out: Tensor) -> None:
-        norms = self.follows[place.layer].norms
-        if gamma is None or len(gamma) != place.channels:
+    def _norm(self, place: Place, func: Any, entries: list[Any], out: Tensor) -> None:
+        follows, gamma = self.follows[place.layer], entries[0]
+        follows.entries += [entry for entry in entries if entry is not None and len(entry) % place.channels == 0]
+        if func is not functional.batch_norm or gamma is None or len(gamma) != place.channels:
             self.places[out] = place
             return
-        if "norm" not in place.passed and all(gamma is not norm for norm in norms):
-            norms.append(gamma)
+        if "norm" not in place.passed and all(gamma is not norm for norm in follows.norms):
+            follows.norms.append(gamma)
         self._step(place, "norm", out)
 
     def _step(self, place: Place, step: str, out: Tensor) -> None:
@@ -178,6 +193,9 @@ class Watch(TorchFunctionMode):
         self._mix([self._use(t) for t in _tensors(outputs) if t in self.places])
         for layer, steps in self.branches.items():
             del self.follows[layer].steps[steps:]
+        elsewhere = {id(entry) for entry in self.elsewhere}
+        for follows in self.follows.values():
+            follows.entries = list({id(e): e for e in follows.entries if id(e) not in elsewhere}.values())
         return self.follows
 
 
@@ -197,10 +215,10 @@ def _rectifies(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
 
 
 def _moved(
-    place: Place, name: str, shape: torch.Size, out: Tensor, args: tuple[Any, ...], named: dict[str, Any]
+    place: Place, func: Any, shape: torch.Size, out: Tensor, args: tuple[Any, ...], named: dict[str, Any]
 ) -> Place | None:
     """Where the channels are after a function that keeps them apart; None after any other."""
-    dim, size = place.dim, len(shape)
+    name, dim, size = getattr(func, "__name__", ""), place.dim, len(shape)
     if ACTIVATION.fullmatch(name) or KEEPING.fullmatch(name):
         if out.ndim != size or out.shape[dim] != shape[dim]:
             return None
@@ -210,6 +228,11 @@ def _moved(
             if dim != size - 1 or out.shape[-1] != shape[-1]:
                 return None
             dim = out.ndim - 1
+    elif TURNING.fullmatch(name):
+        order = func(torch.empty(*range(1, size + 1), device="meta"), *args[1:], **named).shape
+        if order[0] != 1:
+            return None
+        dim = order.index(dim + 1)
     elif REDUCING.fullmatch(name) and (over := named.get("dim", args[1] if len(args) > 1 else None)) is not None:
         gone = {d % size for d in ([over] if isinstance(over, int) else over)}
         if gone & {0, dim}:
@@ -228,12 +251,23 @@ def following(model: nn.Module, batch: Batch) -> dict[str, Follows]:
     >>> found["0.weight"].steps, found["0.weight"].readers, found["4.weight"].mixed
     (['layer', 'norm', 'relu'], ['4.weight'], True)
     """
-    inputs = batch.inputs[:2]
-    if inputs.is_floating_point():
-        inputs = inputs.to(next(p.dtype for p in model.parameters() if p.is_floating_point()))
-    with evaluating(model), torch.no_grad(), Watch(dict(prunable(model, strict=False))) as watch:
-        given = outputs(model, inputs)
+    watch = Watch(dict(prunable(model, strict=False)))
+    with plain_kernels(), plain_layers(model), evaluating(model), torch.no_grad(), watch:
+        given = outputs(model, fitted(model, batch.inputs[:2]))
     return watch.finish(given)
+
+
+def example_of(model: nn.Module, example: Tensor | None) -> Tensor:
+    """Inputs to pass through the model once: those given, or ones of the shape that the model says it takes."""
+    shape = getattr(model, "input_shape", None)
+    if example is None and shape is not None:
+        return torch.ones(1, *shape, device=next(model.parameters()).device)
+    if not isinstance(example, Tensor):
+        raise TypeError(
+            f"an example is a batch of inputs [n, ...], to see what follows each layer; got {type(example).__name__}. "
+            "Pass example=task.batch(1).inputs"
+        )
+    return example
 
 
 def watch_pass(

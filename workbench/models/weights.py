@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import warnings
 from collections.abc import Iterable
 
 import torch  # noqa: F401  (for the doctests)
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
+
+from workbench.types import warn
 
 PRUNABLE_LAYERS = (
     nn.Linear,
@@ -122,11 +123,10 @@ def counted(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Param
     patterns = _patterns(exclude)
     found = prunable(model, patterns)
     if missed := left_out(model, patterns):
-        warnings.warn(
+        warn(
             f"sparsity and compression count the weights that can be pruned; of those in the matrices of "
             f"{type(model).__name__} {sum(missed.values()):.1%} are in no known layer and stay whole: "
-            f"{shares(missed)}. Put them into layers such as nn.Linear, or name them in exclude if this is meant",
-            stacklevel=3,
+            f"{shares(missed)}. Put them into layers such as nn.Linear, or name them in exclude if this is meant"
         )
     return found
 

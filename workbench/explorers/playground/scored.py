@@ -12,10 +12,11 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from workbench import masks, metrics, models
+from workbench import metrics, models
 from workbench.criteria import score
 from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.view import Histogram, histogram
+from workbench.masks import Ranking, dense, rank, rounds
 from workbench.metrics.cost import layer_macs
 from workbench.models.running import evaluating, run_model
 from workbench.types import Batch, Masks
@@ -111,7 +112,7 @@ class Found:
 class Scored:
     """What a criterion says of a network: the ranking (or the masks found), the picture of its scores, its limit."""
 
-    ranking: masks.Ranking | Found
+    ranking: Ranking | Found
     histogram: Histogram
     critical: float | None
 
@@ -146,26 +147,17 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
         scores = score(model, batch, name, seed=choices.seed)
         values = torch.cat([s.reshape(-1).double() for s in scores.values()])
         limit = metrics.critical(scores) if choices.allocation == "global" else None
-        return Scored(masks.rank(scores, choices.allocation), histogram(values), limit)
-    before: Masks = {}
-
-    def remember(done: int, found: Masks) -> None:
-        if done == choices.rounds - 1:
-            before.update(found)
-        on_round(done)
-
-    split, seed = choices.allocation, choices.seed
-    run = masks.Cut(model, batch, name, allocation=split, seed=seed)
-    found = run.down_to(choices.sparsity, choices.rounds, remember)
-    last = score(model, batch, name, masks=before, seed=seed)
-    competed = torch.cat([values[before[layer]].double() for layer, values in last.items()])
-    lowest = None
-    if split == "global" and same(found, masks.cut(last, choices.sparsity, "global", before, [])):
-        kept = [values[found[layer]].double() for layer, values in last.items()]
-        lowest = float(torch.cat(kept).min())
-    return Scored(Found(found, lowest), histogram(competed), None)
-
-
-def same(one: Masks, other: Masks) -> bool:
-    """Whether two sets of masks are equal; scores drawn at random cut another way each time."""
-    return all(torch.equal(mask, other[name]) for name, mask in one.items())
+        return Scored(rank(scores, choices.allocation), histogram(values), limit)
+    split, before = choices.allocation, dense(model)
+    for found in rounds(
+        model, batch, name, choices.sparsity, rounds=choices.rounds, allocation=split, seed=choices.seed
+    ):
+        on_round(found.round)
+        if found.round < choices.rounds:
+            before = found.masks
+    competed, kept = (
+        torch.cat([values[mask[layer]].double() for layer, values in found.scores.items()])
+        for mask in (before, found.masks)
+    )
+    lowest = float(kept.min()) if split == "global" and len(kept) else None
+    return Scored(Found(found.masks, lowest), histogram(competed), None)

@@ -221,10 +221,8 @@ def test_float_types_are_compared_without_loss() -> None:
 @pytest.mark.parametrize("allocation", ["global", "layer"])
 def test_rounds_keep_the_exponential_schedule_and_nest(digits: wb.Task, allocation: str) -> None:
     model = wb.make("vgg", digits)
-    seen: list[wb.Masks] = []
-    masks = wb.find_masks(
-        model, None, "synflow", 0.99, rounds=7, allocation=allocation, on_round=lambda k, m: seen.append(dict(m))
-    )
+    masks = wb.find_masks(model, None, "synflow", 0.99, rounds=7, allocation=allocation)
+    seen = [found.masks for found in wb.rounds(model, None, "synflow", 0.99, rounds=7, allocation=allocation)]
     n = sum(m.numel() for m in masks.values())
     assert [sum(int(m.sum()) for m in ms.values()) for ms in seen] == [
         n - math.floor(n * (1 - 0.01 ** (k / 7)) + 0.5) for k in range(1, 8)
@@ -318,3 +316,39 @@ def test_cuda_gives_the_masks_of_the_cpu() -> None:
 
 def test_numpy_sparsities() -> None:
     assert int(wb.keep_top({"a": torch.arange(10.0)}, np.float64(0.3))["a"].sum()) == 7
+
+
+def test_rounds_are_lazy_and_leave_the_model_bit_equal(tiny: nn.Module, digits: wb.Task) -> None:
+    batch, before = digits.batch(16), {name: value.clone() for name, value in tiny.state_dict().items()}
+    random_state, kept = torch.get_rng_state(), wb.dense(tiny)
+    tiny.train()
+    run = wb.rounds(tiny, batch, "snip", 0.9, rounds=5)
+    for k, scores, masks in run:
+        assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
+        assert all(module.training for module in tiny.modules())
+        assert all(p.requires_grad and p.grad is None for p in tiny.parameters())
+        assert torch.equal(torch.get_rng_state(), random_state)
+        expected = wb.score(tiny, batch, "snip", masks=kept)
+        assert all(torch.equal(value, expected[name]) for name, value in scores.items())
+        kept = masks
+        if k == 3:
+            break
+    run.close()
+    assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
+    first = next(wb.rounds(tiny, batch, "snip", 1 - 0.1 ** (3 / 5), rounds=1)).masks
+    assert wb.sparsity(first) == wb.sparsity(kept)  # round 3 of 5 keeps 0.1 ** (3 / 5)
+
+
+def test_a_model_that_changes_between_rounds_is_scored_as_it_is_then(tiny: nn.Module) -> None:
+    run = wb.rounds(tiny, None, "magnitude", 0.9, rounds=2)
+    next(run)
+    with torch.no_grad():
+        tiny[0].weight.mul_(2)
+    changed = next(run).scores["0.weight"]
+    assert float(changed.max()) == float(tiny[0].weight.detach().abs().max())
+
+
+def test_wrong_arguments_of_rounds_are_told_at_once(tiny: nn.Module) -> None:
+    for wrong in ({"sparsity": 10}, {"sparsity": 0.5, "allocation": "layers"}, {"sparsity": 0.5, "rounds": 0}):
+        with pytest.raises(ValueError, match="got"):
+            wb.rounds(tiny, None, "magnitude", **wrong)

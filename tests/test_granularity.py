@@ -1,0 +1,327 @@
+"""Units of several weights: reduced, cut, expanded; a removed channel is exactly silent."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from zoo import ZOO, Conv1D
+
+import workbench as wb
+from workbench.granularity import GRANULARITIES, REDUCTIONS, channel_masks, channels
+from workbench.models.channels import by_channel
+from workbench.models.channels import channels as sizes
+from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.types import check_masks, check_weights
+
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+
+
+def drawn(model: nn.Module, seed: int = 0) -> wb.Scores:
+    """Random scores of all channels."""
+    draw = torch.Generator().manual_seed(seed)
+    return {name: torch.rand(n, generator=draw) for name, n in sizes(model).items()}
+
+
+def cut(model: nn.Module, example: Tensor | None = None, sparsity: float = 0.5, seed: int = 0) -> wb.Masks:
+    return wb.keep_top(drawn(model, seed), sparsity, granularity="channel", model=model, example=example)
+
+
+def units(model: nn.Module, masks: wb.Masks) -> wb.Masks:
+    """Which channels keep a weight; a channel keeps all or none."""
+    found = {}
+    for name in check_weights(masks):
+        rows = by_channel(model, name, masks[name])
+        assert bool((rows.all(1) == rows.any(1)).all())
+        found[name] = rows.any(1)
+    return found
+
+
+def silent(model: nn.Module, masks: wb.Masks, inputs: Tensor) -> int:
+    """Removed channels seen at the layers and norms that are modules, each 0 for every input; how many."""
+    owners = {id(p): n for n, p in model.named_parameters()}
+    seen = 0
+
+    def look(module: nn.Module, _: object, out: object) -> None:
+        nonlocal seen
+        name = owners.get(id(getattr(module, "weight", None)))
+        if name not in masks or not isinstance(out, Tensor):
+            return
+        norm = isinstance(module, NORMS)
+        kept = masks[name] if norm else by_channel(model, name, masks[name]).any(1)
+        dim = 1 if norm or ("Conv" in type(module).__name__ and not isinstance(module, Conv1D)) else out.ndim - 1
+        gone = out.movedim(dim, 0)[~kept]
+        assert not bool(gone.any()), name
+        seen += len(gone)
+
+    wb.apply_masks_(model, masks)
+    hooks = [module.register_forward_hook(look) for module in model.modules()]
+    with plain_kernels(), plain_layers(model), torch.no_grad():
+        model.eval()(inputs)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    """The model with norms and biases that are not at their start."""
+    draw = torch.Generator().manual_seed(1)
+    for value in itertools.chain(model.parameters(), model.buffers()):
+        if value.is_floating_point() and value.ndim == 1:
+            value.data = torch.rand(value.shape, generator=draw).to(value) + 0.5
+    return model
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_channels_of_every_model(name: str) -> None:
+    model, (inputs, _) = ZOO[name]()
+    shaken(model)
+    masks = cut(model, inputs)
+    check_masks(model, masks)
+    kept = units(model, masks)
+    n = sum(map(len, kept.values()))
+    assert sum(int((~mask).sum()) for mask in kept.values()) == math.floor(n / 2 + 0.5)
+    assert silent(model, masks, inputs) > 0 or "lstm" in name or "gru" in name or "rnn" in name
+
+
+@pytest.mark.parametrize("network", ["vgg", "resnet-20", "lenet-300-100"])
+def test_outputs_do_not_depend_on_removed_channels(network: str, digits: wb.Task) -> None:
+    """Whatever the next layers do with them, they read zeros."""
+    model = shaken(wb.make(network, digits))
+    inputs = digits.batch(8).inputs
+    last = list(wb.prunable(model))[-1]
+    scores = {name: score for name, score in drawn(model).items() if name != last}
+    masks = wb.keep_top(scores, 0.5, allocation="layer", granularity="channel", model=model)
+    assert silent(model, masks, inputs)
+    seen = model(inputs)
+    with torch.no_grad():
+        for name, after in itertools.pairwise(wb.prunable(model)):
+            if network != "resnet-20" or "conv2" in after:  # the others read sums
+                model.get_parameter(after)[:, ~units(model, masks)[name]] = 100.0
+    assert torch.equal(model(inputs), seen)
+
+
+def test_channels_by_hand() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(3, 2))
+    scores = {"0.weight": torch.tensor([3.0, 1.0, 2.0]), "4.weight": torch.tensor([[1.0, 1.0, 1.0], [2.0, 0.5, 2.0]])}
+    masks = wb.keep_top(scores, 0.4, granularity="channel", model=model, example=torch.zeros(1, 1, 1, 1))
+    expected = {"0.weight": [True, False, False], "4.weight": [True, True]}  # 3, 1, 2, and the sums 3 and 4.5
+    assert {n: m.tolist() for n, m in units(model, masks).items()} == expected
+    for name in ("0.bias", "1.weight", "1.bias"):
+        assert masks[name].tolist() == [True, False, False]
+    assert masks["4.bias"].tolist() == [True, True]
+    largest = wb.keep_top(
+        scores, 0.4, granularity="channel", reduce="max", model=model, example=torch.zeros(1, 1, 1, 1)
+    )
+    assert units(model, largest)["4.weight"].tolist() == [False, True]  # 1 and 2, and 2 of the convolution is earlier
+
+
+def test_rules_over_the_last_dimension() -> None:
+    values = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
+    expected = {"sum": [7.0, 1.0], "mean": [3.5, 0.5], "max": [4.0, 1.0], "norm": [5.0, 1.0]}
+    assert {name: rule(values).tolist() for name, rule in REDUCTIONS.items()} == expected
+
+
+@pytest.mark.parametrize("name", GRANULARITIES)
+def test_every_granularity_expands_what_it_reduces(name: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    kind, weights = GRANULARITIES[name], dict(wb.prunable(model))
+    kept = {n: v > v.median() for n, v in kind.reduce(model, weights, REDUCTIONS["norm"]).items()}
+    masks = kind.expand(model, torch.zeros(1, 4))(kept)
+    check_masks(model, masks)
+    again = kind.reduce(model, {n: masks[n] for n in weights}, lambda mask: mask.any(-1))
+    assert all(torch.equal(again[n], kept[n]) for n in kept)
+
+
+def test_a_norm_behind_a_sum_or_shared_is_not_the_channels_own() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.norm = nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.one(x) + self.two(x))
+
+    class Shared(Sum):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.one(x)) + self.norm(self.two(x))
+
+    class Elsewhere(Sum):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.one(x)) + self.norm(self.two(x) + x)
+
+    example = torch.zeros(2, 1, 3, 3)
+    kept = {"one.weight": torch.tensor([True, False]), "two.weight": torch.tensor([False, False])}
+    for kind, entries in ((Sum, None), (Shared, [True, False]), (Elsewhere, None)):
+        masks = channel_masks(kind(), example)(kept)
+        assert masks["two.bias"].tolist() == [False, False]
+        assert (masks["norm.bias"].tolist() if "norm.bias" in masks else None) == entries
+    alone = channel_masks(Shared(), example)({"two.weight": kept["two.weight"]})  # those of "one" stay and use it
+    assert alone["norm.weight"].tolist() == [True, True]
+
+
+class Turned(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
+def test_norms_one_behind_the_other_flattened_and_on_the_wrong_dimension() -> None:
+    kept = {"0.weight": torch.tensor([True, False])}
+    chain = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU(), nn.InstanceNorm2d(2, affine=True))
+    inputs = torch.randn(3, 1, 2, 2)
+    assert silent(shaken(chain), channel_masks(chain, inputs)(kept), inputs) == 3
+    flat = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.BatchNorm1d(8))
+    assert channel_masks(flat, inputs)(kept)["2.bias"].tolist() == [True] * 4 + [False] * 4
+    turned = nn.Sequential(nn.Linear(3, 2), Turned(), nn.BatchNorm1d(2), Turned(), nn.LayerNorm(2))
+    found = channel_masks(turned, torch.zeros(1, 5, 3))(kept)
+    assert list(found) == ["0.weight", "0.bias", "2.weight", "2.bias"]  # a layer norm takes all channels together
+    places = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))  # [n, 2, 2]: the norm takes places for channels
+    assert list(channel_masks(places, torch.zeros(1, 2, 3))(kept)) == ["0.weight", "0.bias"]
+
+
+def test_a_norm_without_entries_leaves_a_constant() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, affine=False)).eval()
+    model[1].running_mean.fill_(0.5)
+    masks = channel_masks(model, torch.zeros(1, 1, 2, 2))({"0.weight": torch.tensor([True, False])})
+    assert list(masks) == ["0.weight", "0.bias"]
+    wb.apply_masks_(model, masks)
+    left = model(torch.randn(3, 1, 2, 2))[:, 1].detach()
+    assert left.unique().numel() == 1
+    assert float(left.unique()) == pytest.approx(-0.5, abs=1e-4)
+
+
+def test_a_hidden_unit_of_a_recurrent_layer_is_silent_where_both_its_matrices_lose_it() -> None:
+    for cell in (nn.LSTM, nn.GRU, nn.RNN):
+        model = cell(3, 4, batch_first=True)
+        kept = torch.tensor([True, False, True, False])
+        masks = channel_masks(model, torch.zeros(1, 5, 3))({"weight_ih_l0": kept, "weight_hh_l0": kept})
+        gates = model.bias_ih_l0.numel() // 4
+        assert masks["bias_ih_l0"].tolist() == masks["bias_hh_l0"].tolist() == kept.tolist() * gates
+        wb.apply_masks_(model, masks)
+        out, _ = model(torch.randn(2, 5, 3))
+        assert not bool(out[..., ~kept].any())
+        assert bool(out[..., kept].all())
+
+
+def test_attention_shares_one_bias() -> None:
+    model = nn.MultiheadAttention(4, 2, kdim=3, vdim=5, batch_first=True)
+    wrapped = nn.ModuleDict({"attention": model})
+    wrapped.forward = lambda x: model(x, x[..., :3], x[..., [0, 1, 2, 3, 0]])[0]
+    kept = torch.tensor([True, False, True, True])
+    masks = channel_masks(wrapped, torch.zeros(1, 2, 4))({"attention.k_proj_weight": kept})
+    assert masks["attention.in_proj_bias"].tolist() == [True] * 4 + kept.tolist() + [True] * 4
+
+
+def test_within_nests_units_and_keeps_removed_weights_removed(digits: wb.Task) -> None:
+    model = wb.make("vgg", digits)
+    before = cut(model, sparsity=0.3)
+    after = wb.keep_top(drawn(model, 1), 0.6, granularity="channel", model=model, within=before)
+    assert all(not bool((after[name] & ~before[name]).any()) for name in after)
+    kept = units(model, after)
+    n = sum(map(len, kept.values()))
+    assert sum(int((~mask).sum()) for mask in kept.values()) == math.floor(0.6 * n + 0.5)
+    single = wb.keep_top(wb.score(model, None, "magnitude"), 0.5)  # of weights
+    both = wb.keep_top(drawn(model), 0.3, granularity="channel", model=model, within=single)
+    assert all(not bool((both[name] & ~single[name]).any()) for name in single)
+
+
+@pytest.mark.parametrize("criterion", [*wb.criteria("channel"), "snip", "synflow"])
+def test_rounds_of_channels_nest_for_every_criterion(criterion: str, digits: wb.Task) -> None:
+    model, batch = shaken(wb.make("vgg", digits)), digits.batch(16)
+    first = next(iter(wb.prunable(model)))
+    knobs = {"exclude": [list(wb.prunable(model))[-1]], "granularity": "channel"}
+    run = list(wb.rounds(model, batch, criterion, 0.6, rounds=2, **knobs))
+    for found in run:
+        assert found.scores[first].shape == (16,)
+        assert "bn1.bias" in check_masks(model, found.masks)
+    for name, mask in run[1].masks.items():
+        assert not bool((mask & ~run[0].masks[name]).any())
+    kept = units(model, run[1].masks)
+    n = sum(map(len, kept.values()))
+    assert sum(int((~mask).sum()) for mask in kept.values()) == math.floor(0.6 * n + 0.5)
+    assert all(
+        torch.equal(m, run[1].masks[n])
+        for n, m in wb.find_masks(model, batch, criterion, 0.6, rounds=2, **knobs).items()
+    )
+
+
+def test_training_keeps_biases_and_norms_of_removed_channels_at_zero(digits: wb.Task) -> None:
+    model = wb.make("vgg", digits)
+    masks = wb.find_masks(model, None, "l2", 0.5, granularity="channel", allocation="layer")
+    for _ in itertools.islice(wb.steps(model, digits, masks=masks, epochs=1, batch_size=128), 4):
+        for name, mask in masks.items():
+            assert not bool(model.get_parameter(name)[~mask].any())
+    assert {"bn3.bias", "fc.bias"} <= set(masks)
+    masked = wb.evaluate(model, digits, masks)
+    assert masked == wb.evaluate(model, digits)
+
+
+def test_metrics_count_weights_alone(digits: wb.Task) -> None:
+    model, example = wb.make("vgg", digits), digits.batch(2).inputs
+    masks = cut(model)
+    alone = {name: masks[name] for name in wb.prunable(model)}
+    assert len(masks) > len(alone)
+    for metric in (wb.sparsity, wb.compression, wb.collapsed):
+        assert metric(masks) == metric(alone)
+    assert wb.effective_sparsity(model, masks, example) == wb.effective_sparsity(model, alone, example)
+    assert wb.layers(model, masks, example).equals(wb.layers(model, alone, example))
+    assert wb.macs(model, example, masks) == wb.macs(model, example, alone)
+    from workbench.metrics.agreement import agreement, jaccard
+
+    assert jaccard(masks, cut(model, seed=1)) == jaccard(alone, cut(model, seed=1))
+    assert list(agreement(masks, alone).index)[:-2] == list(alone)
+    assert wb.size_ratio(model, masks) > wb.size_ratio(model, alone)  # here the biases and norms are gone too
+    empty = {"w": torch.zeros(2, 2, dtype=torch.bool), "v": torch.ones(2, 2, dtype=torch.bool)}
+    assert wb.collapsed({**empty, "w.bias": torch.zeros(2, dtype=torch.bool)}) == ["w"]
+    assert wb.sparsity({"units": torch.tensor([True, False])}) == 0.5  # there is nothing else to count
+
+
+def test_the_critical_compression_of_channels() -> None:
+    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 2, bias=False))
+    nn.init.constant_(model[0].weight, 1.0)
+    nn.init.constant_(model[2].weight, 0.1)
+    # Scores 4 and 0.6: the second layer's two channels are the lowest of eight, and the first that go.
+    batch = wb.Batch(torch.zeros(1, 4), torch.zeros(1).long())
+    assert wb.critical_iterated(model, batch, "magnitude", granularity="channel") == 8 / 7
+    assert wb.critical(wb.score(model, batch, "magnitude", granularity="channel")) == 8 / 7
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (lambda m: wb.keep_top(drawn(m), 0.5, granularity="channel"), TypeError, "Pass model="),
+        (lambda m: wb.keep_top(drawn(m), 0.5, granularity="channel", model=m), TypeError, "Pass example="),
+        (lambda m: wb.keep_top(drawn(m), 0.5, granularity="row", model=m), ValueError, "one of channel, weight"),
+        (lambda m: wb.keep_top(drawn(m), 0.5, granularity="channel", reduce="min", model=m), ValueError, "max, mean"),
+        (
+            lambda m: wb.keep_top({"0.weight": torch.ones(5)}, 0.5, granularity="channel", model=m),
+            ValueError,
+            r"shape \(3,\), or its weights of shape \(3, 4\); got \(5,\)",
+        ),
+        (
+            lambda m: wb.keep_top({"1.weight": torch.ones(5)}, 0.5, granularity="channel", model=m),
+            ValueError,
+            "prunable weights, 0.weight; got '1.weight'",
+        ),
+        (
+            lambda m: wb.keep_top(
+                drawn(m), 0.5, granularity="channel", model=m, allocation="erk", example=torch.zeros(1, 4)
+            ),
+            ValueError,
+            'For scores of channels use "global"',
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told(call: Callable[[nn.Module], object], kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        call(nn.Sequential(nn.Linear(4, 3)))
+
+
+def test_channels_stay_as_they_are() -> None:
+    model = nn.Linear(4, 3)
+    given = {"weight": torch.tensor([1.0, 2.0, 3.0])}
+    assert torch.equal(channels(model, given, REDUCTIONS["sum"])["weight"], given["weight"])

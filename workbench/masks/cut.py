@@ -1,0 +1,186 @@
+"""From scores to masks by one cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workbench.allocation import ALLOCATIONS, Allocation, budgets, kept_count
+from workbench.granularity import GRANULARITIES, REDUCTIONS
+from workbench.models.weights import counted
+from workbench.types import Masks, Scores, check_choice, check_scores, check_sparsity, warn
+
+MANY = 100, 0.1
+"""From so many kept units, and this share of them, on a mask that the index decides is told."""
+
+
+def dense(model: nn.Module, exclude: Iterable[str] = ()) -> Masks:
+    """Masks that keep every prunable weight.
+
+    >>> dense(nn.Linear(2, 1))["weight"].tolist()
+    [[True, True]]
+    """
+    return {name: torch.ones_like(w, dtype=torch.bool) for name, w in counted(model, exclude).items()}
+
+
+def keep_top(
+    scores: Scores,
+    sparsity: float,
+    *,
+    allocation: Allocation = "global",
+    within: Masks | None = None,
+    granularity: str = "weight",
+    reduce: str = "sum",
+    model: nn.Module | None = None,
+    example: Tensor | None = None,
+) -> Masks:
+    """Masks that remove exactly `floor(n * sparsity + 1/2)` of the n units, lowest scores first.
+
+    By rank and never by threshold; among equal scores the earlier unit is kept. `allocation="global"` lets all
+    scores compete, any other of the `allocations()` (or a dict of densities) splits the budget over layers. `within`
+    are masks whose removed weights stay removed.
+
+    A unit is a weight, or with `granularity="channel"` an output channel of a layer of `model`, by scores `[out]`, or
+    those of weights, which the rule `reduce` makes one: "sum", "mean", "max" or "norm" (root of the sum of squares).
+    The masks then are those of the model's parameters: of weights, biases, and the entries of norms that take the
+    channels one by one, so that a removed channel is 0 behind them. Which norms follow is seen in a pass of `example`
+    `[n, ...]`, by default one input of the model's `input_shape`.
+
+    Raises ValueError for a sparsity outside [0, 1), scores that are not finite or not of this model, or a budget that
+    `within` cannot meet, TypeError without a model or example that is needed; warns where ties decide about a tenth of
+    what is kept, or more.
+
+    Misleads under "global" when layers differ in scale: whole layers can go while the total is exact.
+
+    >>> keep_top({"a": torch.tensor([1.0, 5.0]), "b": torch.tensor([3.0, 3.0])}, 0.5)
+    {'a': tensor([False,  True]), 'b': tensor([ True, False])}
+    >>> masks = keep_top(
+    ...     {"weight": torch.tensor([1.0, 2.0])},
+    ...     0.5,
+    ...     granularity="channel",
+    ...     model=nn.Linear(3, 2),
+    ...     example=torch.ones(1, 3),
+    ... )
+    >>> {name: mask.tolist() for name, mask in masks.items()}
+    {'weight': [[False, False, False], [True, True, True]], 'bias': [False, True]}
+    """
+    kind, scores, sparsity = GRANULARITIES[granularity], check_scores(scores), check_sparsity(sparsity)
+    units = kind.reduce(model, scores, REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)])
+    live = within
+    if within is not None:
+        if not isinstance(within, Mapping):
+            raise TypeError(f"within is a dict of masks; got {type(within).__name__}")
+        live = kind.reduce(model, {name: within[name] for name in units if name in within}, lambda mask: mask.any(-1))
+    masks, told = cut(units, sparsity, allocation, live)
+    if told:
+        warn(told)
+    if granularity == "weight":
+        return masks
+    masks = kind.expand(model, example)(masks)
+    return {name: mask & within[name] if within and name in within else mask for name, mask in masks.items()}
+
+
+def cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks | None) -> tuple[Masks, str]:
+    """`keep_top` of units' scores that were checked, and what there is to say where the index decides much of it."""
+    scores = common(scores)
+    flat = {name: score.reshape(-1) for name, score in scores.items()}
+    live = {} if within is None else _checked(within, scores)
+    if allocation == "global":
+        sizes = [values.numel() for values in flat.values()]
+        budget = kept_count(sum(sizes), sparsity)
+        kept, tied = _top(torch.cat(list(flat.values())), budget, torch.cat(list(live.values())) if live else None)
+        parts = kept.split(sizes)
+    else:
+        budgeted = budgets({name: s.shape for name, s in scores.items()}, sparsity, allocation)
+        found = [_top(values, budgeted[name], live.get(name), f" of {name!r}") for name, values in flat.items()]
+        parts, tied = [part for part, _ in found], sum(number for _, number in found)
+        budget = sum(budgeted.values())
+    masks = {name: part.reshape(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
+    if tied < max(MANY[0], MANY[1] * budget):
+        return masks, ""
+    return masks, (
+        f"the scores say nothing about {tied:,} of the {budget:,} weights kept ({tied / budget:.0%}): others that are "
+        "removed have the same scores, and the index decided. A dead network or layer, a dtype that cannot hold the "
+        "scores, or inputs that are always 0 do this; look at the scores before you trust the mask"
+    )
+
+
+def allocate(
+    model: nn.Module, sparsity: float, name: str, scores: Scores | None = None, *, exclude: Iterable[str] = ()
+) -> dict[str, float]:
+    """The density of each layer under an allocation: parameter name -> kept / all, exact in total.
+
+    Every density times the layer's size is a whole number, and they sum to the n - floor(n * sparsity + 1/2) weights
+    that `keep_top` keeps; the dict is an allocation itself. `"global"` needs the `scores` that compete. With scores
+    the layers are those scored, else all prunable ones but `exclude`.
+
+    >>> model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+    >>> allocate(model, 0.5, "erk")
+    {'0.weight': 0.40625, '2.weight': 0.875}
+    """
+    sparsity = check_sparsity(sparsity)
+    check_choice("allocation", name, ALLOCATIONS)
+    weights: Mapping[str, Tensor] = counted(model, exclude)
+    if scores is not None:
+        for layer in check_scores(scores):
+            if layer not in weights:
+                known = ", ".join(weights)
+                raise ValueError(f"scores name prunable weights, {known}; got {layer!r}. Score this model")
+        weights = scores
+    if name == "global" and scores is not None:
+        kept = {layer: int(mask.sum()) for layer, mask in cut(scores, sparsity, name, None)[0].items()}
+    else:
+        kept = budgets({layer: w.shape for layer, w in weights.items()}, sparsity, name)
+    return {layer: kept[layer] / w.numel() for layer, w in weights.items()}
+
+
+def common(scores: Scores) -> Scores:
+    """Scores in one float dtype that loses nothing, so that layers compete on equal terms."""
+    dtype = torch.float32
+    for score in scores.values():
+        dtype = torch.promote_types(dtype, score.dtype)
+    return {name: score.to(dtype) for name, score in scores.items()}
+
+
+def _checked(within: Masks, scores: Scores) -> dict[str, Tensor]:
+    """The masks of what is still there, flat, in the order of the scores."""
+    for name, score in scores.items():
+        mask = within.get(name)
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != score.shape:
+            got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else "nothing"
+            raise ValueError(
+                f"within holds a bool mask for every scored layer; {name!r} has shape {tuple(score.shape)}, got {got}"
+            )
+    return {name: within[name].reshape(-1) for name in scores}
+
+
+def _top(values: Tensor, kept: int, live: Tensor | None, where: str = "") -> tuple[Tensor, int]:
+    """Bool, True for the `kept` highest of the live values, the earlier of equal ones; and how many the index chose."""
+    n = len(values) if live is None else int(live.count_nonzero())
+    if kept > n:
+        raise ValueError(
+            f"weights already removed stay removed; {n:,} weights{where} are left within the masks, and this sparsity "
+            f"keeps {kept:,}. Pass a higher sparsity"
+        )
+    if kept == 0:
+        return torch.zeros_like(values, dtype=torch.bool), 0
+    threshold = _kth_largest(values, kept, live)
+    chosen = values >= threshold if live is None else (values >= threshold) & live
+    surplus = int(chosen.count_nonzero()) - kept
+    if not surplus:
+        return chosen, 0
+    ties = torch.nonzero(chosen & (values == threshold)).squeeze(1)
+    chosen[ties[len(ties) - surplus :]] = False
+    return chosen, len(ties) - surplus
+
+
+def _kth_largest(values: Tensor, k: int, live: Tensor | None) -> Tensor:
+    """The k-th largest of the live values: a partition, linear in the number of weights."""
+    if values.device.type != "cpu":
+        candidates = values if live is None else values[live]
+        return candidates.kthvalue(len(candidates) - k + 1).values
+    array = values.numpy() if live is None else values.numpy()[np.flatnonzero(live.numpy())]
+    return torch.as_tensor(np.partition(array, len(array) - k)[len(array) - k])

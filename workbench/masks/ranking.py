@@ -1,0 +1,80 @@
+"""Scores sorted once, for masks of any sparsity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.allocation import ALLOCATIONS, Allocation, budgets, kept_count
+from workbench.masks.cut import common
+from workbench.types import Masks, Scores, check_choice, check_scores
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Scores sorted once, so that every sparsity is a look-up; gives the same masks as `keep_top`.
+
+    `ranks[name]` is the place of each weight, 0 = kept longest, over the whole network ("global") or its layer.
+    """
+
+    ranks: dict[str, Tensor]
+    ordered: dict[str, Tensor]
+    cuts: Tensor
+    allocation: Allocation
+    total: int
+
+    def counts(self, sparsity: float) -> dict[str, int]:
+        """Kept weights per layer, without touching the masks."""
+        if self.allocation != "global":
+            return budgets({name: r.shape for name, r in self.ranks.items()}, sparsity, self.allocation)
+        kept = kept_count(self.total, sparsity)
+        return {name: int(torch.searchsorted(places, kept)) for name, places in self.ordered.items()}
+
+    def mask(self, name: str, sparsity: float) -> Tensor:
+        """The mask of one layer."""
+        check_choice("layer", name, self.ranks)
+        kept = kept_count(self.total, sparsity) if self.allocation == "global" else self.counts(sparsity)[name]
+        return self.ranks[name] < kept
+
+    def masks(self, sparsity: float) -> Masks:
+        """The masks of all layers."""
+        return {name: self.mask(name, sparsity) for name in self.ranks}
+
+    def cut(self, sparsity: float) -> float | None:
+        """The lowest kept score under global allocation; None where each layer has its own or nothing is kept."""
+        kept = kept_count(self.total, sparsity)
+        return float(self.cuts[kept - 1]) if self.allocation == "global" and kept else None
+
+
+def rank(scores: Scores, allocation: Allocation = "global") -> Ranking:
+    """Sort scores once (stable: among equals the earlier weight ranks higher).
+
+    Memory: 8 bytes a weight. Misleads for iterated criteria, whose scores change with every sparsity.
+
+    >>> rank({"a": torch.tensor([1.0, 5.0]), "b": torch.tensor([3.0, 3.0])}).counts(0.5)
+    {'a': 1, 'b': 1}
+    """
+    scores = common(check_scores(scores))
+    if isinstance(allocation, str) and check_choice("allocation", allocation, ALLOCATIONS) != "global":
+        budgets({name: s.shape for name, s in scores.items()}, 0, allocation)  # does it take these shapes?
+    sizes = [s.numel() for s in scores.values()]
+    if allocation == "global":
+        values = torch.cat([s.reshape(-1) for s in scores.values()])
+        order = torch.argsort(values, descending=True, stable=True)
+        parts = list(_places(order).split(sizes))
+        cuts = values[order]
+        ordered = {name: part.sort().values for name, part in zip(scores, parts, strict=True)}
+    else:
+        parts = [_places(torch.argsort(s.reshape(-1), descending=True, stable=True)) for s in scores.values()]
+        cuts, ordered = torch.empty(0), {}
+    ranks = {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
+    return Ranking(ranks, ordered, cuts, allocation, sum(sizes))
+
+
+def _places(order: Tensor) -> Tensor:
+    """The inverse permutation, as int32 (networks of over two thousand million weights do not fit this workbench)."""
+    places = torch.empty(len(order), dtype=torch.int32, device=order.device)
+    places[order] = torch.arange(len(order), dtype=torch.int32, device=order.device)
+    return places
