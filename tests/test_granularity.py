@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zoo import ZOO, Conv1D
 
 import workbench as wb
-from workbench.granularity import GRANULARITIES, REDUCTIONS, channel_masks, channels
+from workbench.granularity import GRANULARITIES, REDUCTIONS, Granularity, channel_masks, channels
 from workbench.models.channels import by_channel
 from workbench.models.channels import channels as sizes
 from workbench.models.kernels import plain_kernels, plain_layers
@@ -325,3 +325,42 @@ def test_channels_stay_as_they_are() -> None:
     model = nn.Linear(4, 3)
     given = {"weight": torch.tensor([1.0, 2.0, 3.0])}
     assert torch.equal(channels(model, given, REDUCTIONS["sum"])["weight"], given["weight"])
+
+
+def in_groups(model: nn.Module | None, values: wb.Scores, rule: object) -> wb.Scores:
+    """2:4: a weight's place among the four of its group, so that half of all weights are two of each group."""
+    return {
+        name: v
+        if v.dtype == torch.bool
+        else 4.0 - v.unflatten(-1, (-1, 4)).argsort(dim=-1, descending=True).argsort(dim=-1).flatten(-2)
+        for name, v in values.items()
+    }
+
+
+def blocks(model: nn.Module | None, values: wb.Scores, rule: Callable[[Tensor], Tensor]) -> wb.Scores:
+    """Blocks of 2 x 4 weights of linear layers."""
+    return {name: rule(v.unfold(0, 2, 2).unfold(1, 4, 4).flatten(-2)) for name, v in values.items()}
+
+
+def block_masks(model: nn.Module | None, example: Tensor | None) -> Callable[[wb.Masks], wb.Masks]:
+    return lambda units: {name: kept.repeat_interleave(2, 0).repeat_interleave(4, 1) for name, kept in units.items()}
+
+
+def test_a_granularity_of_ones_own_is_one_pair() -> None:
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 8, bias=False))
+    with torch.no_grad():
+        model[2].weight = nn.Parameter(torch.randn(4, 8))
+    GRANULARITIES.add("2:4", Granularity(in_groups, lambda model, example: lambda units: units), own=True)
+    GRANULARITIES.add("2 x 4", Granularity(blocks, block_masks), own=True)
+    try:
+        scores = wb.score(model, None, "magnitude")
+        for name, mask in wb.keep_top(scores, 0.5, granularity="2:4").items():
+            best = scores[name].view(-1, 4).topk(2).indices.sort(1).values
+            assert torch.equal(mask.view(-1, 4).nonzero()[:, 1].view(-1, 2), best)
+        masks = wb.find_masks(model, None, "magnitude", 0.6, rounds=2, granularity="2 x 4")
+        sums = {name: blocks(model, {name: m.float()}, REDUCTIONS["sum"])[name] for name, m in masks.items()}
+        assert {float(s) for found in sums.values() for s in found.flatten()} == {0.0, 8.0}
+        assert sum(int((found == 0).sum()) for found in sums.values()) == 6  # of ten blocks
+    finally:
+        GRANULARITIES.remove("2:4")
+        GRANULARITIES.remove("2 x 4")

@@ -16,7 +16,7 @@ from workbench import metrics, models
 from workbench.criteria import score
 from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.view import Histogram, histogram
-from workbench.masks import Ranking, dense, rank, rounds
+from workbench.masks import Ranking, rank, rounds
 from workbench.metrics.cost import layer_macs
 from workbench.models.running import evaluating, run_model
 from workbench.types import Batch, Masks
@@ -148,10 +148,8 @@ def scored(net: Network, batch: Batch, name: str, choices: Choices, on_round: Ca
         values = torch.cat([s.reshape(-1).double() for s in scores.values()])
         limit = metrics.critical(scores) if choices.allocation == "global" else None
         return Scored(rank(scores, choices.allocation), histogram(values), limit)
-    split, before = choices.allocation, dense(model)
-    for found in rounds(
-        model, batch, name, choices.sparsity, rounds=choices.rounds, allocation=split, seed=choices.seed
-    ):
+    split, seed, before = choices.allocation, choices.seed, Masks()
+    for found in rounds(model, batch, name, choices.sparsity, rounds=choices.rounds, allocation=split, seed=seed):
         on_round(found.round)
         if found.round < choices.rounds:
             before = found.masks
