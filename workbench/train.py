@@ -19,7 +19,7 @@ from workbench.data.task import Task
 from workbench.masks import clear_grads_, clear_weights_, kept_bits, reset_state_
 from workbench.metrics.accuracy import evaluate
 from workbench.models import fast_layout, work
-from workbench.models.running import check_labels, evaluating, fitted, loss_of, own_dtype, run_model
+from workbench.models.running import check_labels, evaluating, fitted, logits, own_dtype, run_model
 from workbench.recipes import MakeOptimizer, Recipe, has_fast_bfloat16, make_optimizer, recipe, settings
 from workbench.seeds import seeded, threads
 from workbench.states import Progress, Record, State, copied
@@ -198,12 +198,15 @@ def _check_data(model: nn.Module, task: Task, loss: MakeLoss | None) -> None:
     evaluate(model, replace(task, splits={**task.splits, "train": Batch(*(part[:1] for part in train))}), split="train")
     if loss is None and task.loss is functional.cross_entropy:
         with torch.no_grad(), evaluating(model), threads():
-            logits = run_model(model, fitted(model, task.take("train", slice(1)).inputs))
-        check_labels(logits.expand(len(train.targets), *logits.shape[1:]), train.targets)
+            outputs = run_model(model, fitted(model, task.take("train", slice(1)).inputs))
+        check_labels(outputs.expand(len(train.targets), *outputs.shape[1:]), train.targets)
 
 
 def _task_loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
-    return loss_of(task.loss, model(batch.inputs), batch.targets)
+    outputs = model(batch.inputs)
+    if task.loss is functional.cross_entropy:  # whose labels were checked at once, which would slow down every step
+        outputs = logits(outputs)
+    return task.loss(outputs, batch.targets)
 
 
 def _own_loss(loss: MakeLoss, model: nn.Module, batch: Batch) -> Tensor:
@@ -234,6 +237,7 @@ def _run(plan: Plan) -> Iterator[Record]:
     held, dtype = kept_bits(model, masks), own_dtype(model)
     clear_weights_(held)
     _train_mode(model, frozen)
+    row = Record()
     try:
         for epoch in range(plan.start // plan.per_epoch, math.ceil(plan.end / plan.per_epoch)):
             for index, batch in enumerate(task.batches("train", plan.recipe.batch_size, plan.seed, epoch)):
@@ -244,7 +248,7 @@ def _run(plan: Plan) -> Iterator[Record]:
                     continue
                 if step >= plan.end:
                     return
-                began = time.perf_counter()
+                began, row._take = time.perf_counter(), None
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * plan.recipe.share(step, plan.total)
                 inputs = batch.inputs.to(dtype) if batch.inputs.is_floating_point() else batch.inputs
@@ -283,7 +287,6 @@ def _run(plan: Plan) -> Iterator[Record]:
                     row[f"val_{first}"] = measured[first]
                 row._take = partial(State.of, model, optimizer, step + 1, masks, memory, frozen, plan.facts)
                 yield row
-                row._take = None
                 if not model.training:
                     _train_mode(model, frozen)
     finally:
