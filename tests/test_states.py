@@ -269,7 +269,7 @@ def test_a_state_on_the_way_can_be_stopped_again() -> None:
     [
         (
             {"lr": 0.1},
-            "lr was 0.05, is 0.1; lr of group 0 was 0.05, is 0.1. Pass the arguments that the run began with",
+            "lr was 0.05, is 0.1; lr of group 0 was 0.05, is 0.1. Pass the arguments that the run be",
         ),
         ({"epochs": 4}, "steps was 12, is 16"),
         ({"seed": 1}, "seed was 7, is 1"),

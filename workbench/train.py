@@ -270,6 +270,7 @@ def _run(plan: Plan) -> Iterator[Record]:
                             for either in (masks, changed):  # what grows was dead in the one, what goes in the other
                                 reset_state_(optimizer, model, either)
                             masks, held = changed, kept_bits(model, changed)
+                            clear_weights_(held)  # before the step, whose weight decay would move what goes
                     clear_grads_(held)
                     optimizer.step()
                     clear_weights_(held)
