@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from workbench.data.measures import accuracy
 from workbench.data.task import SPLITS, Task
 from workbench.models import work
-from workbench.models.running import check_labels, evaluating, fitted, logits, outputs
+from workbench.models.running import check_labels, evaluating, own_dtype, run_model
 from workbench.seeds import threads
 from workbench.types import Masks, check_choice, check_masks
 
@@ -32,15 +32,13 @@ def evaluate(
     """
     masks = {} if masks is None else check_masks(model, masks)
     weights = {name: model.get_parameter(name).masked_fill(~mask, 0) for name, mask in masks.items()}
-    sums: dict[str, tuple[float, int]] = {}
-    amount, n = work(model, task.splits[check_choice("split", split, SPLITS)].inputs[:batch_size]), 0
+    dtype, right, loss, n = own_dtype(model), 0, 0.0, 0
+    amount = work(model, task.splits[check_choice("split", split, SPLITS)].inputs[:batch_size])
     with evaluating(model), threads(amount):
         for inputs, targets in task.batches(split, batch_size):
-            found = outputs(model, fitted(model, inputs), weights)
-            if task.measure is accuracy:
-                check_labels(found := logits(found), targets)
-            for name, (total, count) in task.measure(found, targets).items():
-                before = sums.get(name, (0, 0))
-                sums[name] = before[0] + total, before[1] + count
+            outputs = run_model(model, inputs.to(dtype), weights)
+            check_labels(outputs, targets)
+            loss += float(functional.cross_entropy(outputs.float(), targets, reduction="sum"))
+            right += int((outputs.argmax(1) == targets).sum())
             n += len(targets)
-    return {**{name: total / count for name, (total, count) in sums.items()}, "n": n}
+    return {"accuracy": right / n, "loss": loss / n, "n": n}
