@@ -31,10 +31,11 @@ def grasp(
     masks: Masks | None = None,
     loss_fn: Loss,
     generator: torch.Generator,
-    temperature: float = 200.0,
+    temperature: float | None = None,
 ) -> Scores:
     """`s = w (H g)`, with the Hessian-vector product `H g = d(g . stop(g))/dw` and logits divided by `temperature`.
 
+    The paper divides by 200 for the cross entropy; so does the default, and by 1 for another loss.
     The authors' code draws linear layers anew before it scores; here the network is scored as it is.
     The paper's score is `-w (H g)` and drops the highest; here higher = keep, so the sign is turned.
     Where a BatchNorm on the batch's statistics follows a layer, its scale has no effect and its scores sum to `-|g|^2`
@@ -42,6 +43,8 @@ def grasp(
     are thinned first, and faster with every round.
     Misleads as a ranking of harm: a large negative score marks a weight that hinders gradient flow, not a small effect.
     """
+    if temperature is None:
+        temperature = 200.0 if loss_fn is nn.functional.cross_entropy else 1.0
     with CheapSecondDerivatives():
         weights, grads = gradients(model, batch, masks, loss_fn, temperature, create_graph=True)
     masks = masks or {}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from workbench.models import prunable
-from workbench.models.running import Loss, check_labels, logits, outputs
+from workbench.models.running import Loss, logits, loss_of, outputs
 from workbench.types import Batch, Masks
 
 
@@ -40,10 +39,7 @@ def loss_at(
     Raises ValueError where the batch does not fit the model or the labels do not fit its outputs.
     """
     given = outputs(model, batch.inputs, weights)  # a loss of one's own takes them as they are
-    if loss_fn is functional.cross_entropy:
-        given = logits(given)
-        check_labels(given, batch.targets)
-    return loss_fn(given if temperature == 1 else given / temperature, batch.targets)
+    return loss_of(loss_fn, given if temperature == 1 else logits(given) / temperature, batch.targets)
 
 
 def gradients(

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from workbench.data import digits, hub, toy  # noqa: F401  (importing registers the sources)
+from workbench.data.measures import squared_error
 from workbench.data.registry import _SOURCES
 from workbench.data.task import Task
 from workbench.seeds import pick_device
 from workbench.types import check_choice
 
-__all__ = ["Task", "available", "load", "sources"]
+__all__ = ["Task", "available", "load", "sources", "squared_error"]
 
 
 def sources() -> list[str]:
