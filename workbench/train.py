@@ -19,7 +19,7 @@ from workbench.data.task import Task
 from workbench.masks import clear_grads_, clear_weights_, kept_bits, reset_state_
 from workbench.metrics.accuracy import evaluate
 from workbench.models import fast_layout, work
-from workbench.models.running import check_labels, evaluating, fitted, logits, own_dtype, run_model
+from workbench.models.running import check_labels, evaluating, fitted, logits, loss_of, own_dtype, run_model
 from workbench.recipes import MakeOptimizer, Recipe, has_fast_bfloat16, make_optimizer, recipe, settings
 from workbench.seeds import seeded, threads
 from workbench.states import Progress, Record, State, copied
@@ -204,9 +204,9 @@ def _check_data(model: nn.Module, task: Task, loss: MakeLoss | None) -> None:
 
 def _task_loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
     outputs = model(batch.inputs)
-    if task.loss is functional.cross_entropy:  # whose labels were checked at once, which would slow down every step
-        outputs = logits(outputs)
-    return task.loss(outputs, batch.targets)
+    if task.loss is functional.cross_entropy:  # all labels were checked at once: again here, they would cost time
+        return functional.cross_entropy(logits(outputs), batch.targets)
+    return loss_of(task.loss, outputs, batch.targets)
 
 
 def _own_loss(loss: MakeLoss, model: nn.Module, batch: Batch) -> Tensor:
