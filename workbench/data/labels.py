@@ -15,6 +15,7 @@ from workbench.data.inputs import to_array
 from workbench.data.measures import IGNORED, by_number
 from workbench.seeds import generator
 
+
 AMOUNTS = (
     "For amounts or several labels a sample pass loss= and measure=, such as torch.nn.functional.mse_loss and "
     "workbench.data.squared_error"
