@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vjp, vmap
 
 from workbench.criteria.passes import loss_at
-from workbench.models.running import Loss, logits
+from workbench.models.running import Loss, logits, taken
 from workbench.types import Batch, check_choice
 
 Weights = dict[str, Tensor]
@@ -29,7 +29,7 @@ def sample_gradients(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
     loss_at(model, weights, batch, loss_fn)  # says what does not fit
 
     def loss(weights: Weights, x: Tensor, y: Tensor) -> Tensor:
-        return loss_fn(_outputs(model, weights, x[None]), y[None])
+        return loss_fn(taken(loss_fn, functional_call(model, weights, (x[None],))), y[None])
 
     def alone(x: Tensor, y: Tensor) -> list[Tensor]:
         leaves = {name: w.clone().requires_grad_() for name, w in fixed.items()}

@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-Sums = dict[str, tuple[float, int]]
+Sums = dict[str, tuple[float, float]]
 """Name -> (sum, number of things summed over); the first name is the one that models are chosen by."""
 
 IGNORED = -100
-"""The label of a sample or place without a class, which the cross entropy leaves out."""
+"""The label of a place without a class, which the cross entropy leaves out."""
 
 BY_NUMBER = {
     functional.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from workbench.data.measures import Sums
 from workbench.data.task import SPLITS, Task
 from workbench.models import work
 from workbench.models.running import evaluating, fitted, measured, outputs
@@ -34,12 +35,12 @@ def evaluate(
     masks = {} if masks is None else check_masks(model, masks)
     weights = {name: model.get_parameter(name).masked_fill(~mask, 0) for name, mask in masks.items()}
     amount = work(model, task.splits[check_choice("split", split, SPLITS)].inputs[:batch_size])
-    sums: dict[str, tuple[float, int]] = {}
+    sums: Sums = {}
     with evaluating(model), threads(amount):
         for inputs, targets in task.batches(split, batch_size):
             given = outputs(model, fitted(model, inputs), weights)
             for name, (total, count) in measured(task.measure, given, targets).items():
-                before, counted = sums.get(name, (0.0, 0))
+                before, counted = sums.get(name, (0.0, 0.0))
                 sums[name] = before + total, counted + count
     found = {name: total / count if count else math.nan for name, (total, count) in sums.items()}
-    return {**found, "n": task.size(split)}
+    return found | {"n": task.size(split)}

@@ -92,8 +92,18 @@ def fitted(model: nn.Module, inputs: Tensor) -> Tensor:
     return inputs.to(own_dtype(model, inputs.dtype)) if inputs.is_floating_point() else inputs
 
 
+def taken(function: Callable[[Any, Tensor], Any], outputs: Any) -> Any:
+    """What a loss or measure takes: the cross entropy and the accuracy `logits`, one of your own the outputs as given.
+
+    >>> given = {"logits": torch.ones(1)}
+    >>> taken(functional.cross_entropy, given), taken(functional.mse_loss, given) is given
+    (tensor([1.]), True)
+    """
+    return logits(outputs) if function is functional.cross_entropy or function is accuracy else outputs
+
+
 def loss_of(loss_fn: Loss, outputs: Any, targets: Tensor) -> Tensor:
-    """`loss_fn(outputs, targets)`: the cross entropy takes the outputs' logits, checked; another loss all outputs.
+    """`loss_fn` of what it takes of the model's outputs, and of targets that fit.
 
     Raises ValueError where labels do not fit the logits, or where a loss that compares number by number would compare
     each output with every target, as torch does for `[n, 1]` and `[n]`.
@@ -101,8 +111,8 @@ def loss_of(loss_fn: Loss, outputs: Any, targets: Tensor) -> Tensor:
     >>> loss_of(functional.cross_entropy, (torch.tensor([[50.0, 0.0]]), None), torch.tensor([1])).item()
     50.0
     """
+    outputs = taken(loss_fn, outputs)
     if loss_fn is functional.cross_entropy:
-        outputs = logits(outputs)
         check_labels(outputs, targets)
     elif by_number(loss_fn) and isinstance(outputs, Tensor) and outputs.shape != targets.shape:
         raise ValueError(
@@ -113,16 +123,13 @@ def loss_of(loss_fn: Loss, outputs: Any, targets: Tensor) -> Tensor:
 
 
 def measured(measure: Callable[[Any, Tensor], Sums], outputs: Any, targets: Tensor) -> Sums:
-    """`measure(outputs, targets)`: the accuracy takes the outputs' logits, checked; another measure all outputs.
-
-    Raises TypeError where a measure does not give `{name: (sum, count)}`.
-    """
+    """`measure` of what it takes of the model's outputs; TypeError where it does not give `{name: (sum, count)}`."""
+    outputs = taken(measure, outputs)
     if measure is accuracy:
-        outputs = logits(outputs)
         check_labels(outputs, targets)
     sums = measure(outputs, targets)
     try:
-        return {str(name): (float(total), int(count)) for name, (total, count) in sums.items() if name != "n"}
+        return {str(name): (float(total), float(count)) for name, (total, count) in sums.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise TypeError(
             f"a measure gives sums over a batch, {{name: (sum, count)}}; got {sums!r}. Return a dict such as "
@@ -133,12 +140,12 @@ def measured(measure: Callable[[Any, Tensor], Sums], outputs: Any, targets: Tens
 def check_labels(outputs: Tensor, targets: Tensor) -> None:
     """Raise ValueError unless `targets` are class numbers of `outputs` `[n, classes]` or `[n, classes, ...]`.
 
-    They are one a sample, `[n]`, or one a place, `[n, ...]`; -100 stands for none.
+    They are one a sample, `[n]`, or one a place, `[n, ...]`, where -100 stands for none.
     """
     if targets.dtype != torch.int64:
         raise ValueError(
             f"labels are int64 class numbers of shape [n]; got {targets.dtype} of shape {tuple(targets.shape)}. "
-            "Use targets.long(), or for other targets your own loss_fn"
+            "Use targets.long(); for other targets pass a loss_fn of your own, to a criterion that takes one"
         )
     if outputs.ndim < 2 or (len(outputs), *outputs.shape[2:]) != targets.shape:
         raise ValueError(
@@ -146,9 +153,8 @@ def check_labels(outputs: Tensor, targets: Tensor) -> None:
             f"gives {tuple(outputs.shape)} for labels of shape {tuple(targets.shape)}. Pass your own loss_fn, or wrap "
             "the model in a module that gives such outputs"
         )
-    low, high = map(int, torch.aminmax(targets))
-    if low == IGNORED:
-        low = min((int(label) for label in targets.unique() if label != IGNORED), default=0)
+    known = targets if targets.ndim == 1 else targets[targets != IGNORED]
+    low, high = map(int, torch.aminmax(known)) if len(known) else (0, 0)
     if low < 0 or high >= outputs.shape[1]:
         raise ValueError(
             f"labels are class numbers from 0 to {outputs.shape[1] - 1}, as the model has {outputs.shape[1]} outputs; "
