@@ -117,10 +117,16 @@ def make_optimizer(model: nn.Module, optimizer: str | MakeOptimizer | None, used
     return make(trained, lr=used.lr / 50, weight_decay=used.weight_decay, fused=True)
 
 
-def settings(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What an optimizer was made with, and which parameters it has, in plain words and numbers."""
+def settings(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What a run is made with, as plain words and numbers: the recipe, the optimizer, and the parameters it has.
+
+    >>> model = nn.Linear(2, 1)
+    >>> settings(model, Recipe(), make_optimizer(model, "adam", Recipe()))["betas of group 0"]
+    (0.9, 0.999)
+    """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    found: dict[str, Any] = {}
+    found = {name: value for name, value in vars(recipe).items() if name != "epochs"}
+    found["optimizer"] = type(optimizer).__name__
     for index, group in enumerate(optimizer.param_groups):
         for name, value in group.items():
             if value is None or isinstance(value, bool | int | float | str | tuple):

@@ -62,7 +62,7 @@ class State:
             optimizer=copied(optimizer.state_dict(), "the optimizer's state"),
             memory=copied(memory, "memory"),
             frozen=frozen,
-            run=run,
+            run=copied(run, "what the run was made with"),
         )
 
     def save(self, path: str | Path) -> None:
@@ -84,7 +84,7 @@ class State:
         found: dict[str, Tensor] = {}
         text = json.dumps(_packed({field.name: getattr(self, field.name) for field in fields(self)}, "state", found))
         path = Path(path)
-        written = path.with_name(f".{path.name}.{os.getpid()}")
+        written = path.with_name(f".{path.name}.part")
         try:
             save_file(found, written, {"state": text})
             with open(written, "rb+") as file:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,13 +20,24 @@ from workbench.data.task import Task
 from workbench.masks import clear_grads_, clear_weights_, kept_bits, reset_state_
 from workbench.metrics.accuracy import evaluate
 from workbench.models import fast_layout, work
-from workbench.models.running import check_labels, evaluating, fitted, logits, loss_of, own_dtype, run_model
+from workbench.models.running import (
+    check_labels,
+    evaluating,
+    fitted,
+    logits,
+    loss_of,
+    measured,
+    outputs,
+    own_dtype,
+    taken,
+)
 from workbench.recipes import MakeOptimizer, Recipe, has_fast_bfloat16, make_optimizer, recipe, settings
 from workbench.seeds import seeded, threads
 from workbench.states import Progress, Record, State, copied
 from workbench.types import Batch, Masks, check_choice, check_count, check_masks
 
-MakeLoss = Callable[[nn.Module, Batch], Tensor]
+BatchLoss = Callable[[nn.Module, Batch], Tensor]
+Update = Callable[[Progress], Masks | None]
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
@@ -40,9 +52,6 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-Update = Callable[[Progress], Masks | None]
-
-
 @dataclass(frozen=True)
 class Plan:
     """A run, decided before its first step."""
@@ -51,7 +60,7 @@ class Plan:
     task: Task
     recipe: Recipe
     optimizer: torch.optim.Optimizer
-    loss: MakeLoss
+    loss: BatchLoss
     update: Update | None
     masks: Masks
     state: State | None
@@ -73,7 +82,7 @@ def steps(
     start: int = 0,
     stop: int | None = None,
     optimizer: str | MakeOptimizer | None = None,
-    loss: MakeLoss | None = None,
+    loss: BatchLoss | None = None,
     update: Update | None = None,
     state: State | None = None,
     seed: int = 0,
@@ -92,21 +101,19 @@ def steps(
     `batch_size=`, `weight_decay=`, ...).
 
     Removed weights are exactly 0 from before the first step to after the last: gradients are masked after `backward`,
-    weights after `step`; the masks are read at the first step, and later changes to them have no effect. A generator
-    left early leaves a valid model. Raises ValueError before the first step where the data does not fit the model, and
-    after a step whose loss is not finite.
+    weights after `step`; later changes to the masks passed have no effect. A generator left early leaves a valid model.
+    Raises ValueError before the first step where the data does not fit the model, and after a loss that is not finite.
 
-    `loss(model, batch)` is a scalar tensor to descend, in place of the task's loss of the model's outputs: for a
-    penalty, distillation, a target of another kind. `update(progress)` is called after each `backward`, while `.grad`
-    holds the whole gradients; the masks that it returns (None: no change) are in force from this step's own update of
-    the weights on. The optimizer's moments of weights that are dead, or that were dead and grow, are cleared; weights
-    grow from 0. See `Progress` for what an update may read, keep and draw.
+    `loss(model, batch)` is a scalar tensor to descend, in place of the task's loss of the model's outputs: a penalty,
+    distillation, a target of another kind. `update(progress)` is called after each `backward`, while `.grad` holds the
+    whole gradients; masks that it returns (None: no change) are in force from this step's move of the weights on. What
+    goes, or was dead and grows, has its moments in the optimizer cleared, and grows from 0. `Progress` says what an
+    update may read, keep and draw.
 
-    `state`, a record's `state()` or `State.load(path)`, goes on where that record was, bit for bit: all else is passed
-    as to the run that it is of, but for `stop`; weights, masks, the step and the optimizer's state come from the state.
-    Raises ValueError, before the first step, with what differs, if anything. The same bits need the same machine, and
-    updates, losses and optimizers that keep nothing elsewhere; on GPUs also kernels that repeat
-    (`torch.use_deterministic_algorithms`).
+    `state`, a record's `state()` or `State.load(path)`, goes on where that record was, bit for bit. All else is passed
+    as to the run that it is of, but for `stop`; the step, weights, masks and the optimizer's state are the state's.
+    Raises ValueError before the first step with what differs, if anything. The same bits need the same machine, and
+    functions that keep nothing elsewhere; on GPUs also `torch.use_deterministic_algorithms`.
 
     Inputs come in the model's own floating dtype, whole numbers as they are. The cross entropy takes the logits: of
     outputs that are no tensor, what is called "logits" or a tuple's first item. A last batch of one sample is left out:
@@ -131,18 +138,9 @@ def steps(
     total = total if steps is None else check_count("steps", steps)
     end = total if stop is None else check_count("stop", stop, least=0)
     made = make_optimizer(model, optimizer, used)
-    facts = {
-        "data": task.name,
-        "training samples": size,
-        "input shape": task.shape,
-        "steps": total,
-        "seed": seed,
-        **{name: value for name, value in vars(used).items() if name != "epochs"},
-        "a loss of its own": loss is not None,
-        "an update": update is not None,
-        "optimizer": type(made).__name__,
-        **settings(model, made),
-    }
+    data = {"data": task.name, "training samples": size, "input shape": task.shape, "steps": total, "seed": seed}
+    own = {"a loss of its own": loss is not None, "an update": update is not None}
+    facts = data | own | settings(model, used, made)
     if state is not None:
         if not isinstance(state, State):
             raise TypeError(f"state is a record's state() or wb.State.load(path); got {type(state).__name__}")
@@ -192,24 +190,23 @@ def _recipe(task: Task, model: nn.Module, fast: bool | None, changes: dict[str, 
     return used
 
 
-def _check_data(model: nn.Module, task: Task, loss: MakeLoss | None) -> None:
+def _check_data(model: nn.Module, task: Task, loss: BatchLoss | None) -> None:
     """Raise ValueError or TypeError where the model cannot be measured on a sample, or a label is no class of it."""
-    train = task.splits["train"]
-    evaluate(model, replace(task, splits={**task.splits, "train": Batch(*(part[:1] for part in train))}), split="train")
+    train, (inputs, targets) = task.splits["train"], task.take("train", slice(1))
+    with torch.no_grad(), evaluating(model), threads():
+        given = outputs(model, fitted(model, inputs))
+        measured(task.measure, given, targets)
+        if loss is None:
+            loss_of(task.loss, given, targets)
     if loss is None and task.loss is functional.cross_entropy:
-        with torch.no_grad(), evaluating(model), threads():
-            outputs = run_model(model, fitted(model, task.take("train", slice(1)).inputs))
-        check_labels(outputs.expand(len(train.targets), *outputs.shape[1:]), train.targets)
+        check_labels(logits(given).expand(len(train.targets), *logits(given).shape[1:]), train.targets)
 
 
 def _task_loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
-    outputs = model(batch.inputs)
-    if task.loss is functional.cross_entropy:  # all labels were checked at once: again here, they would cost time
-        return functional.cross_entropy(logits(outputs), batch.targets)
-    return loss_of(task.loss, outputs, batch.targets)
+    return task.loss(taken(task.loss, model(batch.inputs)), batch.targets)  # checked once, before the first step
 
 
-def _own_loss(loss: MakeLoss, model: nn.Module, batch: Batch) -> Tensor:
+def _own_loss(loss: BatchLoss, model: nn.Module, batch: Batch) -> Tensor:
     value = loss(model, batch)
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
         got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -240,14 +237,11 @@ def _run(plan: Plan) -> Iterator[Record]:
     row = Record()
     try:
         for epoch in range(plan.start // plan.per_epoch, math.ceil(plan.end / plan.per_epoch)):
-            for index, batch in enumerate(task.batches("train", plan.recipe.batch_size, plan.seed, epoch)):
+            batches = task.batches("train", plan.recipe.batch_size, plan.seed, epoch)
+            for index, batch in enumerate(islice(batches, min(plan.per_epoch, plan.end - epoch * plan.per_epoch))):
                 step = epoch * plan.per_epoch + index
-                if index == plan.per_epoch:
-                    break
                 if step < plan.start:
                     continue
-                if step >= plan.end:
-                    return
                 began, row._take = time.perf_counter(), None
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * plan.recipe.share(step, plan.total)
@@ -264,13 +258,8 @@ def _run(plan: Plan) -> Iterator[Record]:
                     if plan.update is not None:
                         now = loss.detach()
                         progress = Progress(step, plan.total, model, optimizer, batch, now, memory, plan.seed, masks)
-                        changed = plan.update(progress)
-                        if changed is not None:
-                            changed = _own(model, changed)
-                            for either in (masks, changed):  # what grows was dead in the one, what goes in the other
-                                reset_state_(optimizer, model, either)
-                            masks, held = changed, kept_bits(model, changed)
-                            clear_weights_(held)  # before the step, whose weight decay would move what goes
+                        if (changed := plan.update(progress)) is not None:
+                            masks, held = _replaced(plan, masks, changed)
                     clear_grads_(held)
                     optimizer.step()
                     clear_weights_(held)
@@ -283,9 +272,8 @@ def _run(plan: Plan) -> Iterator[Record]:
                     )
                 row["seconds"] = time.perf_counter() - began
                 if index == plan.per_epoch - 1 or step == plan.end - 1:
-                    measured = evaluate(model, task)
-                    first = next(iter(measured))
-                    row[f"val_{first}"] = measured[first]
+                    first, value = next(iter(evaluate(model, task).items()))
+                    row[f"val_{first}"] = value
                 row._take = partial(State.of, model, optimizer, step + 1, masks, memory, frozen, plan.facts)
                 yield row
                 if not model.training:
@@ -293,6 +281,16 @@ def _run(plan: Plan) -> Iterator[Record]:
     finally:
         clear_weights_(held)
         model.eval()
+
+
+def _replaced(plan: Plan, masks: Masks, new: Masks) -> tuple[Masks, list[tuple[nn.Parameter, Tensor]]]:
+    """The new masks in force and their bits; what was dead or is dead has no moments, and is 0 before a step decays."""
+    new = _own(plan.model, new)
+    for either in (masks, new):
+        reset_state_(plan.optimizer, plan.model, either)
+    held = kept_bits(plan.model, new)
+    clear_weights_(held)
+    return new, held
 
 
 def _own(model: nn.Module, masks: Masks) -> Masks:
