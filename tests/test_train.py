@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import workbench as wb
+from workbench.data.measures import squared_error
 from workbench.recipes import RECIPES, has_fast_bfloat16, recipe
 
 
@@ -642,3 +643,128 @@ def test_a_loss_that_is_none_is_refused(loss: Any, got: str, digits: wb.Task) ->
     with pytest.raises(TypeError, match=rf"a tensor of one number, computed from the model's weights; {got}"):
         wb.train(model, digits, steps=1, loss=loss)
     assert not bool(model[1].weight.any())
+
+
+# tasks that are more than classification
+
+
+class Words(nn.Module):
+    """A classifier of tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.read, self.head = nn.Embedding(20, 8), nn.LSTM(8, 12, batch_first=True), nn.Linear(12, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.read(self.embedding(tokens))[0][:, -1])
+
+
+class Next(nn.Module):
+    """A model of the next token, tied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.mix, self.head = nn.Embedding(20, 8), nn.Linear(8, 8), nn.Linear(8, 20, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.mix(self.embedding(tokens)).relu()).transpose(1, 2)
+
+
+class Named(nn.Module):
+    """As in transformers: a dict whose logits count, other arguments that may be left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 8), nn.Linear(8, 3)
+
+    def forward(self, inputs: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        hidden = self.a(inputs).relu()
+        return {"hidden": hidden, "logits": self.b(hidden)}
+
+
+class Maps(nn.Module):
+    """A small U-Net: a class at each place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.middle, self.up = nn.Conv2d(4, 8, 3, padding=1, stride=2), nn.ConvTranspose2d(8, 4, 2, stride=2)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = self.norm(self.down(x)).relu()
+        return self.head(torch.cat([wide, self.up(self.middle(wide).relu())], 1))
+
+
+def bits_right(outputs: Tensor, targets: Tensor) -> dict[str, tuple[float, int]]:
+    return {"bits": (int(((outputs > 0) == (targets > 0.5)).sum()), targets.numel())}
+
+
+def mean_error(model: nn.Module, batch: wb.Batch) -> Tensor:
+    return (model(batch.inputs) - batch.targets).abs().mean()
+
+
+DRAW = torch.Generator().manual_seed(0)
+ROWS, TOKENS = torch.randn(40, 5, generator=DRAW), torch.randint(0, 20, (40, 7), generator=DRAW)
+MAPS = torch.randn(40, 1, 8, 8, generator=DRAW)
+KINDS: dict[str, tuple[Callable[[], nn.Module], Tensor, Tensor, dict[str, Any], dict[str, Any], str]] = {
+    "named outputs": (Named, ROWS, torch.arange(40) % 3, {}, {}, "accuracy"),
+    "text": (Words, TOKENS, torch.arange(40) % 3, {}, {"optimizer": "adam"}, "accuracy"),
+    "language": (Next, TOKENS[:, :-1], TOKENS[:, 1:], {}, {"optimizer": "adamw"}, "accuracy"),
+    "maps": (Maps, MAPS, (MAPS[:, 0] > 0).long(), {}, {}, "accuracy"),
+    "amounts": (
+        lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2)),
+        ROWS,
+        ROWS[:, :2].sin(),
+        {"loss": functional.mse_loss, "measure": squared_error},
+        {},
+        "mse",
+    ),
+    "amounts, own loss": (
+        lambda: nn.Linear(5, 2),
+        ROWS,
+        ROWS[:, :2].sin(),
+        {"loss": functional.mse_loss, "measure": squared_error},
+        {"loss": mean_error},
+        "mse",
+    ),
+    "several labels": (
+        lambda: nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)),
+        ROWS,
+        (ROWS[:, :4] > 0).float(),
+        {"loss": functional.binary_cross_entropy_with_logits, "measure": bits_right},
+        {},
+        "bits",
+    ),
+}
+
+
+def redrawn(progress: wb.Progress) -> wb.Masks | None:
+    """The largest weights, scored every third step, which leaves the gradients as they are."""
+    if progress.step % 3 != 2:
+        return None
+    grads = {name: None if p.grad is None else p.grad.clone() for name, p in progress.model.named_parameters()}
+    masks = wb.keep_top(wb.score(progress.model, progress.batch, "magnitude"), 0.3 + progress.step / 100)
+    for name, parameter in progress.model.named_parameters():
+        assert (parameter.grad is None) == (grads[name] is None)
+        assert parameter.grad is None or torch.equal(parameter.grad, grads[name])
+    return masks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_of_every_kind_train_and_go_on(kind: str) -> None:
+    make, inputs, targets, own, options, measure = KINDS[kind]
+    parts = {"train": slice(20), "val": slice(20, 30), "test": slice(30, 40)}
+    task = wb.Task(kind, {split: wb.Batch(inputs[part], targets[part]) for split, part in parts.items()}, **own)
+    model, again = make(), make()
+    options = {"epochs": 20, "batch_size": 8, "lr": 0.05, "update": redrawn, **options}
+    rows, state = [], None
+    for row in wb.steps(model, task, **options):
+        rows.append(row)
+        state = row.state() if row["step"] == 9 else state
+    assert sum(r["loss"] for r in rows[-6:]) < sum(r["loss"] for r in rows[:6])
+    assert rows[-1][f"val_{measure}"] == wb.evaluate(model, task)[measure]
+    rest = wb.train(again, task, state=state, **options)
+    assert [r["loss"] for r in rest] == [r["loss"] for r in rows[9:]]
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())

@@ -115,11 +115,10 @@ def steps(
     Raises ValueError before the first step with what differs, if anything. The same bits need the same machine, and
     functions that keep nothing elsewhere; on GPUs also `torch.use_deterministic_algorithms`.
 
-    Inputs come in the model's own floating dtype, whole numbers as they are. The cross entropy takes the logits: of
-    outputs that are no tensor, what is called "logits" or a tuple's first item. A last batch of one sample is left out:
-    BatchNorm cannot train on it. The model trains in training mode and comes back in evaluation mode. Modules that are
-    in evaluation mode at the first step, while the model itself is in training mode, stay so (a frozen BatchNorm:
-    `model.train()`, then `norm.eval()`, before each run).
+    Inputs come in the model's own floating dtype, whole numbers as they are; the cross entropy takes the outputs'
+    logits. A last batch of one sample is left out: BatchNorm cannot train on it. The model comes back in evaluation
+    mode. Modules in evaluation mode at the first step, where the model itself is in training mode, stay so (a frozen
+    BatchNorm: `model.train()`, then `norm.eval()`, before each run).
 
     Misleads when accuracies of short schedules are compared: the rate falls to zero at each schedule's own end.
 
