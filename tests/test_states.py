@@ -276,6 +276,10 @@ def test_a_state_on_the_way_can_be_stopped_again() -> None:
         ({"batch_size": 3}, "batch_size was 4, is 3"),
         ({"optimizer": "adam"}, "optimizer was SGD, is Adam"),
         ({"optimizer": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.5)}, "momentum of group 0 was 0.9, is 0.5"),
+        (
+            {"optimizer": lambda p: torch.optim.SGD(list(p)[::-1], lr=0.05, momentum=0.9)},
+            "the optimizer's group and place of 1.weight was (0, 0), is (0, 3)",
+        ),
         ({"update": rewired}, "an update was False, is True"),
         ({"loss": noisy_loss}, "a loss of its own was False, is True"),
         ({"stop": 1}, "start <= stop <= the schedule's 12 steps; got start=2 and stop=1"),
@@ -305,7 +309,10 @@ def test_a_state_of_another_model_or_other_data_is_refused() -> None:
         wb.steps(perceptron().bfloat16(), images(), **options)
     frozen = perceptron()
     frozen[1].weight.requires_grad_(False)
-    with pytest.raises(ValueError, match=r"the optimizer's group of 1.weight was 0, is nothing"):
+    with pytest.raises(
+        ValueError,
+        match=r"the optimizer's group and place of 1.weight was \(0, 0\), is nothing",
+    ):
         wb.steps(frozen, images(), **options)
     with pytest.raises(ValueError, match="training samples was 16, is 17"):
         wb.steps(perceptron(), images(n=19), **options)
@@ -346,7 +353,7 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
 
 def test_a_state_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, run = begin("sgd", 0)
-    path = tmp_path / "run.safetensors"
+    path = tmp_path / "folder" / "run.safetensors"
     next(run).state().save(path)
     before = path.read_bytes()
 
@@ -357,7 +364,7 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monke
     with pytest.raises(OSError, match="no space left"):
         next(run).state().save(path)
     assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
+    assert [file.name for file in path.parent.iterdir()] == ["run.safetensors"]
 
 
 def test_plain_data_travels_whole(tmp_path: Path) -> None:

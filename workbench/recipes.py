@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -126,12 +127,13 @@ def settings(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer)
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {name: value for name, value in vars(recipe).items() if name != "epochs"}
-    found["optimizer"] = type(optimizer).__name__
+    found["optimizer"], place = type(optimizer).__name__, itertools.count()
     for index, group in enumerate(optimizer.param_groups):
         for name, value in group.items():
             if value is None or isinstance(value, bool | int | float | str | tuple):
                 found[f"{name} of group {index}"] = value
-        found |= {f"the optimizer's group of {names.get(id(p), 'others')}": index for p in group["params"]}
+        for p in group["params"]:
+            found[f"the optimizer's group and place of {names.get(id(p), 'others')}"] = index, next(place)
     return found
 
 

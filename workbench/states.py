@@ -84,6 +84,7 @@ class State:
         found: dict[str, Tensor] = {}
         text = json.dumps(_packed({field.name: getattr(self, field.name) for field in fields(self)}, "state", found))
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         written = path.with_name(f".{path.name}.part")
         try:
             save_file(found, written, {"state": text})
@@ -106,7 +107,7 @@ class State:
             return State(**_unpacked(json.loads(header["state"]), found))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"a state is a file that State.save wrote, whole; {path} is none: {error!r}. Write it again"
+                f"a state is a file that State.save wrote, whole; {path} is none: {error!r}. Save one from a record"
             ) from error
 
     def check(self, model: nn.Module, run: dict[str, Any]) -> None:
