@@ -447,7 +447,7 @@ X, Y = np.zeros((10, 2)), np.arange(10) % 2
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "words"),
     [
-        ((X, Y[:9], X, Y), {}, ValueError, "train has one label an input; got 10 inputs and 9 labels"),
+        ((X, Y[:9], X, Y), {}, ValueError, "train has one target an input; got 10 inputs and 9 targets"),
         ((X, Y, X[:, :1], Y), {}, ValueError, r"train and test inputs have one shape; got \(2,\) and \(1,\)"),
         ((X[:0], Y[:0], X, Y), {}, ValueError, "train inputs hold at least one sample; got 0"),
         ((X[:, 0], Y, X, Y), {}, ValueError, r"train inputs are \[n, ...\] with at least one feature dimension"),

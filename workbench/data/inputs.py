@@ -59,7 +59,7 @@ def _unboxed(array: np.ndarray) -> np.ndarray:
     if not all(issubclass(kind, Real | np.bool_) for kind in kinds):
         raise TypeError(
             f"it holds Python objects ({', '.join(sorted(kind.__name__ for kind in kinds))}). Fill in or drop what is "
-            "missing, and turn text among numbers into numbers (pandas.get_dummies)"
+            "missing, turn text among numbers into numbers (pandas.get_dummies), and pass one column of a dataset"
         )
     return array.astype(np.float64)
 
@@ -115,15 +115,20 @@ def _as_tensor(split: str, array: np.ndarray, channels_last: bool | None) -> Ten
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"{split} inputs are [n, ...] with at least one feature dimension; got shape {array.shape}")
     if array.dtype != np.uint8:
-        largest = max(float(array.max()), -float(array.min()))
-        if not np.isfinite(largest) and (bad := int((~np.isfinite(array)).sum())):
-            raise ValueError(f"{split} inputs are finite numbers; {bad} are NaN or infinite. Fill them in or drop them")
-        if largest > LARGEST:
-            raise ValueError(f"{split} inputs are at most {LARGEST:g} in size; got {largest:g}. Scale them first")
+        check_sizes(f"{split} inputs", array)
         exact = array.dtype.itemsize < 4 or array.dtype == np.float32
         array = array.astype(np.float32 if exact else np.float64)
     array = _channels_first(split, array, channels_last)
     return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def check_sizes(what: str, array: np.ndarray) -> None:
+    """Raise ValueError unless all numbers are finite and have room in float32."""
+    largest = max(float(array.max()), -float(array.min()))
+    if not np.isfinite(largest) and (bad := int((~np.isfinite(array)).sum())):
+        raise ValueError(f"{what} are finite numbers; {bad} are NaN or infinite. Fill them in or drop them")
+    if largest > LARGEST:
+        raise ValueError(f"{what} are at most {LARGEST:g} in size; got {largest:g}. Scale them first")
 
 
 def _channels_first(split: str, array: np.ndarray, channels_last: bool | None) -> np.ndarray:
@@ -163,9 +168,19 @@ def read_items(split: str, dataset: Any) -> tuple[list[Any], list[Any]]:
     return list(inputs), list(targets)
 
 
-def class_names(dataset: Any) -> list[str]:
-    """The names of a dataset's classes, also where it is a subset of another; empty if it tells none."""
-    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
+def class_names(train: Any, test: Any) -> list[str] | None:
+    """The names of two datasets' classes, None if neither tells; ValueError if they differ."""
+    names, test_names = _names(train), _names(test)
+    if names and test_names and names != test_names:
+        raise ValueError(
+            f"train and test have the same classes in the same order; got {', '.join(names)} and "
+            f"{', '.join(test_names)}"
+        )
+    return names or test_names or None
+
+
+def _names(dataset: Any) -> list[str]:
+    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):  # a subset of another
         dataset = dataset.dataset
     names = getattr(dataset, "classes", None)
     return [str(name) for name in names] if isinstance(names, list | tuple) else []

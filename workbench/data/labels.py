@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.data.inputs import to_array
+from workbench.data.inputs import check_sizes, to_array
 from workbench.data.measures import IGNORED, by_number
 from workbench.seeds import generator
-
 
 AMOUNTS = (
     "For amounts or several labels a sample pass loss= and measure=, such as torch.nn.functional.mse_loss and "
@@ -57,15 +56,16 @@ def read_values(train: Any, test: Any, loss: Callable[..., Any]) -> tuple[Tensor
 
     Amounts are fractions and bools, and all that `loss` compares number by number.
     """
-    rule = "{} targets of a loss of your own are finite numbers in one array or tensor"
-    arrays = {split: to_array(rule.format(split), values) for split, values in (("train", train), ("test", test))}
+    arrays = {}
+    for split, values in (("train", train), ("test", test)):
+        arrays[split] = to_array(rule := f"{split} targets of a loss of your own are numbers in one array", values)
+        if arrays[split].dtype.kind == "U":
+            raise TypeError(f"{rule}; got text. numpy.unique(targets, return_inverse=True)[1] numbers it")
+        if not arrays[split].shape or not arrays[split].size:
+            raise ValueError(f"{split} targets are [n, ...], one an input; got shape {arrays[split].shape}")
+        check_sizes(f"{split} targets", arrays[split])
     amounts = by_number(loss) or any(array.dtype.kind in "fb" for array in arrays.values())
     for split, array in arrays.items():
-        if array.dtype.kind == "U":
-            raise TypeError(f"{rule.format(split)}; got text. numpy.unique(targets, return_inverse=True)[1] numbers it")
-        if array.ndim == 0 or not np.isfinite(array.astype(np.float32)).all():
-            got = f"{int((~np.isfinite(array.astype(np.float32))).sum())} are NaN, infinite or above 3e38"
-            raise ValueError(f"{rule.format(split)}; {got if array.ndim else f'got {array}'}. Drop these samples")
         array = array.astype(np.float32 if amounts else np.int64)
         arrays[split] = array[:, None] if amounts and array.ndim == 1 else array
     return torch.from_numpy(arrays["train"]), torch.from_numpy(arrays["test"])
@@ -74,10 +74,11 @@ def read_values(train: Any, test: Any, loss: Callable[..., Any]) -> tuple[Tensor
 def _whole(split: str, values: Any) -> np.ndarray:
     """Labels, one a sample or one a place of an image: int64, or text."""
     y = to_array(f"{split} labels are whole numbers, or names of classes, in one array or tensor", values)
-    if y.ndim == 2 and y.shape[1] == 1:
+    if y.ndim in (2, 4) and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim in (0, 2):
-        remedy = f". For a column a class (one-hot) pass labels.argmax(1). {AMOUNTS}" if y.ndim == 2 else ""
+        one_hot = ". For a column a class (one-hot) pass labels.argmax(1), for tokens use Task(name, splits)"
+        remedy = f"{one_hot}. {AMOUNTS}" if y.ndim == 2 else ""
         raise TypeError(f"{split} labels are one a sample, of shape [n]; got shape {y.shape}{remedy}")
     if y.dtype.kind in "fu" and y.size:
         if bad := int((~np.isfinite(y)).sum()):
@@ -108,6 +109,7 @@ def _check_present(present: np.ndarray, count: int, names: tuple[str, ...] | Non
             f"every class has training samples; {count - len(present)} of {count} classes, numbered from 0, have none: "
             f"{listed}. Number the classes that are there from 0 (numpy.unique(labels, return_inverse=True)[1]), "
             "name no others in classes, and leave samples of others out of test"
+            + (f". {AMOUNTS}; places without a class are -100" if count - len(present) > 3 else "")
         )
     if count < 2:
         raise ValueError("a task has at least two classes; got one. Add samples of another class")
@@ -116,7 +118,8 @@ def _check_present(present: np.ndarray, count: int, names: tuple[str, ...] | Non
 def held_out(targets: Tensor, share: float | int, what: str = "val") -> Tensor:
     """Bool `[n]`: a share or number of samples, spread evenly over the classes `[n]`; the same for the same labels.
 
-    Targets of other shapes name no classes to spread over. The only sample of a class stays. Raises ValueError where another class would lose all of its samples.
+    The only sample of a class stays. Targets of other shapes name no classes to spread over. Raises ValueError where
+    a class would lose all of its samples.
     """
     n = len(targets)
     rule = f"{what} is a share in (0, 1) or a number of samples below {n}; got {share!r}"

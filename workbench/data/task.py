@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -64,29 +63,33 @@ class Task:
     augment: bool = False
 
     def __post_init__(self) -> None:
-        if sorted(self.splits) != list(SPLITS):
+        found = sorted(map(str, self.splits)) if isinstance(self.splits, Mapping) else [type(self.splits).__name__]
+        if found != list(SPLITS):
             raise ValueError(
-                f"a task has the splits {', '.join(SPLITS)}; got {', '.join(self.splits) or 'none'}. Set samples of "
-                "train aside for val (to choose models by) and for test (to look at once)"
+                f"splits are a dict of {', '.join(SPLITS)}; got {', '.join(found) or 'none'}. Set samples of train "
+                "aside for val (to choose models by) and for test (to look at once)"
             )
         splits = {split: check_batch(batch) for split, batch in self.splits.items()}
-        kinds = {split: tuple(map(_kind, batch)) for split, batch in splits.items()}
-        if len(set(kinds.values())) > 1 or len({t.device for batch in splits.values() for t in batch}) > 1:
-            told = "; ".join(f"{split}: inputs {x}, targets {y}" for split, (x, y) in kinds.items())
-            raise ValueError(f"the splits have inputs and targets of one shape and dtype, on one device; got {told}")
         object.__setattr__(self, "splits", splits)
         object.__setattr__(self, "classes", tuple(str(name) for name in self.classes))
+        kinds = {
+            split: f"inputs {_kind(batch.inputs)}, targets {_kind(batch.targets)}" for split, batch in splits.items()
+        }
+        if len(set(kinds.values())) > 1 or len({part.device for batch in splits.values() for part in batch}) > 1:
+            told = "; ".join(f"{split}: {kind}" for split, kind in kinds.items())
+            raise ValueError(f"the splits have inputs and targets of one shape and dtype, on one device; got {told}")
         targets = splits["train"].targets
-        if targets.dtype != torch.int64 and (self.loss is functional.cross_entropy or self.measure is accuracy):
+        numbers = targets.dtype == torch.int64
+        if not numbers and (self.loss is functional.cross_entropy or self.measure is accuracy):
             raise ValueError(
                 f"the cross entropy and the accuracy take class numbers (int64); got targets {_kind(targets)}. Pass "
                 "loss= and measure= that take these, such as torch.nn.functional.mse_loss and "
                 "workbench.data.squared_error for amounts, or make class numbers by targets.long()"
             )
-        if self.classes and not self._fits_classes:
+        if self.classes and (self._width > len(self.classes) or (self._width < len(self.classes) and not numbers)):
             raise ValueError(
-                f"classes name the network's outputs, one each; got {len(self.classes)} classes and targets "
-                f"{_kind(targets)}" + (f" up to {self._largest}" if targets.dtype == torch.int64 else "")
+                f"classes name the network's outputs; got {len(self.classes)} classes for {self._width} "
+                f"{'class numbers' if numbers else 'columns of targets'}. Name each of them once"
             )
         if self.augment and (len(self.shape) != 3 or targets.ndim > 2):
             raise ValueError(
@@ -95,30 +98,27 @@ class Task:
             )
 
     @property
-    def _largest(self) -> int:
-        return max(int(batch.targets.max()) for batch in self.splits.values())
+    def _width(self) -> int:
+        """How many columns the targets have, or how many class numbers up to the largest."""
+        if self.splits["train"].targets.dtype == torch.int64:
+            return 1 + max(int(batch.targets.max()) for batch in self.splits.values())
+        return (*self.splits["train"].targets.shape, 1)[1]
 
     @property
-    def _fits_classes(self) -> bool:
+    def outputs(self) -> int:
+        """How many numbers a network gives for a sample or a place: one a class, or one a column of the targets."""
         targets = self.splits["train"].targets
-        if targets.dtype == torch.int64:
-            return self._largest < len(self.classes)
-        return len(self.classes) == (targets.shape[1] if targets.ndim > 1 else 1)
+        if not self.classes and targets.ndim > (1 if targets.dtype == torch.int64 else 2):
+            raise ValueError(f"classes tell how many outputs targets {_kind(targets)} take; got none. Pass classes=")
+        return len(self.classes) or self._width
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """Shape of one network input, without the batch dimension."""
-        return tuple(self.take("train", slice(1)).inputs.shape[1:])
-
-    @property
-    def outputs(self) -> int:
-        """How many numbers a network gives for a sample (or a place): one a class, or as many as the targets have."""
-        targets = self.splits["train"].targets
-        if self.classes:
-            return len(self.classes)
-        if targets.dtype != torch.int64:
-            return targets.shape[1] if targets.ndim > 1 else 1
-        return self._largest + 1
+        prepared = self.take("train", slice(1)).inputs
+        if not isinstance(prepared, Tensor) or len(prepared) != 1:
+            raise TypeError(f"prepare gives a tensor of as many inputs as it takes; got {prepared!r} of one input")
+        return tuple(prepared.shape[1:])
 
     @property
     def device(self) -> torch.device:
@@ -134,10 +134,8 @@ class Task:
         raw = self.splits[check_choice("split", split, SPLITS)]
         if isinstance(index, Tensor):
             index = index.to(self.device)
-            inputs, targets = raw.inputs.index_select(0, index), raw.targets.index_select(0, index)
-        else:
-            inputs, targets = raw.inputs[index], raw.targets[index]
-        return Batch(self.prepare(inputs), targets)
+            return Batch(self.prepare(raw.inputs.index_select(0, index)), raw.targets.index_select(0, index))
+        return Batch(self.prepare(raw.inputs[index]), raw.targets[index])
 
     def batch(self, n: int | None = None, seed: int = 0, per_class: int | None = None, split: str = "train") -> Batch:
         """A random batch without replacement: `n` samples, or `per_class` of each class.
@@ -225,10 +223,6 @@ class Task:
         >>> x, y = np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 2
         >>> Task.from_arrays(x, y, x, y, device="cpu").size("val")
         4
-        >>> from workbench.data import squared_error
-        >>> half = functional.mse_loss, squared_error
-        >>> Task.from_arrays(x, y / 2, x, y / 2, loss=half[0], measure=half[1], device="cpu").batch(3).targets.shape
-        torch.Size([3, 1])
         """
         where = pick_device(device)
         inputs, test_inputs = read_inputs(train_x, test_x, channels_last)
@@ -238,15 +232,15 @@ class Task:
             (targets, test_targets), names = read_values(train_y, test_y, loss), tuple(classes or ())
         for split, x, y in (("train", inputs, targets), ("test", test_inputs, test_targets)):
             if len(x) != len(y):
-                raise ValueError(f"{split} has one label an input; got {len(x)} inputs and {len(y)} labels")
+                raise ValueError(f"{split} has one target an input; got {len(x)} inputs and {len(y)} targets")
         held = held_out(targets, val)
         prepare, dtype = standardised(inputs[~held], test_inputs, where)
-        splits = {
+        parts = {
             "train": (inputs[~held], targets[~held]),
             "val": (inputs[held], targets[held]),
             "test": (test_inputs, test_targets),
         }
-        splits = {split: Batch(x.to(where, dtype), y.to(where)) for split, (x, y) in splits.items()}
+        splits = {split: Batch(x.to(where, dtype), y.to(where)) for split, (x, y) in parts.items()}
         return Task(name, splits, names, prepare, loss, measure, augment)
 
     @staticmethod
@@ -258,13 +252,7 @@ class Task:
         them. Options as for `from_arrays`.
         """
         arrays = *read_items("train", train), *read_items("test", test)
-        names, test_names = class_names(train), class_names(test)
-        if names and test_names and names != test_names:
-            raise ValueError(
-                f"train and test have the same classes in the same order; got {', '.join(names)} and "
-                f"{', '.join(test_names)}"
-            )
-        return Task.from_arrays(*arrays, **{"classes": names or test_names or None, **options})
+        return Task.from_arrays(*arrays, **{"classes": class_names(train, test), **options})
 
     @staticmethod
     def from_folder(
@@ -314,5 +302,4 @@ class Task:
 
 
 def _kind(tensor: Tensor) -> str:
-    """Shape and dtype in words."""
     return f"[{', '.join(map(str, ('n', *tensor.shape[1:])))}] of {str(tensor.dtype).removeprefix('torch.')}"

@@ -145,13 +145,13 @@ def check_labels(outputs: Tensor, targets: Tensor) -> None:
     if targets.dtype != torch.int64:
         raise ValueError(
             f"labels are int64 class numbers of shape [n]; got {targets.dtype} of shape {tuple(targets.shape)}. "
-            "Use targets.long(); for other targets pass a loss_fn of your own, to a criterion that takes one"
+            "Use targets.long(), or for other targets pass loss_fn=, as task.loss, to a criterion that takes one"
         )
     if outputs.ndim < 2 or (len(outputs), *outputs.shape[2:]) != targets.shape:
         raise ValueError(
-            f"the cross entropy takes outputs [n, classes], or [n, classes, ...] with a label at each place; the model "
-            f"gives {tuple(outputs.shape)} for labels of shape {tuple(targets.shape)}. Pass your own loss_fn, or wrap "
-            "the model in a module that gives such outputs"
+            f"the cross entropy takes outputs [n, classes], or [n, classes, ...] with a label a place; the model gives "
+            f"{tuple(outputs.shape)} for labels of shape {tuple(targets.shape)}. Pass your own loss_fn, or wrap the "
+            "model in a module that gives such outputs"
         )
     known = targets if targets.ndim == 1 else targets[targets != IGNORED]
     low, high = map(int, torch.aminmax(known)) if len(known) else (0, 0)
