@@ -16,22 +16,25 @@ from torch import Tensor, nn
 from workbench.seeds import generator
 from workbench.types import Batch, Masks
 
+EXTRA = "_extra_state"
+"""How torch ends the name of what a module keeps beside its tensors (`nn.Module.get_extra_state`)."""
+
 
 @dataclass(frozen=True)
 class State:
     """A run of `wb.steps` after `step` steps; made by a record's `state()`, and given to `wb.steps(..., state=)`.
 
-    `weights` holds the parameters and buffers, each once, `masks` those in force, `optimizer` its `state_dict()`,
-    `memory` what an update keeps (`Progress.memory`), `frozen` the names of modules that stay in evaluation mode, and
-    `run` what the run that goes on has in common with this one. There is no random state to keep: all that a step
-    draws follows from the seed and the step. Tensors are copies on the CPU.
+    `weights` holds the parameters and buffers, each once, and modules' extra states; `masks` those in force,
+    `optimizer` its `state_dict()`, `memory` what an update keeps (`Progress.memory`), `frozen` the names of modules
+    that stay in evaluation mode, and `run` what the run that goes on has in common with this one. There is no random
+    state to keep: all that a step draws follows from the seed and the step. Tensors are copies on the CPU.
 
     `save` writes one safetensors file with the rest as JSON in its metadata; no pickle. Misleads as a checkpoint of the
     data: a task that was changed, but for its name, size and shape, is not noticed.
     """
 
     step: int
-    weights: dict[str, Tensor]
+    weights: dict[str, Any]
     masks: Masks
     optimizer: dict[str, Any]
     memory: dict[str, Any]
@@ -57,7 +60,7 @@ class State:
             )
         return State(
             step=step,
-            weights=copied(tensors(model), "weights"),
+            weights=copied(contents(model), "weights"),
             masks=copied(masks, "masks"),
             optimizer=copied(optimizer.state_dict(), "the optimizer's state"),
             memory=copied(memory, "memory"),
@@ -112,13 +115,7 @@ class State:
 
     def check(self, model: nn.Module, run: dict[str, Any]) -> None:
         """Raise ValueError, with what differs, unless the state is of such a model and of such a run."""
-        here, there = (
-            {
-                name: f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-                for name, tensor in found.items()
-            }
-            for found in (tensors(model), self.weights)
-        )
+        here, there = ({n: _kind(v) for n, v in weights.items()} for weights in (contents(model), self.weights))
         if told := [*_differences(there, here), *_differences(self.run, run)]:
             more = f" and {len(told) - 5} more" if len(told) > 5 else ""
             raise ValueError(
@@ -129,8 +126,11 @@ class State:
     @torch.no_grad()
     def restore_(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Put weights, buffers and the optimizer's state back, exactly and in place."""
-        for name, tensor in tensors(model).items():
-            tensor.copy_(self.weights[name])
+        for name, value in contents(model).items():
+            if name.endswith(EXTRA):
+                model.get_submodule(name[: -len(EXTRA)].rstrip(".")).set_extra_state(copied(self.weights[name], name))
+            else:
+                value.copy_(self.weights[name])
         optimizer.load_state_dict(copied(self.optimizer, "the optimizer's state"))
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for index, parameter in enumerate(parameters):
@@ -192,13 +192,14 @@ class Progress:
         return generator(self.seed, f"update {self.step}")
 
 
-def tensors(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers of a model, tied ones once, under their first name.
+def contents(model: nn.Module) -> dict[str, Any]:
+    """All parameters and buffers of a model, tied ones once, under their first name, and what modules keep beside them.
 
-    >>> list(tensors(nn.BatchNorm1d(2)))
+    >>> list(contents(nn.BatchNorm1d(2)))
     ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']
     """
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    extra = {name: value for name, value in model.state_dict().items() if name.endswith(EXTRA)}
+    return {**dict(model.named_parameters()), **dict(model.named_buffers()), **extra}
 
 
 def copied(tree: Any, what: str, device: str | torch.device = "cpu") -> Any:
@@ -249,6 +250,12 @@ def _unpacked(tree: Any, found: dict[str, Tensor]) -> Any:
     if kind == "tuple":
         return tuple(_unpacked(content, found))
     return {key: _unpacked(value, found) for key, value in content}
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return "a state of its own"
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
