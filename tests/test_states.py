@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import workbench as wb
-from workbench.states import copied
+from workbench.states import contents, copied
 
 
 def images(augment: bool = False, n: int = 18) -> wb.Task:
