@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import workbench as wb
-from workbench.train import RECIPES, has_fast_bfloat16, recipe
+from workbench.data.measures import squared_error
+from workbench.recipes import RECIPES, has_fast_bfloat16, recipe
 
 
 class Watch(nn.Sequential):
@@ -39,7 +43,8 @@ def test_records(digits: wb.Task) -> None:
     assert [r["epoch"] for r in rows] == [0] * 12 + [1] * 12
     assert [r["step"] for r in rows if "val_accuracy" in r] == [12, 24]
     for row in rows:
-        assert set(row) - {"val_accuracy"} == {"step", "epoch", "loss", "lr", "seconds"}
+        assert set(row) - {"val_accuracy"} == {"step", "total", "epoch", "loss", "lr", "seconds"}
+        assert row["total"] == 24
         assert math.isfinite(row["loss"])
         assert row["seconds"] > 0
     assert rows[-1]["loss"] < rows[0]["loss"]
@@ -396,3 +401,372 @@ def test_a_loss_that_is_not_finite_stops(digits: wb.Task) -> None:
 def test_optimizers_that_cannot_step_are_refused(optimizer: Any, words: str, digits: wb.Task) -> None:
     with pytest.raises(TypeError, match=words):
         wb.steps(Watch(), digits, optimizer=optimizer)
+
+
+# updates of the masks
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "training.md"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the page on training defines, after all of its code has run, twice where it goes on with a run."""
+    blocks = re.findall(r"```python\n(.+?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    space: dict[str, Any] = {}
+    with contextlib.chdir(tmp_path_factory.mktemp("page")):
+        for block in [*blocks, blocks[-1]]:
+            exec(compile(block, str(PAGE), "exec"), space)
+    return space
+
+
+def test_the_page_runs_and_goes_on(page: dict[str, Any]) -> None:
+    whole = wb.make("lenet-300-100", page["task"], seed=0)
+    update = page["sparse_evolution"]()
+    *_, last = wb.steps(whole, page["task"], masks=page["masks"], epochs=3, update=update)
+    assert last["val_accuracy"] == page["rows"][-1]["val_accuracy"] > 0.8
+    assert all(torch.equal(v, page["model"].state_dict()[n]) for n, v in whole.state_dict().items())
+    assert page["state"].step == 40
+    assert last["step"] == 57
+
+
+def test_the_page_s_method_is_short(page: dict[str, Any]) -> None:
+    source = re.search(r"^def sparse_evolution.+?^    return update$", PAGE.read_text(encoding="utf-8"), re.S | re.M)
+    assert source is not None
+    assert len(source[0].splitlines()) <= 30
+
+
+def gradual(final: float, first: int, last: int, every: int) -> Any:
+    """Gradual magnitude pruning from dense, cubic (Zhu and Gupta 2017, arXiv:1710.01878, eq. 1)."""
+
+    def update(progress: wb.Progress) -> wb.Masks | None:
+        if not first <= progress.step <= last or (progress.step - first) % every:
+            return None
+        sparsity = final * (1 - (1 - (progress.step - first) / (last - first)) ** 3)
+        return wb.keep_top(
+            wb.score(progress.model, None, "magnitude"), sparsity, within=progress.masks or wb.dense(progress.model)
+        )
+
+    return update
+
+
+def rigged(share: float, every: int, grown: list[wb.Masks]) -> Any:
+    """RigL (Evci et al. 2020, arXiv:1911.11134): drops the smallest weights, grows the largest dense gradients."""
+
+    def update(progress: wb.Progress) -> wb.Masks | None:
+        if progress.step == 0 or progress.step % every:
+            return None
+        now = share / 2 * (1 + math.cos(math.pi * progress.step / progress.total))
+        masks, came = progress.masks, {}
+        for name, mask in masks.items():
+            weight = progress.model.get_parameter(name)
+            count = min(int(now * int(mask.sum())), int((~mask).sum()))
+            alive = wb.keep_top({name: weight.detach().abs().masked_fill(~mask, -1)}, kept_share(mask, count))[name]
+            gain = weight.grad.abs().masked_fill(mask, -1)
+            came[name] = torch.zeros_like(mask).view(-1).index_fill(0, gain.view(-1).topk(count).indices, True)
+            came[name] = came[name].view_as(mask)
+            masks[name] = alive | came[name]
+        grown.append(came)
+        return masks
+
+    return update
+
+
+def kept_share(mask: Tensor, fewer: int) -> float:
+    """The sparsity that keeps `fewer` weights less than the mask does."""
+    return 1 - (int(mask.sum()) - fewer) / mask.numel()
+
+
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": "sgd",
+    "adam": "adam",
+    "adamw": "adamw",
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.001, momentum=0.9, centered=True),
+    "amsgrad": lambda p: torch.optim.Adam(p, lr=0.001, amsgrad=True),
+}
+
+
+def moments(model: nn.Module, optimizer: torch.optim.Optimizer, name: str) -> list[Tensor]:
+    weight = model.get_parameter(name)
+    return [v for v in optimizer.state[weight].values() if isinstance(v, Tensor) and v.shape == weight.shape]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("method", ["set", "rigl", "gradual"])
+def test_masks_that_change_are_exact_at_every_step(
+    method: str, optimizer: str, page: dict[str, Any], digits: wb.Task
+) -> None:
+    model = wb.make("vgg", digits, width=0.25)
+    grown: list[wb.Masks] = []
+    masks = wb.keep_top(wb.score(model, None, "random"), 0.8, allocation="erk") if method != "gradual" else None
+    inner = {
+        "set": page["sparse_evolution"](zeta=0.3, every=4),
+        "rigl": rigged(0.3, 4, grown),
+        "gradual": gradual(0.9, 2, 14, 3),
+    }[method]
+    seen: list[tuple[wb.Masks, dict[str, Tensor], torch.optim.Optimizer]] = []
+
+    def update(progress: wb.Progress) -> wb.Masks | None:
+        seen.append((progress.masks, wb.snapshot(progress.model), progress.optimizer))
+        for name, mask in seen[-1][0].items():  # gradients of all weights are there; the dead have moved nowhere
+            assert bool(progress.model.get_parameter(name).grad[~mask].any()) or bool(mask.all())
+            assert not any(bool(value[~mask].any()) for value in moments(progress.model, progress.optimizer, name))
+        return inner(progress)
+
+    run = wb.steps(model, digits, masks=masks, steps=20, update=update, optimizer=OPTIMIZERS[optimizer])
+    counts = []
+    for row in run:
+        now = row.state().masks
+        for name, mask in now.items():
+            assert not bool(model.get_parameter(name).detach()[~mask].any())
+        counts.append({name: int(mask.sum()) for name, mask in now.items()})
+    total = sum(w.numel() for w in wb.prunable(model).values())
+    if method == "gradual":
+        expected = [0.9 * (1 - (1 - k / 4) ** 3) for k in range(5)]
+        pruned = [total - sum(c.values()) if c else 0 for c in counts]
+        assert pruned[:2] == [0, 0]
+        assert pruned[2::3][:5] == [math.floor(total * s + 0.5) for s in expected]
+        assert pruned[14:] == pruned[14:15] * 6
+    else:
+        assert masks is not None
+        assert all(count == {name: int(mask.sum()) for name, mask in masks.items()} for count in counts)
+        changed = [k for k in range(1, 20) if any(not torch.equal(seen[k][0][n], seen[k - 1][0][n]) for n in masks)]
+        assert changed == [5, 9, 13, 17]
+    for came, k in zip(grown, (5, 9, 13, 17), strict=False):
+        before, after = seen[k - 1], seen[k]
+        for name, new in came.items():
+            assert not bool(before[0][name][new].any())
+            assert bool(after[0][name][new].all())
+            assert not bool(before[1][name][new].any())  # from 0
+            assert bool(after[1][name][new].any()) == bool(new.any())  # and on their way after one step
+
+
+def test_weights_that_go_and_come_have_no_moments(digits: wb.Task) -> None:
+    """By hand: all of the moments are 1 before the masks change."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    first = torch.arange(640).view(10, 64) % 4
+    found: list[Tensor] = []
+
+    def filled(optimizer: torch.optim.Optimizer) -> None:
+        optimizer.state[model[1].weight]["momentum_buffer"].fill_(1)
+
+    class Still(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            found.append(self.state[model[1].weight].get("momentum_buffer", torch.ones(0)).clone())
+            return super().step(closure)
+
+    def update(progress: wb.Progress) -> wb.Masks | None:
+        if progress.step != 1:
+            return None
+        filled(progress.optimizer)
+        masks = progress.masks
+        masks["1.weight"].copy_(first < 3)  # in place: the copy is the update's own
+        assert torch.equal(progress.masks["1.weight"], first != 1)
+        return masks
+
+    masks = {"1.weight": first != 1}  # 1 is dead and comes, 3 lives and goes
+    wb.train(model, digits, masks=masks, steps=2, update=update, optimizer=lambda p: Still(p, lr=0.1, momentum=0.9))
+    expected = ((first == 0) | (first == 2)).float()
+    assert torch.equal(found[1], expected)
+
+
+def test_masks_that_an_update_returned_are_its_own(digits: wb.Task) -> None:
+    model, kept = Watch(), {"1.weight": torch.ones(10, 64, dtype=torch.bool)}
+
+    def update(progress: wb.Progress) -> wb.Masks | None:
+        kept["1.weight"][:, progress.step] = False
+        return kept if progress.step == 2 else None
+
+    *_, last = wb.steps(model, digits, steps=5, update=update)
+    assert [bool(column.any()) for column in last.state().masks["1.weight"].T][:6] == [False] * 3 + [True] * 3
+
+
+def test_what_an_update_sees(digits: wb.Task) -> None:
+    seen: list[wb.Progress] = []
+    model = Watch()
+    rows = wb.train(model, digits, steps=3, update=seen.append, batch_size=100, seed=4)
+    assert [(p.step, p.total, p.masks) for p in seen] == [(0, 3, {}), (1, 3, {}), (2, 3, {})]
+    assert [float(p.loss) for p in seen] == [row["loss"] for row in rows]
+    assert all(p.model is model and not p.loss.requires_grad and len(p.batch.inputs) == 100 for p in seen)
+    draws = [torch.rand(2, generator=p.generator) for p in seen]
+    assert not torch.equal(draws[0], draws[1])
+    again: list[wb.Progress] = []
+    wb.train(model, digits, steps=3, start=2, update=again.append, batch_size=100, seed=4)
+    assert torch.equal(torch.rand(2, generator=again[0].generator), draws[2])
+
+
+@pytest.mark.parametrize(
+    ("masks", "error", "words"),
+    [
+        ({"2.weight": torch.ones(1, dtype=torch.bool)}, ValueError, "'2.weight' is none of them"),
+        ({"1.weight": torch.ones(10, 63, dtype=torch.bool)}, ValueError, "its mask"),
+        ({"1.weight": torch.ones(10, 64)}, TypeError, "masks are bool tensors"),
+        (True, TypeError, "masks are a dict of parameter name -> bool tensor; got bool"),
+    ],
+)
+def test_an_update_that_returns_no_masks_is_refused(masks: Any, error: type, words: str, digits: wb.Task) -> None:
+    model = Watch()
+    with pytest.raises(error, match=words):
+        wb.train(model, digits, steps=2, update=lambda progress: masks)
+    assert valid(model, {})
+
+
+# losses
+
+
+def test_a_penalty_is_a_term_of_the_loss(digits: wb.Task) -> None:
+    """One step from weights of 1: the penalty's gradient is its strength, on top of the cross entropy's."""
+
+    def penalised(model: nn.Module, batch: wb.Batch) -> Tensor:
+        return functional.cross_entropy(model(batch.inputs), batch.targets) + 0.5 * model[1].weight.abs().sum()
+
+    models = [Watch(), Watch()]
+    losses = []
+    for model, loss in zip(models, (None, penalised), strict=True):
+        nn.init.ones_(model[1].weight)
+        options = {**PLAIN, "weight_decay": 0.0, "lr": 0.1, "fast": False}
+        losses.append(wb.train(model, digits, steps=1, loss=loss, **options)[0]["loss"])
+    assert losses[1] == pytest.approx(losses[0] + 320, rel=1e-5)
+    torch.testing.assert_close(models[1][1].weight, models[0][1].weight - 0.05)
+
+
+@pytest.mark.parametrize(
+    ("loss", "got"),
+    [
+        (lambda m, b: 1.0, "got float"),
+        (lambda m, b: m(b.inputs), r"got a tensor of shape \(\d+, 10\)"),
+        (lambda m, b: m(b.inputs).mean().detach(), r"got a tensor of shape \(\) without a gradient"),
+    ],
+)
+def test_a_loss_that_is_none_is_refused(loss: Any, got: str, digits: wb.Task) -> None:
+    model = Watch()
+    with pytest.raises(TypeError, match=rf"a tensor of one number, computed from the model's weights; {got}"):
+        wb.train(model, digits, steps=1, loss=loss)
+    assert not bool(model[1].weight.any())
+
+
+# tasks that are more than classification
+
+
+class Words(nn.Module):
+    """A classifier of tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.read, self.head = nn.Embedding(20, 8), nn.LSTM(8, 12, batch_first=True), nn.Linear(12, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.read(self.embedding(tokens))[0][:, -1])
+
+
+class Next(nn.Module):
+    """A model of the next token, tied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.mix, self.head = nn.Embedding(20, 8), nn.Linear(8, 8), nn.Linear(8, 20, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.mix(self.embedding(tokens)).relu()).transpose(1, 2)
+
+
+class Named(nn.Module):
+    """As in transformers: a dict whose logits count, other arguments that may be left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 8), nn.Linear(8, 3)
+
+    def forward(self, inputs: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        hidden = self.a(inputs).relu()
+        return {"hidden": hidden, "logits": self.b(hidden)}
+
+
+class Maps(nn.Module):
+    """A small U-Net: a class at each place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.middle, self.up = nn.Conv2d(4, 8, 3, padding=1, stride=2), nn.ConvTranspose2d(8, 4, 2, stride=2)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = self.norm(self.down(x)).relu()
+        return self.head(torch.cat([wide, self.up(self.middle(wide).relu())], 1))
+
+
+def bits_right(outputs: Tensor, targets: Tensor) -> dict[str, tuple[float, int]]:
+    return {"bits": (int(((outputs > 0) == (targets > 0.5)).sum()), targets.numel())}
+
+
+def mean_error(model: nn.Module, batch: wb.Batch) -> Tensor:
+    return (model(batch.inputs) - batch.targets).abs().mean()
+
+
+DRAW = torch.Generator().manual_seed(0)
+ROWS, TOKENS = torch.randn(40, 5, generator=DRAW), torch.randint(0, 20, (40, 7), generator=DRAW)
+MAPS = torch.randn(40, 1, 8, 8, generator=DRAW)
+KINDS: dict[str, tuple[Callable[[], nn.Module], Tensor, Tensor, dict[str, Any], dict[str, Any], str]] = {
+    "named outputs": (Named, ROWS, torch.arange(40) % 3, {}, {}, "accuracy"),
+    "text": (Words, TOKENS, torch.arange(40) % 3, {}, {"optimizer": "adam", "lr": 0.5}, "accuracy"),
+    "language": (Next, TOKENS[:, :-1], TOKENS[:, 1:], {}, {"optimizer": "adamw", "lr": 0.5}, "accuracy"),
+    "maps": (Maps, MAPS, (MAPS[:, 0] > 0).long(), {}, {}, "accuracy"),
+    "amounts": (
+        lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2)),
+        ROWS,
+        ROWS[:, :2].sin(),
+        {"loss": functional.mse_loss, "measure": squared_error},
+        {},
+        "mse",
+    ),
+    "amounts, own loss": (
+        lambda: nn.Linear(5, 2),
+        ROWS,
+        ROWS[:, :2].sin(),
+        {"loss": functional.mse_loss, "measure": squared_error},
+        {"loss": mean_error},
+        "mse",
+    ),
+    "several labels": (
+        lambda: nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)),
+        ROWS,
+        (ROWS[:, :4] > 0).float(),
+        {"loss": functional.binary_cross_entropy_with_logits, "measure": bits_right},
+        {},
+        "bits",
+    ),
+}
+
+
+def redrawn(progress: wb.Progress) -> wb.Masks | None:
+    """The largest weights, scored every third step, which leaves the gradients as they are."""
+    if progress.step % 3 != 2:
+        return None
+    grads = {name: None if p.grad is None else p.grad.clone() for name, p in progress.model.named_parameters()}
+    masks = wb.keep_top(wb.score(progress.model, progress.batch, "magnitude"), 0.3 + progress.step / 100)
+    for name, parameter in progress.model.named_parameters():
+        assert (parameter.grad is None) == (grads[name] is None)
+        assert parameter.grad is None or torch.equal(parameter.grad, grads[name])
+    return masks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_of_every_kind_train_and_go_on(kind: str) -> None:
+    make, inputs, targets, own, options, measure = KINDS[kind]
+    parts = {"train": slice(20), "val": slice(20, 30), "test": slice(30, 40)}
+    task = wb.Task(kind, {split: wb.Batch(inputs[part], targets[part]) for split, part in parts.items()}, **own)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, again = make(), make()
+    options = {"epochs": 20, "batch_size": 8, "lr": 0.05, "update": redrawn, **options}
+    rows, state = [], None
+    for row in wb.steps(model, task, **options):
+        rows.append(row)
+        state = row.state() if row["step"] == 9 else state
+    assert sum(r["loss"] for r in rows[-6:]) < sum(r["loss"] for r in rows[:6])
+    assert rows[-1][f"val_{measure}"] == wb.evaluate(model, task)[measure]
+    rest = wb.train(again, task, state=state, **options)
+    assert [r["loss"] for r in rest] == [r["loss"] for r in rows[9:]]
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())

@@ -21,7 +21,7 @@ Masks = dict[str, Tensor]
 
 
 class Batch(NamedTuple):
-    """Inputs `[n, ...]` (float) and targets `[n]` (int64) on one device."""
+    """Inputs and targets `[n, ...]` on one device: class numbers and tokens are int64, amounts are floats."""
 
     inputs: Tensor
     targets: Tensor
@@ -183,8 +183,9 @@ def check_batch(batch: object) -> Batch:
     """
     if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(t, Tensor) for t in batch)):
         raise TypeError(
-            f"a batch is (inputs, targets), two tensors; got {type(batch).__name__}. "
-            "Use task.batch(256) or wb.Batch(x, y)"
+            f"a batch is (inputs, targets), two tensors; got {type(batch).__name__}"
+            + (f" of {', '.join(type(part).__name__ for part in batch)}" if isinstance(batch, tuple | list) else "")
+            + ". Use task.batch(256) or wb.Batch(x, y)"
         )
     inputs, targets = batch
     if inputs.ndim < 2 or targets.ndim == 0:

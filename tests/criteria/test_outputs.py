@@ -96,7 +96,7 @@ def test_outputs_that_are_not_plain_are_named(give: Callable[[Tensor], Any], got
 @pytest.mark.parametrize(
     ("give", "got"),
     [
-        (lambda y: y[:, 0], r"the model gives \(\d,\) for \d inputs. Pass your own loss_fn, or wrap"),
+        (lambda y: y[:, 0], r"the model gives \(\d,\) for labels of shape \(\d,\). Pass your own loss_fn, or wrap"),
         (lambda y: y[:, None].expand(-1, 4, -1), r"the model gives \(\d, 4, 3\)"),
         (lambda y: y.flatten()[:, None], r"the model gives \(\d+, 1\)"),
         (lambda y: y[:, :1], "a network of one logit needs a second"),

@@ -19,7 +19,8 @@ from torch.utils.data import TensorDataset
 
 import workbench as wb
 from workbench.data import available, hub, sources
-from workbench.data.task import crop_and_flip
+from workbench.data.pictures import crop_and_flip
+from workbench.data.standardise import Standardise
 
 EMBEDDED = ("circles", "digits", "moons", "spirals")
 SPLITS = ("train", "val", "test")
@@ -78,10 +79,11 @@ def test_statistics_are_those_of_the_stored_inputs(name: str, tasks: dict[str, w
     task = tasks[name]
     raw = task.splits["train"].inputs
     axes = [d for d in range(raw.ndim) if d != 1]
-    assert raw.dtype == task.mean.dtype == task.std.dtype == torch.float32
-    assert torch.equal(task.mean.flatten(), raw.double().mean(axes).float())
-    assert torch.equal(task.std.flatten(), raw.double().std(axes, correction=0).float())
-    mean, std = task.mean, task.std
+    assert isinstance(task.prepare, Standardise)
+    mean, std = task.prepare.mean, task.prepare.std
+    assert raw.dtype == mean.dtype == std.dtype == torch.float32
+    assert torch.equal(mean.flatten(), raw.double().mean(axes).float())
+    assert torch.equal(std.flatten(), raw.double().std(axes, correction=0).float())
     assert torch.equal(task.take("train").inputs, torch.addcmul(-mean / std, 1 / std, raw))
 
 
@@ -424,8 +426,9 @@ def test_the_real_cifar10_from_a_local_copy(monkeypatch: pytest.MonkeyPatch) -> 
     assert task.shape == (3, 32, 32)
     assert task.splits["val"].targets.bincount().tolist() == [500] * 10
     assert task.splits["test"].targets.bincount().tolist() == [1000] * 10
-    torch.testing.assert_close(task.mean.flatten(), torch.tensor([0.4914, 0.4822, 0.4465]), atol=2e-3, rtol=0)
-    torch.testing.assert_close(task.std.flatten(), torch.tensor([0.2470, 0.2435, 0.2616]), atol=4e-3, rtol=0)
+    assert isinstance(task.prepare, Standardise)
+    torch.testing.assert_close(task.prepare.mean.flatten(), torch.tensor([0.4914, 0.4822, 0.4465]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(task.prepare.std.flatten(), torch.tensor([0.2470, 0.2435, 0.2616]), atol=4e-3, rtol=0)
     assert len(task.classes) == 10
     import pyarrow.parquet
     from PIL import Image
@@ -444,7 +447,7 @@ X, Y = np.zeros((10, 2)), np.arange(10) % 2
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "words"),
     [
-        ((X, Y[:9], X, Y), {}, ValueError, "train has one label an input; got 10 inputs and 9 labels"),
+        ((X, Y[:9], X, Y), {}, ValueError, "train has one target an input; got 10 inputs and 9 targets"),
         ((X, Y, X[:, :1], Y), {}, ValueError, r"train and test inputs have one shape; got \(2,\) and \(1,\)"),
         ((X[:0], Y[:0], X, Y), {}, ValueError, "train inputs hold at least one sample; got 0"),
         ((X[:, 0], Y, X, Y), {}, ValueError, r"train inputs are \[n, ...\] with at least one feature dimension"),
@@ -460,7 +463,7 @@ X, Y = np.zeros((10, 2)), np.arange(10) % 2
         ((X, Y, X, Y), {"val": True}, TypeError, r"got True \(bool\)"),
         ((X, Y, X, Y), {"val": ".1"}, TypeError, r"got '.1' \(str\)"),
         ((X, Y, X, Y), {"val": 9}, ValueError, "val=9 leaves no training sample of class [01]. Pass a smaller one"),
-        ((X, Y, X, Y), {"augment": True}, ValueError, r"flips images \[n, c, h, w\]; got inputs of shape \(10, 2\)"),
+        ((X, Y, X, Y), {"augment": True}, ValueError, r"flips images \[n, c, h, w\].*; got inputs of shape \(2,\)"),
         ((X, Y, X, Y), {"device": "tpu9"}, ValueError, "device is a torch device"),
         (([["a", "b"]], [0], X, Y), {}, TypeError, "train inputs are numbers in one array or tensor; got text"),
         (([[1.0], [1.0, 2.0]], [0, 1], X, Y), {}, TypeError, "train inputs are numbers in one array or tensor"),
@@ -484,7 +487,7 @@ class Uneven:
 @pytest.mark.parametrize("data", [Uneven(), iter([]), [1, 2], []])
 def test_datasets_that_make_no_task(data: Any) -> None:
     good = TensorDataset(torch.zeros(4, 2), torch.zeros(4, dtype=torch.long))
-    with pytest.raises(TypeError, match=r"the test dataset has a length and gives \(input, label\) items"):
+    with pytest.raises(TypeError, match=r"the test dataset has a length and gives \(input, target\) items"):
         wb.Task.from_dataset(good, data)
 
 

@@ -228,7 +228,11 @@ def test_labels_by_name_follow_the_classes() -> None:
 
 
 BAD_LABELS: dict[str, tuple[Any, type[Exception], str]] = {
-    "fractions": (Y + 0.5, ValueError, "whole numbers, the indices of classes; got 0.5. A task is to classify"),
+    "fractions": (
+        Y + 0.5,
+        ValueError,
+        r"got 0.5. For amounts .* pass loss=.*, or turn .*digitize",
+    ),
     "not a number": (np.where(Y == 0, np.nan, Y), ValueError, "whole numbers; 40 are NaN or infinite. Drop these"),
     "one-hot": (np.eye(3)[Y], TypeError, r"got shape \(120, 3\). For a column a class \(one-hot\) pass labels.argmax"),
     "scalar": (3, TypeError, r"of shape \[n\]; got shape \(\)"),

@@ -224,7 +224,7 @@ IMAGES = wb.Batch(torch.ones(5, 1, 3, 3), BATCH.targets)
         (wb.Batch(BATCH.inputs, BATCH.targets - 1), ValueError, ["got labels from -1 to 0", "Check the labels"]),
         (wb.Batch(BATCH.inputs, BATCH.targets.float()), ValueError, ["got torch.float32", "targets.long()", "loss_fn"]),
         (wb.Batch(BATCH.inputs, BATCH.targets.int()), ValueError, ["got torch.int32", "targets.long()"]),
-        (wb.Batch(BATCH.inputs, torch.zeros(5, 2).long()), ValueError, ["of shape [n]", "shape (5, 2)"]),
+        (wb.Batch(BATCH.inputs, torch.zeros(5, 2).long()), ValueError, ["[n, classes]", "for labels of shape (5, 2)"]),
         (wb.Batch(BATCH.inputs * float("nan"), BATCH.targets), ValueError, ["scores are finite", "Check the batch"]),
         (BATCH.inputs, TypeError, ["(inputs, targets), two tensors; got Tensor"]),
         ((BATCH.inputs, [0, 1, 0, 1, 0]), TypeError, ["two tensors; got tuple"]),
@@ -308,7 +308,7 @@ def test_tasks_that_do_not_fit(digits: wb.Task, moons: wb.Task) -> None:
         with pytest.raises(ValueError, match="from 0 to 8, as the model has 9 outputs; got labels from 0 to 9"):
             run()
     wide = nn.Sequential(nn.Linear(8, 10))
-    with pytest.raises(ValueError, match=r"takes outputs \[n, classes\]; the model gives .* Pass your own loss_fn"):
+    with pytest.raises(ValueError, match=r"takes outputs \[n, classes\].*; the model gives .* Pass your own loss_fn"):
         wb.evaluate(wide, digits)
 
 

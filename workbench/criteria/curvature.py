@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vjp, vmap
 
-from workbench.criteria.passes import derivatives, for_loss, loss_at
-from workbench.models.running import Loss
+from workbench.criteria.passes import derivatives, loss_at
+from workbench.models.running import Loss, taken
 from workbench.types import Batch, check_choice
 
 Weights = dict[str, Tensor]
@@ -147,7 +147,7 @@ def _second_derivatives() -> Iterator[None]:
 
 
 def _outputs(model: nn.Module, weights: Weights, inputs: Tensor, loss_fn: Loss) -> Any:
-    return for_loss(loss_fn, functional_call(model, weights, (inputs,)))
+    return taken(loss_fn, functional_call(model, weights, (inputs,)))
 
 
 def _loss_by_point(

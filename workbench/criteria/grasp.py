@@ -23,9 +23,12 @@ from workbench.types import Batch, Masks, Scores
     source="Wang et al. 2020, arXiv:2002.07376, eq. 8",
     memory="Hessian",
 )
-def grasp(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, temperature: float = 200.0) -> Scores:
+def grasp(
+    model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, temperature: float | None = None
+) -> Scores:
     """`s = w (H g)`, with the Hessian-vector product `H g = d(g . stop(g))/dw` and logits divided by `temperature`.
 
+    The paper divides by 200 for the cross entropy; so does the default, and by 1 for another loss.
     The authors' code draws linear layers anew before it scores; here the network is scored as it is.
     The paper's score is `-w (H g)` and drops the highest; here higher = keep, so the sign is turned.
     Where a BatchNorm on the batch's statistics follows a layer, its scale has no effect and its scores sum to `-|g|^2`
@@ -33,6 +36,8 @@ def grasp(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, te
     are thinned first, and faster with every round.
     Misleads as a ranking of harm: a large negative score marks a weight that hinders gradient flow, not a small effect.
     """
+    if temperature is None:
+        temperature = 200.0 if loss_fn is nn.functional.cross_entropy else 1.0
     with CheapSecondDerivatives():
         weights, grads = gradients(model, batch, masks, loss_fn, temperature, create_graph=True)
     masks = masks or {}

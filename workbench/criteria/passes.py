@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from workbench.models import prunable
-from workbench.models.running import Loss, check_labels, logits, outputs
+from workbench.models.running import Loss, loss_of, outputs, taken
 from workbench.types import Batch, Masks
 
 
@@ -35,11 +34,6 @@ def masked_weights(model: nn.Module, masks: Masks | None) -> dict[str, Tensor]:
     }
 
 
-def for_loss(loss_fn: Loss, outputs: Any) -> Any:
-    """What a loss takes of a model's outputs: the cross entropy the logits, one's own the outputs as they are."""
-    return logits(outputs) if loss_fn is functional.cross_entropy else outputs
-
-
 def loss_at(
     model: nn.Module, weights: dict[str, Tensor], batch: Batch, loss_fn: Loss, temperature: float = 1.0
 ) -> Tensor:
@@ -47,17 +41,16 @@ def loss_at(
 
     Raises ValueError where the batch does not fit the model or the labels do not fit its outputs.
     """
-    given = for_loss(loss_fn, outputs(model, batch.inputs, weights))
-    if loss_fn is functional.cross_entropy:
-        check_labels(given, batch.targets)
-    if temperature != 1:
-        if not isinstance(given, Tensor):
-            raise TypeError(
-                f"a temperature divides outputs of one tensor; the model gives {type(given).__name__} to a "
-                "loss of one's own. Pass temperature=1"
-            )
-        given = given / temperature
-    return loss_fn(given, batch.targets)
+    given = outputs(model, batch.inputs, weights)
+    if temperature == 1:
+        return loss_of(loss_fn, given, batch.targets)
+    given = taken(loss_fn, given)
+    if not isinstance(given, Tensor):
+        raise TypeError(
+            f"a temperature divides outputs of one tensor; the model gives {type(given).__name__} to a "
+            "loss of one's own. Pass temperature=1"
+        )
+    return loss_of(loss_fn, given / temperature, batch.targets)
 
 
 def derivatives(

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 
 from workbench.data import digits, hub, toy  # noqa: F401  (importing registers the sources)
+from workbench.data.measures import squared_error
 from workbench.data.registry import SOURCES
 from workbench.data.task import Task
 from workbench.seeds import pick_device
 
-__all__ = ["Task", "available", "load", "sources"]
+__all__ = ["Task", "available", "load", "sources", "squared_error"]
 
 
 def sources() -> list[str]:

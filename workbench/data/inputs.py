@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from workbench.data.pictures import are_pictures, pixels
-from workbench.types import warn
 
 LARGEST = 1e30  # float32 ends at 3.4e38, and a standardised value may be larger than the raw one
 
@@ -60,7 +59,7 @@ def _unboxed(array: np.ndarray) -> np.ndarray:
     if not all(issubclass(kind, Real | np.bool_) for kind in kinds):
         raise TypeError(
             f"it holds Python objects ({', '.join(sorted(kind.__name__ for kind in kinds))}). Fill in or drop what is "
-            "missing, and turn text among numbers into numbers (pandas.get_dummies)"
+            "missing, turn text among numbers into numbers (pandas.get_dummies), and pass one column of a dataset"
         )
     return array.astype(np.float64)
 
@@ -116,15 +115,20 @@ def _as_tensor(split: str, array: np.ndarray, channels_last: bool | None) -> Ten
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"{split} inputs are [n, ...] with at least one feature dimension; got shape {array.shape}")
     if array.dtype != np.uint8:
-        largest = max(float(array.max()), -float(array.min()))
-        if not np.isfinite(largest) and (bad := int((~np.isfinite(array)).sum())):
-            raise ValueError(f"{split} inputs are finite numbers; {bad} are NaN or infinite. Fill them in or drop them")
-        if largest > LARGEST:
-            raise ValueError(f"{split} inputs are at most {LARGEST:g} in size; got {largest:g}. Scale them first")
+        check_sizes(f"{split} inputs", array)
         exact = array.dtype.itemsize < 4 or array.dtype == np.float32
         array = array.astype(np.float32 if exact else np.float64)
     array = _channels_first(split, array, channels_last)
     return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def check_sizes(what: str, array: np.ndarray) -> None:
+    """Raise ValueError unless all numbers are finite and have room in float32."""
+    largest = max(float(array.max()), -float(array.min()))
+    if not np.isfinite(largest) and (bad := int((~np.isfinite(array)).sum())):
+        raise ValueError(f"{what} are finite numbers; {bad} are NaN or infinite. Fill them in or drop them")
+    if largest > LARGEST:
+        raise ValueError(f"{what} are at most {LARGEST:g} in size; got {largest:g}. Scale them first")
 
 
 def _channels_first(split: str, array: np.ndarray, channels_last: bool | None) -> np.ndarray:
@@ -145,49 +149,38 @@ def _channels_first(split: str, array: np.ndarray, channels_last: bool | None) -
     return np.moveaxis(array, 3, 1) if channels_last else array
 
 
-def moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel, float64; exactly 0 where values differ by rounding alone.
-
-    Bytes count as [0, 1] and are summed as exact integer counts.
-    """
-    if inputs.dtype != torch.uint8:
-        axes = [d for d in range(inputs.ndim) if d != 1]
-        low, high = inputs.amin(axes).double(), inputs.amax(axes).double()
-        mean, std = inputs.double().mean(axes), inputs.double().std(axes, correction=0)
-        flat = (low == high) | (std <= 1e-15 * torch.maximum(-low, high))
-        return torch.where(flat, low, mean), std.masked_fill(flat, 0)
-    counts = torch.stack([torch.bincount(channel.reshape(-1), minlength=256) for channel in inputs.transpose(0, 1)])
-    share = counts.double() / counts.sum(1, keepdim=True)
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    mean = share @ levels
-    std = (share @ levels.square() - mean.square()).clamp_min(0).sqrt()
-    return mean, std.masked_fill((counts > 0).sum(1) == 1, 0)
-
-
-def needs_double(mean: Tensor, std: Tensor) -> bool:
-    """Whether `(x - mean) / std` in float32 would be off by more than about 1e-4, as for time stamps."""
-    std = torch.where(std > 0, std, 1.0)
-    return bool(((mean.abs() > 1000 * std) | (std < 1e-30)).any())
+def read_items(split: str, dataset: Any) -> tuple[list[Any], list[Any]]:
+    """Inputs and targets of a dataset, one by one."""
+    try:
+        items = [dataset[i] for i in range(len(dataset))]
+        if strange := [item for item in items if not isinstance(item, tuple | list)]:
+            raise TypeError(
+                f"an item is {type(strange[0]).__name__}. Make pairs, such as [(x['image'], x['label']) for x in data]"
+            )
+        inputs, targets = zip(*items, strict=True)
+        if len({np.shape(x) for x in inputs if isinstance(x, np.ndarray | Tensor)}) > 1:
+            raise ValueError("the shapes differ")
+    except (TypeError, ValueError, KeyError) as error:
+        raise TypeError(
+            f"the {split} dataset has a length and gives (input, target) items whose inputs share one shape; "
+            f"got {type(dataset).__name__}: {error}"
+        ) from error
+    return list(inputs), list(targets)
 
 
-def check_scales(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], values: int) -> None:
-    """Refuse two splits of which one was scaled and the other not; warn where they may have been.
+def class_names(train: Any, test: Any) -> list[str] | None:
+    """The names of two datasets' classes, None if neither tells; ValueError if they differ."""
+    names, test_names = _names(train), _names(test)
+    if names and test_names and names != test_names:
+        raise ValueError(
+            f"train and test have the same classes in the same order; got {', '.join(names)} and "
+            f"{', '.join(test_names)}"
+        )
+    return names or test_names or None
 
-    `train` and `test` are moments, of `values` numbers a channel in the smaller one. A sample of ten differs 50-fold
-    in no channel by chance, nor one of a hundred by more than a half or by a whole standard deviation.
-    """
-    (mean, std), (test_mean, test_std) = train, test
-    varied = (std > 0) & (test_std > 0)
-    if not bool(varied.any()) or values < 10:
-        return
-    ratio = (test_std / std)[varied]
-    factor = max(float(ratio.min()), 1 / float(ratio.max()))
-    shift = float(((test_mean - mean).abs() / std)[varied].min())
-    told = (
-        f"train inputs have mean {float(mean.mean()):.3g} and std {float(std.mean()):.3g}, test inputs "
-        f"{float(test_mean.mean()):.3g} and {float(test_std.mean()):.3g}"
-    )
-    if factor > 50:
-        raise ValueError(f"train and test inputs are on one scale; {told}. Scale both alike")
-    if values >= 100 and (factor > 1.8 or shift > 1):
-        warn(f"{told}: were both scaled alike?")
+
+def _names(dataset: Any) -> list[str]:
+    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):  # a subset of another
+        dataset = dataset.dataset
+    names = getattr(dataset, "classes", None)
+    return [str(name) for name in names] if isinstance(names, list | tuple) else []

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
+from torch.nn import functional
 
-from workbench.types import warn
+from workbench.types import Batch, warn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -152,3 +154,21 @@ def count_shared(train: np.ndarray, test: np.ndarray) -> int:
     """How many images of `test` are in `train` bit for bit."""
     known = {hashlib.blake2b(image.tobytes()).digest() for image in train}
     return sum(hashlib.blake2b(image.tobytes()).digest() in known for image in test)
+
+
+def crop_and_flip(batch: Batch, draw: torch.Generator) -> Batch:
+    """Shift each image by up to an eighth of its side (zero padded) and mirror half of them.
+
+    One gather on the whole batch; offsets and flips are drawn per sample on the CPU from `draw`.
+    """
+    n, _, height, width = batch.inputs.shape
+    pad = max(height // 8, 1)
+    device = batch.inputs.device
+    padded = functional.pad(batch.inputs, (pad, pad, pad, pad))
+    down, right = torch.randint(0, 2 * pad + 1, (2, n), generator=draw).to(device)
+    flip = (torch.rand(n, generator=draw) < 0.5).to(device)
+    rows = down[:, None] + torch.arange(height, device=device)
+    columns = torch.arange(width, device=device).expand(n, width)
+    columns = right[:, None] + torch.where(flip[:, None], width - 1 - columns, columns)
+    picked = padded[torch.arange(n, device=device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return Batch(picked.permute(0, 3, 1, 2).contiguous(), batch.targets)

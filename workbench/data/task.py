@@ -1,81 +1,140 @@
-"""A task: inputs and labels in three fixed splits, in memory, served as batches by indexing."""
+"""A task: inputs and targets in three fixed splits, in memory, and the functions that make a task of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.data.inputs import check_scales, moments, needs_double, read_inputs
-from workbench.data.labels import held_out, read_labels
+from workbench.data.inputs import class_names, read_inputs, read_items
+from workbench.data.labels import held_out, read_labels, read_values
 from workbench.data.measures import Sums, accuracy
-from workbench.data.pictures import count_shared, read_folder
+from workbench.data.pictures import count_shared, crop_and_flip, read_folder
+from workbench.data.standardise import standardised
 from workbench.seeds import generator, pick_device
-from workbench.types import Batch, check_choice, check_count, warn
+from workbench.types import Batch, check_batch, check_choice, check_count, warn
 
 SPLITS = ("test", "train", "val")
 
 
-@dataclass(frozen=True)
-class Task:
-    """Data to classify: three splits, the classes, and how raw inputs become network inputs.
+def unchanged(inputs: Tensor) -> Tensor:
+    """The inputs themselves: tokens stay whole numbers."""
+    return inputs
 
-    Raw inputs stay as they came (uint8 for images, which keeps CIFAR-10 at 184 MB); `take` turns them into
-    `(x * scale - mean) / std` as float32, with the training split's mean and std per channel; where float32 would lose
-    the differences (a time stamp), inputs and sums are float64. A channel without differences has std 1. Build one
-    with `wb.load`, `Task.from_arrays`, `Task.from_dataset` or `Task.from_folder`.
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Data in three fixed splits, and what it takes to train on them: `prepare`, `loss` and `measure`.
+
+    `prepare(inputs)` turns raw inputs, which stay as they came (bytes for images), into network inputs; a task made by
+    `wb.load` or `Task.from_...` standardises them. `loss(outputs, targets)` is the mean over a batch that training and
+    criteria take. `measure(outputs, targets) -> {name: (sum, count)}` is what `wb.evaluate` adds up over the batches
+    and divides once; models are chosen by the first name. The defaults are for class numbers, int64 `[n]`, or
+    `[n, ...]` with a class at each place (-100: none) and outputs `[n, classes, ...]`: the cross entropy and the
+    accuracy of the outputs' logits. Functions of one's own get the model's outputs as they are. So tokens (int64
+    `[n, t]`), amounts (float `[n, k]`), maps (int64 `[n, h, w]`) and several labels a sample (float `[n, k]`) fit.
+    `classes` names the network's outputs, and may be empty. Raises ValueError for splits that are missing or differ.
+
+    Misleads where targets are on a large scale: the loss and its gradients are on its square. Scale amounts first.
 
     >>> import workbench as wb
     >>> task = wb.load("digits", device="cpu")
-    >>> task.shape, len(task.classes), task.size("train"), task.size("val"), task.size("test")
+    >>> task.shape, task.outputs, task.size("train"), task.size("val"), task.size("test")
     ((1, 8, 8), 10, 1197, 300, 300)
+    >>> tokens = torch.arange(12).reshape(2, 6)
+    >>> text = Task("text", splits=dict.fromkeys(SPLITS, Batch(tokens[:, :-1], tokens[:, 1:])))
+    >>> text.batch(2).inputs.dtype
+    torch.int64
     """
 
     name: str
-    classes: tuple[str, ...]
     splits: dict[str, Batch]
-    scale: float
-    mean: Tensor
-    std: Tensor
-    augment: bool = False
+    classes: tuple[str, ...] = ()
+    prepare: Callable[[Tensor], Tensor] = unchanged
     loss: Callable[[Any, Tensor], Tensor] = functional.cross_entropy
     measure: Callable[[Any, Tensor], Sums] = accuracy
+    augment: bool = False
+
+    def __post_init__(self) -> None:
+        found = sorted(map(str, self.splits)) if isinstance(self.splits, Mapping) else [type(self.splits).__name__]
+        if found != list(SPLITS):
+            raise ValueError(
+                f"splits are a dict of {', '.join(SPLITS)}; got {', '.join(found) or 'none'}. Set samples of train "
+                "aside for val (to choose models by) and for test (to look at once)"
+            )
+        splits = {split: check_batch(batch) for split, batch in self.splits.items()}
+        object.__setattr__(self, "splits", splits)
+        object.__setattr__(self, "classes", tuple(str(name) for name in self.classes))
+        kinds = {
+            split: f"inputs {_kind(batch.inputs)}, targets {_kind(batch.targets)}" for split, batch in splits.items()
+        }
+        if len(set(kinds.values())) > 1 or len({part.device for batch in splits.values() for part in batch}) > 1:
+            told = "; ".join(f"{split}: {kind}" for split, kind in kinds.items())
+            raise ValueError(f"the splits have inputs and targets of one shape and dtype, on one device; got {told}")
+        targets = splits["train"].targets
+        numbers = targets.dtype == torch.int64
+        if not numbers and (self.loss is functional.cross_entropy or self.measure is accuracy):
+            raise ValueError(
+                f"the cross entropy and the accuracy take class numbers (int64); got targets {_kind(targets)}. Pass "
+                "loss= and measure= that take these, such as torch.nn.functional.mse_loss and "
+                "workbench.data.squared_error for amounts, or make class numbers by targets.long()"
+            )
+        if self.classes and (self._width > len(self.classes) or (self._width < len(self.classes) and not numbers)):
+            raise ValueError(
+                f"classes name the network's outputs; got {len(self.classes)} classes for {self._width} "
+                f"{'class numbers' if numbers else 'columns of targets'}. Name each of them once"
+            )
+        if self.augment and (len(self.shape) != 3 or targets.ndim > 2):
+            raise ValueError(
+                f"augment crops and flips images [n, c, h, w], and leaves targets where they are; got inputs of shape "
+                f"{self.shape} and targets {_kind(targets)}. Leave it out"
+            )
 
     @property
+    def _width(self) -> int:
+        """How many columns the targets have, or how many class numbers up to the largest."""
+        if self.splits["train"].targets.dtype == torch.int64:
+            return 1 + max(int(batch.targets.max()) for batch in self.splits.values())
+        return (*self.splits["train"].targets.shape, 1)[1]
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network gives for a sample or a place: one a class, or one a column of the targets."""
+        targets = self.splits["train"].targets
+        if not self.classes and targets.ndim > (1 if targets.dtype == torch.int64 else 2):
+            raise ValueError(f"classes tell how many outputs targets {_kind(targets)} take; got none. Pass classes=")
+        return len(self.classes) or self._width
+
+    @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch dimension."""
-        return tuple(self.splits["train"].inputs.shape[1:])
+        """Shape of one network input, without the batch dimension."""
+        prepared = self.take("train", slice(1)).inputs
+        if not isinstance(prepared, Tensor) or len(prepared) != 1:
+            raise TypeError(f"prepare gives a tensor of as many inputs as it takes; got {prepared!r} of one input")
+        return tuple(prepared.shape[1:])
 
     @property
     def device(self) -> torch.device:
         """Where the data lies and its batches appear."""
-        return self.mean.device
-
-    @cached_property
-    def _affine(self) -> tuple[Tensor, Tensor]:
-        """What standardising adds and multiplies by, worked out once."""
-        return -self.mean / self.std, self.scale / self.std
+        return self.splits["train"].targets.device
 
     def size(self, split: str) -> int:
         """Number of samples in a split ("train", "val" or "test")."""
         return len(self.splits[check_choice("split", split, SPLITS)].targets)
 
     def take(self, split: str, index: Tensor | slice = slice(None)) -> Batch:
-        """The samples of a split at `index`, as network inputs (float32, standardised per channel)."""
+        """The samples of a split at `index`, as network inputs."""
         raw = self.splits[check_choice("split", split, SPLITS)]
         if isinstance(index, Tensor):
             index = index.to(self.device)
-            inputs, targets = raw.inputs.index_select(0, index), raw.targets.index_select(0, index)
-        else:
-            inputs, targets = raw.inputs[index], raw.targets[index]
-        return Batch(torch.addcmul(*self._affine, inputs.to(self.mean.dtype)).float(), targets)
+            return Batch(self.prepare(raw.inputs.index_select(0, index)), raw.targets.index_select(0, index))
+        return Batch(self.prepare(raw.inputs[index]), raw.targets[index])
 
     def batch(self, n: int | None = None, seed: int = 0, per_class: int | None = None, split: str = "train") -> Batch:
         """A random batch without replacement: `n` samples, or `per_class` of each class.
@@ -101,8 +160,10 @@ class Task:
             )
         check_count("per_class", per_class)
         targets = self.splits[split].targets.cpu()[order]
+        if targets.dtype != torch.int64 or targets.ndim != 1:
+            raise ValueError(f"per_class takes one class a sample, int64 [n]; got targets {_kind(targets)}. Pass n")
         chosen = []
-        for label, title in enumerate(self.classes):
+        for label, title in enumerate(self.classes or range(self.outputs)):
             of_class = order[targets == label][:per_class]
             if len(of_class) < per_class:
                 raise ValueError(f"class {title!r} has {len(of_class)} samples in {split!r}; got per_class={per_class}")
@@ -140,14 +201,20 @@ class Task:
         augment: bool = False,
         channels_last: bool | None = None,
         device: str | torch.device | None = None,
+        loss: Callable[[Any, Tensor], Tensor] = functional.cross_entropy,
+        measure: Callable[[Any, Tensor], Sums] = accuracy,
     ) -> Task:
-        """A task from arrays, tensors, data frames or lists of PIL images: inputs `[n, ...]`, labels `[n]`.
+        """A task from arrays, tensors, data frames or lists of PIL images: inputs `[n, ...]`, targets `[n, ...]`.
 
-        Labels are indices into `classes`, or names of classes; every class has a training sample. `val` is the share
-        (or number) of training samples set aside for validation, equal per class as far as it goes, the same ones
-        every time. Images without a channel dimension `[n, h, w]` get one. uint8 images `[n, h, w, c]` become
-        `[n, c, h, w]`; for other numbers `channels_last` has to say it. Inputs are standardised per channel
-        (dimension 1) with the training split's statistics. What can be read in two ways is a ValueError or TypeError.
+        Targets are labels, indices into `classes` or their names: one a sample `[n]`, or one a place `[n, h, w]` (-100:
+        none). Every class has a training sample. With a `loss` of one's own they are numbers: amounts (fractions and
+        bools, and whatever torch compares number by number, such as `functional.mse_loss`) become float32 `[n, k]`,
+        other whole numbers int64. `val` is the share (or number) of training samples set aside for validation, equal
+        per class as far as it goes, the same ones every time. Images without a channel dimension `[n, h, w]` get one.
+        uint8 images `[n, h, w, c]` become `[n, c, h, w]`; for other numbers `channels_last` has to say it. Inputs are
+        standardised per channel (dimension 1) with the training split's statistics, in float64 where float32 would
+        lose the differences; a channel without differences has std 1. Tokens are no such inputs: use `Task(...)`.
+        What can be read in two ways is a ValueError or TypeError.
 
         Misleads where train and test were prepared in different ways: a difference of scale is told from a factor of
         1.8 on, as a warning, and refused from 50 on; a smaller one is not seen.
@@ -158,35 +225,22 @@ class Task:
         """
         where = pick_device(device)
         inputs, test_inputs = read_inputs(train_x, test_x, channels_last)
-        targets, test_targets, names = read_labels(train_y, test_y, classes)
+        if loss is functional.cross_entropy:
+            targets, test_targets, names = read_labels(train_y, test_y, classes)
+        else:
+            (targets, test_targets), names = read_values(train_y, test_y, loss), tuple(classes or ())
         for split, x, y in (("train", inputs, targets), ("test", test_inputs, test_targets)):
             if len(x) != len(y):
-                raise ValueError(f"{split} has one label an input; got {len(x)} inputs and {len(y)} labels")
-        if augment and inputs.ndim != 4:
-            raise ValueError(f"augment crops and flips images [n, c, h, w]; got inputs of shape {tuple(inputs.shape)}")
+                raise ValueError(f"{split} has one target an input; got {len(x)} inputs and {len(y)} targets")
         held = held_out(targets, val)
-        mean, std = moments(inputs[~held])
-        if inputs.dtype == torch.float64 and not needs_double(mean, std):
-            inputs, test_inputs = inputs.float(), test_inputs.float()
-            mean, std = moments(inputs[~held])
-        values = min(int((~held).sum()), len(test_inputs)) * inputs[0, 0].numel()
-        check_scales((mean, std), moments(test_inputs), values)
-        kind = torch.float64 if needs_double(mean, std) else torch.float32
-        stat = (-1, *[1] * (inputs.ndim - 2))
-        splits = {
-            "train": Batch(inputs[~held], targets[~held]),
-            "val": Batch(inputs[held], targets[held]),
-            "test": Batch(test_inputs, test_targets),
+        prepare, dtype = standardised(inputs[~held], test_inputs, where)
+        parts = {
+            "train": (inputs[~held], targets[~held]),
+            "val": (inputs[held], targets[held]),
+            "test": (test_inputs, test_targets),
         }
-        return Task(
-            name=name,
-            classes=names,
-            splits={split: Batch(b.inputs.to(where), b.targets.to(where)) for split, b in splits.items()},
-            scale=1 / 255 if inputs.dtype == torch.uint8 else 1.0,
-            mean=mean.to(kind).reshape(stat).to(where),
-            std=torch.where(std > 0, std, 1.0).to(kind).reshape(stat).to(where),
-            augment=augment,
-        )
+        splits = {split: Batch(x.to(where, dtype), y.to(where)) for split, (x, y) in parts.items()}
+        return Task(name, splits, names, prepare, loss, measure, augment)
 
     @staticmethod
     def from_dataset(train: Any, test: Any, **options: Any) -> Task:
@@ -196,14 +250,8 @@ class Task:
         are frozen at that one reading; use `augment=True` instead. Class names are the dataset's `classes`, if it has
         them. Options as for `from_arrays`.
         """
-        arrays = *_items("train", train), *_items("test", test)
-        names, test_names = _names(train), _names(test)
-        if names and test_names and names != test_names:
-            raise ValueError(
-                f"train and test have the same classes in the same order; got {', '.join(names)} and "
-                f"{', '.join(test_names)}"
-            )
-        return Task.from_arrays(*arrays, **{"classes": names or test_names or None, **options})
+        arrays = *read_items("train", train), *read_items("test", test)
+        return Task.from_arrays(*arrays, **{"classes": class_names(train, test), **options})
 
     @staticmethod
     def from_folder(
@@ -251,46 +299,5 @@ class Task:
         return Task.from_arrays(*arrays, classes=found.classes, **options)
 
 
-def crop_and_flip(batch: Batch, draw: torch.Generator) -> Batch:
-    """Shift each image by up to an eighth of its side (zero padded) and mirror half of them.
-
-    One gather on the whole batch; offsets and flips are drawn per sample on the CPU from `draw`.
-    """
-    n, _, height, width = batch.inputs.shape
-    pad = max(height // 8, 1)
-    device = batch.inputs.device
-    padded = torch.nn.functional.pad(batch.inputs, (pad, pad, pad, pad))
-    down, right = torch.randint(0, 2 * pad + 1, (2, n), generator=draw).to(device)
-    flip = (torch.rand(n, generator=draw) < 0.5).to(device)
-    rows = down[:, None] + torch.arange(height, device=device)
-    columns = torch.arange(width, device=device).expand(n, width)
-    columns = right[:, None] + torch.where(flip[:, None], width - 1 - columns, columns)
-    picked = padded[torch.arange(n, device=device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return Batch(picked.permute(0, 3, 1, 2).contiguous(), batch.targets)
-
-
-def _items(split: str, dataset: Any) -> tuple[list[Any], list[Any]]:
-    """Inputs and labels of a dataset, one by one."""
-    try:
-        items = [dataset[i] for i in range(len(dataset))]
-        if strange := [item for item in items if not isinstance(item, tuple | list)]:
-            raise TypeError(
-                f"an item is {type(strange[0]).__name__}. Make pairs, such as [(x['image'], x['label']) for x in data]"
-            )
-        inputs, labels = zip(*items, strict=True)
-        if len({np.shape(x) for x in inputs if isinstance(x, np.ndarray | Tensor)}) > 1:
-            raise ValueError("the shapes differ")
-    except (TypeError, ValueError, KeyError) as error:
-        raise TypeError(
-            f"the {split} dataset has a length and gives (input, label) items whose inputs share one shape; "
-            f"got {type(dataset).__name__}: {error}"
-        ) from error
-    return list(inputs), list(labels)
-
-
-def _names(dataset: Any) -> list[str]:
-    """The names of a dataset's classes, also where it is a subset of another; empty if it tells none."""
-    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
-    names = getattr(dataset, "classes", None)
-    return [str(name) for name in names] if isinstance(names, list | tuple) else []
+def _kind(tensor: Tensor) -> str:
+    return f"[{', '.join(map(str, ('n', *tensor.shape[1:])))}] of {str(tensor.dtype).removeprefix('torch.')}"

@@ -67,7 +67,7 @@ def make(name: str, task: Task, seed: int = 0, width: float = 1.0) -> nn.Module:
             f"Networks that fit {task.name!r}: {', '.join(fitting(task))}"
         )
     with seeded(seed):
-        model = spec.build(task.shape, len(task.classes), width)
+        model = spec.build(task.shape, task.outputs, width)
         _initialise_(model)
     model.network = name  # type: ignore[assignment]
     model.input_shape = task.shape  # type: ignore[assignment]

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
+from workbench.data.measures import IGNORED, Sums, accuracy, by_number
 from workbench.models import fast_layout
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Tensor], Tensor]
 """`loss_fn(outputs, targets)`, a mean over the batch."""
 
 
@@ -90,19 +92,69 @@ def fitted(model: nn.Module, inputs: Tensor) -> Tensor:
     return inputs.to(own_dtype(model, inputs.dtype)) if inputs.is_floating_point() else inputs
 
 
+def taken(function: Callable[[Any, Tensor], Any], outputs: Any) -> Any:
+    """What a loss or measure takes: the cross entropy and the accuracy `logits`, one of your own the outputs as given.
+
+    >>> given = {"logits": torch.ones(1)}
+    >>> taken(functional.cross_entropy, given), taken(functional.mse_loss, given) is given
+    (tensor([1.]), True)
+    """
+    return logits(outputs) if function is functional.cross_entropy or function is accuracy else outputs
+
+
+def loss_of(loss_fn: Loss, outputs: Any, targets: Tensor) -> Tensor:
+    """`loss_fn` of what it takes of the model's outputs, and of targets that fit.
+
+    Raises ValueError where labels do not fit the logits, or where a loss that compares number by number would compare
+    each output with every target, as torch does for `[n, 1]` and `[n]`.
+
+    >>> loss_of(functional.cross_entropy, (torch.tensor([[50.0, 0.0]]), None), torch.tensor([1])).item()
+    50.0
+    """
+    outputs = taken(loss_fn, outputs)
+    if loss_fn is functional.cross_entropy:
+        check_labels(outputs, targets)
+    elif by_number(loss_fn) and isinstance(outputs, Tensor) and outputs.shape != targets.shape:
+        raise ValueError(
+            f"this loss compares each output with its own target; got outputs of shape {tuple(outputs.shape)} and "
+            f"targets of shape {tuple(targets.shape)}. Give both one shape, such as [n, 1], in the data or the model"
+        )
+    return loss_fn(outputs, targets)
+
+
+def measured(measure: Callable[[Any, Tensor], Sums], outputs: Any, targets: Tensor) -> Sums:
+    """`measure` of what it takes of the model's outputs; TypeError where it does not give `{name: (sum, count)}`."""
+    outputs = taken(measure, outputs)
+    if measure is accuracy:
+        check_labels(outputs, targets)
+    sums = measure(outputs, targets)
+    try:
+        return {str(name): (float(total), float(count)) for name, (total, count) in sums.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"a measure gives sums over a batch, {{name: (sum, count)}}; got {sums!r}. Return a dict such as "
+            "{'error': (errors.sum(), len(errors))}"
+        ) from error
+
+
 def check_labels(outputs: Tensor, targets: Tensor) -> None:
-    """Raise ValueError unless `targets` are class numbers of `outputs` `[n, classes]`."""
-    if targets.dtype != torch.int64 or targets.ndim != 1:
+    """Raise ValueError unless `targets` are class numbers of `outputs` `[n, classes]` or `[n, classes, ...]`.
+
+    They are one a sample, `[n]`, or one a place, `[n, ...]`, where -100 stands for none.
+    """
+    if targets.dtype != torch.int64:
         raise ValueError(
             f"labels are int64 class numbers of shape [n]; got {targets.dtype} of shape {tuple(targets.shape)}. "
-            "Use targets.long(), or for other targets your own loss_fn"
+            "Use targets.long(), or for other targets pass loss_fn=, as task.loss, to a criterion that takes one"
         )
-    if outputs.ndim != 2 or len(outputs) != len(targets):
+    if outputs.ndim < 2 or (len(outputs), *outputs.shape[2:]) != targets.shape:
         raise ValueError(
-            f"the cross entropy takes outputs [n, classes]; the model gives {tuple(outputs.shape)} for {len(targets)} "
-            "inputs. Pass your own loss_fn, or wrap the model in a module that gives such outputs"
+            f"the cross entropy takes outputs [n, classes], or [n, classes, ...] with a label a place; the model gives "
+            f"{tuple(outputs.shape)} for labels of shape {tuple(targets.shape)}. Pass your own loss_fn, or wrap the "
+            "model in a module that gives such outputs"
         )
-    low, high = int(targets.min()), int(targets.max())
+    known = targets if targets.ndim == 1 else targets[targets != IGNORED]
+    low, high = map(int, torch.aminmax(known)) if len(known) else (0, 0)
     if low < 0 or high >= outputs.shape[1]:
         raise ValueError(
             f"labels are class numbers from 0 to {outputs.shape[1] - 1}, as the model has {outputs.shape[1]} outputs; "
