@@ -215,7 +215,7 @@ class Task:
         Misleads where train and test were prepared in different ways: a difference of scale is told from a factor of
         1.8 on, as a warning, and refused from 50 on; a smaller one is not seen.
 
-        >>> x, y = np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 2
+        >>> x, y = torch.arange(200.0).reshape(40, 5), torch.arange(40) % 2
         >>> Task.from_arrays(x, y, x, y, device="cpu").size("val")
         4
         """
