@@ -319,8 +319,8 @@ MSE: dict[str, Any] = {"loss": functional.mse_loss, "measure": squared_error}
         ({**three(X, Y), "val": (X[:0], Y[:0])}, {}, ValueError, "a batch holds at least one sample"),
         (three(X, FLAGS), {}, ValueError, r"take class numbers \(int64\); got targets \[n, 3\] of float32. Pass loss="),
         (three(X, FLAGS), {"loss": functional.mse_loss}, ValueError, "workbench.data.squared_error for amounts"),
-        (three(X, FLAGS), {**MSE, "classes": "ab"}, ValueError, "got 2 classes for 3 columns of targets"),
-        (three(X, Y), {"classes": "a"}, ValueError, "got 1 classes for 2 class numbers"),
+        (three(X, FLAGS), {**MSE, "classes": "ab"}, ValueError, "got 2 for 3 columns of targets"),
+        (three(X, Y), {"classes": "a"}, ValueError, "got 1 for 2 class numbers"),
         (three(X, Y), {"augment": True}, ValueError, r"flips images .*; got inputs of shape \(5,\)"),
         (
             three(IMAGES, MAPS),

@@ -42,7 +42,7 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Sums:
     >>> accuracy(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))["accuracy"]
     (1, 2)
     """
-    n = int((targets != IGNORED).sum())
+    n = targets.numel() - int((targets == IGNORED).sum()) if targets.ndim > 1 else len(targets)
     loss = functional.cross_entropy(outputs.float(), targets, reduction="sum")
     return {"accuracy": (int((outputs.argmax(1) == targets).sum()), n), "loss": (float(loss), n)}
 

@@ -86,15 +86,11 @@ class Task:
                 "workbench.data.squared_error for amounts, or make class numbers by targets.long()"
             )
         if self.classes and (self._width > len(self.classes) or (self._width < len(self.classes) and not numbers)):
-            raise ValueError(
-                f"classes name the network's outputs; got {len(self.classes)} classes for {self._width} "
-                f"{'class numbers' if numbers else 'columns of targets'}. Name each of them once"
-            )
+            what = f"{self._width} {'class numbers' if numbers else 'columns of targets'}"
+            raise ValueError(f"classes name the network's outputs; got {len(self.classes)} for {what}. Name each once")
         if self.augment and (len(self.shape) != 3 or targets.ndim > 2):
-            raise ValueError(
-                f"augment crops and flips images [n, c, h, w], and leaves targets where they are; got inputs of shape "
-                f"{self.shape} and targets {_kind(targets)}. Leave it out"
-            )
+            rule = "augment crops and flips images [n, c, h, w], and leaves targets where they are"
+            raise ValueError(f"{rule}; got inputs of shape {self.shape} and targets {_kind(targets)}. Leave it out")
 
     @property
     def _width(self) -> int:
@@ -212,14 +208,13 @@ class Task:
         other whole numbers int64. `val` is the share (or number) of training samples set aside for validation, equal
         per class as far as it goes, the same ones every time. Images without a channel dimension `[n, h, w]` get one.
         uint8 images `[n, h, w, c]` become `[n, c, h, w]`; for other numbers `channels_last` has to say it. Inputs are
-        standardised per channel (dimension 1) with the training split's statistics, in float64 where float32 would
-        lose the differences; a channel without differences has std 1. Tokens are no such inputs: use `Task(...)`.
-        What can be read in two ways is a ValueError or TypeError.
+        standardised per channel (dimension 1) with the training split's statistics, which tokens are not: for these
+        use `Task(...)`. What can be read in two ways is a ValueError or TypeError.
 
         Misleads where train and test were prepared in different ways: a difference of scale is told from a factor of
         1.8 on, as a warning, and refused from 50 on; a smaller one is not seen.
 
-        >>> x, y = np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 2
+        >>> x, y = torch.arange(200.0).reshape(40, 5), torch.arange(40) % 2
         >>> Task.from_arrays(x, y, x, y, device="cpu").size("val")
         4
         """
