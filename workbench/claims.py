@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -114,7 +115,8 @@ class Verdicts(list[Evidence]):
         return {"text/plain": text, "text/html": table_html(self), CLAIM_MIME: [evidence.row() for evidence in self]}
 
 
-def load_claims() -> dict[str, Claim]:
+@functools.cache
+def load_claims() -> Mapping[str, Claim]:
     """Every claim of `data/claims.yaml` by its id; the facts of a claim stand there once.
 
     >>> load_claims()["synflow-conserves"].exact

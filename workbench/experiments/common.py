@@ -1,0 +1,53 @@
+"""What the topics share: their seeds and networks, how a run begins, and how rows are chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from workbench.criteria.registry import entries
+from workbench.data import Task, load
+from workbench.metrics import collapsed, sparsity
+from workbench.models import make
+from workbench.types import Batch, Masks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEEDS = [0, 1, 2, 3, 4]
+NETWORKS = ["lenet-300-100", "vgg"]
+BOTH = ["running", "batch"]
+"""BatchNorm's statistics: rows whose criterion may see either name the ones it saw."""
+
+
+def start(data: str, network: str, seed: int, width: float = 1.0, device: str = "cpu") -> tuple[Task, nn.Module, Batch]:
+    """The data, a network as `seed` initialises it, and 10 samples a class for a criterion to see."""
+    task = load(data, device=device)
+    return task, make(network, task, seed, width), task.batch(per_class=10, seed=seed)
+
+
+def size(masks: Masks) -> dict[str, float]:
+    """Kept weights, sparsity and the number of layers without a weight."""
+    kept = sum(int(m.sum()) for m in masks.values())
+    return {"kept": kept, "sparsity": sparsity(masks), "dead": len(collapsed(masks))}
+
+
+def chosen(rows: pd.DataFrame, **settings: Any) -> pd.DataFrame:
+    """The rows with these settings: each a value, a list of values, or None for a row that names none.
+
+    >>> import pandas as pd
+    >>> df = pd.DataFrame({"bn": ["batch", None, "running"], "seed": [0, 1, 2]})
+    >>> chosen(df, bn=[None, "batch"])["seed"].tolist()
+    [0, 1]
+    """
+    for name, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        rows = rows[rows[name].isin(values) | (rows[name].isna() & (None in values))]
+    return rows
+
+
+def authors(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows under the BatchNorm statistics of each criterion's authors; others name no statistics."""
+    own = rows["criterion"].map({name: e.bn for (name, granularity), e in entries().items() if granularity == "weight"})
+    return rows[rows["bn"].isna() | (rows["bn"] == own)]

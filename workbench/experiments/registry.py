@@ -1,0 +1,104 @@
+"""Experiments and readings by name: a run with its grids of arguments, and what its rows say about a claim."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from workbench.claims import Claim, load_claims
+from workbench.registry import Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Run = TypeVar("Run", bound=Callable[..., Mapping[str, Any]])
+Read = TypeVar("Read", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run (a function of plain arguments) and the grids of arguments it is run on; own rows lie in `folder`."""
+
+    function: Callable[..., Mapping[str, Any]]
+    grids: tuple[Mapping[str, Sequence[Any]], ...]
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How one number per seed, and per part of a claim, is read off the rows of experiments."""
+
+    function: Callable[..., Any]
+    of: tuple[str, ...]
+    claim: Claim | None = None
+
+    def __call__(self, *rows: pd.DataFrame) -> pd.Series | pd.DataFrame:
+        """What the function reads, as one row per seed: other levels of its index become parts, which are columns."""
+        found = self.function(*rows)
+        parts = [level for level in found.index.names if level not in (None, "seed")]
+        return (found.unstack(parts) if parts else found).sort_index()
+
+
+EXPERIMENTS: Registry[Experiment] = Registry("experiment")
+READINGS: Registry[Reading] = Registry("claim")
+
+
+def experiment(
+    name: str, grids: Sequence[Mapping[str, Sequence[Any]]], folder: str | Path | None = None
+) -> Callable[[Run], Run]:
+    """Register a run as an experiment: each grid gives a list of values for some of its arguments.
+
+    Of a run all combinations of a grid's values are rows, found by the function's name and its arguments (`runs.key`).
+    An experiment of your own names the `folder` where its rows lie; registered again, as by a cell that runs twice, it
+    replaces itself. Several experiments may share a run: the decorator stacks, and gives the function back as it is.
+
+    >>> import tempfile
+    >>> @experiment("areas", [{"width": [1, 2], "seed": [0]}], folder=tempfile.mkdtemp())
+    ... def area(width, seed): return {"area": width * width}
+    >>> from workbench.experiments import compute, recorded
+    >>> compute("areas")["area"].tolist(), recorded("areas")["width"].tolist()
+    ([1, 4], [1, 2])
+    >>> EXPERIMENTS.remove("areas")
+    """
+
+    def register(function: Run) -> Run:
+        own = None if folder is None else Path(folder)
+        EXPERIMENTS.add(name, Experiment(function, tuple(grids), own), own=own is not None)
+        return function
+
+    return register
+
+
+def reading(claim: str | Claim, of: str | Sequence[str], **settings: Any) -> Callable[[Read], Read]:
+    """Register how a claim is read off the rows of the experiments `of`.
+
+    The function takes one table of rows per experiment, and `settings` by name. It returns one number per seed: a
+    Series with the index `seed`. For a claim about each of several parts (networks, criteria) the index has more
+    levels, or it returns a DataFrame with more columns: every part is judged on its own (`claims.judge`). `claim` is
+    an id of `data/claims.yaml`, or a `Claim` of your own; registered again, that one replaces itself.
+
+    >>> mine = Claim("spread-is-0", "4.1", "All is even.", "me", "toy", "spread", "below", 1e-9, exact=True)
+    >>> @reading(mine, of="conservation", network="vgg")
+    ... def spread(rows, network):
+    ...     return rows[(rows["network"] == network) & ~rows["trained"]].set_index("seed")["spread"]
+    >>> from workbench.experiments import verdict
+    >>> verdict("spread-is-0").verdict
+    'holds'
+    >>> READINGS.remove("spread-is-0")
+    """
+    names = (of,) if isinstance(of, str) else tuple(of)
+    identity, own = (claim, None) if isinstance(claim, str) else (claim.id, claim)
+    if own is None and identity not in load_claims():
+        raise ValueError(f"{claim!r} is no claim of data/claims.yaml. Write its entry there, or pass a Claim of yours")
+    for name in names if own else ():  # the files that hold the workbench's own may be imported in any order
+        EXPERIMENTS[name]
+
+    def register(function: Read) -> Read:
+        entry = Reading(functools.partial(function, **settings), names, own)
+        READINGS.add(identity, entry, own=own is not None)
+        return function
+
+    return register
