@@ -219,11 +219,11 @@ def test_evidence_shows_itself() -> None:
     assert "above 0: <y>: 0.5" in parts["text/plain"]
 
 
-def test_record_emits_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_number_emits_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[dict[str, Any]] = []
     monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
-    claims.record("accuracy", np.float64(0.98765))
-    claims.record("kept", 294032)
+    claims.show_number("accuracy", np.float64(0.98765))
+    claims.show_number("kept", 294032)
     assert shown[0] == {"text/plain": "accuracy = 0.9877", NUMBERS_MIME: {"accuracy": 0.98765}}
     assert shown[1]["text/plain"] == "kept = 294,032"
 

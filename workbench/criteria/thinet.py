@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.next_layer import readings
+from workbench.criteria.next_layer import channel_contributions
 from workbench.criteria.registry import builtin
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
@@ -41,9 +41,9 @@ def thinet(
     `exclude`; ValueError if no layer has one.
     Misleads under global allocation: steps count to the layer's own width.
     """
-    found = readings("thinet", model, batch, masks, samples, generator)
+    found = channel_contributions("thinet", model, batch, masks, samples, generator)
     weights = prunable(model, strict=False)
-    return {name: _steps(reading.parts).to(weights[name].device) for name, reading in found.items()}
+    return {name: _steps(one.parts).to(weights[name].device) for name, one in found.items()}
 
 
 def _steps(parts: Tensor) -> Tensor:

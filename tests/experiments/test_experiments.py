@@ -9,9 +9,9 @@ import re
 from typing import Any
 
 import pytest
-from workbench.evidence import EXPERIMENTS, READINGS, compute, recorded, verdict, verdicts
 
 from workbench.claims import load_claims
+from workbench.experiments import EXPERIMENTS, READINGS, compute, recorded, verdict, verdicts
 from workbench.project_data import project_data
 from workbench.runs import key
 
