@@ -13,26 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from workbench.intervals import arms, compare, detectable, differ, interval, mean_and_error, rounding
+from workbench.intervals import arms, compare, detectable, differ, interval, mean_and_error, rounding  # noqa: F401  (to be had as wb.claims.compare)
 from workbench.project_data import project_data
 from workbench.types import check_choice
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [
-    "Claim",
-    "Evidence",
-    "Verdicts",
-    "adjust",
-    "arms",
-    "compare",
-    "detectable",
-    "interval",
-    "judge",
-    "load_claims",
-    "show_number",
-]
 
 Verdict = Literal["holds", "does not hold here", "undecided"]
 CLAIM_MIME = "application/vnd.workbench.claim+json"

@@ -83,4 +83,4 @@ def inverse_curvature(
             f"OBS needs a curvature that is positive in every direction; got a matrix that is not, with damp={damp:g}. "
             "Train to a minimum first, pass a larger damp, or curvature='gauss-newton'"
         )
-    return torch.choleskyinverse_curvature(factor)
+    return torch.cholesky_inverse(factor)

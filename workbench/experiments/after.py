@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import Tensor, nn
 
 from workbench.criteria import score
 from workbench.data import Task
 from workbench.experiments.before import BEFORE, at
-from workbench.experiments.common import SEEDS, chosen, size, start
-from workbench.experiments.registry import experiment, reading
+from workbench.experiments.common import SEEDS, chosen, gap, size, start
+from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
 from workbench.methods.macs import keep_within_macs
 from workbench.metrics import evaluate, macs
@@ -19,11 +19,9 @@ from workbench.models import prunable
 from workbench.train import recipe, snapshot, train
 from workbench.types import check_choice, check_count
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 METHODS = ("iterative", "one-shot", "one-shot, as long")
-AT_30 = {"allocation": ["global"], "compression": [30], "seed": SEEDS}
+MAGNITUDE_AT_30 = {"compression": 30, "allocation": "global", "budget": "weights"}
+AT_30: dict[str, list[Any]] = {"allocation": ["global"], "compression": [30], "seed": SEEDS}
 
 
 @functools.lru_cache(maxsize=8)
@@ -96,39 +94,28 @@ def prune_and_tune(
     return {"accuracy": evaluate(model, task, masks, "test")["accuracy"], **size(masks), "macs_ratio": ratio}
 
 
-def mean_gap(rows: pd.DataFrame, setting: str, arm: str, a: str, b: str) -> pd.Series:
-    """Accuracy of arm a minus that of b per seed, mean over the settings."""
-    found = rows.pivot(index=["seed", setting], columns=arm, values="accuracy")
-    return (found[a] - found[b]).groupby("seed").mean()
-
-
 @reading("global-beats-layer", of="allocation")
-def global_minus_layer(rows: pd.DataFrame) -> pd.Series:
-    return mean_gap(chosen(rows, budget="weights"), "compression", "allocation", "global", "layer")
+def global_minus_layer(rows: Rows) -> Effects:
+    return gap(rows, "allocation", "global", "layer", over="compression", budget="weights")
 
 
 @reading("layer-beats-global-at-equal-macs", of="allocation")
-def layer_minus_global(rows: pd.DataFrame) -> pd.Series:
+def layer_minus_global(rows: Rows) -> Effects:
     rows = rows[(rows["budget"] == "macs") | (rows["allocation"] == "layer")]
-    return mean_gap(rows, "compression", "allocation", "layer", "global")
-
-
-def magnitude_at_30(allocation: pd.DataFrame) -> pd.Series:
-    return chosen(allocation, compression=30, allocation="global", budget="weights").set_index("seed")["accuracy"]
+    return gap(rows, "allocation", "layer", "global", over="compression")
 
 
 @reading("after-beats-before", of=("headline", "allocation"))
-def after_minus_before(headline: pd.DataFrame, allocation: pd.DataFrame) -> pd.DataFrame:
-    return at(headline, 30)[BEFORE].rsub(magnitude_at_30(allocation), axis=0)
+def after_minus_before(headline: Rows, allocation: Rows) -> Effects:
+    after = chosen(allocation, **MAGNITUDE_AT_30)["accuracy"]
+    return at(headline, 30)[BEFORE].rsub(after, axis=0)
 
 
 @reading("magnitude-gains-most", of=("headline", "pretrained", "allocation"))
-def gain_of_magnitude_minus_others(
-    headline: pd.DataFrame, pretrained: pd.DataFrame, allocation: pd.DataFrame
-) -> pd.DataFrame:
+def gain_of_magnitude_minus_others(headline: Rows, pretrained: Rows, allocation: Rows) -> Effects:
     """Gain from pretrained weights, of magnitude minus that of each other."""
     before = at(headline, 30)
-    gain = magnitude_at_30(allocation) - before["magnitude"]
+    gain = chosen(allocation, **MAGNITUDE_AT_30)["accuracy"] - before["magnitude"]
     return (at(pretrained, 30) - before[BEFORE]).rsub(gain, axis=0)
 
 
@@ -171,5 +158,5 @@ def magnitude_with_rewinding(
 
 
 @reading("iterative-beats-one-shot", of="rewinding")
-def iterative_minus_one_shot(rows: pd.DataFrame) -> pd.Series:
-    return mean_gap(chosen(rows, levels=[10, 20]), "levels", "method", "iterative", "one-shot, as long")
+def iterative_minus_one_shot(rows: Rows) -> Effects:
+    return gap(rows, "method", "iterative", "one-shot, as long", over="levels", levels=[10, 20])

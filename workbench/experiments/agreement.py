@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from workbench.criteria import score
 from workbench.experiments.after import trained_model
 from workbench.experiments.before import shuffled_labels
-from workbench.experiments.common import SEEDS, chosen, start
-from workbench.experiments.registry import experiment, reading
+from workbench.experiments.common import SEEDS, start
+from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import keep_top
 from workbench.metrics.agreement import jaccard
 from workbench.types import check_choice
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 AGAINST = ("one a class", "other samples", "random labels", "random masks")
 
@@ -46,8 +41,8 @@ def snip_overlap(
 
 
 @reading("snip-labels", of="overlap")
-def overlap_with_other_data(rows: pd.DataFrame) -> pd.Series:
-    return chosen(rows, against=list(AGAINST[:3])).set_index(["seed", "against"])["jaccard"]
+def overlap_with_other_data(rows: Rows) -> Effects:
+    return rows.pivot(columns="against", values="jaccard").drop(columns="random masks")
 
 
 @experiment("filters", grids=[{"seed": SEEDS}])
@@ -78,11 +73,10 @@ def filter_agreement(seed: int, data: str = "digits", network: str = "vgg") -> d
 
 @reading("l1-is-l2", of="filters", metric="l1-l2")
 @reading("hrank-is-stable", of="filters", metric="hrank")
-def metric_of_filters(rows: pd.DataFrame, metric: str) -> pd.Series:
-    return rows.set_index("seed")[metric]
+def metric_of_filters(rows: Rows, metric: str) -> Effects:
+    return rows[metric]
 
 
 @reading("fpgm-differs", of="filters")
-def l1_minus_fpgm(rows: pd.DataFrame) -> pd.Series:
-    found = rows.set_index("seed")
-    return found["l1-l2"] - found["fpgm-l2"]
+def l1_minus_fpgm(rows: Rows) -> Effects:
+    return rows["l1-l2"] - rows["fpgm-l2"]

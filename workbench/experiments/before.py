@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from workbench.criteria import score
-from workbench.experiments.common import BOTH, SEEDS, authors, chosen, size, start
-from workbench.experiments.registry import experiment, reading
+from workbench.experiments.common import BOTH, SEEDS, authors, chosen, gap, size, start
+from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
 from workbench.metrics import effective_sparsity, evaluate
 from workbench.models import make
@@ -16,13 +14,12 @@ from workbench.seeds import generator
 from workbench.train import train
 from workbench.types import Batch, Masks, check_choice
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 BEFORE = ["snip", "grasp", "synflow"]
 CHANGES = ("invert", "none", "random labels", "reinitialise", "shuffle")
 PLAIN = ["none", "shuffle", "reinitialise"]
 COMPRESSIONS = [10, 30, 100, 300, 1000, 3000, 10000, 30000]
+FORMULAS = ["erk", "smart-ratio", "layer"]
+WIDTHS = [0.25, 0.5, 1.0, 2.0]
 FEW = [5, 20, 100]
 MIDDLE = [30, 100, 300, 1000]
 
@@ -68,27 +65,12 @@ MIDDLE = [30, 100, 300, 1000]
 # Random masks whose layer densities come from a formula.
 @experiment(
     "allocated",
-    grids=[
-        {
-            "criterion": ["random"],
-            "compression": [10, *MIDDLE],
-            "allocation": ["erk", "smart-ratio", "layer"],
-            "seed": SEEDS,
-        }
-    ],
+    grids=[{"criterion": ["random"], "compression": [10, *MIDDLE], "allocation": FORMULAS, "seed": SEEDS}],
 )
 # Dense and randomly pruned networks of growing width.
 @experiment(
     "width",
-    grids=[
-        {
-            "criterion": ["random"],
-            "compression": [1, 5, 20],
-            "allocation": ["erk"],
-            "width": [0.25, 0.5, 1.0, 2.0],
-            "seed": SEEDS,
-        }
-    ],
+    grids=[{"criterion": ["random"], "compression": [1, 5, 20], "allocation": ["erk"], "width": WIDTHS, "seed": SEEDS}],
 )
 def prune_then_train(
     criterion: str,
@@ -160,55 +142,50 @@ def shuffled(masks: Masks, seed: int) -> Masks:
     return {n: m.reshape(-1)[torch.randperm(m.numel(), generator=draw)].reshape(m.shape) for n, m in masks.items()}
 
 
-def at(rows: pd.DataFrame, compression: float) -> pd.DataFrame:
+def at(rows: Rows, compression: float) -> Rows:
     """Accuracy of each criterion (columns) by seed at one compression, under its authors' BatchNorm statistics."""
-    return authors(chosen(rows, compression=compression)).pivot(index="seed", columns="criterion", values="accuracy")
+    return authors(chosen(rows, compression=compression)).pivot(columns="criterion", values="accuracy")
 
 
 @reading("before-beats-random", of="headline")
-def before_minus_random(rows: pd.DataFrame) -> pd.DataFrame:
+def before_minus_random(rows: Rows) -> Effects:
     found = at(rows, 30)
     return found[BEFORE].sub(found["random"], axis=0)
 
 
 @reading("data-free-is-as-good", of="headline")
-def synflow_minus_snip(rows: pd.DataFrame) -> pd.Series:
+def synflow_minus_snip(rows: Rows) -> Effects:
     found = at(rows, 10)
     return found["synflow"] - found["snip"]
 
 
 @reading("random-is-as-good", of="headline")
-def random_minus_others(rows: pd.DataFrame) -> pd.DataFrame:
+def random_minus_others(rows: Rows) -> Effects:
     found = at(rows, 10)
     return found[["snip", "synflow"]].rsub(found["random"], axis=0)
 
 
 @reading("formula-masks", of=("headline", "allocated"))
-def formulas_minus_criteria(headline: pd.DataFrame, allocated: pd.DataFrame) -> pd.DataFrame:
+def formulas_minus_criteria(headline: Rows, allocated: Rows) -> Effects:
     """Each formula minus each criterion, mean over 10x and 30x."""
-    import pandas as pd
-
     rows = chosen(allocated, compression=[10, 30], allocation=["erk", "smart-ratio"])
-    formulas = rows.pivot_table(index="seed", columns="allocation", values="accuracy")
+    formulas = rows.groupby(["seed", "allocation"])["accuracy"].mean().unstack()
     others = (at(headline, 10) + at(headline, 30)) / 2
-    return pd.DataFrame({f"{a} - {b}": formulas[a] - others[b] for a in formulas for b in ("grasp", "snip")})
+    return {f"{a} - {b}": formulas[a] - others[b] for a in formulas for b in ("grasp", "snip")}
+
+
+@reading("width-closes-the-gap", of="width")
+def loss_of_narrow_minus_wide(rows: Rows) -> Effects:
+    found = rows.pivot(columns=["width", "compression"], values="accuracy")
+    return (found[0.25, 1] - found[0.25, 20]) - (found[2.0, 1] - found[2.0, 20])
+
+
+@reading("random-matches-dense", of="width")
+def pruned_minus_dense(rows: Rows) -> Effects:
+    return gap(rows, "compression", 5, 1, width=2.0)
 
 
 @reading("shuffled-masks", of="sanity", change="shuffle")
 @reading("reinitialised-masks", of="sanity", change="reinitialise")
-def changed_minus_unchanged(rows: pd.DataFrame, change: str) -> pd.Series:
-    rows = chosen(rows, compression=20, criterion=BEFORE)
-    found = rows.pivot(index=["seed", "criterion"], columns="change", values="accuracy")
-    return found[change] - found["none"]
-
-
-@reading("random-matches-dense", of="width")
-def pruned_minus_dense(rows: pd.DataFrame) -> pd.Series:
-    found = rows.pivot(index="seed", columns=["width", "compression"], values="accuracy")
-    return found[2.0, 5] - found[2.0, 1]
-
-
-@reading("width-closes-the-gap", of="width")
-def loss_of_narrow_minus_wide(rows: pd.DataFrame) -> pd.Series:
-    found = rows.pivot(index="seed", columns=["width", "compression"], values="accuracy")
-    return (found[0.25, 1] - found[0.25, 20]) - (found[2.0, 1] - found[2.0, 20])
+def changed_minus_unchanged(rows: Rows, change: str) -> Effects:
+    return gap(rows, "change", change, "none", each="criterion", compression=20, criterion=BEFORE)

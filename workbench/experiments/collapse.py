@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from workbench.criteria import score
 from workbench.experiments.common import BOTH, NETWORKS, SEEDS, chosen, start
-from workbench.experiments.registry import experiment, reading
+from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import keep_top
 from workbench.metrics import collapsed, critical, critical_iterated, first_failure, max_compression
 from workbench.train import train
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 A_DECADE = 5
 """Compressions a decade on the grid of `failure_on_a_grid`, from 10^(1/5) up to the network's maximum."""
@@ -62,49 +60,48 @@ def critical_compression(
     return {"critical": highest, "maximum": max_compression(model)}
 
 
-def log_critical(rows: pd.DataFrame, criteria: list[str], bn: str, rate: float | None = None) -> pd.DataFrame:
-    """log10 of critical compression of each criterion (column) by seed and network, in one cut or in rounds.
+def log_critical(rows: Rows, bn: str, rate: float | None = None) -> Rows:
+    """log10 of critical compression, of each criterion on each network (columns), in one cut or in rounds.
 
     Under global allocation and, where a criterion may see either, BatchNorm's statistics `bn`.
     """
-    rows = chosen(rows, criterion=criteria, rate=rate, allocation="global", bn=[None, bn])
-    return rows.pivot(index=["seed", "network"], columns="criterion", values="critical").map(math.log10)
+    rows = chosen(rows, rate=rate, allocation="global", bn=[None, bn])
+    return rows.pivot(columns=["criterion", "network"], values="critical").map(math.log10)
 
 
 @reading("synflow-to-the-maximum", of="critical")
-def share_of_the_maximum(rows: pd.DataFrame) -> pd.Series:
-    rows = chosen(rows, criterion="synflow", rate=0.1).set_index(["seed", "network"])
-    return rows["critical"] / rows["maximum"]
+def share_of_the_maximum(rows: Rows) -> Effects:
+    rows = chosen(rows, criterion="synflow", rate=0.1)
+    return rows.assign(share=rows["critical"] / rows["maximum"]).pivot(columns="network", values="share")
 
 
 @reading("one-shot-collapses-earlier", of="critical")
-def iterated_minus_one_shot(rows: pd.DataFrame) -> pd.DataFrame:
+def iterated_minus_one_shot(rows: Rows) -> Effects:
     """As Tanaka et al. score: on running statistics."""
-    last = log_critical(rows, ["synflow"], "running", rate=0.1)["synflow"]
-    return log_critical(rows, ONE_SHOT, "running").rsub(last, axis=0)
+    one, last = log_critical(rows, "running"), log_critical(rows, "running", rate=0.1)["synflow"]
+    return {criterion: last - one[criterion] for criterion in ONE_SHOT}
 
 
 @reading("synflow-one-shot-first", of="critical")
-def others_minus_synflow(rows: pd.DataFrame) -> pd.DataFrame:
-    one = log_critical(rows, ONE_SHOT, "running")
-    return one.drop(columns="synflow").sub(one["synflow"], axis=0)
+def others_minus_synflow(rows: Rows) -> Effects:
+    one = log_critical(rows, "running")
+    return {criterion: one[criterion] - one["synflow"] for criterion in ONE_SHOT[:-1]}
 
 
 @reading("snip-iteration-delays", of="critical", criterion="snip")
 @reading("force-delays", of="critical", criterion="force")
-def iterated_minus_snip(rows: pd.DataFrame, criterion: str) -> pd.Series:
+def iterated_minus_snip(rows: Rows, criterion: str) -> Effects:
     """As de Jorge et al. score: on the batch's statistics."""
-    many = log_critical(rows, [criterion], "batch", rate=0.1)[criterion]
-    return many - log_critical(rows, ["snip"], "batch")["snip"]
+    return log_critical(rows, "batch", rate=0.1)[criterion] - log_critical(rows, "batch")["snip"]
 
 
 @reading("order-of-collapse", of="critical")
-def gaps_in_order(rows: pd.DataFrame) -> pd.DataFrame:
+def gaps_in_order(rows: Rows) -> Effects:
     """Gaps between neighbours in the order magnitude, SNIP, GraSP, iterated SynFlow."""
-    one = log_critical(rows, ["magnitude", "snip", "grasp"], "running")
-    last = log_critical(rows, ["synflow"], "running", rate=0.1)["synflow"]
-    ordered = one[["magnitude", "snip", "grasp"]].join(last)
-    return ordered.diff(axis=1).iloc[:, 1:].rename(columns=lambda c: f"{c} over the one before")
+    one, last = log_critical(rows, "running"), log_critical(rows, "running", rate=0.1)["synflow"]
+    order = {**{criterion: one[criterion] for criterion in ("magnitude", "snip", "grasp")}, "synflow": last}
+    neighbours = itertools.pairwise(order.items())
+    return {f"{name} over the one before": high - low for (_, low), (name, high) in neighbours}
 
 
 # K rounds to each compression.
@@ -118,12 +115,7 @@ def gaps_in_order(rows: pd.DataFrame) -> pd.DataFrame:
     ],
 )
 def failure_on_a_grid(
-    criterion: str,
-    rounds: int,
-    seed: int,
-    data: str = "digits",
-    network: str = "vgg",
-    bn: str | None = None,
+    criterion: str, rounds: int, seed: int, data: str = "digits", network: str = "vgg", bn: str | None = None
 ) -> dict[str, float]:
     """The first compression of a grid (five a decade) at which the schedule of K rounds leaves a layer empty.
 
@@ -167,8 +159,8 @@ def layer_sums(network: str, seed: int, trained: bool = False, data: str = "digi
 @reading("synflow-conserves", of="conservation", network=NETWORKS, trained=False)
 @reading("synflow-conserves-biases", of="conservation", network="lenet-300-100", trained=True)
 @reading("synflow-conserves-resnet", of="conservation", network="resnet-20", trained=False)
-def spread(rows: pd.DataFrame, **settings: Any) -> pd.Series:
-    return chosen(rows, **settings).set_index(["seed", "network"])["spread"]
+def spread(rows: Rows, **settings: Any) -> Effects:
+    return chosen(rows, **settings).pivot(columns="network", values="spread")
 
 
 @experiment("sizes", grids=[{"network": NETWORKS, "seed": SEEDS}])
@@ -195,10 +187,10 @@ def score_sizes(network: str, seed: int, data: str = "digits") -> dict[str, floa
 
 
 @reading("synflow-mean-by-size", of="sizes")
-def slope_from_minus_one(rows: pd.DataFrame) -> pd.Series:
-    return (rows.set_index(["seed", "network"])["slope"] + 1).abs()
+def slope_from_minus_one(rows: Rows) -> Effects:
+    return (rows.pivot(columns="network", values="slope") + 1).abs()
 
 
 @reading("synflow-largest-first", of="sizes")
-def largest_first(rows: pd.DataFrame) -> pd.Series:
-    return rows.set_index(["seed", "network"])["largest_first"]
+def largest_first(rows: Rows) -> Effects:
+    return rows.pivot(columns="network", values="largest_first")

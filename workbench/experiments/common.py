@@ -8,6 +8,7 @@ from torch import nn
 
 from workbench.criteria.registry import entries
 from workbench.data import Task, load
+from workbench.experiments.registry import Rows
 from workbench.metrics import collapsed, sparsity
 from workbench.models import make
 from workbench.types import Batch, Masks
@@ -33,7 +34,7 @@ def size(masks: Masks) -> dict[str, float]:
     return {"kept": kept, "sparsity": sparsity(masks), "dead": len(collapsed(masks))}
 
 
-def chosen(rows: pd.DataFrame, **settings: Any) -> pd.DataFrame:
+def chosen(rows: Rows, **settings: Any) -> pd.DataFrame:
     """The rows with these settings: each a value, a list of values, or None for a row that names none.
 
     >>> import pandas as pd
@@ -47,7 +48,21 @@ def chosen(rows: pd.DataFrame, **settings: Any) -> pd.DataFrame:
     return rows
 
 
-def authors(rows: pd.DataFrame) -> pd.DataFrame:
+def gap(
+    rows: Rows, arm: str, a: Any, b: Any, each: str | None = None, over: str | None = None, **settings: Any
+) -> pd.Series | pd.DataFrame:
+    """Accuracy of arm a minus that of arm b at each seed: for each of some settings, or its mean over some.
+
+    >>> import pandas as pd
+    >>> df = pd.DataFrame({"accuracy": [0.5, 0.25], "criterion": ["l1", "l2"]}, index=pd.Index([0, 0], name="seed"))
+    >>> gap(df, "criterion", "l1", "l2").tolist()
+    [0.25]
+    """
+    found = chosen(rows, **settings).pivot(columns=[arm, *filter(None, [each, over])], values="accuracy")
+    return (found[a] - found[b]).mean(axis=1) if over else found[a] - found[b]
+
+
+def authors(rows: Rows) -> pd.DataFrame:
     """The rows under the BatchNorm statistics of each criterion's authors; others name no statistics."""
     own = rows["criterion"].map({name: e.bn for (name, granularity), e in entries().items() if granularity == "weight"})
     return rows[rows["bn"].isna() | (rows["bn"] == own)]

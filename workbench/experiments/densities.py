@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 from workbench.experiments.common import NETWORKS, SEEDS, chosen, size, start
-from workbench.experiments.registry import experiment, reading
+from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks
 from workbench.metrics import effective_sparsity
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @experiment(
@@ -49,10 +45,10 @@ def effective_against_direct(
 
 
 @reading("effective-exceeds-direct", of="effective")
-def share_on_no_path(rows: pd.DataFrame) -> pd.Series:
+def share_on_no_path(rows: Rows) -> Effects:
     rows = chosen(rows, allocation="global", rounds=1)
     on_no_path = (rows["effective"] - rows["direct"]) / (1 - rows["direct"])
-    return on_no_path.groupby(rows["seed"]).mean()
+    return on_no_path.groupby("seed").mean()
 
 
 @experiment(
@@ -83,25 +79,22 @@ def layer_densities(
     return {f"layer {k}": float(m.float().mean()) for k, m in enumerate(masks.values(), 1)}
 
 
-def layers(rows: pd.DataFrame) -> pd.DataFrame:
-    names = sorted((c for c in rows if c.startswith("layer ")), key=lambda c: int(c.split()[1]))
-    return rows.set_index(["seed", "criterion"])[names]
+def log_layers(rows: Rows) -> dict[str, Rows]:
+    """log10 of the density of each layer (columns, in the model's order) by criterion."""
+    by_criterion = rows.groupby("criterion")
+    return {str(criterion): table.filter(like="layer ").map(math.log10) for criterion, table in by_criterion}
 
 
 @reading("ends-stay-dense", of="densities")
-def ends_over_largest(rows: pd.DataFrame) -> pd.DataFrame:
-    """log10 of the density of the first and of the last layer over that of the largest, for each criterion."""
-    found = layers(rows).map(math.log10)
-    ends = found.iloc[:, [0, -1]].sub(found.iloc[:, -2], axis=0)
-    return ends.set_axis(["first layer", "last layer"], axis=1)
+def ends_over_largest(rows: Rows) -> Effects:
+    """The first and the last layer over the largest, for each criterion."""
+    ends = {"first layer": 0, "last layer": -1}
+    found = log_layers(rows).items()
+    return {f"{end}, {c}": t.iloc[:, k] - t.iloc[:, -2] for end, k in ends.items() for c, t in found}
 
 
 @reading("one-shape", of="densities")
-def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
+def rank_correlations(rows: Rows) -> Effects:
     """The rank correlation of the layers' densities between each two criteria."""
-    import pandas as pd
-
-    ranks = layers(rows).rank(axis=1)
-    by_criterion = {str(name): table.droplevel("criterion") for name, table in ranks.groupby("criterion")}
-    pairs = itertools.combinations(by_criterion.items(), 2)
-    return pd.DataFrame({f"{a} and {b}": one.corrwith(other, axis=1) for (a, one), (b, other) in pairs})
+    pairs = itertools.combinations(log_layers(rows).items(), 2)
+    return {f"{a} and {b}": x.corrwith(y, axis=1, method="spearman") for (a, x), (b, y) in pairs}

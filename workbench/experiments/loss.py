@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +10,12 @@ from torch import Tensor, nn
 from workbench.criteria import score
 from workbench.data import Task, load
 from workbench.experiments.common import SEEDS
-from workbench.experiments.registry import experiment, reading
+from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import apply_masks_, keep_top
 from workbench.methods.obs import remove_weights
 from workbench.models import prunable
 from workbench.seeds import seeded
 from workbench.types import Batch
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @experiment(
@@ -73,10 +69,8 @@ def _loss(model: nn.Module, batch: Batch) -> float:
 
 
 @reading("surgeon-first", of="loss")
-def gaps_in_rise(rows: pd.DataFrame) -> pd.DataFrame:
+def gaps_in_rise(rows: Rows) -> Effects:
     """The gaps OBD - OBS and magnitude - OBD in log10 of the loss's rise, mean over the sparsities."""
-    import pandas as pd
-
-    rises = rows.pivot(index=["sparsity", "seed"], columns="criterion", values="rise").clip(lower=1e-6).map(math.log10)
-    mean = rises.groupby("seed").mean()
-    return pd.DataFrame({"OBD - OBS": mean["obd"] - mean["obs"], "magnitude - OBD": mean["magnitude"] - mean["obd"]})
+    rises = rows.pivot(columns=["criterion", "sparsity"], values="rise").clip(lower=1e-6).map(math.log10)
+    mean = rises.T.groupby("criterion").mean().T
+    return {"OBD - OBS": mean["obd"] - mean["obs"], "magnitude - OBD": mean["magnitude"] - mean["obd"]}

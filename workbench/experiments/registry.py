@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from workbench.claims import Claim, load_claims
 from workbench.registry import Registry
@@ -14,8 +14,10 @@ from workbench.registry import Registry
 if TYPE_CHECKING:
     import pandas as pd
 
+Rows: TypeAlias = "pd.DataFrame"
+Effects: TypeAlias = "pd.Series | pd.DataFrame | dict[str, pd.Series] | dict[str, pd.DataFrame]"
 Run = TypeVar("Run", bound=Callable[..., Mapping[str, Any]])
-Read = TypeVar("Read", bound=Callable[..., Any])
+Read = TypeVar("Read", bound=Callable[..., Effects])
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,15 @@ class Experiment:
 class Reading:
     """How one number per seed, and per part of a claim, is read off the rows of experiments."""
 
-    function: Callable[..., Any]
+    function: Callable[..., Effects]
     of: tuple[str, ...]
     claim: Claim | None = None
 
-    def __call__(self, *rows: pd.DataFrame) -> pd.Series | pd.DataFrame:
-        """What the function reads, as one row per seed: other levels of its index become parts, which are columns."""
-        found = self.function(*rows)
-        parts = [level for level in found.index.names if level not in (None, "seed")]
-        return (found.unstack(parts) if parts else found).sort_index()
+    def __call__(self, *rows: Rows) -> pd.Series | pd.DataFrame:
+        import pandas as pd
+
+        found = self.function(*(table.set_index("seed").sort_index() for table in rows))
+        return pd.concat(found, axis=1) if isinstance(found, dict) else found
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment")
@@ -75,15 +77,15 @@ def experiment(
 def reading(claim: str | Claim, of: str | Sequence[str], **settings: Any) -> Callable[[Read], Read]:
     """Register how a claim is read off the rows of the experiments `of`.
 
-    The function takes one table of rows per experiment, and `settings` by name. It returns one number per seed: a
-    Series with the index `seed`. For a claim about each of several parts (networks, criteria) the index has more
-    levels, or it returns a DataFrame with more columns: every part is judged on its own (`claims.judge`). `claim` is
-    an id of `data/claims.yaml`, or a `Claim` of your own; registered again, that one replaces itself.
+    The function takes one table of rows per experiment, with the seeds as their index, and `settings` by name. It
+    returns one number per seed, or for a claim about each of several networks or criteria a column for each (a table,
+    or a dict of columns): the claim holds if every part does (`claims.judge`). `claim` is an id of `data/claims.yaml`,
+    or a `Claim` of your own; registered again, that one replaces itself.
 
     >>> mine = Claim("spread-is-0", "4.1", "All is even.", "me", "toy", "spread", "below", 1e-9, exact=True)
     >>> @reading(mine, of="conservation", network="vgg")
     ... def spread(rows, network):
-    ...     return rows[(rows["network"] == network) & ~rows["trained"]].set_index("seed")["spread"]
+    ...     return rows[(rows["network"] == network) & ~rows["trained"]]["spread"]
     >>> from workbench.experiments import verdict
     >>> verdict("spread-is-0").verdict
     'holds'

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from workbench.criteria import score
 from workbench.data import Task, load
-from workbench.experiments.after import mean_gap, trained_model
-from workbench.experiments.common import SEEDS, chosen
-from workbench.experiments.registry import experiment, reading
+from workbench.experiments.after import trained_model
+from workbench.experiments.common import SEEDS, gap
+from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import keep_top
 from workbench.metrics import evaluate
 from workbench.models import prunable
@@ -21,9 +20,6 @@ from workbench.models.running import Loss
 from workbench.seeds import generator, seeded
 from workbench.train import train
 from workbench.types import Batch, Masks, Scores
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TOYS = ["moons", "circles", "spirals"]
 
@@ -54,8 +50,8 @@ def prune_filters(
 
 
 @reading("taylor-over-l1", of="channels")
-def taylor_minus_l1(rows: pd.DataFrame) -> pd.Series:
-    return mean_gap(rows, "sparsity", "criterion", "taylor", "l1")
+def taylor_minus_l1(rows: Rows) -> Effects:
+    return gap(rows, "criterion", "taylor", "l1", over="sparsity")
 
 
 @torch.no_grad()
@@ -143,11 +139,8 @@ def prune_units(
 @reading("relevance-over-weight", of="units", data="circles", other="l1")
 @reading("relevance-over-gradient", of="units", data="moons", other="gradient")
 @reading("relevance-edge-is-small", of="units", data=["moons", "spirals"], other="l1")
-def relevance_minus_other(rows: pd.DataFrame, data: str | list[str], other: str) -> pd.Series:
-    """With 5 samples a class, on each data set."""
-    rows = chosen(rows, data=data, samples=5)
-    found = rows.pivot(index=["seed", "data"], columns="criterion", values="accuracy")
-    return found["lrp"] - found[other]
+def relevance_minus_other(rows: Rows, data: str | list[str], other: str) -> Effects:
+    return gap(rows, "criterion", "lrp", other, each="data", data=data, samples=5)
 
 
 @functools.lru_cache(maxsize=16)
