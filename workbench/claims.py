@@ -85,8 +85,7 @@ class Evidence:
     def row(self) -> dict[str, Any]:
         """The evidence as plain values; a number that does not exist (an interval of one seed) is None."""
         facts = {name: getattr(self.claim, name) for name in ("id", "section", "statement", "source", "setting")}
-        names = ("effect", "low", "high", "n", "verdict", "detectable", "seeds", "part", "p", "bh", "holm")
-        numbers = {n: getattr(self, n) for n in names}
+        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "claim"}
         nothing = {name: None for name, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)}
         return {**facts, **numbers, **nothing, "words": self.words, "seeds": list(self.seeds)}
 
@@ -268,28 +267,25 @@ def _parts(claim: Claim, effects: Any) -> tuple[tuple[int, ...], dict[str, list[
         if len(set(names)) < len(names):
             raise ValueError(f"{what} are one column per part, under names of their own; got {', '.join(names)}")
         seeds, table = list(effects.index), dict(zip(names, effects.to_numpy().T.tolist(), strict=True))
-    elif hasattr(effects, "items"):
-        seeds, table = list(effects.keys()), {"": [value for _, value in effects.items()]}
     else:
-        table = {"": list(effects)}
-        seeds = list(range(len(table[""])))
+        pairs = list(effects.items() if hasattr(effects, "items") else enumerate(effects))
+        seeds, table = [seed for seed, _ in pairs], {"": [value for _, value in pairs]}
     if not seeds or not table:
         raise ValueError(f"claim {claim.id!r} is judged by one number per seed; got none")
     if odd := [s for s in seeds if not isinstance(s, Integral) and not (isinstance(s, float) and s.is_integer())]:
         raise ValueError(f"{what} are found by seeds, which are whole numbers; got {odd}")
-    whole = [int(seed) for seed in seeds]
-    if twice := sorted({seed for seed in whole if whole.count(seed) > 1}):
+    if twice := sorted({int(seed) for seed in seeds if seeds.count(seed) > 1}):
         raise ValueError(
             f"{what} are one number per seed; seeds {twice} come more than once. Choose one setting, take the mean "
             "over settings, or pass a DataFrame with one column per part of the claim"
         )
     for part, values in table.items():
         real = [(isinstance(v, Real) or getattr(v, "ndim", None) == 0) and math.isfinite(v) for v in values]
-        if bad := [seed for seed, is_real in zip(whole, real, strict=True) if not is_real]:
+        if bad := [int(seed) for seed, is_real in zip(seeds, real, strict=True) if not is_real]:
             named = f" of {part}" if part else ""
             raise ValueError(f"{what} are finite numbers; those{named} of seeds {bad} are not. Leave them out")
     only = len(table) == 1
-    return tuple(whole), {"" if only else part: [float(v) for v in values] for part, values in table.items()}
+    return tuple(map(int, seeds)), {"" if only else part: [float(v) for v in vs] for part, vs in table.items()}
 
 
 def _threshold(claim: Claim) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.criteria import score
-from workbench.data import Task, load
+from workbench.data import load
 from workbench.experiments.common import SEEDS
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import apply_masks_, keep_top
@@ -32,9 +32,7 @@ def loss_rise(criterion: str, seed: int, sparsity: float = 0.3) -> dict[str, flo
     >>> row["rise"] > 0
     True
     """
-    task, model = _tiny(seed)
-    inputs, targets = task.take("train")
-    batch = Batch(inputs.double(), targets)
+    model, batch = _tiny(seed)
     before = _loss(model, batch)
     count = math.floor(sparsity * sum(w.numel() for w in prunable(model).values()) + 0.5)
     if criterion == "obs":
@@ -45,22 +43,23 @@ def loss_rise(criterion: str, seed: int, sparsity: float = 0.3) -> dict[str, flo
     return {"rise": _loss(model, batch) - before, "dense": before}
 
 
-def _tiny(seed: int) -> tuple[Task, nn.Module]:
-    task = load("moons", device="cpu")
+def _tiny(seed: int) -> tuple[nn.Module, Batch]:
+    """The trained network and its training set."""
+    inputs, targets = load("moons", device="cpu").take("train")
+    batch = Batch(inputs.double(), targets)
     with seeded(seed):
         model = nn.Sequential(nn.Linear(2, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 2)).double()
-    inputs, targets = task.take("train")
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=300, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(inputs.double()), targets)
+        loss = nn.functional.cross_entropy(model(batch.inputs), batch.targets)
         loss = loss + 1e-4 * sum(w.square().sum() for w in prunable(model).values())
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    return task, model
+    return model, batch
 
 
 @torch.no_grad()

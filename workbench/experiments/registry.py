@@ -82,14 +82,13 @@ def reading(claim: str | Claim, of: str | Sequence[str], **settings: Any) -> Cal
     or a dict of columns): the claim holds if every part does (`claims.judge`). `claim` is an id of `data/claims.yaml`,
     or a `Claim` of your own; registered again, that one replaces itself.
 
-    >>> mine = Claim("spread-is-0", "4.1", "All is even.", "me", "toy", "spread", "below", 1e-9, exact=True)
-    >>> @reading(mine, of="conservation", network="vgg")
-    ... def spread(rows, network):
-    ...     return rows[(rows["network"] == network) & ~rows["trained"]]["spread"]
+    >>> mine = Claim("falls", "7.2", "SynFlow's scores fall with size.", "me", "vgg", "slope", "below", 0, exact=True)
+    >>> @reading(mine, of="sizes", network="vgg")
+    ... def slope(rows, network): return rows[rows["network"] == network]["slope"]
     >>> from workbench.experiments import verdict
-    >>> verdict("spread-is-0").verdict
+    >>> verdict("falls").verdict
     'holds'
-    >>> READINGS.remove("spread-is-0")
+    >>> READINGS.remove("falls")
     """
     names = (of,) if isinstance(of, str) else tuple(of)
     identity, own = (claim, None) if isinstance(claim, str) else (claim.id, claim)

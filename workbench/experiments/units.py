@@ -18,7 +18,7 @@ from workbench.metrics import evaluate
 from workbench.models import prunable
 from workbench.models.running import Loss
 from workbench.seeds import generator, seeded
-from workbench.train import train
+from workbench.train import snapshot, train
 from workbench.types import Batch, Masks, Scores
 
 TOYS = ["moons", "circles", "spirals"]
@@ -152,7 +152,7 @@ def _toy(data: str, seed: int, width: int) -> tuple[dict[str, Tensor], Batch]:
     few = Task.from_arrays(raw.inputs[chosen], raw.targets[chosen], *task.splits["test"], val=2, device="cpu")
     model = _toy_network(len(task.classes), seed, width)
     train(model, few, epochs=60, batch_size=32, lr=0.02, weight_decay=0.0, seed=seed, fast=False)
-    return {name: value.clone() for name, value in model.state_dict().items()}, few.take("train")
+    return snapshot(model), few.take("train")
 
 
 def _toy_network(classes: int, seed: int, width: int) -> nn.Sequential:
