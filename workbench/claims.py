@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from workbench.intervals import arms, compare, detectable, differ, interval, mean_and_error, rounding  # noqa: F401  (to be had as wb.claims.compare)
+from workbench.intervals import arms, compare, detectable, differ, interval, mean_and_error, rounding  # noqa: F401
 from workbench.project_data import project_data
 from workbench.types import check_choice
 

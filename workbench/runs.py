@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import signal
 import threading
 import time
 import traceback
@@ -185,7 +186,8 @@ def _results(
 
 
 def _end_with(parent: int) -> None:
-    """In a worker: end this process within a second of the end of the process that started it."""
+    """In a worker: end this process within a second of the end of the process that started it, and not by Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -259,7 +261,8 @@ def _read(path: Path) -> tuple[list[Row], int]:
     """The rows of a file and its length, without the start of a row at its end, which a killed run left."""
     if path.is_dir():
         raise ValueError(f"rows are in a file such as rows.jsonl; {path} is a folder")
-    text, rows = path.read_bytes(), []
+    text = path.read_bytes()
+    rows: list[Row] = []
     lines = text.split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -180,9 +180,7 @@ def loss_of_narrow_minus_wide(rows: Rows) -> Effects:
     return (found[0.25, 1] - found[0.25, 20]) - (found[2.0, 1] - found[2.0, 20])
 
 
-@reading("random-matches-dense", of="width")
-def pruned_minus_dense(rows: Rows) -> Effects:
-    return gap(rows, "compression", 5, 1, width=2.0)
+reading("random-matches-dense", of="width", arm="compression", a=5, b=1, width=2.0)(gap)
 
 
 @reading("shuffled-masks", of="sanity", change="shuffle")

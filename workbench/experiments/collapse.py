@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import torch
 
 from workbench.criteria import score
-from workbench.experiments.common import BOTH, NETWORKS, SEEDS, chosen, start
+from workbench.experiments.common import BOTH, NETWORKS, SEEDS, chosen, metric, start
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import keep_top
 from workbench.metrics import collapsed, critical, critical_iterated, first_failure, max_compression
@@ -156,11 +155,9 @@ def layer_sums(network: str, seed: int, trained: bool = False, data: str = "digi
     return {"spread": (max(sums) - min(sums)) / mean, "smallest": min(sums) / mean, "largest": max(sums) / mean}
 
 
-@reading("synflow-conserves", of="conservation", network=NETWORKS, trained=False)
-@reading("synflow-conserves-biases", of="conservation", network="lenet-300-100", trained=True)
-@reading("synflow-conserves-resnet", of="conservation", network="resnet-20", trained=False)
-def spread(rows: Rows, **settings: Any) -> Effects:
-    return chosen(rows, **settings).pivot(columns="network", values="spread")
+reading("synflow-conserves", of="conservation", name="spread", each="network", network=NETWORKS, trained=False)(metric)
+reading("synflow-conserves-biases", of="conservation", name="spread", network="lenet-300-100", trained=True)(metric)
+reading("synflow-conserves-resnet", of="conservation", name="spread", network="resnet-20", trained=False)(metric)
 
 
 @experiment("sizes", grids=[{"network": NETWORKS, "seed": SEEDS}])
@@ -191,6 +188,4 @@ def slope_from_minus_one(rows: Rows) -> Effects:
     return (rows.pivot(columns="network", values="slope") + 1).abs()
 
 
-@reading("synflow-largest-first", of="sizes")
-def largest_first(rows: Rows) -> Effects:
-    return rows.pivot(columns="network", values="largest_first")
+reading("synflow-largest-first", of="sizes", name="largest_first", each="network")(metric)

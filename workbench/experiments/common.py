@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from workbench.criteria.registry import entries
 from workbench.data import Task, load
-from workbench.experiments.registry import Rows
+from workbench.experiments.registry import Effects, Rows
 from workbench.metrics import collapsed, sparsity
 from workbench.models import make
 from workbench.types import Batch, Masks
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SEEDS = [0, 1, 2, 3, 4]
 NETWORKS = ["lenet-300-100", "vgg"]
@@ -34,7 +31,7 @@ def size(masks: Masks) -> dict[str, float]:
     return {"kept": kept, "sparsity": sparsity(masks), "dead": len(collapsed(masks))}
 
 
-def chosen(rows: Rows, **settings: Any) -> pd.DataFrame:
+def chosen(rows: Rows, **settings: Any) -> Rows:
     """The rows with these settings: each a value, a list of values, or None for a row that names none.
 
     >>> import pandas as pd
@@ -48,9 +45,21 @@ def chosen(rows: Rows, **settings: Any) -> pd.DataFrame:
     return rows
 
 
+def metric(rows: Rows, name: str, each: str | None = None, **settings: Any) -> Effects:
+    """A metric at each seed, for each of some settings.
+
+    >>> import pandas as pd
+    >>> df = pd.DataFrame({"area": [1.0, 2.0], "network": ["vgg", "lenet"]}, index=pd.Index([0, 0], name="seed"))
+    >>> metric(df, "area", each="network").to_dict("records")
+    [{'lenet': 2.0, 'vgg': 1.0}]
+    """
+    rows = chosen(rows, **settings)
+    return rows.pivot(columns=each, values=name) if each else rows[name]
+
+
 def gap(
     rows: Rows, arm: str, a: Any, b: Any, each: str | None = None, over: str | None = None, **settings: Any
-) -> pd.Series | pd.DataFrame:
+) -> Effects:
     """Accuracy of arm a minus that of arm b at each seed: for each of some settings, or its mean over some.
 
     >>> import pandas as pd
@@ -62,7 +71,7 @@ def gap(
     return (found[a] - found[b]).mean(axis=1) if over else found[a] - found[b]
 
 
-def authors(rows: Rows) -> pd.DataFrame:
+def authors(rows: Rows) -> Rows:
     """The rows under the BatchNorm statistics of each criterion's authors; others name no statistics."""
     own = rows["criterion"].map({name: e.bn for (name, granularity), e in entries().items() if granularity == "weight"})
     return rows[rows["bn"].isna() | (rows["bn"] == own)]

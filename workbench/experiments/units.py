@@ -49,9 +49,7 @@ def prune_filters(
     return {"accuracy": evaluate(model, task, split="test")["accuracy"], "dense": dense}
 
 
-@reading("taylor-over-l1", of="channels")
-def taylor_minus_l1(rows: Rows) -> Effects:
-    return gap(rows, "criterion", "taylor", "l1", over="sparsity")
+reading("taylor-over-l1", of="channels", arm="criterion", a="taylor", b="l1", over="sparsity")(gap)
 
 
 @torch.no_grad()
@@ -135,11 +133,11 @@ def prune_units(
     return {"accuracy": _accuracy(model, reference), "dense": dense}
 
 
-@reading("relevance-few-samples", of="units", data="moons", other="taylor")
-@reading("relevance-over-weight", of="units", data="circles", other="l1")
-@reading("relevance-over-gradient", of="units", data="moons", other="gradient")
-@reading("relevance-edge-is-small", of="units", data=["moons", "spirals"], other="l1")
-def relevance_minus_other(rows: Rows, data: str | list[str], other: str) -> Effects:
+@reading("relevance-few-samples", of="units", other="taylor", data="moons")
+@reading("relevance-over-weight", of="units", other="l1", data="circles")
+@reading("relevance-over-gradient", of="units", other="gradient", data="moons")
+@reading("relevance-edge-is-small", of="units", other="l1", data=["moons", "spirals"])
+def relevance_minus_other(rows: Rows, other: str, data: str | list[str]) -> Effects:
     return gap(rows, "criterion", "lrp", other, each="data", data=data, samples=5)
 
 
