@@ -85,11 +85,27 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
         reading("force-delay", of="critical")
     with pytest.raises(ValueError, match="'force-delays' is the workbench's own claim and stays as it is"):
         reading("force-delays", of="critical")(growth)
+    with pytest.raises(ValueError, match=r"'mine' of your own needs a folder for its rows. Pass folder='rows'"):
+        experiment("mine", [{}])(growth)
+    with pytest.raises(TypeError, match="grids is a list of grids, each a dict of lists; got {'seed'"):
+        experiment("mine", {"seed": [0]}, folder=tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'critical' is the workbench's own experiment and stays as it is"):
         experiment("critical", [{}], folder=tmp_path)(growth)
     squares(tmp_path)
     with pytest.raises(ValueError, match=r"'squares' has no rows in .*compute\('squares'\)"):
         recorded("squares")
+
+
+def test_a_reading_needs_seeds(tmp_path: Path) -> None:
+    experiment("unsown", [{"width": [1, 2]}], folder=tmp_path)(lone)
+    compute("unsown")
+    reading(MINE, of="unsown")(growth)
+    with pytest.raises(ValueError, match="judged by seeds; the run of experiment 'unsown' has no argument 'seed'"):
+        verdict("mine")
+
+
+def lone(width: int) -> dict[str, float]:
+    return {"area": width**2}
 
 
 def test_an_entry_without_a_reading_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

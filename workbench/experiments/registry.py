@@ -40,8 +40,12 @@ class Reading:
     def __call__(self, *rows: Rows) -> pd.Series | pd.DataFrame:
         import pandas as pd
 
+        for name, table in zip(self.of, rows, strict=True):
+            if "seed" not in table:
+                raise ValueError(f"a claim is judged by seeds; the run of experiment {name!r} has no argument 'seed'")
         found = self.function(*(table.set_index("seed").sort_index() for table in rows))
-        return pd.concat(found, axis=1) if isinstance(found, dict) else found
+        parts = isinstance(found, dict) and all(hasattr(part, "index") for part in found.values())
+        return pd.concat(found, axis=1) if parts else found
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment")
@@ -66,8 +70,15 @@ def experiment(
     >>> EXPERIMENTS.remove("areas")
     """
 
+    if isinstance(grids, Mapping) or not all(isinstance(axes, Mapping) for axes in grids):
+        raise TypeError(
+            f"grids is a list of grids, each a dict of lists; got {grids!r}. Pass grids=[{{'seed': [0, 1]}}]"
+        )
+
     def register(function: Run) -> Run:
         own = None if folder is None else Path(folder)
+        if own is None and not function.__module__.startswith("workbench."):
+            raise ValueError(f"experiment {name!r} of your own needs a folder for its rows. Pass folder='rows'")
         EXPERIMENTS.add(name, Experiment(function, tuple(grids), own), own=own is not None)
         return function
 
