@@ -265,6 +265,8 @@ def test_arms_without_a_spread_are_not_ranked() -> None:
 def test_wrong_effects_are_refused() -> None:
     with pytest.raises(ValueError, match="got none"):
         judge(BETTER, [])
+    with pytest.raises(TypeError, match=r"are one number per seed: a dict, .*; got None"):
+        judge(BETTER, None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"seeds \[1\] are not"):
         judge(BETTER, [0.1, math.nan])
     with pytest.raises(ValueError, match=r"those of snip of seeds \[1\] are not"):

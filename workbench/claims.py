@@ -262,6 +262,8 @@ def _side(claim: Claim, value: float) -> float:
 def _parts(claim: Claim, effects: Any) -> tuple[tuple[int, ...], dict[str, list[float]]]:
     """The seeds, and the numbers of every part of a claim in their order; checked."""
     what = f"effects of claim {claim.id!r}"
+    if not hasattr(effects, "__iter__"):
+        raise TypeError(f"{what} are one number per seed: a dict, a Series, a list, or a DataFrame; got {effects!r}")
     if hasattr(effects, "columns"):
         names = [", ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in effects.columns]
         if len(set(names)) < len(names):

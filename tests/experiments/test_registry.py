@@ -87,7 +87,7 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
         reading("force-delays", of="critical")(growth)
     with pytest.raises(ValueError, match=r"'mine' of your own needs a folder for its rows. Pass folder='rows'"):
         experiment("mine", [{}])(growth)
-    with pytest.raises(TypeError, match="grids is a list of grids, each a dict of lists; got {'seed'"):
+    with pytest.raises(TypeError, match=r"grids is a list of grids, each a dict of lists; got {'seed'"):
         experiment("mine", {"seed": [0]}, folder=tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'critical' is the workbench's own experiment and stays as it is"):
         experiment("critical", [{}], folder=tmp_path)(growth)

@@ -37,15 +37,16 @@ class Reading:
     of: tuple[str, ...]
     claim: Claim | None = None
 
-    def __call__(self, *rows: Rows) -> pd.Series | pd.DataFrame:
+    def __call__(self, *rows: Rows) -> Effects:
         import pandas as pd
 
         for name, table in zip(self.of, rows, strict=True):
             if "seed" not in table:
                 raise ValueError(f"a claim is judged by seeds; the run of experiment {name!r} has no argument 'seed'")
         found = self.function(*(table.set_index("seed").sort_index() for table in rows))
-        parts = isinstance(found, dict) and all(hasattr(part, "index") for part in found.values())
-        return pd.concat(found, axis=1) if parts else found
+        if isinstance(found, dict) and found and all(hasattr(part, "index") for part in found.values()):
+            return pd.concat(found, axis=1)
+        return found
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment")
@@ -71,9 +72,7 @@ def experiment(
     """
 
     if isinstance(grids, Mapping) or not all(isinstance(axes, Mapping) for axes in grids):
-        raise TypeError(
-            f"grids is a list of grids, each a dict of lists; got {grids!r}. Pass grids=[{{'seed': [0, 1]}}]"
-        )
+        raise TypeError(f"grids is a list of grids, each a dict of lists; got {grids!r}. Write grids=[{{'seed': [0]}}]")
 
     def register(function: Run) -> Run:
         own = None if folder is None else Path(folder)
