@@ -37,7 +37,7 @@ class Reading:
     of: tuple[str, ...]
     claim: Claim | None = None
 
-    def __call__(self, *rows: Rows) -> Effects:
+    def __call__(self, *rows: Rows) -> Any:
         import pandas as pd
 
         for name, table in zip(self.of, rows, strict=True):
