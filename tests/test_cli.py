@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -12,6 +13,7 @@ from notebook_maker import make, text_of
 
 from workbench.cli import main
 from workbench.headless import read_notebook
+from workbench.stopping import LINE
 
 R = {"name": "ir", "display_name": "R", "language": "R"}
 
@@ -126,6 +128,27 @@ def test_the_version(capsys):
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"workbench {metadata.version('pruning-workbench')}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_evidence_that_is_stopped_says_one_line_and_keeps_its_rows(tmp_path):
+    """Ctrl-C in a terminal goes to the command and to its workers."""
+    command = [sys.executable, "-m", "workbench.cli", "evidence", "conservation", "--jobs", "2", "-o", str(tmp_path)]
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    with process:
+        assert process.stdout.readline().startswith("layer_sums: row ")  # the last rows take many seconds
+        os.killpg(process.pid, signal.SIGINT)
+        _, words = process.communicate()
+    assert process.returncode == 130
+    assert words == LINE.decode()
+    assert (tmp_path / "conservation.jsonl").read_text().count("\n") >= 1
+
+
+def test_unknown_evidence_is_refused(tmp_path, capsys):
+    assert "Did you mean 'headline'" in refused(capsys, "evidence", "headlines", "-o", tmp_path)
 
 
 def test_the_command_from_a_shell(tmp_path):

@@ -39,7 +39,7 @@ from workbench.train import Progress, snapshot, steps, train
 from workbench.types import Batch, Masks, Scores
 
 if TYPE_CHECKING:
-    from workbench import claims, evidence, exercises, explorers, plots, runs
+    from workbench import claims, exercises, experiments, explorers, plots, runs
 
 __all__ = [
     "Batch",
@@ -62,8 +62,8 @@ __all__ = [
     "effective",
     "effective_sparsity",
     "evaluate",
-    "evidence",
     "exercises",
+    "experiments",
     "explorers",
     "find_masks",
     "first_failure",
@@ -94,7 +94,7 @@ __all__ = [
     "versions",
 ]
 
-_ON_DEMAND = ("claims", "evidence", "exercises", "explorers", "plots", "runs")
+_ON_DEMAND = ("claims", "exercises", "experiments", "explorers", "plots", "runs")
 
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.

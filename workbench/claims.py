@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
+from workbench.intervals import arms, compare, detectable, differ, interval, mean_and_error, rounding  # noqa: F401
 from workbench.project_data import project_data
 from workbench.types import check_choice
 
@@ -20,9 +25,6 @@ CLAIM_MIME = "application/vnd.workbench.claim+json"
 NUMBERS_MIME = "application/vnd.workbench.numbers+json"
 LEVEL = 0.025
 """One-sided level of a verdict: that of either end of a 95 % interval."""
-
-ROUNDING = 1e-12
-"""What sums of floats may be off, relative to the largest number in them and at least 1."""
 
 _MARKS = {"holds": ("✓", "#005f46"), "does not hold here": ("✗", "#8f2d00"), "undecided": ("?", "#4d4d4d")}
 
@@ -83,8 +85,7 @@ class Evidence:
     def row(self) -> dict[str, Any]:
         """The evidence as plain values; a number that does not exist (an interval of one seed) is None."""
         facts = {name: getattr(self.claim, name) for name in ("id", "section", "statement", "source", "setting")}
-        names = ("effect", "low", "high", "n", "verdict", "detectable", "seeds", "part", "p", "bh", "holm")
-        numbers = {n: getattr(self, n) for n in names}
+        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "claim"}
         nothing = {name: None for name, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)}
         return {**facts, **numbers, **nothing, "words": self.words, "seeds": list(self.seeds)}
 
@@ -114,7 +115,8 @@ class Verdicts(list[Evidence]):
         return {"text/plain": text, "text/html": table_html(self), CLAIM_MIME: [evidence.row() for evidence in self]}
 
 
-def load_claims() -> dict[str, Claim]:
+@functools.cache
+def load_claims() -> Mapping[str, Claim]:
     """Every claim of `data/claims.yaml` by its id; the facts of a claim stand there once.
 
     >>> load_claims()["synflow-conserves"].exact
@@ -122,48 +124,14 @@ def load_claims() -> dict[str, Claim]:
     """
     import yaml
 
-    entries = yaml.safe_load(project_data("claims.yaml").read_text(encoding="utf-8"))
     claims: dict[str, Claim] = {}
-    for entry in entries:
-        names = [f.name for f in fields(Claim)]
+    for entry in yaml.safe_load(project_data("claims.yaml").read_text(encoding="utf-8")):
         for name in entry:
-            check_choice(f"field of claim {entry.get('id')!r}", name, names)
+            check_choice(f"field of claim {entry.get('id')!r}", name, [f.name for f in fields(Claim)])
         if entry["id"] in claims:
             raise ValueError(f"claims have ids of their own; {entry['id']!r} stands twice in claims.yaml")
         claims[entry["id"]] = Claim(**entry)
-    return claims
-
-
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """(mean, low, high): the Student-t interval mean -+ t((1 + level)/2, n - 1) s / sqrt(n); NaN ends for n = 1.
-
-    It covers the true mean in `level` of repetitions at any n if the values are normal, where a percentile bootstrap
-    of five covers about 84 %. Misleads for values pressed against a bound, such as accuracies near 1.
-
-    >>> [round(x, 3) for x in interval([1.0, 2.0, 3.0])]
-    [2.0, -0.484, 4.484]
-    """
-    from scipy import stats
-
-    mean, deviation = _moments(values)
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
-    return mean, mean - half, mean + half
-
-
-def detectable(values: Sequence[float], power: float = 0.8, level: float = 0.95) -> float:
-    """Smallest distance from the threshold that n such values would have shown with probability `power`.
-
-    (t((1 + level)/2, n - 1) + t(power, n - 1)) s / sqrt(n) (Bloom 1995, doi:10.1177/0193841X9501900504), with the
-    deviation s of the values themselves: at few seeds it is as uncertain as s is. NaN for n = 1.
-
-    >>> round(detectable([1.0, 2.0, 3.0]), 3)
-    3.097
-    """
-    from scipy import stats
-
-    n, (_, deviation) = len(values), _moments(values)
-    t = float(stats.t.ppf((1 + level) / 2, n - 1) + stats.t.ppf(power, n - 1))
-    return t * deviation / math.sqrt(n)
+    return MappingProxyType(claims)
 
 
 def judge(claim: str | Claim, effects: Mapping[int, float] | Sequence[float] | pd.Series | pd.DataFrame) -> Evidence:
@@ -196,8 +164,7 @@ def judge(claim: str | Claim, effects: Mapping[int, float] | Sequence[float] | p
     verdicts = {evidence.verdict for evidence in judged}
     verdict = next(v for v in ("does not hold here", "undecided", "holds") if v in verdicts)
     shown = max((evidence for evidence in judged if evidence.verdict == verdict), key=_doubt)
-    p = [evidence.p for evidence in judged]
-    return replace(shown, p=math.nan if any(map(math.isnan, p)) else max(p))
+    return replace(shown, p=float(np.max([evidence.p for evidence in judged])))
 
 
 def _judge_part(claim: Claim, seeds: tuple[int, ...], part: str, values: list[float]) -> Evidence:
@@ -210,11 +177,11 @@ def _judge_part(claim: Claim, seeds: tuple[int, ...], part: str, values: list[fl
         verdict: Verdict = "holds" if holds else "does not hold here"
         return Evidence(claim, sum(values) / n, min(values), max(values), n, 0.0, verdict, seeds, part)
     mean, low, high = interval(values)
-    if not _spread(values):
+    if not differ(values):
         return Evidence(claim, mean, math.nan, math.nan, n, math.nan, "undecided", seeds, part)
-    p = float(stats.t.sf(_side(claim, mean) / (_moments(values)[1] / math.sqrt(n)), n - 1))
+    p = float(stats.t.sf(_side(claim, mean) / mean_and_error(values)[1], n - 1))
     sides = [_side(claim, low), _side(claim, high)]
-    least = max(_rounding([*values, claim.threshold]), 1 / claim.images if claim.images else 0.0)
+    least = max(rounding([*values, claim.threshold]), 1 / claim.images if claim.images else 0.0)
     verdict = "holds" if min(sides) > least else "does not hold here" if max(sides) < -least else "undecided"
     return Evidence(claim, mean, low, high, n, detectable(values), verdict, seeds, part, p)
 
@@ -241,74 +208,14 @@ def adjust(ledger: Iterable[Evidence]) -> Verdicts:
     [(0.02, 0.039, 0.039), (0.135, 0.135, 0.135)]
     """
     ledger = list(ledger)
-    tested = [i for i, e in enumerate(ledger) if not e.claim.exact]
-    p = {i: 1.0 if math.isnan(ledger[i].p) else ledger[i].p for i in tested}
-    order = sorted(tested, key=p.__getitem__)
-    m, bh, holm = len(order), 1.0, 0.0
-    for k in range(m, 0, -1):
-        i = order[k - 1]
-        bh = min(bh, p[i] * m / k)
-        ledger[i] = replace(ledger[i], bh=bh)
-    for k, i in enumerate(order, start=1):
-        holm = max(holm, min(1.0, p[i] * (m - k + 1)))
-        ledger[i] = replace(ledger[i], holm=holm)
+    tested = [i for i, evidence in enumerate(ledger) if not evidence.claim.exact]
+    p = np.nan_to_num([ledger[i].p for i in tested], nan=1.0)
+    order, m = np.argsort(p, kind="stable"), len(p)
+    bh = np.minimum.accumulate((p[order] * m / np.arange(1, m + 1))[::-1])[::-1]
+    holm = np.maximum.accumulate(np.minimum(1.0, p[order] * (m - np.arange(m))))
+    for place, one, other in zip(order, bh, holm, strict=True):
+        ledger[tested[place]] = replace(ledger[tested[place]], bh=float(one), holm=float(other))
     return Verdicts(ledger)
-
-
-def compare(df: pd.DataFrame, value: str, arm: str, a: str, b: str, by: str = "seed") -> pd.DataFrame:
-    """Paired differences of two arms: one row per seed, columns a, b and `difference` = a - b.
-
-    `df` is tidy with one row per arm and seed: choose one setting (one compression, one network) before.
-
-    >>> import pandas as pd
-    >>> df = pd.DataFrame({"criterion": ["x", "y", "x", "y"], "seed": [0, 0, 1, 1], "accuracy": [0.9, 0.8, 0.7, 0.4]})
-    >>> compare(df, "accuracy", "criterion", "x", "y")["difference"].round(3).tolist()
-    [0.1, 0.3]
-    """
-    for column in (value, arm, by):
-        check_choice("column", column, df.columns)
-    options = list(df[arm].unique())
-    for name in (a, b):
-        if name not in options:
-            raise ValueError(f"{arm} is one of {', '.join(map(str, sorted(options)))}; got {name!r}")
-    sides = {name: df[df[arm] == name].set_index(by)[value] for name in (a, b)}
-    for name, side in sides.items():
-        if not side.index.is_unique:
-            raise ValueError(
-                f"{name!r} has several rows for one {by}; choose one setting first, such as one compression"
-            )
-    if set(sides[a].index) != set(sides[b].index):
-        lone = sorted(set(sides[a].index) ^ set(sides[b].index))
-        raise ValueError(f"pairs need both arms; {by} {lone} has only one of {a!r} and {b!r}. Run or drop them")
-    table = sides[a].to_frame(a).join(sides[b].rename(b)).sort_index()
-    return table.assign(difference=table[a] - table[b])
-
-
-def arms(df: pd.DataFrame, value: str, arm: str) -> pd.DataFrame:
-    """Mean, 95 % interval and n of each arm, and which arms it beats: those whose interval lies wholly below its own.
-
-    Arms whose intervals overlap are not ranked, nor are arms whose seeds differ by rounding alone, which have no
-    interval. Paired seeds often tell more: see `compare`.
-
-    >>> import pandas as pd
-    >>> df = pd.DataFrame({"arm": ["x"] * 3 + ["y"] * 3, "accuracy": [0.90, 0.91, 0.92, 0.50, 0.51, 0.52]})
-    >>> arms(df, "accuracy", "arm")["beats"].tolist()
-    ['y', '']
-    """
-    import pandas as pd
-
-    for column in (value, arm):
-        check_choice("column", column, df.columns)
-    rows: dict[Any, dict[str, Any]] = {}
-    ranked: dict[Any, bool] = {}
-    for name, group in df.groupby(arm, sort=False):
-        mean, low, high = interval(group[value].tolist())
-        rows[name] = {"mean": mean, "low": low, "high": high, "n": len(group)}
-        ranked[name] = _spread(group[value].tolist())
-    for name, row in rows.items():
-        beaten = [other for other in rows if ranked[name] and ranked[other] and rows[other]["high"] < row["low"]]
-        row["beats"] = ", ".join(map(str, beaten))
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(arm)
 
 
 def table_html(evidence: Sequence[Evidence]) -> str:
@@ -337,7 +244,7 @@ def table_html(evidence: Sequence[Evidence]) -> str:
     return f'<table class="wb-claims"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
-def record(name: str, value: Any) -> None:
+def show_number(name: str, value: Any) -> None:
     """Show a number of a notebook under its name, in a form that a test can compare between the notebook's faces."""
     from IPython.display import display
 
@@ -355,36 +262,32 @@ def _side(claim: Claim, value: float) -> float:
 def _parts(claim: Claim, effects: Any) -> tuple[tuple[int, ...], dict[str, list[float]]]:
     """The seeds, and the numbers of every part of a claim in their order; checked."""
     what = f"effects of claim {claim.id!r}"
+    if not hasattr(effects, "__iter__"):
+        raise TypeError(f"{what} are one number per seed: a dict, a Series, a list, or a DataFrame; got {effects!r}")
     if hasattr(effects, "columns"):
         names = [", ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in effects.columns]
         if len(set(names)) < len(names):
             raise ValueError(f"{what} are one column per part, under names of their own; got {', '.join(names)}")
         seeds, table = list(effects.index), dict(zip(names, effects.to_numpy().T.tolist(), strict=True))
-    elif hasattr(effects, "items"):
-        seeds, table = list(effects.keys()), {"": [value for _, value in effects.items()]}
     else:
-        table = {"": list(effects)}
-        seeds = list(range(len(table[""])))
+        pairs = list(effects.items() if hasattr(effects, "items") else enumerate(effects))
+        seeds, table = [seed for seed, _ in pairs], {"": [value for _, value in pairs]}
     if not seeds or not table:
         raise ValueError(f"claim {claim.id!r} is judged by one number per seed; got none")
     if odd := [s for s in seeds if not isinstance(s, Integral) and not (isinstance(s, float) and s.is_integer())]:
         raise ValueError(f"{what} are found by seeds, which are whole numbers; got {odd}")
-    whole = [int(seed) for seed in seeds]
-    if twice := sorted({seed for seed in whole if whole.count(seed) > 1}):
+    if twice := sorted({int(seed) for seed in seeds if seeds.count(seed) > 1}):
         raise ValueError(
             f"{what} are one number per seed; seeds {twice} come more than once. Choose one setting, take the mean "
             "over settings, or pass a DataFrame with one column per part of the claim"
         )
     for part, values in table.items():
-        if bad := [seed for seed, v in zip(whole, values, strict=True) if not (_is_real(v) and math.isfinite(v))]:
+        real = [(isinstance(v, Real) or getattr(v, "ndim", None) == 0) and math.isfinite(v) for v in values]
+        if bad := [int(seed) for seed, is_real in zip(seeds, real, strict=True) if not is_real]:
             named = f" of {part}" if part else ""
             raise ValueError(f"{what} are finite numbers; those{named} of seeds {bad} are not. Leave them out")
     only = len(table) == 1
-    return tuple(whole), {"" if only else part: [float(v) for v in values] for part, values in table.items()}
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Real) or getattr(value, "ndim", None) == 0
+    return tuple(map(int, seeds)), {"" if only else part: [float(v) for v in vs] for part, vs in table.items()}
 
 
 def _threshold(claim: Claim) -> str:
@@ -403,19 +306,3 @@ def _why_none(evidence: Evidence) -> str:
 
 def _told(value: float) -> str:
     return "none" if math.isnan(value) else f"{value:.2g}"
-
-
-def _rounding(values: Sequence[float]) -> float:
-    return ROUNDING * max(1.0, *map(abs, values))
-
-
-def _spread(values: Sequence[float]) -> bool:
-    """Whether numbers differ by more than rounding (one number does not)."""
-    return max(values) - min(values) > _rounding(values)
-
-
-def _moments(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1 in the denominator; NaN for one value)."""
-    n = len(values)
-    mean = sum(values) / n
-    return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1)) if n > 1 else math.nan

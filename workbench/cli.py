@@ -79,14 +79,14 @@ def _claims(options: argparse.Namespace) -> int:
 
 
 def _evidence(options: argparse.Namespace) -> int:
-    from workbench import evidence
+    from workbench import experiments
 
     def say(row: dict[str, Any], done: int, total: int) -> None:
         print(f"{row['function']}: row {done} of {total}, {row['seconds']:.1f} s", flush=True)
 
     try:
-        for name in options.names or evidence.EXPERIMENTS:
-            evidence.compute(name, options.out, jobs=options.jobs, on_row=say)
+        for name in options.names or experiments.EXPERIMENTS:
+            experiments.compute(name, options.out, jobs=options.jobs, on_row=say)
     except RuntimeError as error:  # some rows could not be computed; the others are on disk
         print(f"workbench: {error}", file=sys.stderr)
         return 1

@@ -10,10 +10,11 @@ import json
 import math
 import os
 import re
+import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,16 +28,11 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-PARTS = {
-    "key": str,
-    "function": str,
-    "arguments": dict,
-    "metrics": dict,
-    "seconds": float,
-    "versions": dict,
-    "date": str,
-}
+PARTS = dict(key=str, function=str, arguments=dict, metrics=dict, seconds=float, versions=dict, date=str)
 """What a row on disk consists of, in this order."""
+
+_FIRST = b'{"key": "0123456789abcdef", "function": "'
+_START = re.compile(rb'\{"key": "[0-9a-f]{16}", "function": "')
 
 OWN = ("date", "key", "processor", "seconds", "versions")
 """Columns of a table of rows that `grid` adds; arguments and metrics have other names."""
@@ -94,11 +90,14 @@ def grid(
     path.parent.mkdir(parents=True, exist_ok=True)
     done: dict[str, Row] = {}
     if path.exists():
-        done = {row["key"]: row for row in _rows(path)}
-        _end_last_line(path)
+        rows, length = _read(path)
+        done = {row["key"]: row for row in rows}
+        os.truncate(path, length)
     todo = {name: arguments for name, arguments in runs.items() if name not in done}
     failures: list[str] = []
-    with open(path, "ab") as file, contextlib.closing(_results(function, todo, jobs)) as results:
+    with open(path, "ab+") as file, contextlib.closing(_results(function, todo, jobs)) as results:
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            file.write(b"\n")  # a whole row that lacks its line end
         for name, result, error in results:
             if error:
                 failures.append(error)
@@ -123,7 +122,7 @@ def read_rows(path: str | Path, *more: str | Path) -> pd.DataFrame:
     Of rows with one key the last counts, in this table and for `grid`. The start of a row at the end of a file (a
     killed run) does not count. Raises ValueError with file and line for anything else that is no row.
     """
-    return _table(list({row["key"]: row for one in (path, *more) for row in _rows(Path(one))}.values()))
+    return _table(list({row["key"]: row for one in (path, *more) for row in _read(Path(one))[0]}.values()))
 
 
 def _runs(function: Callable[..., Any], axes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -187,7 +186,8 @@ def _results(
 
 
 def _end_with(parent: int) -> None:
-    """In a worker: end this process within a second of the end of the process that started it."""
+    """In a worker: end this process within a second of the end of the process that started it, and not by Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -260,60 +260,42 @@ def _clash(arguments: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     return ""
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    """The rows of a file. A last line without its end counts if it is whole and is passed over if it starts a row."""
+def _read(path: Path) -> tuple[list[Row], int]:
+    """The rows of a file and its length, without the start of a row at its end, which a killed run left."""
     if path.is_dir():
         raise ValueError(f"rows are in a file such as rows.jsonl; {path} is a folder")
-    lines = path.read_bytes().split(b"\n")
+    text = path.read_bytes()
+    rows: list[Row] = []
+    lines = text.split(b"\n")
     for number, line in enumerate(lines, start=1):
-        if line.strip() and (fault := _fault(line)):
-            if number == len(lines) and _starts_a_row(line):
-                return
+        if not line.strip():
+            continue
+        row, fault = _row(line)
+        if fault and row is None and number == len(lines) and _START.match(line + _FIRST[len(line) :]):
+            return rows, len(text) - len(line)
+        if fault:
             raise ValueError(
                 f"line {number} of {path} is no row of a grid: {fault}. If rows belong there, delete the line and grid "
                 "computes its run again; otherwise name another file."
             )
-        if line.strip():
-            yield json.loads(line)
+        rows.append(row)
+    return rows, len(text)
 
 
-def _fault(line: bytes) -> str:
-    """Why a line of a file is no row; "" if it is one."""
+def _row(line: bytes) -> tuple[Any, str]:
+    """What a line holds (None if it is no whole JSON), and why that is no row ("" if it is one)."""
     try:
         row = json.loads(line)
     except ValueError as error:
-        return f"no JSON ({error})"
+        return None, f"no JSON ({error})"
     if not isinstance(row, dict):
-        return f"{type(row).__name__} instead of an object"
+        return row, f"{type(row).__name__} instead of an object"
     for part, kind in PARTS.items():
         if part not in row:
-            return f"it has no {part!r}"
+            return row, f"it has no {part!r}"
         if not isinstance(row[part], int | float if kind is float else kind):
-            return f"its {part!r} is {row[part]!r}"
-    return _clash(row["arguments"], row["metrics"])
-
-
-def _starts_a_row(line: bytes) -> bool:
-    """Whether a line is the first part of a row as grid writes it, and no whole JSON."""
-    with contextlib.suppress(ValueError):
-        json.loads(line)
-        return False
-    start = b'{"key": "0123456789abcdef", "function": "'
-    return bool(re.match(rb'\{"key": "[0-9a-f]{16}", "function": "', line + start[len(line) :]))
-
-
-def _end_last_line(path: Path) -> None:
-    """Let the next row begin on a line of its own: end a whole row that lacks its line end, cut the start of one.
-
-    A process died while it wrote. Only for a file that `_rows` has read without a complaint.
-    """
-    text = path.read_bytes()
-    last = text[text.rfind(b"\n") + 1 :]
-    if last.strip() and not _fault(last):
-        with open(path, "ab") as file:
-            file.write(b"\n")
-    elif last:
-        os.truncate(path, len(text) - len(last))
+            return row, f"its {part!r} is {row[part]!r}"
+    return row, _clash(row["arguments"], row["metrics"])
 
 
 def _table(rows: list[Row]) -> pd.DataFrame:
@@ -321,17 +303,9 @@ def _table(rows: list[Row]) -> pd.DataFrame:
 
     table = []
     for row in rows:
-        made = dict(row["versions"])
-        processor = made.pop("processor", "not recorded")
-        told = {"seconds": row["seconds"], "versions": ", ".join(f"{n} {v}" for n, v in made.items())}
-        table.append(
-            {
-                **row["arguments"],
-                **row["metrics"],
-                **told,
-                "processor": processor,
-                "date": row["date"],
-                "key": row["key"],
-            }
-        )
+        made = {"processor": "not recorded", **row["versions"]}
+        processor = made.pop("processor")
+        told = {"versions": ", ".join(f"{n} {v}" for n, v in made.items()), "processor": processor}
+        own = {"seconds": row["seconds"], **told, "date": row["date"], "key": row["key"]}
+        table.append({**row["arguments"], **row["metrics"], **own})
     return pd.DataFrame(table)

@@ -32,6 +32,7 @@ def listen() -> None:
     It does not raise: an exception in the middle of an import or of a callback can be swallowed there. What the command
     writes is whole or not there, so that it may end anywhere.
     """
+    sys.warnoptions.append("ignore:resource_tracker")  # by which joblib's clearing up after killed workers is silent
     with contextlib.suppress(ValueError):  # only the main thread can listen
         for number in SIGNALS:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):

@@ -16,7 +16,7 @@ from chromium import ARGS, CHROMIUM
 
 CELL = """
 import workbench as wb
-p = wb.explorers.playground("digits", "vgg", rows=wb.evidence.recorded("headline"))
+p = wb.explorers.playground("digits", "vgg", rows=wb.experiments.recorded("headline"))
 p
 """
 

@@ -14,7 +14,7 @@ from torch.overrides import _get_current_function_mode_stack
 
 import workbench as wb
 from workbench.criteria.contract import check_criterion
-from workbench.criteria.next_layer import readings
+from workbench.criteria.next_layer import channel_contributions
 from workbench.models.watch import following
 
 OWN = ["apoz", "bn-scale", "cp", "fpgm", "hrank", "l1", "l2", "taylor", "thinet"]
@@ -485,12 +485,12 @@ READERS: dict[str, tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_the_parts_of_a_reading_sum_to_the_outputs(name: str) -> None:
+def test_the_contributions_sum_to_the_outputs(name: str) -> None:
     """And a channel's part is how much the outputs change without it; its norm is that of the weights it meets."""
     build, shape = READERS[name]
     model = spread_(nn.Sequential(*build()))
     batch = wb.Batch(drawn(3, *shape), torch.zeros(3, dtype=torch.long))
-    found = readings("thinet", model, batch, None, None, torch.Generator())
+    found = channel_contributions("thinet", model, batch, None, None, torch.Generator())
     assert list(found) == ["0.weight"]
     parts, norms = found["0.weight"]
     reader, middle, made = model[-1], model[1:-1], model[0](batch.inputs).detach()
@@ -604,7 +604,7 @@ def test_cp_scores_are_where_lasso_lets_go() -> None:
 
     model, batch = convnet(), some()
     found = score(model, batch, "cp", exclude=["8"], samples=None, bn="running")["0.weight"]
-    parts, norms = readings("cp", model, batch, None, None, torch.Generator())["0.weight"]
+    parts, norms = channel_contributions("cp", model, batch, None, None, torch.Generator())["0.weight"]
     columns, target = (parts / norms).numpy(), parts.sum(1).numpy()
     for channel, penalty in enumerate(found.tolist()):
         for factor in (1.001, 0.999):
@@ -612,9 +612,9 @@ def test_cp_scores_are_where_lasso_lets_go() -> None:
             assert (fit.coef_[channel] != 0) == (factor < 1)
 
 
-def test_channels_that_a_sum_reads_too_have_no_reading(digits: wb.Task) -> None:
+def test_channels_that_a_sum_reads_too_have_no_contributions(digits: wb.Task) -> None:
     model = wb.make("resnet-20", digits)
-    found = readings("cp", model, digits.batch(2), None, 1, torch.Generator())
+    found = channel_contributions("cp", model, digits.batch(2), None, 1, torch.Generator())
     assert list(found) == [f"blocks.{k}.conv1.weight" for k in range(9)]
 
 

@@ -17,7 +17,7 @@ from torch.nn.utils import prune
 import workbench as wb
 from parity import parity
 from parity.nets import apart, draw, flat, loss_of, mlp, relative, small, weights_of
-from workbench.criteria.obs import remove_weights
+from workbench.methods.obs import remove_weights
 from workbench.seeds import generator
 
 

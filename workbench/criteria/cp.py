@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workbench.criteria.next_layer import Reading, readings
+from workbench.criteria.next_layer import Contributions, channel_contributions
 from workbench.criteria.registry import criterion
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
@@ -37,14 +37,14 @@ def cp(
     sums, the last layer) have no score and must be left out with `exclude`; ValueError if no layer has one.
     Misleads under global allocation, as λ has the scale of the layer's outputs, and with fewer samples than channels.
     """
-    found = readings("cp", model, batch, masks, samples, generator)
+    found = channel_contributions("cp", model, batch, masks, samples, generator)
     weights = prunable(model, strict=False)
-    return {name: _penalties(reading).to(weights[name].device) for name, reading in found.items()}
+    return {name: _penalties(one).to(weights[name].device) for name, one in found.items()}
 
 
-def _penalties(reading: Reading) -> Tensor:
-    columns = reading.parts / reading.norms.where(reading.parts.any(0), 1)
-    return lasso_entries(columns.T @ columns, columns.T @ reading.parts.sum(1)) / len(columns)
+def _penalties(found: Contributions) -> Tensor:
+    columns = found.parts / found.norms.where(found.parts.any(0), 1)
+    return lasso_entries(columns.T @ columns, columns.T @ found.parts.sum(1)) / len(columns)
 
 
 def lasso_entries(gram: Tensor, products: Tensor) -> Tensor:

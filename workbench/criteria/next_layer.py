@@ -12,7 +12,7 @@ from workbench.models.watch import Call, Place, following, watch_pass
 from workbench.types import Batch, Masks, check_count
 
 
-class Reading(NamedTuple):
+class Contributions(NamedTuple):
     """A sample of the next layer's outputs, without bias, as sums over the channels it reads.
 
     `parts` is `[outputs, channels]`: each row sums to one output. `norms` are the Euclidean norms of the next layer's
@@ -23,10 +23,10 @@ class Reading(NamedTuple):
     norms: Tensor
 
 
-def readings(
+def channel_contributions(
     name: str, model: nn.Module, batch: Batch, masks: Masks | None, samples: int | None, generator: torch.Generator
-) -> dict[str, Reading]:
-    """The readings of every layer whose channels one other layer reads, and nothing else does.
+) -> dict[str, Contributions]:
+    """The contributions of the channels of every layer that one other layer reads, and nothing else does.
 
     From each input `samples` outputs of the next layer (a position and a channel at once) are drawn with replacement;
     None takes them all. Raises ValueError, for the criterion `name`, if the model has no such layer.
@@ -38,17 +38,17 @@ def readings(
     if not clear:
         what = "layers whose channels one other layer reads, and no sum or concatenation"
         raise no_layer(name, what, model, "Use 'taylor' for this model")
-    found: dict[str, Reading] = {}
+    found: dict[str, Contributions] = {}
 
     def read(place: Place, call: Call) -> None:
         if place.layer in clear:
-            found[place.layer] = _reading(place, call, samples, generator)
+            found[place.layer] = _contributions(place, call, samples, generator)
 
     watch_pass(model, batch, masks, on_read=read)
     return found
 
 
-def _reading(place: Place, call: Call, samples: int | None, generator: torch.Generator) -> Reading:
+def _contributions(place: Place, call: Call, samples: int | None, generator: torch.Generator) -> Contributions:
     inputs, weight, count = call.inputs, call.weight, place.channels
     transposed = "transpose" in getattr(call.function, "__name__", "")
     groups = call.named.get("groups", call.rest[3] if len(call.rest) > 3 else 1)
@@ -72,4 +72,4 @@ def _reading(place: Place, call: Call, samples: int | None, generator: torch.Gen
         parts.append(part.gather(1, drawn).flatten().double().cpu())
     by_reader = weight if transposed else weight.reshape(groups, -1, count // groups, each, *weight.shape[2:])
     rows = by_reader.flatten(1) if transposed else by_reader.transpose(1, 2).flatten(0, 1).flatten(1)
-    return Reading(torch.stack(parts, 1), torch.linalg.vector_norm(rows.double().cpu(), dim=1))
+    return Contributions(torch.stack(parts, 1), torch.linalg.vector_norm(rows.double().cpu(), dim=1))

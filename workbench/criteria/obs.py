@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
@@ -40,69 +38,25 @@ def obs(
     """`s_q = w_q^2 / (2 [H^-1]_qq)`: the loss's rise if q goes and the weights that are left move to make up for it.
 
     H is the curvature by all weights that are left ("gauss-newton" or "exact"), with `damp` times its mean diagonal
-    added to the diagonal; removed weights score 0. `remove_weights` takes weights out with that correction.
+    added to the diagonal; removed weights score 0. `methods.obs.remove_weights` takes weights out with that correction.
     Misleads away from a minimum, and as a ranking for a cut of many weights: the score is for one weight at a time.
     """
     weights = masked_weights(model, masks)
-    live = _live(weights, masks)
+    live = live_weights(weights, masks)
     point = flat(weights).double()[live]
-    inverse = _inverse(model, weights, batch, loss_fn, curvature, damp, live)
+    inverse = inverse_curvature(model, weights, batch, loss_fn, curvature, damp, live)
     scores = torch.zeros(len(live), dtype=torch.float64, device=live.device)
     scores[live] = point.square() / (2 * inverse.diagonal())
     return named(weights, scores)
 
 
-def remove_weights(
-    model: nn.Module,
-    batch: Batch,
-    count: int,
-    *,
-    loss_fn: Loss = nn.functional.cross_entropy,
-    curvature: str = "gauss-newton",
-    damp: float = 1e-6,
-    exclude: Iterable[str] = (),
-) -> tuple[Masks, dict[str, Tensor]]:
-    """Remove `count` weights one after another, each the one of the least score; masks, and the corrected weights.
-
-    Removing q moves the weights by `-w_q / [H^-1]_qq * H^-1 e_q`, which sets w_q to 0, and takes q out of the
-    inverse: `H^-1 - H^-1 e_q e_q' H^-1 / [H^-1]_qq`. H is that of the start. Layers that `exclude` names neither go nor
-    move. The model is untouched.
-
-    >>> from workbench.types import Batch
-    >>> model = nn.Linear(2, 1, bias=False)
-    >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 2.0]]))
-    >>> batch = Batch(torch.eye(2), torch.zeros(2, 1))
-    >>> masks, weights = remove_weights(model, batch, 1, loss_fn=nn.functional.mse_loss)
-    >>> masks["weight"].tolist(), [round(w, 4) for w in weights["weight"][0].tolist()]
-    ([[False, True]], [0.0, 2.0])
-    """
-    chosen = prunable(model, exclude)
-    weights = {name: weight for name, weight in masked_weights(model, None).items() if name in chosen}
-    live = _live(weights, None)
-    point = flat(weights).double()
-    inverse = _inverse(model, weights, batch, loss_fn, curvature, damp, live)
-    if not 0 <= count < len(live):
-        raise ValueError(f"count is a number of weights to remove, from 0 to {len(live) - 1}; got {count}")
-    for _ in range(count):
-        diagonal = inverse.diagonal()
-        scores = torch.where(live, point.square() / (2 * diagonal), torch.inf)
-        q = int(scores.argmin())
-        column = inverse[:, q] / diagonal[q]
-        point = point - point[q] * column
-        inverse = inverse - torch.outer(column, inverse[q])
-        live[q] = False
-        point[q] = 0.0
-        inverse[q], inverse[:, q] = 0.0, 0.0
-        inverse[q, q] = 1.0
-    return named(weights, live), {name: new.to(weights[name].dtype) for name, new in named(weights, point).items()}
-
-
-def _live(weights: dict[str, Tensor], masks: Masks | None) -> Tensor:
+def live_weights(weights: dict[str, Tensor], masks: Masks | None) -> Tensor:
+    """Which weights are left, as one flat mask over all layers."""
     masks = masks or {}
     return flat({name: masks.get(name, torch.ones_like(w, dtype=torch.bool)) for name, w in weights.items()})
 
 
-def _inverse(
+def inverse_curvature(
     model: nn.Module,
     weights: dict[str, Tensor],
     batch: Batch,

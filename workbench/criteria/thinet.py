@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.next_layer import readings
+from workbench.criteria.next_layer import channel_contributions
 from workbench.criteria.registry import criterion
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
@@ -33,9 +33,9 @@ def thinet(
     `exclude`; ValueError if no layer has one.
     Misleads under global allocation: steps count to the layer's own width.
     """
-    found = readings("thinet", model, batch, masks, samples, generator)
+    found = channel_contributions("thinet", model, batch, masks, samples, generator)
     weights = prunable(model, strict=False)
-    return {name: _steps(reading.parts).to(weights[name].device) for name, reading in found.items()}
+    return {name: _steps(one.parts).to(weights[name].device) for name, one in found.items()}
 
 
 def _steps(parts: Tensor) -> Tensor:

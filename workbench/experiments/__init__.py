@@ -1,1 +1,103 @@
-"""The recorded runs: functions of plain arguments that give a row, a topic a file."""
+"""Recorded runs, a topic a file: a run, its grids and its readings stand together. A new file here is found by itself.
+
+`recorded` gives an experiment's rows, `compute` runs those that are missing, `verdict` judges a claim by them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.claims import Evidence, Verdicts, adjust, judge, load_claims
+from workbench.experiments.common import authors
+from workbench.experiments.registry import EXPERIMENTS, READINGS, experiment, reading
+from workbench.project_data import project_data
+from workbench.runs import Row, grid, read_rows
+from workbench.types import check_choice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["EXPERIMENTS", "READINGS", "compute", "experiment", "reading", "recorded", "verdict", "verdicts"]
+
+for _topic in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_topic.name}")
+
+
+def compute(
+    name: str, folder: str | Path | None = None, jobs: int = 1, on_row: Callable[[Row, int, int], None] | None = None
+) -> pd.DataFrame:
+    """Run an experiment's missing rows into `folder` (default: its own, or the shipped `data/rows`); all its rows.
+
+    The command for the whole is `workbench evidence`; delete a file of rows to compute it afresh.
+    """
+    import pandas as pd
+
+    found = EXPERIMENTS[name]
+    path = Path(folder or found.folder or project_data("rows")) / f"{name}.jsonl"
+    tables = [grid(found.function, path, jobs=jobs, on_row=on_row, **axes) for axes in found.grids]
+    return pd.concat(tables, ignore_index=True)
+
+
+def recorded(name: str, bn: str = "authors") -> pd.DataFrame:
+    """The recorded rows of an experiment, arguments that a row leaves to their defaults filled in.
+
+    Where a criterion was run under several BatchNorm statistics, `bn="authors"` gives the rows under those of its
+    authors' code, `"all"` every row.
+
+    >>> sorted(recorded("conservation")["network"].unique())
+    ['lenet-300-100', 'resnet-20', 'vgg']
+    """
+    found = EXPERIMENTS[name]
+    if found.folder and not (found.folder / f"{name}.jsonl").exists():
+        raise ValueError(f"experiment {name!r} has no rows in {found.folder}. Compute them first: compute({name!r})")
+    rows = read_rows(found.folder / f"{name}.jsonl" if found.folder else project_data("rows", f"{name}.jsonl"))
+    for argument, parameter in inspect.signature(found.function).parameters.items():
+        if argument not in rows:
+            rows.insert(0, argument, parameter.default)
+        elif parameter.default is not parameter.empty and parameter.default is not None:
+            rows[argument] = rows[argument].where(rows[argument].notna(), parameter.default)
+    several = {"bn", "criterion"} <= set(rows)
+    return authors(rows) if check_choice("bn", bn, ("all", "authors")) == "authors" and several else rows
+
+
+def verdict(claim: str) -> Evidence:
+    """Judge a claim of `data/claims.yaml` from its recorded rows; in a notebook the result shows itself.
+
+    >>> verdict("synflow-conserves").verdict
+    'holds'
+    """
+    return verdicts(claim)[0]
+
+
+def verdicts(*claims: str) -> Verdicts:
+    """These claims, or all, judged from their recorded rows; in a notebook they show themselves as one table.
+
+    Their p values are adjusted for all claims of `data/claims.yaml`, whichever are shown, and for those of your own
+    that are named (`claims.adjust`). The verdict is that of a claim's own interval; one that holds so, and not among
+    all claims (bh > 0.025), says so.
+
+    >>> [evidence.verdict for evidence in verdicts("synflow-conserves", "one-shot-collapses-earlier")]
+    ['holds', 'holds']
+    """
+    known = load_claims()
+    if lacking := [claim for claim in known if claim not in READINGS]:
+        raise ValueError(
+            f"claims of data/claims.yaml without a reading: {', '.join(lacking)}. Write @reading({lacking[0]!r}, "
+            "of=...) above a function that reads one number per seed off the rows of an experiment"
+        )
+    rows = functools.cache(functools.partial(recorded, bn="all"))
+
+    def judged(name: str) -> Evidence:
+        found = READINGS[name]
+        return judge(found.claim or known[name], found(*map(rows, found.of)))
+
+    named = claims or tuple(known)
+    ledger = adjust(judged(name) for name in dict.fromkeys([*known, *named]))
+    by_name = {evidence.claim.id: evidence for evidence in ledger}
+    return Verdicts(by_name[name] for name in named)

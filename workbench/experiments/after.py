@@ -3,22 +3,61 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from torch import Tensor, nn
 
 from workbench.criteria import score
-from workbench.data import load
-from workbench.experiments.before import size
+from workbench.data import Task
+from workbench.experiments.before import BEFORE, at
+from workbench.experiments.common import SEEDS, chosen, gap, size, start
+from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
+from workbench.methods.macs import keep_within_macs
 from workbench.metrics import evaluate, macs
-from workbench.models import make
+from workbench.models import prunable
 from workbench.recipes import recipe
 from workbench.train import snapshot, train
-from workbench.types import Masks, Scores, check_choice, check_count
+from workbench.types import check_choice, check_count
 
 METHODS = ("iterative", "one-shot", "one-shot, as long")
+MAGNITUDE_AT_30 = {"compression": 30, "allocation": "global", "budget": "weights"}
+AT_30: dict[str, list[Any]] = {"allocation": ["global"], "compression": [30], "seed": SEEDS}
 
 
+@functools.lru_cache(maxsize=8)
+def trained(data: str, network: str, seed: int, epochs: int | None) -> dict[str, Tensor]:
+    """The weights of a trained dense network; runs in one process share them."""
+    task, model, _ = start(data, network, seed)
+    train(model, task, epochs=epochs, seed=seed, fast=False)
+    return snapshot(model)
+
+
+def trained_model(data: str, network: str, seed: int) -> tuple[Task, nn.Module, str]:
+    """The data, a trained network, and the name of its last prunable weight, whose channels are the classes."""
+    task, model, _ = start(data, network, seed)
+    model.load_state_dict(trained(data, network, seed, None))
+    return task, model, list(prunable(model))[-1]
+
+
+# Global against equal sparsity in every layer, at equal weights and at equal MACs. "layer" has the same masks under
+# either budget, so its rows are recorded once.
+@experiment(
+    "allocation",
+    grids=[
+        {"allocation": ["global", "layer"], "compression": [10, 30, 100], "seed": SEEDS},
+        {"allocation": ["global"], "compression": [10, 30, 100], "budget": ["macs"], "seed": SEEDS},
+    ],
+)
+# Criteria from before training on a trained network.
+@experiment(
+    "pretrained",
+    grids=[
+        {"criterion": ["snip"], "bn": ["running"], **AT_30},
+        {"criterion": ["grasp"], "bn": ["batch"], **AT_30},
+        {"criterion": ["synflow"], "rounds": [100], **AT_30},
+    ],
+)
 def prune_and_tune(
     allocation: str,
     compression: float,
@@ -42,55 +81,46 @@ def prune_and_tune(
     (29403, 10)
     """
     check_choice("budget", budget, ("macs", "weights"))
-    task = load(data, device="cpu")
-    model = make(network, task, seed)
+    task, model, batch = start(data, network, seed)
     model.load_state_dict(trained(data, network, seed, epochs))
-    batch, example = task.batch(per_class=10, seed=seed), task.take("val", slice(1)).inputs
+    sparsity, example = 1 - 1 / compression, task.take("val", slice(1)).inputs
     if budget == "weights":
-        masks = find_masks(
-            model, batch, criterion, 1 - 1 / compression, rounds=rounds, allocation=allocation, seed=seed, bn=bn
-        )
+        masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed, bn=bn)
     else:
         scores = score(model, batch, criterion, seed=seed, bn=bn)
-        most = macs(model, example, keep_top(scores, 1 - 1 / compression, allocation="layer"))
+        most = macs(model, example, keep_top(scores, sparsity, allocation="layer"))
         masks = keep_within_macs(model, scores, most, example, allocation)
     train(model, task, masks=masks, epochs=epochs, seed=seed, fast=False)
     ratio = macs(model, example) / macs(model, example, masks)
     return {"accuracy": evaluate(model, task, masks, "test")["accuracy"], **size(masks), "macs_ratio": ratio}
 
 
-@functools.lru_cache(maxsize=8)
-def trained(data: str, network: str, seed: int, epochs: int | None) -> dict[str, Tensor]:
-    """The weights of a trained dense network; runs in one process share them."""
-    task = load(data, device="cpu")
-    model = make(network, task, seed)
-    train(model, task, epochs=epochs, seed=seed, fast=False)
-    return snapshot(model)
+@reading("global-beats-layer", of="allocation")
+def global_minus_layer(rows: Rows) -> Effects:
+    return gap(rows, "allocation", "global", "layer", over="compression", budget="weights")
 
 
-def keep_within_macs(model: nn.Module, scores: Scores, most: int, example: Tensor, allocation: str = "global") -> Masks:
-    """The masks of `keep_top` that keep the most weights at no more than `most` MACs per sample, by bisection.
-
-    >>> import torch
-    >>> model = nn.Linear(4, 1)
-    >>> scores = {"weight": torch.tensor([[1.0, 4.0, 2.0, 3.0]])}
-    >>> keep_within_macs(model, scores, 2, torch.ones(1, 4))["weight"].tolist()
-    [[False, True, False, True]]
-    """
-    total = sum(s.numel() for s in scores.values())
-
-    def keep(kept: int) -> Masks:
-        return keep_top(scores, 1 - kept / total, allocation=allocation)
-
-    if most < macs(model, example, keep(1)):
-        raise ValueError(f"most is a number of MACs that pays for one weight at least; got {most}")
-    within, beyond = 1, total + 1
-    while beyond - within > 1:
-        middle = (within + beyond) // 2
-        within, beyond = (middle, beyond) if macs(model, example, keep(middle)) <= most else (within, middle)
-    return keep(within)
+@reading("layer-beats-global-at-equal-macs", of="allocation")
+def layer_minus_global(rows: Rows) -> Effects:
+    rows = rows[(rows["budget"] == "macs") | (rows["allocation"] == "layer")]
+    return gap(rows, "allocation", "layer", "global", over="compression")
 
 
+@reading("after-beats-before", of=("headline", "allocation"))
+def after_minus_before(headline: Rows, allocation: Rows) -> Effects:
+    after = chosen(allocation, **MAGNITUDE_AT_30)["accuracy"]
+    return at(headline, 30)[BEFORE].rsub(after, axis=0)
+
+
+@reading("magnitude-gains-most", of=("headline", "pretrained", "allocation"))
+def gain_of_magnitude_minus_others(headline: Rows, pretrained: Rows, allocation: Rows) -> Effects:
+    """Gain from pretrained weights, of magnitude minus that of each other."""
+    before = at(headline, 30)
+    gain = chosen(allocation, **MAGNITUDE_AT_30)["accuracy"] - before["magnitude"]
+    return (at(pretrained, 30) - before[BEFORE]).rsub(gain, axis=0)
+
+
+@experiment("rewinding", grids=[{"method": METHODS, "levels": [5, 10, 20], "seed": SEEDS}])
 def magnitude_with_rewinding(
     method: str,
     levels: int,
@@ -114,8 +144,7 @@ def magnitude_with_rewinding(
     """
     check_choice("method", method, METHODS)
     check_count("levels", levels)
-    task = load(data, device="cpu")
-    model = make(network, task, seed)
+    task, model, _ = start(data, network, seed)
     epochs = recipe(task, model).epochs if epochs is None else epochs
     steps = len(train(model, task, epochs=epochs, stop=rewind, seed=seed, fast=False))
     early, masks = snapshot(model), None
@@ -127,3 +156,8 @@ def magnitude_with_rewinding(
     model.load_state_dict(early)
     steps += len(train(model, task, masks=masks, epochs=epochs, start=rewind, seed=seed, fast=False))
     return {"accuracy": evaluate(model, task, masks, "test")["accuracy"], **size(masks or {}), "steps": steps}
+
+
+@reading("iterative-beats-one-shot", of="rewinding")
+def iterative_minus_one_shot(rows: Rows) -> Effects:
+    return gap(rows, "method", "iterative", "one-shot, as long", over="levels", levels=[10, 20])

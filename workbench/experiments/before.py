@@ -1,32 +1,77 @@
-"""Pruning before training: runs at initialisation, each one row of plain numbers."""
+"""Pruning before training: accuracy against compression, sanity checks of the masks, random masks, width."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 
 from workbench.criteria import score
-from workbench.data import load
+from workbench.experiments.common import BOTH, SEEDS, authors, chosen, gap, size, start
+from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
-from workbench.metrics import (
-    collapsed,
-    critical,
-    critical_iterated,
-    effective_sparsity,
-    evaluate,
-    first_failure,
-    max_compression,
-    sparsity,
-)
+from workbench.metrics import effective_sparsity, evaluate
 from workbench.models import make
 from workbench.seeds import generator
 from workbench.train import train
 from workbench.types import Batch, Masks, check_choice
 
+BEFORE = ["snip", "grasp", "synflow"]
 CHANGES = ("invert", "none", "random labels", "reinitialise", "shuffle")
+PLAIN = ["none", "shuffle", "reinitialise"]
+COMPRESSIONS = [10, 30, 100, 300, 1000, 3000, 10000, 30000]
+FORMULAS = ["erk", "smart-ratio", "layer"]
+WIDTHS = [0.25, 0.5, 1.0, 2.0]
+FEW = [5, 20, 100]
+MIDDLE = [30, 100, 300, 1000]
 
 
+# Accuracy against compression, vgg on digits; compression 1 is the dense network.
+@experiment(
+    "headline",
+    grids=[
+        {"criterion": ["magnitude"], "compression": [1], "seed": SEEDS},
+        {"criterion": ["random", "magnitude"], "compression": COMPRESSIONS, "seed": SEEDS},
+        {"criterion": ["snip"], "bn": BOTH, "compression": COMPRESSIONS, "seed": SEEDS},
+        {"criterion": ["grasp"], "bn": ["batch"], "compression": COMPRESSIONS, "seed": SEEDS},
+        {"criterion": ["synflow"], "compression": COMPRESSIONS, "rounds": [100], "seed": SEEDS},
+    ],
+)
+# The same for the criteria that came after these.
+@experiment(
+    "successors",
+    grids=[
+        {"criterion": ["force"], "bn": ["batch"], "compression": COMPRESSIONS, "rounds": [20], "seed": SEEDS},
+        {"criterion": ["ntk-sap"], "compression": COMPRESSIONS, "rounds": [20], "seed": SEEDS},
+        {"criterion": ["prospr"], "compression": COMPRESSIONS, "seed": SEEDS},
+    ],
+)
+# Under the other statistics than those of the authors' code, and in 20 rounds.
+@experiment(
+    "statistics",
+    grids=[
+        {"criterion": ["snip"], "compression": MIDDLE, "rounds": [20], "bn": ["running"], "seed": SEEDS},
+        {"criterion": ["grasp"], "compression": MIDDLE, "rounds": [1, 20], "bn": ["running"], "seed": SEEDS},
+    ],
+)
+# What masks owe to their places, to the weights and to the labels.
+@experiment(
+    "sanity",
+    grids=[
+        {"criterion": ["snip"], "bn": ["running"], "change": CHANGES, "compression": FEW, "seed": SEEDS},
+        {"criterion": ["grasp"], "bn": ["batch"], "change": CHANGES, "compression": FEW, "seed": SEEDS},
+        {"criterion": ["synflow"], "rounds": [100], "change": PLAIN, "compression": FEW, "seed": SEEDS},
+        {"criterion": ["magnitude"], "change": [*PLAIN, "invert"], "compression": FEW, "seed": SEEDS},
+    ],
+)
+# Random masks whose layer densities come from a formula.
+@experiment(
+    "allocated",
+    grids=[{"criterion": ["random"], "compression": [10, *MIDDLE], "allocation": FORMULAS, "seed": SEEDS}],
+)
+# Dense and randomly pruned networks of growing width.
+@experiment(
+    "width",
+    grids=[{"criterion": ["random"], "compression": [1, 5, 20], "allocation": ["erk"], "width": WIDTHS, "seed": SEEDS}],
+)
 def prune_then_train(
     criterion: str,
     compression: float,
@@ -59,19 +104,17 @@ def prune_then_train(
     >>> row["kept"], row["dead"]
     (29403, 0)
     """
-    task = load(data, device=device)
-    model = make(network, task, seed, width)
-    batch = task.batch(per_class=10, seed=seed)
     check_choice("change", change, CHANGES)
+    task, model, batch = start(data, network, seed, width, device)
+    sparsity = 1 - 1 / compression
     if change == "random labels":
         batch = shuffled_labels(batch, seed)
     if change == "invert":
         if rounds > 1:
             raise ValueError(f"scores are inverted in one round; got rounds={rounds}")
         scores = {name: -s for name, s in score(model, batch, criterion, seed=seed, bn=bn).items()}
-        masks = keep_top(scores, 1 - 1 / compression, allocation=allocation)
+        masks = keep_top(scores, sparsity, allocation=allocation)
     else:
-        sparsity = 1 - 1 / compression
         masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed, bn=bn)
     if change == "shuffle":
         masks = shuffled(masks, seed)
@@ -99,112 +142,48 @@ def shuffled(masks: Masks, seed: int) -> Masks:
     return {n: m.reshape(-1)[torch.randperm(m.numel(), generator=draw)].reshape(m.shape) for n, m in masks.items()}
 
 
-def critical_compression(
-    criterion: str,
-    seed: int,
-    rate: float | None = None,
-    data: str = "digits",
-    network: str = "vgg",
-    allocation: str = "global",
-    bn: str | None = None,
-) -> dict[str, float]:
-    """The highest compression at initialisation without layer collapse, and the network's maximum; no training.
-
-    One cut (`rate=None`) is answered in closed form; else every round removes the share `rate` of what is left, and the
-    last compression before the first layer dies counts. `bn` says which BatchNorm statistics the criterion sees (None:
-    those of its authors' code).
-
-    >>> critical_compression("synflow", seed=0, rate=0.1)["critical"].__round__()
-    32670
-    """
-    task = load(data, device="cpu")
-    model = make(network, task, seed)
-    batch = task.batch(per_class=10, seed=seed)
-    if rate is None:
-        highest = critical(score(model, batch, criterion, seed=seed, bn=bn), allocation)
-    else:
-        highest = critical_iterated(model, batch, criterion, rate, allocation=allocation, seed=seed, bn=bn)
-    return {"critical": highest, "maximum": max_compression(model)}
+def at(rows: Rows, compression: float) -> Rows:
+    """Accuracy of each criterion (columns) by seed at one compression, under its authors' BatchNorm statistics."""
+    return authors(chosen(rows, compression=compression)).pivot(columns="criterion", values="accuracy")
 
 
-A_DECADE = 5
-"""Compressions a decade on the grid of `failure_on_a_grid`, from 10^(1/5) up to the network's maximum."""
+@reading("before-beats-random", of="headline")
+def before_minus_random(rows: Rows) -> Effects:
+    found = at(rows, 30)
+    return found[BEFORE].sub(found["random"], axis=0)
 
 
-def failure_on_a_grid(
-    criterion: str,
-    rounds: int,
-    seed: int,
-    data: str = "digits",
-    network: str = "vgg",
-    bn: str | None = None,
-) -> dict[str, float]:
-    """The first compression of a grid (five a decade) at which the schedule of K rounds leaves a layer empty.
-
-    `failure` is the network's maximum where no compression of the grid fails; no training.
-
-    >>> failure_on_a_grid("synflow", rounds=1, seed=0, network="lenet-300-100")["failure"].__round__(2)
-    63.1
-    """
-    task = load(data, device="cpu")
-    model = make(network, task, seed)
-    batch, maximum = task.batch(per_class=10, seed=seed), max_compression(model)
-    steps = range(1, math.floor(A_DECADE * math.log10(maximum)) + 1)
-    grid = [10 ** (step / A_DECADE) for step in steps]
-    found = first_failure(model, batch, criterion, rounds, grid, seed=seed, bn=bn)
-    return {"failure": maximum if found is None else found, "maximum": maximum}
+@reading("data-free-is-as-good", of="headline")
+def synflow_minus_snip(rows: Rows) -> Effects:
+    found = at(rows, 10)
+    return found["synflow"] - found["snip"]
 
 
-def layer_sums(network: str, seed: int, trained: bool = False, data: str = "digits") -> dict[str, float]:
-    """How equal SynFlow's layer sums are: spread = (largest - smallest) / mean, in float64.
-
-    As initialised all biases are 0; `trained` trains by the recipe first, after which they are not (and BatchNorm
-    shifts too). `smallest` and `largest` are relative to the mean.
-
-    >>> layer_sums("lenet-300-100", seed=0)["spread"] < 1e-12
-    True
-    """
-    task = load(data, device="cpu")
-    model = make(network, task, seed)
-    if trained:
-        train(model, task, seed=seed, fast=False)
-    sums = [float(s.sum()) for s in score(model, None, "synflow").values()]
-    mean = sum(sums) / len(sums)
-    return {"spread": (max(sums) - min(sums)) / mean, "smallest": min(sums) / mean, "largest": max(sums) / mean}
+@reading("random-is-as-good", of="headline")
+def random_minus_others(rows: Rows) -> Effects:
+    found = at(rows, 10)
+    return found[["snip", "synflow"]].rsub(found["random"], axis=0)
 
 
-def effective_against_direct(
-    criterion: str,
-    seed: int,
-    sparsity: float = 0.99,
-    rounds: int = 1,
-    allocation: str = "global",
-    data: str = "digits",
-    network: str = "lenet-300-100",
-    bn: str | None = None,
-) -> dict[str, float]:
-    """Direct and effective sparsity of masks at initialisation; no training.
-
-    >>> row = effective_against_direct("random", seed=0, allocation="layer")
-    >>> row["effective"] > row["direct"]
-    True
-    """
-    task = load(data, device="cpu")
-    model = make(network, task, seed)
-    batch = task.batch(per_class=10, seed=seed)
-    masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed, bn=bn)
-    direct = size(masks)
-    return {
-        "direct": direct["sparsity"],
-        "effective": effective_sparsity(model, masks, batch.inputs[:1]),
-        "dead": direct["dead"],
-    }
+@reading("formula-masks", of=("headline", "allocated"))
+def formulas_minus_criteria(headline: Rows, allocated: Rows) -> Effects:
+    """Each formula minus each criterion, mean over 10x and 30x."""
+    rows = chosen(allocated, compression=[10, 30], allocation=["erk", "smart-ratio"])
+    formulas = rows.groupby(["seed", "allocation"])["accuracy"].mean().unstack()
+    others = (at(headline, 10) + at(headline, 30)) / 2
+    return {f"{a} - {b}": formulas[a] - others[b] for a in formulas for b in ("grasp", "snip")}
 
 
-def size(masks: Masks) -> dict[str, float]:
-    """Kept weights, sparsity and the number of layers without a weight."""
-    return {
-        "kept": sum(int(m.sum()) for m in masks.values()),
-        "sparsity": sparsity(masks),
-        "dead": len(collapsed(masks)),
-    }
+@reading("width-closes-the-gap", of="width")
+def loss_of_narrow_minus_wide(rows: Rows) -> Effects:
+    found = rows.pivot(columns=["width", "compression"], values="accuracy")
+    return (found[0.25, 1] - found[0.25, 20]) - (found[2.0, 1] - found[2.0, 20])
+
+
+reading("random-matches-dense", of="width", arm="compression", a=5, b=1, width=2.0)(gap)
+
+
+@reading("shuffled-masks", of="sanity", change="shuffle")
+@reading("reinitialised-masks", of="sanity", change="reinitialise")
+def changed_minus_unchanged(rows: Rows, change: str) -> Effects:
+    return gap(rows, "change", change, "none", each="criterion", compression=20, criterion=BEFORE)

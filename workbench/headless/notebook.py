@@ -107,7 +107,7 @@ def hidden_errors(notebook: NotebookNode) -> list[str]:
 
 
 def numbers(notebook: NotebookNode) -> list[dict[str, Any]]:
-    """What an executed notebook recorded, in order: each claim's row and each `claims.record` as {name: value}.
+    """What an executed notebook recorded, in order: each claim's row and each `claims.show_number` as {name: value}.
 
     Two faces of one notebook ran the same experiment where these lists are equal.
     """

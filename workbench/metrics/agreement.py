@@ -31,8 +31,7 @@ def jaccard(a: Masks, b: Masks) -> float:
     0.3333333333333333
     """
     first, second = _flat(*_pair(check_weights(a), check_weights(b)))
-    either = int((first | second).sum())
-    return int((first & second).sum()) / either if either else float("nan")
+    return _share(int((first & second).sum()), int(first.sum()), int(second.sum()))
 
 
 def chance(total: int, first: int, second: int) -> Chance:
@@ -82,15 +81,12 @@ def agreement(a: Masks, b: Masks) -> pandas.DataFrame:
     for name in [*a, "all layers"]:
         first, second = _flat(a, b) if name == "all layers" else (a[name].reshape(-1), b[name].reshape(-1))
         counts = {"a": int(first.sum()), "b": int(second.sum()), "both": int((first & second).sum())}
-        either = counts["a"] + counts["b"] - counts["both"]
-        overlap = counts["both"] / either if either else float("nan")
+        overlap = _share(counts["both"], counts["a"], counts["b"])
         expected = chance(len(first), counts["a"], counts["b"]).mean
         rows.append({"layer": name, "weights": len(first), **counts, "overlap": overlap, "chance": expected})
     common = sum(row["a"] * row["b"] / row["weights"] for row in rows[:-1])
-    either = rows[-1]["a"] + rows[-1]["b"] - common
-    rows.append(
-        {**rows[-1], "layer": "all layers, at these densities", "chance": common / either if either else float("nan")}
-    )
+    expected = _share(common, rows[-1]["a"], rows[-1]["b"])
+    rows.append({**rows[-1], "layer": "all layers, at these densities", "chance": expected})
     return pd.DataFrame(rows).set_index("layer")
 
 
@@ -109,6 +105,12 @@ def rank_correlation(a: Scores, b: Scores) -> float:
     if min(len(first.unique()), len(second.unique())) < 2:
         return float("nan")
     return round(float(stats.spearmanr(first.double(), second.double()).statistic), 12)
+
+
+def _share(common: float, first: float, second: float) -> float:
+    """Kept by both / kept by either; NaN where neither keeps a weight."""
+    either = first + second - common
+    return common / either if either else float("nan")
 
 
 def _pair(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import random
 import re
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from workbench.claims import load_claims
-from workbench.evidence import EXPERIMENTS, READINGS, compute, recorded, verdict, verdicts
+from workbench.experiments import EXPERIMENTS, READINGS, compute, recorded, verdict, verdicts
 from workbench.project_data import project_data
 from workbench.runs import key
 
@@ -97,17 +98,18 @@ def one(name: str, *arguments: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_rows_are_whole(name: str, tmp_path: Any) -> None:
     """Every run of the grids is there under its key, and no other; nothing would be computed."""
-    path = project_data("rows", f"{name}.jsonl")
+    path, found = project_data("rows", f"{name}.jsonl"), EXPERIMENTS[name]
+    points = [dict(zip(axes, p, strict=True)) for axes in found.grids for p in itertools.product(*axes.values())]
+    keys = [key(found.function, point) for point in points]
+    assert [row["key"] for row in lines(name)] == [key(found.function, row["arguments"]) for row in lines(name)]
+    assert sorted(row["key"] for row in lines(name)) == sorted(keys), "a row for each point of the grids, and no other"
     copy = tmp_path / path.name
     copy.write_bytes(path.read_bytes())
     new: list[Any] = []
     df = compute(name, tmp_path, on_row=lambda row, done, total: new.append(row))
     assert not new
-    assert len(df) == len(lines(name)) == df["key"].nunique()
-    assert {row["key"] for row in lines(name)} == {
-        key(EXPERIMENTS[name].function, row["arguments"]) for row in lines(name)
-    }
-    assert not set(inspect.signature(EXPERIMENTS[name].function).parameters) - set(recorded(name).columns)
+    assert df["key"].tolist() == keys
+    assert not set(inspect.signature(found.function).parameters) - set(recorded(name).columns)
 
 
 def test_rows_are_small() -> None:
@@ -137,8 +139,7 @@ def test_p_values_are_adjusted_for_all_claims_whichever_are_shown() -> None:
 @pytest.mark.parametrize("claim", READINGS)
 def test_parts_are_named_and_every_seed_has_all(claim: str) -> None:
     """A reading is a number per seed, or a table with a column for each part the claim speaks of."""
-    names, effects = READINGS[claim]
-    found = effects(*(recorded(name, "all") for name in names))
+    found = READINGS[claim](*(recorded(name, "all") for name in READINGS[claim].of))
     assert sorted(found.index) == [0, 1, 2, 3, 4]
     assert found.notna().all(axis=None)
     words = load_claims()[claim].effect
@@ -156,10 +157,10 @@ def test_parts_by_hand() -> None:
         return float(accuracy)
 
     snip = {"criterion": "snip", "compression": 20, "seed": 3}
-    shuffled = READINGS["shuffled-masks"][1](sanity)
+    shuffled = READINGS["shuffled-masks"](sanity)
     by_hand = of(sanity, **snip, change="shuffle") - of(sanity, **snip, change="none")
     assert shuffled.loc[3, "snip"] == pytest.approx(by_hand)
-    formulas = READINGS["formula-masks"][1](headline, allocated)
+    formulas = READINGS["formula-masks"](headline, allocated)
     gaps = [
         of(allocated, allocation="erk", compression=c, seed=2) - of(headline, criterion="grasp", compression=c, seed=2)
         for c in (10, 30)

@@ -1,0 +1,149 @@
+"""Whole units removed from trained networks: channels of a vgg, and hidden units of a wide toy network."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from workbench.criteria import score
+from workbench.data import Task, load
+from workbench.experiments.after import trained_model
+from workbench.experiments.common import SEEDS, gap
+from workbench.experiments.registry import Effects, Rows, experiment, reading
+from workbench.masks import apply_masks_, keep_top
+from workbench.metrics import evaluate
+from workbench.models import prunable
+from workbench.models.running import Loss
+from workbench.seeds import generator, seeded
+from workbench.train import snapshot, train
+from workbench.types import Batch, Scores
+
+TOYS = ["moons", "circles", "spirals"]
+
+
+@experiment(
+    "channels",
+    grids=[{"criterion": ["l1", "taylor", "lrp", "random"], "sparsity": [0.05, 0.1, 0.15], "seed": SEEDS}],
+)
+def prune_filters(
+    criterion: str, seed: int, sparsity: float = 0.3, data: str = "digits", network: str = "vgg"
+) -> dict[str, float]:
+    """Test accuracy of a trained network without some of each convolution's channels, with no further training.
+
+    A removed channel's weights, and the scale and shift of its norm, are set to 0. The criterion sees 10 samples a
+    class. Source of the setting: Molchanov et al. 2017, arXiv:1611.06440.
+
+    >>> import inspect
+    >>> inspect.signature(prune_filters).parameters["sparsity"].default
+    0.3
+    """
+    task, model, last = trained_model(data, network, seed)
+    batch = task.batch(per_class=10, seed=seed)
+    scores = score(model, batch, criterion, granularity="channel", exclude=[last], seed=seed)
+    masks = keep_top(scores, sparsity, allocation="layer", granularity="channel", model=model)
+    dense = evaluate(model, task, split="test")["accuracy"]
+    apply_masks_(model, masks)
+    return {"accuracy": evaluate(model, task, split="test")["accuracy"], "dense": dense}
+
+
+reading("taylor-over-l1", of="channels", arm="criterion", a="taylor", b="l1", over="sparsity")(gap)
+
+
+def gradient(model: nn.Module, batch: Batch, loss_fn: Loss) -> Scores:
+    """`s_u = |mean over samples of dL/dz_u|`, z_u a unit's sum before its ReLU: the slope that Yeom et al. 2021 compare
+    with (arXiv:1912.08881, section 4.1). It is the derivative by the unit's bias.
+
+    No registered criterion: it is Taylor's first term without the activation.
+    Misleads wherever a large activation has a small slope: it calls that unit free.
+
+    >>> model = nn.Linear(1, 2)
+    >>> _ = model.weight.data.zero_(), model.bias.data.zero_()
+    >>> gradient(model, Batch(torch.ones(1, 1), torch.tensor([0])), nn.functional.cross_entropy)
+    {'weight': tensor([0.5000, 0.5000])}
+    """
+    names = list(prunable(model))
+    biases = [model.get_parameter(name.removesuffix("weight") + "bias") for name in names]
+    slopes = torch.autograd.grad(loss_fn(model(batch.inputs), batch.targets), biases)
+    return {name: slope.abs() for name, slope in zip(names, slopes, strict=True)}
+
+
+# 1000 of 3000 units removed at once, with few samples and with many.
+@experiment(
+    "units",
+    grids=[
+        {"criterion": ["lrp", "taylor", "gradient"], "data": TOYS, "samples": [1, 5, 200], "seed": SEEDS},
+        {"criterion": ["l1"], "data": TOYS, "seed": SEEDS},
+    ],
+)
+def prune_units(
+    criterion: str, data: str, seed: int, samples: int = 5, removed: int = 1000, width: int = 1000
+) -> dict[str, float]:
+    """Training accuracy of a 2-1000-1000-1000-k network without 1000 of its 3000 hidden units, not trained again.
+
+    `samples` of each class are what the criterion sees; 200 of each class train the network. `criterion` is "lrp",
+    "l1", "taylor" (|sum over samples of a dL/da|) or "gradient" (the function above); as in the published comparison,
+    each layer of "l1" is divided by its sum, of the last two by its L2 norm. The setting of Yeom et al.
+    2021, arXiv:1912.08881, section 4.1, with this workbench's own noise and training.
+
+    >>> row = prune_units("l1", "moons", seed=0, width=50, removed=50)
+    >>> row["accuracy"] <= 1
+    True
+    """
+    weights, reference = _toy(data, seed, width)
+    model = _toy_network(len(load(data, device="cpu").classes), seed, width)
+    model.load_state_dict(weights)
+    batch = _few(reference, samples, seed)
+    last = list(prunable(model))[-1]
+    asked = gradient if criterion == "gradient" else criterion
+    scores = score(model, batch, asked, granularity="channel", exclude=[last], seed=seed)
+    if criterion == "taylor":  # by gates it is the square
+        scores = {name: s.sqrt() for name, s in scores.items()}
+    if criterion != "lrp":  # whose layers sum alike by themselves
+        power = 1 if criterion == "l1" else 2
+        scores = {name: s / s.norm(power).clamp_min(1e-30) for name, s in scores.items()}
+    units = sum(len(s) for s in scores.values())
+    dense = _accuracy(model, reference)
+    apply_masks_(model, keep_top(scores, removed / units, granularity="channel", model=model, example=batch.inputs))
+    return {"accuracy": _accuracy(model, reference), "dense": dense}
+
+
+@reading("relevance-few-samples", of="units", other="taylor", data="moons")
+@reading("relevance-over-weight", of="units", other="l1", data="circles")
+@reading("relevance-over-gradient", of="units", other="gradient", data="moons")
+@reading("relevance-edge-is-small", of="units", other="l1", data=["moons", "spirals"])
+def relevance_minus_other(rows: Rows, other: str, data: str | list[str]) -> Effects:
+    return gap(rows, "criterion", "lrp", other, each="data", data=data, samples=5)
+
+
+@functools.lru_cache(maxsize=16)
+def _toy(data: str, seed: int, width: int) -> tuple[dict[str, Tensor], Batch]:
+    """The trained weights of the toy network, and the 200 samples of each class that trained it (or all there are)."""
+    task = load(data, device="cpu")
+    raw = task.splits["train"]
+    chosen = torch.cat([(raw.targets == label).nonzero().reshape(-1)[:200] for label in raw.targets.unique()])
+    few = Task.from_arrays(raw.inputs[chosen], raw.targets[chosen], *task.splits["test"], val=2, device="cpu")
+    model = _toy_network(len(task.classes), seed, width)
+    train(model, few, epochs=60, batch_size=32, lr=0.02, weight_decay=0.0, seed=seed, fast=False)
+    return snapshot(model), few.take("train")
+
+
+def _toy_network(classes: int, seed: int, width: int) -> nn.Sequential:
+    with seeded(seed):
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise([2, width, width, width, classes]):
+            layers += [nn.Linear(before, after), nn.ReLU()]
+        return nn.Sequential(*layers[:-1])
+
+
+def _few(batch: Batch, each: int, seed: int) -> Batch:
+    order = torch.randperm(len(batch.targets), generator=generator(seed))
+    chosen = torch.cat([order[batch.targets[order] == label][:each] for label in batch.targets.unique()])
+    return Batch(batch.inputs[chosen], batch.targets[chosen])
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, batch: Batch) -> float:
+    return float((model.eval()(batch.inputs).argmax(1) == batch.targets).double().mean())

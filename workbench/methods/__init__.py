@@ -1,0 +1,1 @@
+"""Pruning methods: short compositions of scores, masks and training, a method a file."""
