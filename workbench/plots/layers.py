@@ -130,12 +130,8 @@ def layer_bars(df: pd.DataFrame, *, y: str = "share", arm: str = "criterion", ax
         for i, (name, rows) in enumerate(parts):
             at = np.arange(len(layers)) + (i - (len(parts) - 1) / 2) * wide
             values = rows.set_index("layer")[y].reindex(layers).to_numpy(float)
-            look: dict[str, Any] = {
-                "color": own[str(name)].colour,
-                "hatch": ("", "//", "..", "xx")[i % 4],
-                "edgecolor": "white",
-            }
-            ax.bar(at, values, 0.92 * wide, label=str(name), **look)
+            hatch, colour = ("", "//", "..", "xx")[i % 4], own[str(name)].colour
+            ax.bar(at, values, 0.92 * wide, color=colour, hatch=hatch, edgecolor="white", label=str(name))
         _name_layers(ax, layers, y)
     return ax
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -123,7 +122,7 @@ def looks(names: Iterable[object]) -> dict[str, Look]:
 
 def _spares(name: str) -> Iterable[Look]:
     """All spare looks, from a place that the name's letters give; the first ones differ in colour."""
-    start = zlib.crc32(name.encode())
+    start = sum(name.encode(errors="replace"))  # of neighbours ("arm 1", "arm 2") no two begin at the same place
     for turn, step in itertools.product(range(len(MARKERS)), range(len(SPARE))):
         at = start + step
         yield Look(SPARE[at % len(SPARE)], MARKERS[(at % len(SPARE) + turn) % len(MARKERS)])

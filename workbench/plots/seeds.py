@@ -52,7 +52,7 @@ def tradeoff(
         if df[x].max() < 100 * df[x].min():
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.minorticks_off()
-        ax.legend(loc="lower left")
+        ax.legend(loc="best")
     return ax
 
 
