@@ -9,8 +9,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from workbench import plots
+from workbench.plots.looks import LOOKS
 
 
 def dots(ax: Any) -> list[Any]:
@@ -121,3 +123,34 @@ def test_curves_show_seeds_means_and_intervals_and_keep_accuracy_in_its_bounds()
 def test_a_missing_column_is_named(draw: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="column is one of"):
         draw(pd.DataFrame({"other": [1.0]}))
+
+
+def test_rows_of_no_arm_and_layers_that_come_twice_are_refused() -> None:
+    df = pd.DataFrame({"layer": ["a", "a"], "kept": [1, 2], "weights": [4, 4], "density": [0.25, 0.5]})
+    for draw in (plots.layer_densities, plots.by_layer):
+        with pytest.raises(ValueError, match=r"'a' has several. Choose one setting first"):
+            draw(df.assign(criterion="snip"))
+    with pytest.raises(ValueError, match=r"every row has a name in 'arm'; 1 of 2 have none"):
+        plots.curves(pd.DataFrame({"arm": ["snip", None], "compression": [1, 10], "accuracy": [1.0, 0.9]}))
+    with pytest.raises(ValueError, match="this table has none"):
+        plots.by_layer(df.assign(criterion="snip")[:0])
+
+
+def test_a_name_looks_the_same_in_every_picture() -> None:
+    seeds = {"arm": ["erk, random", "snip"], "compression": [10.0, 10.0], "accuracy": [0.9, 0.8], "difference": [0, 1]}
+    layers = {"layer": ["a", "a"], "weights": [4, 4], "kept": [1, 2], "density": [0.25, 0.5], "arm": ["erk", "snip"]}
+    df, of_layers = pd.DataFrame(seeds), pd.DataFrame(layers)
+    lines = [plots.tradeoff(df, arm="arm"), plots.curves(df), plots.by_layer(of_layers, arm="arm")]
+    lines += [plots.rises(df, x="compression", y="accuracy", arm="arm")]
+    for ax in lines:
+        shown = {str(line.get_label()).partition(" ")[0]: (line.get_color(), line.get_marker()) for line in ax.lines}
+        assert shown["snip"] == LOOKS["snip"]
+        assert (shown.get("erk,") or shown.get("erk")) == LOOKS["erk"]
+    bars = [plots.layer_densities(of_layers, arm="arm"), plots.layer_bars(of_layers, y="density", arm="arm")]
+    for ax in bars:
+        assert [to_hex(bar.get_facecolor()) for bar in ax.patches] == [
+            LOOKS[name].colour.lower() for name in ("erk", "snip")
+        ]
+    for ax in (plots.ladder(df, x="accuracy", arm="arm"), plots.differences(df)):
+        colours = [to_hex(c.get_facecolor()[0][:3]) for c in ax.collections if hasattr(c, "get_sizes")]
+        assert colours[-2:] == [LOOKS[name].colour.lower() for name in ("erk", "snip")]

@@ -150,6 +150,9 @@ def test_network_drawing_has_a_line_for_every_kept_weight_and_dashes_those_on_no
 
 
 def test_network_drawing_refuses_layers_that_do_not_follow_each_other() -> None:
+    for odd in ({}, {"bias": torch.ones(3).bool()}):
+        with pytest.raises(ValueError, match="in a row"):
+            plots.network_drawing(odd)
     with pytest.raises(ValueError, match="in a row"):
         plots.network_drawing({"a": torch.ones(3, 2).bool(), "b": torch.ones(1, 2).bool()})
 

@@ -89,12 +89,25 @@ def drawing(ax: Axes | None, width: float = 8.0, height: float = 4.6) -> Iterato
         yield axes(width, height) if ax is None else ax
 
 
-def check_rows(df: pd.DataFrame, *columns: str) -> None:
-    """A ValueError where a table lacks one of the columns, or has no rows."""
-    for column in columns:
+def check_rows(df: pd.DataFrame, arm: str | None, *columns: str, one_a_layer: bool = False) -> None:
+    """A ValueError where a table lacks one of the columns, has no rows, or has rows of no arm.
+
+    With `one_a_layer` also where an arm has two rows of one layer.
+    """
+    names = [arm] if arm else []
+    for column in (*names, *columns):
         check_choice("column", column, df.columns)
     if not len(df):
         raise ValueError("a picture is drawn of rows; this table has none. Look at what its rows were chosen by")
+    if arm and (lost := int(df[arm].isna().sum())):
+        raise ValueError(
+            f"every row has a name in {arm!r}; {lost} of {len(df)} have none. Fill it in or drop these rows"
+        )
+    if one_a_layer and (twice := df.loc[df.duplicated([*names, "layer"]), "layer"].tolist()):
+        raise ValueError(
+            f"a layer has one row{f' for each {arm}' if arm else ''}; {twice[0]!r} has several. "
+            "Choose one setting first, such as one seed"
+        )
 
 
 def legend_beside(ax: Axes) -> None:

@@ -41,7 +41,7 @@ def layer_densities(
     """
     import numpy as np
 
-    check_rows(df, "layer", "kept", "weights", *([arm] if arm else []))
+    check_rows(df, arm, "layer", "kept", "weights", one_a_layer=True)
     parts = list(df.groupby(arm, sort=False)) if arm else [("", df)]
     names = list(dict.fromkeys(df["layer"]))
     floor = 10.0 ** math.floor(math.log10(min((df["kept"] / df["weights"])[df["kept"] > 0], default=0.1)) - 0.5)
@@ -92,7 +92,7 @@ def by_layer(
     """
     import numpy as np
 
-    check_rows(df, "layer", y, arm)
+    check_rows(df, arm, "layer", y, one_a_layer=True)
     layers, own = list(dict.fromkeys(df["layer"])), looks_of(df[arm])
     least = float(df.loc[df[y] > 0, y].min()) if log and (df[y] > 0).any() else 1.0
     floor = least / 4
@@ -123,7 +123,7 @@ def layer_bars(df: pd.DataFrame, *, y: str = "share", arm: str = "criterion", ax
     """
     import numpy as np
 
-    check_rows(df, "layer", y, arm)
+    check_rows(df, arm, "layer", y, one_a_layer=True)
     layers, parts, own = list(dict.fromkeys(df["layer"])), list(df.groupby(arm, sort=False)), looks_of(df[arm])
     wide = 0.82 / len(parts)
     with drawing(ax, 9.6, 4.4) as ax:
@@ -146,7 +146,7 @@ def against_size(df: pd.DataFrame, *, y: str = "mean score", arm: str = "criteri
     >>> [round(float(value), 9) for value in ax.lines[-1].get_ydata()]
     [1.0, 0.1]
     """
-    check_rows(df, "weights", y, arm)
+    check_rows(df, arm, "weights", y)
     own = looks_of(df[arm])
     with drawing(ax, 8.4, 4.8) as ax:
         for name, rows in df.groupby(arm, sort=False):

@@ -24,6 +24,8 @@ def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 6
     Under a global cut of nonnegative scores the two meet at one line, which is drawn; with a budget per layer they
     overlap. Scores of 0 have no logarithm: the legend counts them.
     """
+    if not scores:
+        raise ValueError("a histogram takes the scores of one layer at least; got none")
     values = torch.cat([s.detach().flatten() for s in scores.values()]).double().abs().cpu()
     kept = torch.ones(len(values), dtype=torch.bool)
     if masks:
@@ -73,8 +75,8 @@ def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None
     """
     layers = list(masks.values())
     shapes = [tuple(mask.shape) for mask in layers]
-    sizes = [shapes[0][1], *[shape[0] for shape in shapes]]
-    if shapes != [(size, before) for before, size in itertools.pairwise(sizes)]:
+    sizes = [*(shapes[0][1:2] if shapes else []), *[shape[0] for shape in shapes]]
+    if not shapes or shapes != [(size, before) for before, size in itertools.pairwise(sizes)]:
         raise ValueError(
             f"a drawing takes masks of linear layers in a row, [out, in] with in = out before; got {shapes}"
         )
