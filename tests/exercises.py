@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
+
 import workbench as wb
+from workbench.exercises import WrongAnswer
 from workbench.headless import read_notebook
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -34,3 +37,17 @@ def answer(notebook: str, number: int, **values: Any) -> dict[str, Any]:
     with mock.patch.dict(os.environ, WORKBENCH_FACE="picture"):
         exec(cells(notebook)[f"exercise-{number}-check"], space)
     return space
+
+
+def accepted(capsys: pytest.CaptureFixture[str], notebook: str, number: int, **values: Any) -> dict[str, Any]:
+    """These answers are right, each of them; the names that the exercise leaves."""
+    space = answer(notebook, number, **values)
+    assert capsys.readouterr().out.count("Right:") == len(values)
+    return space
+
+
+def rejected(words: tuple[str, ...], notebook: str, number: int, **values: Any) -> None:
+    """One of these answers is wrong, and the message says so in these words."""
+    with pytest.raises(WrongAnswer) as error:
+        answer(notebook, number, **values)
+    assert all(part in str(error.value) for part in words)

@@ -36,7 +36,7 @@ from workbench.headless import (
 )
 from workbench.headless.client import PatientChannel
 from workbench.headless.files import PART, make_folder, write_whole
-from workbench.headless.runner import read_record
+from workbench.headless.record import read_record
 from workbench.headless.scratch import LOCK, PREFIX
 from workbench.stopping import LINE
 
@@ -77,7 +77,7 @@ def instant(monkeypatch):
             yield job, worker.complete(job, None, print)
 
     monkeypatch.setattr(worker, "_execute", execute)
-    monkeypatch.setattr(runner, "_executed", executed)
+    monkeypatch.setattr(runner, "executed", executed)
     return outcomes
 
 
@@ -250,7 +250,7 @@ def test_a_page_that_lacks_something_fails_no_run_and_is_made_again(tmp_path, in
     assert "This page is incomplete" not in first.page.read_text()
     assert once().skipped
     first.page.unlink()
-    monkeypatch.setattr(render, "page", lambda *_: 1 / 0)
+    monkeypatch.setattr(render, "title", lambda *_: 1 / 0)
     assert once().page_problems == ["no page: ZeroDivisionError: division by zero"]
     monkeypatch.undo()
 

@@ -9,7 +9,6 @@ import exercises
 import pytest
 
 import workbench as wb
-from workbench.exercises import WrongAnswer
 from workbench.experiments.after import magnitude_with_rewinding
 
 NOTEBOOK = "01-background.ipynb"
@@ -55,7 +54,6 @@ WRONG = [
 ]
 
 
-answer = functools.partial(exercises.answer, NOTEBOOK)
 cells = functools.partial(exercises.cells, NOTEBOOK)
 
 
@@ -68,27 +66,23 @@ def test_every_exercise_has_its_four_cells_and_is_tested_here() -> None:
 
 @pytest.mark.parametrize("number", RIGHT)
 def test_an_open_exercise_runs_and_says_so(number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    answer(number)
+    exercises.answer(NOTEBOOK, number)
     assert capsys.readouterr().out.count("Not answered yet") == len(RIGHT[number])
 
 
 @pytest.mark.parametrize("number", RIGHT)
 def test_the_right_answer_is_accepted(number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    answer(number, **RIGHT[number])
-    assert capsys.readouterr().out.count("Right:") == len(RIGHT[number])
+    exercises.accepted(capsys, NOTEBOOK, number, **RIGHT[number])
 
 
 @pytest.mark.parametrize(("number", "wrong", "words"), WRONG)
 def test_a_wrong_answer_is_rejected_by_its_name(number: int, wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(WrongAnswer, match="mistake") as error:
-        answer(number, **{**RIGHT[number], **wrong})
-    assert words in str(error.value)
+    exercises.rejected(("mistake", words), NOTEBOOK, number, **{**RIGHT[number], **wrong})
 
 
 @pytest.mark.parametrize(("number", "name"), [(number, name) for number in RIGHT for name in RIGHT[number]])
 def test_any_other_answer_is_rejected_with_a_hint(number: int, name: str) -> None:
-    with pytest.raises(WrongAnswer, match="is not it"):
-        answer(number, **{**RIGHT[number], name: 12345.678})
+    exercises.rejected(("is not it",), NOTEBOOK, number, **{**RIGHT[number], name: 12345.678})
 
 
 @pytest.mark.parametrize(("loop", "method"), [("iterative", "iterative"), ("one_shot", "one-shot")])

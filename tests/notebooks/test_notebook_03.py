@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.exercises import WrongAnswer
 from workbench.types import Masks
 
 NOTEBOOK = "03-before-training.ipynb"
@@ -38,9 +36,6 @@ WRONG = [
 ]
 
 
-answer = functools.partial(exercises.answer, NOTEBOOK)
-
-
 def rounds(
     shares: Callable[[int], float] = lambda k: 0.01 ** (k / 5), last: int = 5, within: bool = True, dense: bool = False
 ) -> Callable[[dict[str, Any]], Masks]:
@@ -59,31 +54,25 @@ def rounds(
 
 @pytest.mark.parametrize("number", RIGHT)
 def test_the_right_answer_is_accepted(number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    answer(number, **RIGHT[number])
-    assert capsys.readouterr().out.count("Right:") == len(RIGHT[number])
+    exercises.accepted(capsys, NOTEBOOK, number, **RIGHT[number])
 
 
 def test_a_tensor_of_scores_is_an_answer_too(capsys: pytest.CaptureFixture[str]) -> None:
-    answer(1, scores_1=torch.tensor([8.0, 4.0, 9.0, 3.0]))
-    assert "Right:" in capsys.readouterr().out
+    exercises.accepted(capsys, NOTEBOOK, 1, scores_1=torch.tensor([8.0, 4.0, 9.0, 3.0]))
 
 
 @pytest.mark.parametrize(("number", "wrong", "words"), WRONG)
 def test_a_wrong_answer_is_rejected_by_its_name(number: int, wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(WrongAnswer, match="mistake") as error:
-        answer(number, **{**RIGHT[number], **wrong})
-    assert words in str(error.value)
+    exercises.rejected(("mistake", words), NOTEBOOK, number, **{**RIGHT[number], **wrong})
 
 
 @pytest.mark.parametrize(("number", "name"), [(number, name) for number in RIGHT for name in RIGHT[number]])
 def test_any_other_answer_is_rejected_with_a_hint(number: int, name: str) -> None:
-    with pytest.raises(WrongAnswer, match="is not it"):
-        answer(number, **{**RIGHT[number], name: 12345.678})
+    exercises.rejected(("is not it",), NOTEBOOK, number, **{**RIGHT[number], name: 12345.678})
 
 
 def test_the_loop_is_accepted_and_is_what_find_masks_does(capsys: pytest.CaptureFixture[str]) -> None:
-    space = answer(3, masks_3=rounds())
-    assert "Right:" in capsys.readouterr().out
+    space = exercises.accepted(capsys, NOTEBOOK, 3, masks_3=rounds())
     same = wb.find_masks(space["model_3"], space["batch_3"], "snip", 0.99, rounds=5)
     assert all(torch.equal(same[name], mask) for name, mask in space["masks_3"].items())
 
@@ -100,6 +89,4 @@ def test_the_loop_is_accepted_and_is_what_find_masks_does(capsys: pytest.Capture
     ],
 )
 def test_a_wrong_loop_is_rejected_by_its_name(wrong: Callable[[dict[str, Any]], Masks], words: str) -> None:
-    with pytest.raises(WrongAnswer, match="mistake") as error:
-        answer(3, masks_3=wrong)
-    assert words in str(error.value)
+    exercises.rejected(("mistake", words), NOTEBOOK, 3, masks_3=wrong)

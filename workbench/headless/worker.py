@@ -17,16 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from workbench.headless.files import write_whole
+from workbench.headless.files import address, write_whole
 from workbench.headless.notebook import hidden_errors, places, read_notebook
-from workbench.headless.page import address
 from workbench.headless.parameters import Value
+from workbench.headless.record import KEY
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
-
-KEY = "workbench"
-"""Where an executed notebook's metadata keep the record of its run."""
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -138,22 +135,11 @@ def _execute(job: Job, scratch: Path, progress: Callable[[int, int, float], None
     started = time.perf_counter()
     current = 0
 
-    class Engine(NBClientEngine):
-        """papermill's own engine that tells which cell starts."""
-
-        @classmethod
-        def execute_managed_notebook(cls, manager: Any, kernel_name: str, **options: Any) -> None:
-            start = manager.cell_start
-
-            def cell_start(cell: NotebookNode, cell_index: int, **kwargs: Any) -> None:
-                nonlocal current
-                start(cell, cell_index, **kwargs)
-                current = numbers.get(cell_index, current)
-                if cell.cell_type == "code" and cell_index in numbers:
-                    progress(numbers[cell_index], len(numbers), time.perf_counter() - started)
-
-            manager.cell_start = cell_start
-            super().execute_managed_notebook(manager, kernel_name, **options)
+    def cell_starts(cell: NotebookNode, cell_index: int) -> None:
+        nonlocal current
+        current = numbers.get(cell_index, current)
+        if cell.cell_type == "code" and cell_index in numbers:
+            progress(numbers[cell_index], len(numbers), time.perf_counter() - started)
 
     with tempfile.TemporaryDirectory(prefix="kernel-", dir=scratch) as folder:
         manager = {"connection_file": os.path.join(folder, "kernel.json")}
@@ -161,12 +147,13 @@ def _execute(job: Job, scratch: Path, progress: Callable[[int, int, float], None
         if os.name == "posix":
             manager["transport"] = "ipc"  # sockets as files: no port is taken twice by kernels that start together
         try:
-            Engine.execute_notebook(
+            NBClientEngine.execute_notebook(
                 notebook,
                 "python3",
                 progress_bar=False,
                 autosave_cell_every=0,
                 start_timeout=180,
+                on_cell_start=cell_starts,
                 config=Config({"KernelManager": manager}),
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
