@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from workbench.claims import interval
+from workbench.extras import lab
 from workbench.types import Masks, Scores, check_choice
 
 if TYPE_CHECKING:
@@ -321,9 +322,7 @@ def show(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> N
     `alt` says in words what the picture shows, with its numbers: it is all that some readers get. With `fold` the
     figure is folded away under these words, such as "Expected picture".
     """
-    from IPython.display import display
-
-    display(bundle(picture, alt=alt, caption=caption, fold=fold), raw=True)
+    lab("IPython.display").display(bundle(picture, alt=alt, caption=caption, fold=fold), raw=True)
 
 
 def bundle(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> dict[str, str]:
