@@ -4,8 +4,8 @@ Run it with the project's own Python after a change of pyproject.toml and an ins
 
     .venv/bin/python tools/lock.py
 
-The lock is the transitive closure of pyproject.toml's dependencies, with all extras, and nothing else. The CUDA packages that
-PyTorch's Linux wheels ask for are left out; a package that only another system needs is looked up with pip.
+The lock is the transitive closure of pyproject.toml's dependencies and extras, and nothing else. The CUDA packages
+that PyTorch's Linux wheels ask for are left out; a package that only another system needs is looked up with pip.
 """
 
 from __future__ import annotations

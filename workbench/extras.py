@@ -22,9 +22,9 @@ def check_lab(*libraries: str) -> None:
 
     >>> check_lab("json", "no_such_library")
     Traceback (most recent call last):
-    ImportError: no_such_library is not installed; it comes with the extra lab: pip install "pruning-workbench[lab]"
+    ImportError: not installed: no_such_library. Install the extra lab: pip install "pruning-workbench[lab]"
     """
     if missing := [library for library in libraries if not find_spec(library)]:
         raise ImportError(
-            f'{", ".join(missing)} is not installed; it comes with the extra lab: pip install "pruning-workbench[lab]"'
+            f'not installed: {", ".join(missing)}. Install the extra lab: pip install "pruning-workbench[lab]"'
         )

@@ -27,5 +27,14 @@ __all__ = [
     "write_claims",
 ]
 
-check_lab("ipykernel", "jupyter_client", "latex2mathml", "nbclient", "nbconvert", "nbformat", "papermill")
-check_lab("pygments", "traitlets")
+check_lab(
+    "ipykernel",
+    "jupyter_client",
+    "latex2mathml",
+    "nbclient",
+    "nbconvert",
+    "nbformat",
+    "papermill",
+    "pygments",
+    "traitlets",
+)
