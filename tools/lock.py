@@ -4,8 +4,8 @@ Run it with the project's own Python after a change of pyproject.toml and an ins
 
     .venv/bin/python tools/lock.py
 
-The lock is the transitive closure of pyproject.toml's dependencies and nothing else. The CUDA packages that
-PyTorch's Linux wheels ask for are left out; a package that only another system needs is looked up with pip.
+The lock is the transitive closure of pyproject.toml's dependencies and extras, and nothing else. The CUDA packages
+that PyTorch's Linux wheels ask for are left out; a package that only another system needs is looked up with pip.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PLACES = frozenset((system, python) for system in SYSTEMS for python in PYTHONS)
 CUDA = re.compile(r"(nvidia|cuda|triton|pytorch-triton)(-|$)")
 HEADER = """\
-# Written by tools/lock.py: the closure of pyproject.toml (with its dev extra), without CUDA packages.
+# Written by tools/lock.py: the closure of pyproject.toml (with all extras), without CUDA packages.
 # pip install --no-deps -r requirements.lock    (on Linux install the CPU build of PyTorch first: see the README)
 """
 
@@ -61,10 +61,11 @@ def environment(system: str, python: str) -> dict[str, str]:
     }
 
 
-def declared(root: Path = ROOT) -> list[Requirement]:
-    """The requirements of pyproject.toml: of the package and of its dev extra."""
+def declared(root: Path = ROOT) -> dict[str, list[Requirement]]:
+    """The requirements of pyproject.toml, group by group: the core, then its extras."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    groups = {"core": project["dependencies"], **project["optional-dependencies"]}
+    return {group: [Requirement(line) for line in lines] for group, lines in groups.items()}
 
 
 Facts = tuple[str, tuple[Requirement, ...]]
@@ -142,7 +143,7 @@ def among(variable: str, values: Collection[str], options: Collection[str]) -> s
 
 def lines() -> list[str]:
     """The pins, sorted by name."""
-    roots = declared()
+    roots = [requirement for group in declared().values() for requirement in group]
     found: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for system, python in sorted(PLACES):
         for pin in closure(roots, system, python).items():

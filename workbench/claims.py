@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from workbench.extras import lab
 from workbench.intervals import arms, compare, detectable, differ, interval, mean_and_error, rounding  # noqa: F401
 from workbench.project_data import project_data
 from workbench.types import check_choice
@@ -236,12 +237,10 @@ def table_html(evidence: Sequence[Evidence]) -> str:
 
 def show_number(name: str, value: Any) -> None:
     """Show a number of a notebook under its name, in a form that a test can compare between the notebook's faces."""
-    from IPython.display import display
-
     if hasattr(value, "item"):
         value = value.item()
     shown = f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
-    display({"text/plain": f"{name} = {shown}", NUMBERS_MIME: {name: value}}, raw=True)
+    lab("IPython.display").display({"text/plain": f"{name} = {shown}", NUMBERS_MIME: {name: value}}, raw=True)
 
 
 def _side(claim: Claim, value: float) -> float:

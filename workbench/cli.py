@@ -19,8 +19,8 @@ MARK = "\0"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command; 0 if all went well, 1 if a notebook failed or a file could not be written, 2 for a mistake
-    in what was asked (one line on stderr). Ctrl-C ends the command with 130, SIGTERM with 143."""
+    """Run one sub-command; 0 if all went well, 1 if a notebook failed, a file could not be written or a library is
+    missing, 2 for a mistake in what was asked (one line on stderr). Ctrl-C ends it with 130, SIGTERM with 143."""
     if arguments is None:
         arguments = sys.argv[1:]
         stopping.listen()
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError) as error:
         print(f"workbench: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
+    except (OSError, ImportError) as error:
         print(f"workbench: {error}", file=sys.stderr)
         return 1
 

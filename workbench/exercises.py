@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from workbench.extras import lab
+
 EPSILON = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
@@ -63,9 +65,7 @@ def check(
             break
     if (os.environ.get("WORKBENCH_FACE") or "live") != "live":
         raise error
-    from IPython.display import display
-
-    display(error)
+    lab("IPython.display").display(error)
 
 
 def _equal(a: Any, b: Any, tolerance: float) -> bool:

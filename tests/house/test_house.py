@@ -20,10 +20,7 @@ from packaging.utils import canonicalize_name
 from workbench.project_data import project_data
 
 ROOT = Path(__file__).resolve().parents[2]
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PROJECT = PYPROJECT["project"]
-NEEDED = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
-DEV = {r.name: r for r in map(Requirement, PROJECT["optional-dependencies"]["dev"])}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -35,6 +32,9 @@ def load_tool(name):
 
 
 lock = load_tool("lock")
+GROUPS = lock.declared()
+CORE, LAB, DEV = ({requirement.name for requirement in GROUPS[group]} for group in ("core", "lab", "dev"))
+DECLARED = {requirement.name: requirement for group in GROUPS.values() for requirement in group}
 
 
 def pins():
@@ -53,12 +53,16 @@ def pinned(pin):
 
 
 def test_every_declared_package_is_pinned_within_its_range():
-    for name, requirement in {**NEEDED, **DEV}.items():
+    for name, requirement in DECLARED.items():
         assert requirement.specifier.contains(pinned(pins()[name])), name
 
 
+def test_a_package_is_declared_once():
+    assert sum(map(len, GROUPS.values())) == len(DECLARED)
+
+
 def test_every_range_has_both_ends():
-    for requirement in {**NEEDED, **DEV}.values():
+    for requirement in DECLARED.values():
         assert {specifier.operator for specifier in requirement.specifier} == {">=", "<"}, requirement
 
 
@@ -75,7 +79,7 @@ def test_the_lock_is_closed_and_holds_no_leftovers(system, python):
         except lock.PackageNotFoundError:
             return locked.get(name, "not in the lock"), ()
 
-    needed = lock.closure(lock.declared(), system, python, facts)
+    needed = lock.closure(list(DECLARED.values()), system, python, facts)
     assert needed.items() <= locked.items()
     elsewhere = {name for name in locked.keys() - needed.keys() if is_installed(name)}
     assert not elsewhere, "pinned, installed here, and needed by nothing"
@@ -134,36 +138,78 @@ def test_the_conda_environment_declares_the_same():
         told[{"pytorch": "torch"}.get(requirement.name, requirement.name)] = requirement.specifier
     assert told.pop("python") == Requirement("python" + PROJECT["requires-python"]).specifier
     assert told.pop("pip") == ""
-    assert told == {name: requirement.specifier for name, requirement in {**NEEDED, **DEV}.items()}
+    assert told == {name: requirement.specifier for name, requirement in DECLARED.items()}
     assert environment["name"] == PROJECT["name"]
 
 
 # -- declared and imported ---------------------------------------------------------------------------------------
 
 
-def imported_packages(folder):
-    """Distributions whose modules are imported somewhere under a folder."""
-    modules = set()
-    for path in folder.rglob("*.py"):
+LAB_ROOMS = {"explorers", "headless"}
+
+
+def distributions(modules):
+    """The distributions that hold these modules, by their names in pyproject.toml."""
+    known = packages_distributions()
+    top = {module.split(".")[0] for module in modules}
+    return {canonicalize_name(known[module][0]) for module in top - {"workbench"} if module in known}
+
+
+def imported(folder):
+    """(distributions that files in a folder import, those that they ask the extra `lab` for)."""
+    modules, asked = set(), set()
+    for path in [folder] if folder.is_file() else folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
-                modules |= {alias.name.split(".")[0] for alias in node.names}
+                modules |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
-                modules.add(node.module.split(".")[0])
-    known = packages_distributions()
-    return {canonicalize_name(known[module][0]) for module in modules - {"workbench"} if module in known}
+                modules.add(node.module)
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("lab", "check_lab"):
+                asked |= {word.value for word in node.args if isinstance(word, ast.Constant)}
+    return distributions(modules), distributions(asked)
 
 
-RUN_AS_PROGRAMS = {"jupyterlab", "ipykernel"}
+def undeclared(package, core, lab):
+    """One line for each room that imports what its group lacks, or what it has not asked the extra `lab` for."""
+    found = []
+    for room in sorted(package.iterdir()):
+        used, asked = imported(room) if room.suffix in ("", ".py") else (set(), set())
+        if strange := used - core - (lab & asked if room.name in LAB_ROOMS else set()):
+            found.append(f"{room.name} imports {', '.join(sorted(strange))}")
+        if strange := asked - lab:
+            found.append(f"{room.name} asks the lab for {', '.join(sorted(strange))}")
+    return found
 
 
-def test_the_package_imports_what_it_declares_and_nothing_else():
-    assert imported_packages(ROOT / "workbench") == NEEDED.keys() - RUN_AS_PROGRAMS
+def test_the_core_imports_the_core_only_and_the_lab_is_asked_for():
+    assert undeclared(ROOT / "workbench", CORE, LAB) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "lines", "complaint"),
+    [
+        ("masks.py", "import yaml\nimport pytest", ["masks.py imports pytest"]),
+        ("masks.py", "check_lab('IPython')\nimport IPython", ["masks.py imports ipython"]),
+        ("masks.py", "lab('IPython.display').display(1)", []),
+        ("masks.py", "lab('yaml')", ["masks.py asks the lab for pyyaml"]),
+        ("headless/page.py", "def late():\n    from IPython import display", ["headless imports ipython"]),
+        ("headless/page.py", "check_lab('yaml', 'IPython')\nimport IPython", ["headless asks the lab for pyyaml"]),
+    ],
+)
+def test_an_import_of_the_wrong_group_is_seen(tmp_path, path, lines, complaint):
+    planted = tmp_path / path
+    planted.parent.mkdir(exist_ok=True)
+    planted.write_text(lines)
+    assert undeclared(tmp_path, {"pyyaml"}, {"ipython"}) == complaint
+
+
+def test_what_is_declared_is_used():
+    assert set().union(*imported(ROOT / "workbench")) == (CORE | LAB) - {"jupyterlab"}  # which runs as a program
 
 
 def test_tests_and_tools_import_what_is_declared():
-    folders = [ROOT / name for name in ("tests", "tools", "benchmarks")]
-    assert set().union(*map(imported_packages, folders)) <= NEEDED.keys() | DEV.keys()
+    for folder in ("tests", "tools", "benchmarks"):
+        assert imported(ROOT / folder)[0] <= DECLARED.keys()
 
 
 # -- README ------------------------------------------------------------------------------------------------------
@@ -171,9 +217,9 @@ def test_tests_and_tools_import_what_is_declared():
 
 def test_the_readme_says_why_each_dependency_is_there():
     section = README.split("## What it stands on")[1].split("\n## ")[0]
-    told = dict(re.findall(r"^\| ([a-z0-9-]+) \| (.+) \|$", section, re.M))
-    told.pop("package")
-    assert told.keys() == NEEDED.keys() | DEV.keys()
+    tables = section.split("| package | why |")[1:]
+    told = [re.findall(r"^\| ([a-z0-9-]+) \| .+ \|$", table, re.M) for table in tables]
+    assert [sorted(names) for names in told] == [sorted(names) for names in (CORE, LAB, DEV)]
 
 
 def test_the_readme_names_the_tasks_there_are():
@@ -248,6 +294,69 @@ def test_the_wheel_runs_without_the_checkout(installed_wheel):
     assert Path(package).is_relative_to(installed_wheel.site)
     assert Path(data).is_relative_to(installed_wheel.site)
     assert loaded == "True"
+
+
+CORE_ALONE = """
+import os, pytest, sys
+sys.modules.update(dict.fromkeys({hidden}, None))
+import workbench as wb
+from workbench import cli
+
+task = wb.load("digits", device="cpu")
+model = wb.make("lenet-300-100", task, seed=0)
+masks = wb.find_masks(model, task.batch(64, seed=0), "snip", sparsity=0.9, rounds=2)
+wb.train(model, task, masks=masks, epochs=1, seed=0)
+print(wb.evaluate(model, task, masks)["n"], len(wb.layers(model, masks)))
+scores = wb.score(model, task.batch(64, seed=0), "magnitude")
+print(*wb.plots.bundle(wb.plots.score_histogram(scores, masks), alt="a", caption="c"))
+
+def twice(x):
+    return {{"y": 2 * x}}
+
+print(wb.runs.grid(twice, "rows.jsonl", x=[1, 2], jobs=2)["y"].tolist())
+print(len(wb.evidence.recorded("critical")) > 0, wb.evidence.verdicts("synflow-conserves")[0].verdict)
+
+def refused(function, *arguments, **options):
+    with pytest.raises(ImportError) as told:
+        function(*arguments, **options)
+    print(told.value)
+
+refused(wb.plots.show, wb.plots.score_histogram(scores), alt="a", caption="c")
+refused(wb.exercises.check, 1, 2)
+refused(wb.claims.record, "name", 1)
+refused(wb.load, "mnist", root="nowhere")
+os.makedirs("copies/mnist")
+for split in ("train", "test"):
+    with open(f"copies/mnist/{{split}}-00000-of-00001.parquet", "wb"):
+        pass
+refused(wb.load, "mnist", root="copies")
+refused(wb.explorers.playground)
+for command in (["run"], ["site"], ["claims", "."]):
+    print(cli.main(command))
+"""
+
+
+def test_the_core_works_without_the_lab_and_says_where_that_is_needed(installed_wheel):
+    """Packages that only the extras bring are hidden, as if they were not installed."""
+    place = sys.platform, f"{sys.version_info.major}.{sys.version_info.minor}"
+    core = lock.closure(GROUPS["core"] + [Requirement("pytest")], *place)
+    known = packages_distributions()
+    hidden = [module for module, names in known.items() if not core.keys() & {*map(canonicalize_name, names)}]
+    assert {"IPython", "nbformat", "datasets", "anywidget"} <= {*hidden}
+    done = installed_wheel("-c", CORE_ALONE.format(hidden=[*hidden]))
+    remedy = 'Install the extra lab: pip install "pruning-workbench[lab]"'
+    missing = ["IPython"] * 3 + ["datasets", "pyarrow", "anywidget, traitlets, IPython"]
+    assert done.stdout.splitlines() == [
+        "300 3",
+        "text/html image/png text/plain",
+        "[2, 4]",
+        "True holds",
+        *(f"not installed: {names}. {remedy}" for names in missing),
+        "1",
+        "1",
+        "1",
+    ], done.stderr
+    assert done.stderr.count(f"papermill, pygments, traitlets. {remedy}") == 3
 
 
 def test_the_wheels_command_runs(installed_wheel):

@@ -13,6 +13,7 @@ import workbench
 PACKAGE = Path(workbench.__file__).parent
 ROOMS = [
     "stopping",
+    "extras",
     "types",
     "registry",
     "seeds",

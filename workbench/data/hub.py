@@ -14,6 +14,7 @@ import torch
 
 from workbench.data.registry import source
 from workbench.data.task import Task
+from workbench.extras import lab
 
 
 class Listing(NamedTuple):
@@ -119,11 +120,9 @@ def load_listing(name: str, root: Path | None, device: torch.device) -> Task:
 
 
 def _read_parquet(file: Path, listing: Listing) -> tuple[list[Any], list[int]]:
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow, parquet = lab("pyarrow"), lab("pyarrow.parquet")
     try:
-        table = pyarrow.parquet.read_table(file, columns=[listing.image, listing.label])
+        table = parquet.read_table(file, columns=[listing.image, listing.label])
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(
             f"{file} cannot be read as a parquet file with columns {listing.image!r} and {listing.label!r}; "
@@ -133,8 +132,7 @@ def _read_parquet(file: Path, listing: Listing) -> tuple[list[Any], list[int]]:
 
 
 def _from_hub(name: str, listing: Listing, split: str, root: Path | None) -> tuple[list[Any], list[int]]:
-    import datasets
-
+    datasets = lab("datasets")
     offline = datasets.config.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = offline or not _reachable()  # else the library tries for half a minute
     try:
@@ -155,10 +153,9 @@ def _from_hub(name: str, listing: Listing, split: str, root: Path | None) -> tup
 
 def _reachable() -> bool:
     """Whether the hub answers a single request; what was downloaded before loads without it."""
-    from huggingface_hub import constants, get_session
-
+    hub = lab("huggingface_hub")
     try:
-        get_session().head(constants.ENDPOINT, timeout=5)
+        hub.get_session().head(hub.constants.ENDPOINT, timeout=5)
     except Exception:  # the client library behind it has changed between releases, and so have its errors
         return False
     return True

@@ -5,6 +5,7 @@ site(["notebooks"], "site")                                     # as `workbench 
 write_claims("out")                                             # as `workbench claims` does
 """
 
+from workbench.extras import check_lab
 from workbench.headless.claims_table import collect_claims, write_claims
 from workbench.headless.index import run_with_index, site
 from workbench.headless.notebook import hidden_errors, numbers, read_notebook
@@ -26,3 +27,15 @@ __all__ = [
     "site",
     "write_claims",
 ]
+
+check_lab(
+    "ipykernel",
+    "jupyter_client",
+    "latex2mathml",
+    "nbclient",
+    "nbconvert",
+    "nbformat",
+    "papermill",
+    "pygments",
+    "traitlets",
+)

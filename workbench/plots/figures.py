@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from workbench.extras import lab
 from workbench.templates import html
 from workbench.types import check_choice
 
@@ -128,9 +129,7 @@ def show(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> N
     `alt` says in words what the picture shows, with its numbers: it is all that some readers get. With `fold` the
     figure is folded away under these words, such as "Expected picture".
     """
-    from IPython.display import display
-
-    display(bundle(picture, alt=alt, caption=caption, fold=fold), raw=True)
+    lab("IPython.display").display(bundle(picture, alt=alt, caption=caption, fold=fold), raw=True)
 
 
 def bundle(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> dict[str, str]:

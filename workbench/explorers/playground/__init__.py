@@ -9,6 +9,7 @@ from torch import nn
 
 from workbench.data import Task, load
 from workbench.explorers.faces import face
+from workbench.extras import check_lab
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,7 @@ def playground(
         table: Any = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
         session.points.record(table, choices)
     if shown == "live":
+        check_lab("anywidget", "traitlets", "IPython")
         from workbench.explorers.playground.live import Playground
 
         return Playground(session, choices, precompute, name)
