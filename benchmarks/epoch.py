@@ -10,7 +10,7 @@ import torch
 
 import workbench as wb
 from benchmarks.measure import Row, in_turns, random_task, relative
-from workbench.train import recipe
+from workbench.recipes import recipe
 
 
 def rows(quick: bool) -> Iterator[Row]:

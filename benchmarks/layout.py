@@ -9,7 +9,7 @@ import torch
 
 import workbench as wb
 from benchmarks.measure import Row, in_turns, loss, random_task, relative
-from workbench.train import has_fast_bfloat16
+from workbench.recipes import has_fast_bfloat16
 
 
 def rows(quick: bool) -> Iterator[Row]:

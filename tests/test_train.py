@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import workbench as wb
-from workbench.train import RECIPES, has_fast_bfloat16, recipe
+from workbench.recipes import RECIPES, has_fast_bfloat16, recipe
 
 
 class Watch(nn.Sequential):
@@ -39,7 +39,8 @@ def test_records(digits: wb.Task) -> None:
     assert [r["epoch"] for r in rows] == [0] * 12 + [1] * 12
     assert [r["step"] for r in rows if "val_accuracy" in r] == [12, 24]
     for row in rows:
-        assert set(row) - {"val_accuracy"} == {"step", "epoch", "loss", "lr", "seconds"}
+        assert set(row) - {"val_accuracy"} == {"step", "total", "epoch", "loss", "lr", "seconds"}
+        assert row["total"] == 24
         assert math.isfinite(row["loss"])
         assert row["seconds"] > 0
     assert rows[-1]["loss"] < rows[0]["loss"]

@@ -33,7 +33,8 @@ from workbench.metrics import (
 )
 from workbench.models import left_out, make, networks, prunable
 from workbench.seeds import versions
-from workbench.train import snapshot, steps, train
+from workbench.states import State
+from workbench.train import Progress, snapshot, steps, train
 from workbench.types import Batch, Masks, Scores
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "Masks",
+    "Progress",
     "Scores",
+    "State",
     "Task",
     "allocate",
     "apply_masks_",

@@ -1,4 +1,4 @@
-"""Training as a generator: a record a step, masks kept exact, resumable at any step."""
+"""Training as a generator: a record a step, masks kept exact, open to any loss and update, resumable bit for bit."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,77 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.data.task import Task
-from workbench.masks import clear_grads_, clear_weights_, kept_bits
+from workbench.masks import clear_grads_, clear_weights_, kept_bits, reset_state_
 from workbench.metrics.accuracy import evaluate
 from workbench.models import fast_layout, work
-from workbench.models.running import check_labels, evaluating, logits, own_dtype, run_model
+from workbench.models.running import check_labels, evaluating, fitted, loss_of, own_dtype, run_model
+from workbench.recipes import MakeOptimizer, Recipe, has_fast_bfloat16, make_optimizer, recipe, settings
 from workbench.seeds import seeded, threads
-from workbench.types import Masks, check_choice, check_count, check_masks
+from workbench.states import Progress, Record, State, copied
+from workbench.types import Batch, Masks, check_choice, check_count, check_masks
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What trains a network well on a task: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
-
-    `fast` allows the memory layout of `fast_layout`, and bfloat16 autocast where the processor has it in hardware.
-    Measured without such hardware, ResNet-20 at batch size 128: the layout saves a fifth to a third of a step,
-    autocast nearly doubles it.
-    """
-
-    epochs: int = 20
-    batch_size: int = 128
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: float = 0.1
-    fast: bool = True
-
-    def share(self, step: int, total: int) -> float:
-        """Learning rate of step `step` (from 0) of `total`, as a share of the highest."""
-        rise = max(self.warmup * total, 1)
-        if step < rise:
-            return (step + 1) / math.ceil(rise)
-        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(total - rise, 1)))
-
-
-# Test accuracy in % and CPU seconds on one busy core, mean of seeds 0 to 2: digits with vgg 99.1 (4.6 s), lenet-300-100
-# 98.6 (1.0 s), resnet-20 98.9 (5.7 s), resnet-32 98.7 (10.0 s); lenet-300-100 with moons 95.7 (0.7 s), circles 99.1
-# (0.8 s), spirals 100 (1.4 s).
-RECIPES: dict[tuple[str, str], Recipe] = {
-    ("digits", "lenet-300-100"): Recipe(epochs=30, batch_size=64, lr=0.1),
-    ("digits", "vgg"): Recipe(epochs=12, batch_size=64, lr=0.1),
-    ("digits", "resnet-20"): Recipe(epochs=8, batch_size=64, lr=0.1),
-    ("digits", "resnet-32"): Recipe(epochs=8, batch_size=64, lr=0.1),
-    ("moons", "lenet-300-100"): Recipe(epochs=30, batch_size=64, lr=0.1),
-    ("circles", "lenet-300-100"): Recipe(epochs=30, batch_size=64, lr=0.1),
-    ("spirals", "lenet-300-100"): Recipe(epochs=60, batch_size=64, lr=0.1),
-    # Large batches, which cost a third less a sample than 128 at lr 0.05; on CIFAR-10, two seeds, 53.0 against 53.3 %.
-    ("mnist", "lenet-300-100"): Recipe(epochs=12, batch_size=512, lr=0.1),
-    ("fashion-mnist", "lenet-300-100"): Recipe(epochs=12, batch_size=512, lr=0.1),
-}
-NETWORK_RECIPES: dict[str, Recipe] = {
-    "lenet-300-100": Recipe(epochs=12, lr=0.05),
-    "lenet-5": Recipe(epochs=12, lr=0.05),
-    "vgg": Recipe(epochs=20, lr=0.1),
-    "vgg-16": Recipe(epochs=60, lr=0.05),
-    "resnet-20": Recipe(epochs=60, lr=0.2),
-    "resnet-32": Recipe(epochs=60, lr=0.2),
-    "resnet-56": Recipe(epochs=60, lr=0.1),
-}
-
-
-def recipe(task: Task, model: nn.Module) -> Recipe:
-    """The default recipe for a pair of data and network; a cautious one for networks of the user's own.
-
-    >>> import workbench as wb
-    >>> task = wb.load("digits", device="cpu")
-    >>> recipe(task, wb.make("vgg", task)).epochs
-    12
-    """
-    name = getattr(model, "network", "")
-    return RECIPES.get((task.name, name)) or NETWORK_RECIPES.get(name) or Recipe(epochs=20, batch_size=64, lr=0.02)
+MakeLoss = Callable[[nn.Module, Batch], Tensor]
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
@@ -100,6 +40,29 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
+Update = Callable[[Progress], Masks | None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, decided before its first step."""
+
+    model: nn.Module
+    task: Task
+    recipe: Recipe
+    optimizer: torch.optim.Optimizer
+    loss: MakeLoss
+    update: Update | None
+    masks: Masks
+    state: State | None
+    seed: int
+    per_epoch: int
+    total: int
+    start: int
+    end: int
+    facts: dict[str, Any]
+
+
 def steps(
     model: nn.Module,
     task: Task,
@@ -110,31 +73,46 @@ def steps(
     start: int = 0,
     stop: int | None = None,
     optimizer: str | MakeOptimizer | None = None,
+    loss: MakeLoss | None = None,
+    update: Update | None = None,
+    state: State | None = None,
     seed: int = 0,
     fast: bool | None = None,
     **changes: Any,
-) -> Iterator[dict[str, float]]:
+) -> Iterator[Record]:
     """Train `model` in place and yield a record after every step.
 
-    A record holds step (steps done), epoch, loss, lr and seconds; the last of each epoch also val_accuracy. The
-    schedule is `epochs` epochs or `steps` steps long (default: the recipe of the pair). `start` resumes rate and data
-    order at that step, with a fresh optimizer, and `stop` ends there: the first k steps are `stop=k`, and rewinding to
-    them is loading their snapshot and training with `start=k`. `optimizer` is "sgd", "adam", "adamw" or a function of
-    the parameters; the rates it comes with are the schedule's highest, so that one with a state saved on the way, whose
-    rates are scaled already, needs its first rates back. `seed` orders the data and draws dropout; the global random
-    state stays as it was. `fast=False` keeps to float32. Other keywords change the recipe (`lr=`, `batch_size=`,
-    `weight_decay=`, ...).
+    A record holds step (steps done), total (steps of the schedule), epoch, loss, lr and seconds; the last of each epoch
+    also what the task measures first, on the validation split (val_accuracy). The schedule is `epochs` epochs or
+    `steps` steps long (default: the recipe of the pair). `start` begins with rate and data order at that step, with a
+    fresh optimizer, and `stop` ends there: the first k steps are `stop=k`, and rewinding to them is loading their
+    snapshot and training with `start=k`. `optimizer` is "sgd", "adam", "adamw" or a function of the parameters; the
+    rates it comes with are the schedule's highest. `seed` orders the data and draws all that is random in a step; the
+    global random state stays as it was. `fast=False` keeps to float32. Other keywords change the recipe (`lr=`,
+    `batch_size=`, `weight_decay=`, ...).
 
     Removed weights are exactly 0 from before the first step to after the last: gradients are masked after `backward`,
     weights after `step`; the masks are read at the first step, and later changes to them have no effect. A generator
     left early leaves a valid model. Raises ValueError before the first step where the data does not fit the model, and
     after a step whose loss is not finite.
 
-    The loss is the cross entropy of the logits: of outputs that are no tensor, what is called "logits" or a tuple's
-    first item. Inputs come in the model's own floating dtype. A last batch of one sample is left out: BatchNorm cannot
-    train on it. The model trains in training mode and comes back in evaluation mode. Modules that are in evaluation
-    mode at the first step, while the model itself is in training mode, stay so (a frozen BatchNorm: `model.train()`,
-    then `norm.eval()`, before each run).
+    `loss(model, batch)` is a scalar tensor to descend, in place of the task's loss of the model's outputs: for a
+    penalty, distillation, a target of another kind. `update(progress)` is called after each `backward`, while `.grad`
+    holds the whole gradients; the masks that it returns (None: no change) are in force from this step's own update of
+    the weights on. The optimizer's moments of weights that are dead, or that were dead and grow, are cleared; weights
+    grow from 0. See `Progress` for what an update may read, keep and draw.
+
+    `state`, a record's `state()` or `State.load(path)`, goes on where that record was, bit for bit: all else is passed
+    as to the run that it is of, but for `stop`; weights, masks, the step and the optimizer's state come from the state.
+    Raises ValueError, before the first step, with what differs, if anything. The same bits need the same machine, and
+    updates, losses and optimizers that keep nothing elsewhere; on GPUs also kernels that repeat
+    (`torch.use_deterministic_algorithms`).
+
+    Inputs come in the model's own floating dtype, whole numbers as they are. The cross entropy takes the logits: of
+    outputs that are no tensor, what is called "logits" or a tuple's first item. A last batch of one sample is left out:
+    BatchNorm cannot train on it. The model trains in training mode and comes back in evaluation mode. Modules that are
+    in evaluation mode at the first step, while the model itself is in training mode, stay so (a frozen BatchNorm:
+    `model.train()`, then `norm.eval()`, before each run).
 
     Misleads when accuracies of short schedules are compared: the rate falls to zero at each schedule's own end.
 
@@ -144,26 +122,57 @@ def steps(
     >>> [row["step"] for row in wb.steps(model, task, steps=2)]
     [1, 2]
     """
-    plan = _plan(task, model, fast, changes)
+    used = _recipe(task, model, fast, changes)
     size = task.size("train")
-    per_epoch = math.ceil(size / plan.batch_size) - (plan.batch_size > 1 and size > 1 and size % plan.batch_size == 1)
+    per_epoch = math.ceil(size / used.batch_size) - (used.batch_size > 1 and size > 1 and size % used.batch_size == 1)
     if epochs is not None and steps is not None:
         raise ValueError(f"a schedule is given in epochs or in steps; got epochs={epochs} and steps={steps}. Pass one")
-    total = per_epoch * check_count("epochs", plan.epochs if epochs is None else epochs)
+    total = per_epoch * check_count("epochs", used.epochs if epochs is None else epochs)
     total = total if steps is None else check_count("steps", steps)
     end = total if stop is None else check_count("stop", stop, least=0)
+    made = make_optimizer(model, optimizer, used)
+    facts = {
+        "data": task.name,
+        "training samples": size,
+        "input shape": task.shape,
+        "steps": total,
+        "seed": seed,
+        **{name: value for name, value in vars(used).items() if name != "epochs"},
+        "a loss of its own": loss is not None,
+        "an update": update is not None,
+        "optimizer": type(made).__name__,
+        **settings(model, made),
+    }
+    if state is not None:
+        if not isinstance(state, State):
+            raise TypeError(f"state is a record's state() or wb.State.load(path); got {type(state).__name__}")
+        state.check(model, facts)
+        start, masks = state.step, state.masks
     if not 0 <= check_count("start", start, least=0) <= end <= total:
         raise ValueError(f"start <= stop <= the schedule's {total} steps; got start={start} and stop={end}")
     masks = {} if masks is None else check_masks(model, masks)
-    inputs, target = task.take("train", slice(1))
-    with torch.no_grad(), evaluating(model), threads():
-        outputs = run_model(model, inputs.to(own_dtype(model)))
-    check_labels(outputs, target)
-    check_labels(outputs.expand(size, -1), task.splits["train"].targets)
-    return _run(model, task, masks, plan, per_epoch, total, start, end, _optimizer(model, optimizer, plan), seed)
+    _check_data(model, task, loss)
+    return _run(
+        Plan(
+            model=model,
+            task=task,
+            recipe=used,
+            optimizer=made,
+            loss=partial(_task_loss, task) if loss is None else partial(_own_loss, loss),
+            update=update,
+            masks=masks,
+            state=state,
+            seed=seed,
+            per_epoch=per_epoch,
+            total=total,
+            start=start,
+            end=end,
+            facts=facts,
+        )
+    )
 
 
-def train(model: nn.Module, task: Task, **arguments: Any) -> list[dict[str, float]]:
+def train(model: nn.Module, task: Task, **arguments: Any) -> list[Record]:
     """Drain `steps`: train to the end and return all records.
 
     >>> import workbench as wb
@@ -174,104 +183,107 @@ def train(model: nn.Module, task: Task, **arguments: Any) -> list[dict[str, floa
     return list(steps(model, task, **arguments))
 
 
-def _plan(task: Task, model: nn.Module, fast: bool | None, changes: dict[str, Any]) -> Recipe:
-    plan = recipe(task, model)
+def _recipe(task: Task, model: nn.Module, fast: bool | None, changes: dict[str, Any]) -> Recipe:
     own = {p.name for p in inspect.signature(steps).parameters.values() if p.kind is p.KEYWORD_ONLY}
     for name in changes:
         check_choice("training option", name, {*Recipe.__dataclass_fields__, *own})
-    plan = replace(plan, **changes, **({} if fast is None else {"fast": fast}))
-    check_count("batch_size", plan.batch_size)
-    return plan
+    used = replace(recipe(task, model), **changes, **({} if fast is None else {"fast": fast}))
+    check_count("batch_size", used.batch_size)
+    return used
 
 
-def _optimizer(model: nn.Module, optimizer: str | MakeOptimizer | None, plan: Recipe) -> torch.optim.Optimizer:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if not trained:
-        raise ValueError(
-            "training needs at least one parameter that requires a gradient; all are frozen. Use model.requires_grad_()"
-        )
-    if callable(optimizer):
-        made = optimizer(trained)
-        if not isinstance(made, torch.optim.Optimizer):
-            raise TypeError(f"the function optimizer returns a torch optimizer; got {type(made).__name__}")
-        closure = inspect.signature(made.step).parameters.get("closure")
-        if closure is not None and closure.default is closure.empty:
-            raise TypeError(
-                f"an optimizer here steps by the gradients of one batch; {type(made).__name__} evaluates the loss "
-                "several times a step, by a closure. Use another, such as torch.optim.SGD"
-            )
-        return made
-    if isinstance(optimizer, torch.optim.Optimizer):
+def _check_data(model: nn.Module, task: Task, loss: MakeLoss | None) -> None:
+    """Raise ValueError or TypeError where the model cannot be measured on a sample, or a label is no class of it."""
+    train = task.splits["train"]
+    evaluate(model, replace(task, splits={**task.splits, "train": Batch(*(part[:1] for part in train))}), split="train")
+    if loss is None and task.loss is functional.cross_entropy:
+        with torch.no_grad(), evaluating(model), threads():
+            logits = run_model(model, fitted(model, task.take("train", slice(1)).inputs))
+        check_labels(logits.expand(len(train.targets), *logits.shape[1:]), train.targets)
+
+
+def _task_loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+    return loss_of(task.loss, model(batch.inputs), batch.targets)
+
+
+def _own_loss(loss: MakeLoss, model: nn.Module, batch: Batch) -> Tensor:
+    value = loss(model, batch)
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(
-            "optimizer is a name or a function of the parameters; got an optimizer that holds parameters already. "
-            "Pass lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
+            f"loss(model, batch) is a tensor of one number, computed from the model's weights; got {got}"
+            + (" without a gradient" if isinstance(value, Tensor) and not value.requires_grad else "")
+            + ". Take a mean, and leave no_grad, detach and item out"
         )
-    name = check_choice("optimizer", "sgd" if optimizer is None else optimizer, ("adam", "adamw", "sgd"))
-    if name == "sgd":
-        nesterov = plan.momentum > 0
-        return torch.optim.SGD(
-            trained, lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay, nesterov=nesterov, fused=True
-        )
-    make = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return make(trained, lr=plan.lr / 50, weight_decay=plan.weight_decay, fused=True)
+    return value
 
 
-def _run(
-    model: nn.Module,
-    task: Task,
-    masks: Masks,
-    plan: Recipe,
-    per_epoch: int,
-    total: int,
-    start: int,
-    end: int,
-    optimizer: torch.optim.Optimizer,
-    seed: int,
-) -> Iterator[dict[str, float]]:
+def _run(plan: Plan) -> Iterator[Record]:
+    model, task, optimizer, state = plan.model, plan.task, plan.optimizer, plan.state
     rates = [group["lr"] for group in optimizer.param_groups]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    pays = plan.fast and len(task.shape) == 3 and has_fast_bfloat16(task.device)
+    pays = plan.recipe.fast and len(task.shape) == 3 and has_fast_bfloat16(task.device)
     half = torch.autocast(task.device.type, torch.bfloat16) if pays else contextlib.nullcontext()
-    held, amount = kept_bits(model, masks), 3 * work(model, task.splits["train"].inputs[: plan.batch_size])
+    amount = 3 * work(model, task.splits["train"].inputs[: plan.recipe.batch_size])
+    frozen = [name for name, module in model.named_modules() if model.training and not module.training]
+    memory: dict[str, Any] = {}
+    if state is not None:
+        frozen, memory = state.frozen, copied(state.memory, "memory", task.device)
+        state.restore_(model, optimizer)
+    masks = _own(model, plan.masks)
+    held, dtype = kept_bits(model, masks), own_dtype(model)
     clear_weights_(held)
-    dtype = own_dtype(model)
-    frozen = [module for module in model.modules() if model.training and not module.training]
     _train_mode(model, frozen)
     try:
-        for epoch in range(start // per_epoch, math.ceil(end / per_epoch)):
-            for index, (inputs, targets) in enumerate(task.batches("train", plan.batch_size, seed, epoch)):
-                step = epoch * per_epoch + index
-                if index == per_epoch:
+        for epoch in range(plan.start // plan.per_epoch, math.ceil(plan.end / plan.per_epoch)):
+            for index, batch in enumerate(task.batches("train", plan.recipe.batch_size, plan.seed, epoch)):
+                step = epoch * plan.per_epoch + index
+                if index == plan.per_epoch:
                     break
-                if step < start:
+                if step < plan.start:
                     continue
-                if step >= end:
+                if step >= plan.end:
                     return
                 began = time.perf_counter()
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * plan.share(step, total)
-                inputs = inputs.to(dtype)
-                if plan.fast:
+                    group["lr"] = rate * plan.recipe.share(step, plan.total)
+                inputs = batch.inputs.to(dtype) if batch.inputs.is_floating_point() else batch.inputs
+                if plan.recipe.fast:
                     inputs = fast_layout(model, inputs)
-                with threads(amount):
-                    with seeded(seed * 1_000_003 + step), half:
-                        loss = functional.cross_entropy(logits(model(inputs)), targets)
+                batch = Batch(inputs, batch.targets)
+                with threads(amount), seeded(plan.seed * 1_000_003 + step):
+                    with half:
+                        loss = plan.loss(model, batch)
                     for parameter in parameters:
                         parameter.grad = None
                     loss.backward()
+                    if plan.update is not None:
+                        now = loss.detach()
+                        progress = Progress(step, plan.total, model, optimizer, batch, now, memory, plan.seed, masks)
+                        changed = plan.update(progress)
+                        if changed is not None:
+                            changed = _own(model, changed)
+                            for either in (masks, changed):  # what grows was dead in the one, what goes in the other
+                                reset_state_(optimizer, model, either)
+                            masks, held = changed, kept_bits(model, changed)
                     clear_grads_(held)
                     optimizer.step()
                     clear_weights_(held)
-                row = {"step": step + 1, "epoch": epoch, "loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]}
+                row = Record(step=step + 1, total=plan.total, epoch=epoch, loss=loss.item())
+                row["lr"] = optimizer.param_groups[0]["lr"]
                 if not math.isfinite(row["loss"]):
                     raise ValueError(
                         f"training needs a finite loss; that of step {step + 1} is {row['loss']}, at a rate of "
                         f"{row['lr']:.3g}. Lower lr, or check the inputs; the weights may be lost: load a snapshot"
                     )
                 row["seconds"] = time.perf_counter() - began
-                if index == per_epoch - 1 or step == end - 1:
-                    row["val_accuracy"] = evaluate(model, task)["accuracy"]
+                if index == plan.per_epoch - 1 or step == plan.end - 1:
+                    measured = evaluate(model, task)
+                    first = next(iter(measured))
+                    row[f"val_{first}"] = measured[first]
+                row._take = partial(State.of, model, optimizer, step + 1, masks, memory, frozen, plan.facts)
                 yield row
+                row._take = None
                 if not model.training:
                     _train_mode(model, frozen)
     finally:
@@ -279,16 +291,13 @@ def _run(
         model.eval()
 
 
-def _train_mode(model: nn.Module, frozen: list[nn.Module]) -> None:
+def _own(model: nn.Module, masks: Masks) -> Masks:
+    """Masks that were checked, as copies that nobody else changes, each where its weights are."""
+    found = check_masks(model, masks)
+    return {name: mask.to(model.get_parameter(name).device, copy=True) for name, mask in found.items()}
+
+
+def _train_mode(model: nn.Module, frozen: list[str]) -> None:
     model.train()
-    for module in frozen:
-        module.training = False
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 convolutions run in hardware here: CUDA from Ampere on, CPUs with AVX-512 BF16 or AMX."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":  # which may be kept from torch
-        return False
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    for name in frozen:
+        model.get_submodule(name).training = False

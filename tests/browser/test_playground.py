@@ -26,7 +26,7 @@ p
 SMALL = """
 import workbench as wb
 from ipywidgets.widgets.widget import _instances
-from workbench.train import RECIPES, Recipe
+from workbench.recipes import RECIPES, Recipe
 RECIPES["moons", "lenet-300-100"] = Recipe(epochs=EPOCHS, batch_size=64)
 p = wb.explorers.playground("moons", precompute=AHEAD)
 p

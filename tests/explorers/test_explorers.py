@@ -30,7 +30,7 @@ from workbench.explorers.playground import view as frames
 from workbench.explorers.playground.choices import Choices, check_state, stops
 from workbench.explorers.playground.session import Session, drain
 from workbench.explorers.worker import Worker
-from workbench.train import RECIPES, Recipe
+from workbench.recipes import RECIPES, Recipe
 
 
 def quiet(what: str, progress: float) -> None:

@@ -25,6 +25,8 @@ ROOMS = [
     "masks",
     "schedules",
     "metrics",
+    "recipes",
+    "states",
     "train",
     "removal",
     "methods",

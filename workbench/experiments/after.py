@@ -12,7 +12,8 @@ from workbench.experiments.before import size
 from workbench.masks import find_masks, keep_top
 from workbench.metrics import evaluate, macs
 from workbench.models import make
-from workbench.train import recipe, snapshot, train
+from workbench.recipes import recipe
+from workbench.train import snapshot, train
 from workbench.types import Masks, Scores, check_choice, check_count
 
 METHODS = ("iterative", "one-shot", "one-shot, as long")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from workbench.models import fast_layout
 
@@ -88,6 +89,15 @@ def own_dtype(model: nn.Module, otherwise: torch.dtype = torch.float32) -> torch
 def fitted(model: nn.Module, inputs: Tensor) -> Tensor:
     """Inputs in the model's own floating dtype; whole numbers, such as tokens, as they are."""
     return inputs.to(own_dtype(model, inputs.dtype)) if inputs.is_floating_point() else inputs
+
+
+def loss_of(loss_fn: Callable[[Any, Tensor], Tensor], outputs: object, targets: Tensor) -> Tensor:
+    """The loss of a model's outputs: the cross entropy gets their `logits`, a loss of the user's own all of them."""
+    if loss_fn is not functional.cross_entropy:
+        return loss_fn(outputs, targets)
+    found = logits(outputs)
+    check_labels(found, targets)
+    return loss_fn(found, targets)
 
 
 def check_labels(outputs: Tensor, targets: Tensor) -> None:

@@ -22,8 +22,9 @@ from workbench.explorers.playground.points import Points
 from workbench.explorers.playground.scored import Kept, Network, Scored, network, scored
 from workbench.explorers.worker import Stale
 from workbench.models.channels import by_channel
+from workbench.recipes import recipe
 from workbench.seeds import threads
-from workbench.train import recipe, steps
+from workbench.train import steps
 from workbench.types import Batch, Masks, check_choice
 
 Result = TypeVar("Result")

@@ -1,0 +1,256 @@
+"""A run at one moment: its record, what an update sees of it, and the state from which it goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.seeds import generator
+from workbench.types import Batch, Masks
+
+
+@dataclass(frozen=True)
+class State:
+    """A run of `wb.steps` after `step` steps; made by a record's `state()`, and given to `wb.steps(..., state=)`.
+
+    `weights` holds the parameters and buffers, each once, `masks` those in force, `optimizer` its `state_dict()`,
+    `memory` what an update keeps (`Progress.memory`), `frozen` the names of modules that stay in evaluation mode, and
+    `run` what the run that goes on has in common with this one. There is no random state to keep: all that a step
+    draws follows from the seed and the step. Tensors are copies on the CPU.
+
+    `save` writes one safetensors file with the rest as JSON in its metadata; no pickle. Misleads as a checkpoint of the
+    data: a task that was changed, but for its name, size and shape, is not noticed.
+    """
+
+    step: int
+    weights: dict[str, Tensor]
+    masks: Masks
+    optimizer: dict[str, Any]
+    memory: dict[str, Any]
+    frozen: list[str]
+    run: dict[str, Any]
+
+    @staticmethod
+    def of(
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        step: int,
+        masks: Masks,
+        memory: dict[str, Any],
+        frozen: list[str],
+        run: dict[str, Any],
+    ) -> State:
+        """A copy of where a run is. Raises TypeError where the optimizer or the memory holds what is no plain data."""
+        own = {id(parameter) for parameter in model.parameters()}
+        if not all(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+            raise ValueError(
+                "a state holds the model's parameters; the optimizer has others as well, which would be lost. Make "
+                "them part of the model"
+            )
+        return State(
+            step=step,
+            weights=copied(tensors(model), "weights"),
+            masks=copied(masks, "masks"),
+            optimizer=copied(optimizer.state_dict(), "the optimizer's state"),
+            memory=copied(memory, "memory"),
+            frozen=frozen,
+            run=run,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to `path` (`.safetensors`): whole or not at all, whatever was there before.
+
+        >>> import tempfile
+        >>> import workbench as wb
+        >>> task = wb.load("moons", device="cpu")
+        >>> path = Path(tempfile.mkdtemp(), "run.safetensors")
+        >>> for row in wb.steps(wb.make("lenet-300-100", task), task, steps=5):
+        ...     if row["step"] == 3:
+        ...         row.state().save(path)
+        >>> model = wb.make("lenet-300-100", task, seed=1)
+        >>> [row["step"] for row in wb.steps(model, task, steps=5, state=wb.State.load(path))]
+        [4, 5]
+        """
+        from safetensors.torch import save_file
+
+        found: dict[str, Tensor] = {}
+        text = json.dumps(_packed({field.name: getattr(self, field.name) for field in fields(self)}, "state", found))
+        path = Path(path)
+        written = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            save_file(found, written, {"state": text})
+            with open(written, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(written, path)
+        finally:
+            written.unlink(missing_ok=True)
+
+    @staticmethod
+    def load(path: str | Path) -> State:
+        """Read what `save` wrote. Raises ValueError for any other file."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        content = Path(path).read_bytes()
+        try:
+            found = load(content)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+            return State(**_unpacked(json.loads(header["state"]), found))
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"a state is a file that State.save wrote, whole; {path} is none: {error!r}. Write it again"
+            ) from error
+
+    def check(self, model: nn.Module, run: dict[str, Any]) -> None:
+        """Raise ValueError, with what differs, unless the state is of such a model and of such a run."""
+        here, there = (
+            {
+                name: f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+                for name, tensor in found.items()
+            }
+            for found in (tensors(model), self.weights)
+        )
+        if told := [*_differences(there, here), *_differences(self.run, run)]:
+            more = f" and {len(told) - 5} more" if len(told) > 5 else ""
+            raise ValueError(
+                "a state goes on in the run that it is of, with the same model, data, schedule and optimizer; what "
+                f"differs: {'; '.join(told[:5])}{more}. Pass the arguments that the run began with"
+            )
+
+    @torch.no_grad()
+    def restore_(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Put weights, buffers and the optimizer's state back, exactly and in place."""
+        for name, tensor in tensors(model).items():
+            tensor.copy_(self.weights[name])
+        optimizer.load_state_dict(copied(self.optimizer, "the optimizer's state"))
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for index, parameter in enumerate(parameters):
+            now = optimizer.state[parameter] if index in self.optimizer["state"] else {}
+            for name, value in self.optimizer["state"].get(index, {}).items():
+                if isinstance(value, Tensor):  # torch gave it the parameter's dtype; fused steps need its strides, too
+                    like = parameter if value.shape == parameter.shape else value
+                    now[name] = torch.empty_like(like, dtype=value.dtype, device=now[name].device).copy_(value)
+
+
+class Record(dict[str, float]):
+    """The numbers of one step by name; `state()` is where the run stands after it."""
+
+    _take: Callable[[], State] | None = None
+
+    def state(self) -> State:
+        """A copy of all that the run needs to go on from here, for `State.save` and `wb.steps(..., state=)`.
+
+        Made when it is asked for, so that a step costs nothing. Raises ValueError once training has gone on.
+        """
+        if self._take is None:
+            raise ValueError(
+                f"a record's state is taken before the next step; training has gone on from step {self['step']}. Call "
+                "state() in the body of the loop"
+            )
+        return self._take()
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, float]]]:
+        return dict, (dict(self),)  # a copy, also in another process, is the numbers alone
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is when it calls `update`: gradients are there, whole, and the weights have not moved yet.
+
+    `step` steps of `total` are done. `batch` is what the gradients in `.grad` are of, and `loss` its loss, detached.
+    What an update keeps from one call to the next belongs in `memory`, a dict of tensors, numbers and text that a state
+    saves; a resumed run has its tensors on the data's device.
+    """
+
+    step: int
+    total: int
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    batch: Batch
+    loss: Tensor
+    memory: dict[str, Any]
+    seed: int
+    in_force: Masks
+
+    @property
+    def masks(self) -> Masks:
+        """The masks in force, as a copy that the update may change and return; empty where there are none."""
+        return {name: mask.clone() for name, mask in self.in_force.items()}
+
+    @cached_property
+    def generator(self) -> torch.Generator:
+        """Random numbers of this step: a CPU generator that follows from the seed and the step, and so resumes."""
+        return generator(self.seed, f"update {self.step}")
+
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers of a model, tied ones once, under their first name.
+
+    >>> list(tensors(nn.BatchNorm1d(2)))
+    ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']
+    """
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def copied(tree: Any, what: str, device: str | torch.device = "cpu") -> Any:
+    """A copy of plain data, its tensors on `device`. Raises TypeError, naming `what` it is, for all else.
+
+    >>> copied({"seen": (1, torch.ones(2))}, "memory")
+    {'seen': (1, tensor([1., 1.]))}
+    """
+    if isinstance(tree, Tensor):
+        return tree.detach().to(device, copy=True, memory_format=torch.contiguous_format)
+    if isinstance(tree, Mapping) and all(isinstance(key, str | int) for key in tree):
+        return {key: copied(value, f"{what}[{key!r}]", device) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        items = [copied(value, f"{what}[{index}]", device) for index, value in enumerate(tree)]
+        return items if isinstance(tree, list) else tuple(items)
+    if tree is None or isinstance(tree, bool | int | float | str):
+        return tree
+    raise TypeError(
+        "a state holds tensors, numbers, text and None, and dicts (by text or whole numbers), lists and tuples of "
+        f"them; {what} is {type(tree).__name__}. Keep it as one of these"
+    )
+
+
+def _packed(tree: Any, path: str, found: dict[str, Tensor]) -> Any:
+    """Plain data as JSON, which has no tuples, whole numbers as keys or tensors; these go to `found`."""
+    if isinstance(tree, Tensor):
+        while path in found:
+            path += "'"
+        found[path] = tree
+        return {"tensor": path}
+    if isinstance(tree, dict):
+        return {"dict": [[key, _packed(value, f"{path}/{key}", found)] for key, value in tree.items()]}
+    if isinstance(tree, list | tuple):
+        items = [_packed(value, f"{path}/{index}", found) for index, value in enumerate(tree)]
+        return items if isinstance(tree, list) else {"tuple": items}
+    return tree
+
+
+def _unpacked(tree: Any, found: dict[str, Tensor]) -> Any:
+    """What `_packed` was given."""
+    if isinstance(tree, list):
+        return [_unpacked(item, found) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    ((kind, content),) = tree.items()
+    if kind == "tensor":
+        return found[content]
+    if kind == "tuple":
+        return tuple(_unpacked(content, found))
+    return {key: _unpacked(value, found) for key, value in content}
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    for name in {**then, **now}:
+        if then.get(name) != now.get(name):
+            yield f"{name} was {then.get(name, 'nothing')}, is {now.get(name, 'nothing')}"
