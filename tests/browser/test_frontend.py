@@ -3,12 +3,14 @@
 import base64
 import json
 import statistics
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-STATIC = Path(__file__).parents[2] / "workbench" / "explorers" / "static"
+from workbench.explorers import page as pages
+from workbench.explorers.playground.still import SCRIPTS, STYLES
+from workbench.plots.looks import looks
+
 NAMES = ["features.0.weight", "features.3.weight", "classifier.weight"]
 SIZES = [144, 2304, 640]
 TOTAL = sum(SIZES)
@@ -85,7 +87,8 @@ def show(
         "menu": {
             "data": ["circles", "digits"], "networks": {"digits": ["lenet-5", "vgg"], "circles": ["mlp"]},
             "weights": ["at init", "trained"], "criteria": criteria, "allocations": ["global", "layer"],
-            "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "faces": face, "title": "Pruning playground",
+            "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face,
+            "looks": looks(criteria),
         },
         "choices": {
             "data": "digits", "network": "vgg", "weights": "at init", "criterion": "magnitude", "allocation": "global",
@@ -102,9 +105,9 @@ def show(
         "baseline": {"dense": 0.95},
         "status": {"busy": "", "progress": 0, "message": "", "error": "", **(status or {})},
     }  # fmt: skip
-    source = (STATIC / "playground.js").read_text(encoding="utf-8")
+    source = pages.module(*SCRIPTS)
     script = SHIM.replace("TRAITS", json.dumps(traits)).replace("SOURCE", json.dumps(source).replace("</", "<\\/"))
-    css = (STATIC / "playground.css").read_text(encoding="utf-8")
+    css = pages.style(*STYLES)
     page.evaluate("window.ready = false")  # set_content keeps the window of the page before
     page.set_content(
         f"<!doctype html><html lang=en><title>playground</title><style>{css}</style>"
