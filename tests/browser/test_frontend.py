@@ -148,6 +148,55 @@ def headline(page: Any) -> str:
     return page.locator(".wb-sentence").inner_text().replace("\n", "")
 
 
+def test_each_script_is_a_module_of_its_own(page):
+    page.route("http://scripts.test/**", lambda route: route.fulfill(path=pages.STATIC / route.request.url.split("/")[-1])
+               if route.request.url.endswith(".js") else route.fulfill(content_type="text/html", body="<title>x</title>"))  # fmt: skip
+    page.goto("http://scripts.test/")
+    for path in sorted(pages.STATIC.glob("*.js")):
+        names = page.evaluate("name => import(`./${name}`).then((found) => Object.keys(found))", path.name)
+        assert names, path.name
+
+
+def test_an_element_for_any_explorer_runs(page):
+    own = "export default { render: ({ model, el }) => { model.on('change:n', () => { el.textContent = model.get('n'); }); model.set('n', model.get('n') + 1); } };"
+    page.set_content("<!doctype html>" + pages.element({"n": 1}, "words", own, ""))
+    page.get_by_text("2", exact=True).wait_for()
+
+
+def test_a_name_looks_in_the_page_as_it_does_in_figures(page):
+    names = ["grasp", "magnitude", "random", "snip", "synflow"]
+    show(page, 10, compare="snip")
+    shapes = {}
+    for name in names:
+        page.evaluate("([f, c]) => { model.set('choices', c); model.set('frame', f); }",
+                      [frame(0, STOPS[10], name), page.evaluate("model.get('choices')") | {"compare": name}])  # fmt: skip
+        settle(page)
+        colour, shapes[name] = page.locator(".wb-who svg path").last.evaluate(
+            "node => [node.getAttribute('fill'), node.getAttribute('d')]"
+        )
+        assert colour == looks(names)[name].colour
+    assert len(set(shapes.values())) == len(names)
+
+
+def test_on_dark_ground_no_look_is_lost(page):
+    show(page, 10, compare="snip", theme="dark")
+    background = page.locator(".wb-card").first.evaluate("node => getComputedStyle(node).backgroundColor")
+    assert background == "rgb(24, 28, 35)"
+    fills = page.locator(".wb-who svg path").evaluate_all("nodes => nodes.map((node) => node.getAttribute('fill'))")
+    for name, fill in zip(("magnitude", "snip"), fills, strict=True):
+        wanted = contrast(looks([name])[name].colour, "#ffffff")
+        assert contrast(fill, "#181c23") >= 0.95 * wanted
+
+
+def contrast(colour: str, ground: str) -> float:
+    """Contrast as WCAG 2 defines it, with a plain power for its curve."""
+    def light(text: str) -> float:
+        rgb = [int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        return 0.05 + sum(w * v**2.2 for w, v in zip((0.2126, 0.7152, 0.0722), rgb, strict=True))
+
+    return max(light(colour), light(ground)) / min(light(colour), light(ground))
+
+
 def test_the_first_picture_is_there_on_load(page):
     show(page, 10)
     assert (data(page, "drawn"), data(page, "stop"), data(page, "theme")) == ("0", "10", "light")

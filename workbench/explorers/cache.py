@@ -14,7 +14,7 @@ class Cache(Generic[Value]):
 
     >>> cache = Cache[str](room=3)
     >>> for name in "abc":
-    ...     cache.put(name, name.upper(), size=1 if name == "a" else 2)
+    ...     _ = cache.put(name, name.upper(), size=1 if name == "a" else 2)
     >>> [cache.get(name) for name in "abc"]
     [None, 'B', 'C']
     """

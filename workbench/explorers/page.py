@@ -21,7 +21,7 @@ def module(*names: str) -> str:
     Each file is a module of its own that imports from those before it. Joined they share one scope, so their names
     differ; only the default export of the last is left.
 
-    >>> module("kit", "charts").count("import ")
+    >>> module("kit", "pen", "charts").count("import ")
     0
     """
     texts = [(STATIC / f"{name}.js").read_text(encoding="utf-8") for name in names]

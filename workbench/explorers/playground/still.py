@@ -15,7 +15,7 @@ from workbench.explorers.playground.view import numbers
 from workbench.explorers.still import Still
 from workbench.explorers.worker import drain
 
-SCRIPTS = ("kit", "charts", "playground")
+SCRIPTS = ("kit", "pen", "charts", "explorer", "playground")
 STYLES = ("kit", "playground")
 EVERY = 4
 """Of the slider's stops, iterated criteria get each fourth: every stop costs all their rounds."""

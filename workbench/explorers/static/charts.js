@@ -1,18 +1,9 @@
 // Charts on a canvas: histogram, bars, raster, dots and lines. Each is `(pen, data, look) -> { words, note, bad, probe }`: words for a reader of the
 // page, what stands in the heading (`bad`: as an alarm), and `probe(x, y)`, the text for what lies under a point. Every series has a name, and `look.of`
 // knows the colour and marker of a name.
-import { comma, make, short, svg, three, times, write } from "./kit.js";
+import { comma, make, short, times } from "./kit.js";
+import { across, cross, down, fitEnd, hatch, label, rule, stamp } from "./pen.js";
 
-// Matplotlib's markers as paths of about the same size around 0.
-const MARKERS = {
-  o: "M1 0A1 1 0 1 1 -1 0A1 1 0 1 1 1 0Z", s: "M-.88 -.88H.88V.88H-.88Z", "^": "M0 -1.1L1.1 .85H-1.1Z", v: "M0 1.1L1.1 -.85H-1.1Z",
-  "<": "M-1.1 0L.85 1.1V-1.1Z", ">": "M1.1 0L-.85 1.1V-1.1Z", D: "M0 -1.2L1.2 0L0 1.2L-1.2 0Z", d: "M0 -1.2L.75 0L0 1.2L-.75 0Z",
-  p: "M0 -1.1L1.05 -.34L.65 .9H-.65L-1.05 -.34Z", h: "M0 -1.1L.95 -.55V.55L0 1.1L-.95 .55V-.55Z", H: "M-1.1 0L-.55 -.95H.55L1.1 0L.55 .95H-.55Z",
-  8: "M-.45 -1.05H.45L1.05 -.45V.45L.45 1.05H-.45L-1.05 .45V-.45Z", P: "M-.4 -1.1H.4V-.4H1.1V.4H.4V1.1H-.4V.4H-1.1V-.4H-.4Z",
-  X: "M-.78 -1.1L0 -.32L.78 -1.1L1.1 -.78L.32 0L1.1 .78L.78 1.1L0 .32L-.78 1.1L-1.1 .78L-.32 0L-1.1 -.78Z",
-  "*": "M0 -1.2L.3 -.4H1.15L.47 .12L.72 .98L0 .48L-.72 .98L-.47 .12L-1.15 -.4H-.3Z",
-};
-const PATHS = new Map(Object.entries(MARKERS).map(([marker, path]) => [marker, new Path2D(path)]));
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const power = (k) => (k > -3 ? String(10 ** k) : `1e${k}`); // raised digits and the minus sign are not in every font
@@ -20,98 +11,6 @@ const power = (k) => (k > -3 ? String(10 ** k) : `1e${k}`); // raised digits and
 function niceStep(span, count) {
   const raw = span / count, base = 10 ** Math.floor(Math.log10(raw));
   return base * [1, 2, 5, 10].find((m) => m * base >= raw * 0.999);
-}
-
-// ---------------------------------------------------------------- a card with one picture, and the pen that draws it
-export function picture(kind, title, tip, ...extra) {
-  let probe = null, size = {}, measured = null;
-  const onpointermove = (event) => tip(probe?.(event.offsetX, event.offsetY) || "", event), onpointerleave = () => tip("");
-  const canvas = make("canvas", { class: `wb-${kind}`, role: "img", onpointermove, onpointerleave }), heading = make("div", { class: "wb-note" });
-  return {
-    node: make("div", { class: "wb-card" }, make("header", {}, make("h4", { textContent: title }), heading, ...extra), canvas),
-    update(chart, data, look) {
-      if (measured !== look) [measured, size] = [look, { width: canvas.clientWidth, height: canvas.clientHeight }];
-      const pen = penFor(canvas, size, look), { words, note, bad = false, ...drawn } = chart(pen, data, look);
-      probe = drawn.probe;
-      canvas.texts = pen.texts;
-      canvas.setAttribute("aria-label", words);
-      write(heading, note);
-      heading.title = note;
-      heading.classList.toggle("wb-bad", bad);
-    },
-  };
-}
-
-export function mark(name, look) {
-  const { colour, marker } = look.of(name), node = svg(MARKERS[marker] ?? MARKERS.o, 11, colour, "-1.3 -1.3 2.6 2.6");
-  node.setAttribute("class", "wb-mark");
-  return node;
-}
-
-// A pen writes on a canvas. It knows the size of the picture in CSS pixels, `unit` (1 where texts have their usual size), and the boxes of the texts it wrote.
-function penFor(canvas, { width, height }, { unit, family, wide }) {
-  const ctx = canvas.getContext("2d"), ratio = window.devicePixelRatio || 1, size = [Math.round(width * ratio), Math.round(height * ratio)];
-  if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
-  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-  ctx.clearRect(0, 0, width, height);
-  const font = (weight = 400, pixels = 11) => { ctx.font = `${weight} ${pixels * unit}px ${family}`; };
-  return { ctx, width, height, unit, font, wide, texts: [] };
-}
-
-// Write one text: kept inside the picture, smaller if it needs more than `room`, and not at all where it is `spare` and would touch another one.
-function label({ ctx, width, unit, font, wide, texts }, text, x, y, colour, { align = "left", weight = 400, size = 11, room = width, spare = false } = {}) {
-  while (size * unit > 8 && wide(text, weight, size) > room) size -= 0.25;
-  font(weight, size);
-  const words = fitEnd(ctx, text, room), far = ctx.measureText(words);
-  const left = Math.max(0, Math.min(width - far.width, x - far.width * { left: 0, center: 0.5, right: 1 }[align]));
-  const box = { text: words, left, right: left + far.width, top: y - far.actualBoundingBoxAscent, bottom: y + far.actualBoundingBoxDescent };
-  if (spare && texts.some((other) => box.left < other.right + 4 && other.left < box.right + 4 && box.top < other.bottom && other.top < box.bottom)) return;
-  texts.push(box);
-  ctx.fillStyle = colour;
-  ctx.textAlign = "left";
-  ctx.fillText(words, left, y);
-}
-
-function fitEnd(ctx, text, width) { // the end of a layer's name says more than its beginning
-  if (ctx.measureText(text).width <= width) return text;
-  let start = 1;
-  while (start < text.length && ctx.measureText(`\u2026${text.slice(start)}`).width > width) start += 1;
-  return `\u2026${text.slice(start)}`;
-}
-
-function rule(ctx, x0, y0, x1, y1, colour, width = 1, dash = []) {
-  ctx.strokeStyle = colour;
-  ctx.lineWidth = width;
-  ctx.setLineDash(dash);
-  ctx.beginPath();
-  ctx.moveTo(x0, y0);
-  ctx.lineTo(x1, y1);
-  ctx.stroke();
-  ctx.setLineDash([]);
-}
-
-function stamp(ctx, { marker, colour }, x, y, radius) {
-  ctx.translate(x, y);
-  ctx.scale(radius, radius);
-  ctx.fillStyle = colour;
-  ctx.fill(PATHS.get(marker) ?? PATHS.get("o"));
-  ctx.scale(1 / radius, 1 / radius);
-  ctx.translate(-x, -y);
-}
-
-function cross(ctx, x, y, colour, size) {
-  rule(ctx, x, y - size / 2, x + size, y + size / 2, colour, 1.8);
-  rule(ctx, x, y + size / 2, x + size, y - size / 2, colour, 1.8);
-}
-
-function hatch(ctx, x0, y0, x1, y1) {
-  ctx.lineWidth = 0.8;
-  ctx.beginPath();
-  for (let x = x0 - (y1 - y0); x < x1; x += 5) {
-    ctx.moveTo(x, y1);
-    ctx.lineTo(x + (y1 - y0), y0);
-  }
-  ctx.stroke();
 }
 
 // ---------------------------------------------------------------- counts over an axis, with a cut below which all is removed
@@ -132,10 +31,7 @@ function oneHistogram(pen, { name, x: edges, counts, cut, zero, label: axis }, l
   const most = Math.max(1, ...counts), step = niceStep(most, named ? 1.4 : 4), steps = Array.from({ length: Math.floor(most / step) }, (_, i) => (i + 1) * step);
   const left = Math.max(38 * unit, ...steps.map((v) => wide(short(v)) + 9)), right = width - 4, foot = top + height - (titled ? 18 * unit : 4 * unit), bottom = foot - 15 * unit, roof = top + 17 * unit;
   const X = (v) => left + ((v - low) / (high - low || 1)) * (right - left), Y = (v) => bottom - (v / most) * (bottom - roof);
-  for (const v of steps) {
-    rule(ctx, left, Y(v), right, Y(v), colours.track);
-    label(pen, short(v), left - 5, Y(v) + 4 * unit, colours.muted, { align: "right", spare: true });
-  }
+  for (const v of steps) across(pen, look, left, right, Y(v), short(v));
   const tip = (n) => (n ? Math.min(bottom - 1.5, Y(n)) : bottom); // one weight can be seen
   const outline = new Path2D(`M${X(edges[0])} ${bottom}${counts.map((n, i) => `L${X(edges[i])} ${tip(n)}H${X(edges[i + 1])}`).join("")}V${bottom}Z`);
   const limit = cut === null ? left : Math.min(right, Math.max(left, X(cut)));
@@ -161,9 +57,7 @@ function oneHistogram(pen, { name, x: edges, counts, cut, zero, label: axis }, l
   rule(ctx, left, bottom, right, bottom, colours.muted);
   const tick = span > 1.5 ? Math.max(1, niceStep(high - low, 7)) : niceStep(high - low, 4);
   for (let v = Math.ceil(low / tick - 1e-9) * tick; v <= high + 1e-9; v += tick) {
-    const words = String(Number(v.toPrecision(4)) + 0).replace("-", "\u2013"); // the minus sign itself is not in every font
-    label(pen, words, X(v), foot, colours.muted, { align: "center", spare: true });
-    rule(ctx, X(v), bottom, X(v), bottom + 3, colours.muted);
+    down(pen, look, X(v), bottom, bottom + 3, foot, String(Number(v.toPrecision(4)) + 0).replace("-", "\u2013")); // the minus sign itself is not in every font
   }
   const head = top + 12 * unit;
   if (named) {
@@ -194,8 +88,8 @@ export function bars(pen, { series }, look) {
   const floor = -Math.max(1, Math.ceil(Math.log10(Math.max(...rows.map((row) => row.size)) - 1e-9)));
   const X = (density) => left + (1 - Math.log10(density) / floor) * (right - left);
   for (let k = 0; k >= floor; k -= 1) {
-    rule(ctx, X(10 ** k), 0, X(10 ** k), bottom + 3, colours.track);
-    if (k === 0 || k === floor || (k - floor) % Math.ceil(-floor / 4) === 0) label(pen, power(k), X(10 ** k), height - 4 * unit, colours.muted, { align: "center", spare: true });
+    const named = k === 0 || k === floor || (k - floor) % Math.ceil(-floor / 4) === 0;
+    down(pen, look, X(10 ** k), 0, bottom + 3, height - 4 * unit, named ? power(k) : "", colours.track);
   }
   let said = -99; // where the word "dead" was written last
   rows.forEach(({ kept }, i) => {
@@ -288,14 +182,8 @@ export function dots(pen, { points, most, now, level, names, empty }, look) {
   const { ctx, width, height, unit, wide } = pen, { colours } = look, arms = groups(points);
   const left = wide("100 %") + 5, right = width - 8, top = legend(pen, arms, look) + 7 * unit, bottom = height - 19 * unit;
   const X = (x) => left + (Math.log(x) / Math.log(most)) * (right - left), Y = (y) => bottom - y * (bottom - top);
-  for (const y of [0, 0.25, 0.5, 0.75, 1]) {
-    rule(ctx, left, Y(y), right, Y(y), y ? colours.track : colours.muted);
-    label(pen, `${100 * y}${y === 1 ? " %" : ""}`, left - 5, Y(y) + 4 * unit, colours.muted, { align: "right", spare: true });
-  }
-  for (let x = 1; x <= most; x *= 10) {
-    rule(ctx, X(x), bottom, X(x), bottom + 3, colours.muted);
-    label(pen, `${comma(x)}x`, X(x), height - 4 * unit, colours.muted, { align: "center", spare: true });
-  }
+  for (const y of [0, 0.25, 0.5, 0.75, 1]) across(pen, look, left, right, Y(y), `${100 * y}${y === 1 ? " %" : ""}`, y ? colours.track : colours.muted);
+  for (let x = 1; x <= most; x *= 10) down(pen, look, X(x), bottom, bottom + 3, height - 4 * unit, `${comma(x)}x`);
   if (level !== null) rule(ctx, left, Y(level), right, Y(level), colours.text, 1, [5, 4]);
   rule(ctx, X(now), top - 4, X(now), bottom, colours.accent, 1.5);
   for (const { series, live, dashed, means, points: own } of arms) {

@@ -1,6 +1,8 @@
 // The playground's page: which controls and charts stand where, and what they are called.
-import { alarm, comma, explorer, field, make, nearest, notch, percent, renew, short, slider, themeButton, times, write } from "./kit.js";
-import { bars, dots, histogram, mark, picture, raster } from "./charts.js";
+import { alarm, comma, field, make, nearest, notch, percent, renew, short, slider, themeButton, times, write } from "./kit.js";
+import { mark, picture } from "./pen.js";
+import { bars, dots, histogram, raster } from "./charts.js";
+import { explorer } from "./explorer.js";
 
 const NAME = "Pruning playground";
 const FIELDS = [["data", "Data"], ["network", "Network"], ["weights", "Weights"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["compare", "Compare with"], ["layer", "Layer"]];
