@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -313,28 +312,19 @@ def arms(df: pd.DataFrame, value: str, arm: str) -> pd.DataFrame:
 
 def table_html(evidence: Sequence[Evidence]) -> str:
     """One HTML table of verdicts; what a verdict says stands in words, colour only repeats it."""
-    heads = ("Verdict", "Claim", "Effect", "95 % interval", "n", "Detectable", "p", "p (BH)", "p (Holm)", "Setting")
-    lines = []
-    for e in evidence:
-        mark, colour = _MARKS[e.verdict]
-        c = e.claim
-        ends = f"none ({_why_none(e)})" if math.isnan(e.low) else f"{e.low:.3g} to {e.high:.3g}"
-        part = f"<strong>{html.escape(e.part)}</strong>: " if e.part else ""
-        cells = (
-            f"{html.escape(c.statement)} <small>({html.escape(c.id)}, section {html.escape(c.section)})</small>",
-            f"{part}{e.effect:.3g} <small>{html.escape(c.effect)}; claimed {c.direction} {_threshold(c)}</small>",
-            f"{ends} <small>(least to largest)</small>" if c.exact else ends,
-            str(e.n),
-            *("exact" if c.exact else _told(v) for v in (e.detectable, e.p, e.bh, e.holm)),
-            html.escape(c.setting),
-            html.escape(c.source),
-        )
-        verdict = f'<strong style="color:{colour}; background:#fff; padding:0 .3em">{mark} {e.words}</strong>'
-        lines.append(
-            "<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in (verdict, *cells)) + "</tr>"
-        )
-    head = "".join(f'<th scope="col" style="text-align:left">{h}</th>' for h in (*heads, "Source"))
-    return f'<table class="wb-claims"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    from workbench.templates import html
+
+    rows = [
+        {
+            "e": e,
+            "mark": _MARKS[e.verdict],
+            "ends": f"none ({_why_none(e)})" if math.isnan(e.low) else f"{e.low:.3g} to {e.high:.3g}",
+            "threshold": _threshold(e.claim),
+            "told": ["exact" if e.claim.exact else _told(v) for v in (e.detectable, e.p, e.bh, e.holm)],
+        }
+        for e in evidence
+    ]
+    return str(html("verdicts", rows=rows))
 
 
 def record(name: str, value: Any) -> None:

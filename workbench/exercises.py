@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import numbers
 import os
@@ -20,8 +19,9 @@ class WrongAnswer(AssertionError):
         return f"Not right. {self}"
 
     def _repr_html_(self) -> str:
-        style = "color:#a40000; background:#fff; padding:.2em .4em"
-        return f'<div role="alert" style="{style}"><strong>Not right.</strong> {html.escape(str(self))}</div>'
+        from workbench.templates import html
+
+        return str(html("wrong_answer", message=self))
 
     def _render_traceback_(self) -> list[str]:
         return [f"WrongAnswer: {self}"]

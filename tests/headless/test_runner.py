@@ -36,7 +36,7 @@ from workbench.headless import (
 )
 from workbench.headless.client import PatientChannel
 from workbench.headless.files import PART, make_folder, write_whole
-from workbench.headless.runner import read_record
+from workbench.headless.record import read_record
 from workbench.headless.scratch import LOCK, PREFIX
 from workbench.stopping import LINE
 

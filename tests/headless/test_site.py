@@ -13,8 +13,8 @@ from notebook_maker import make, record
 from workbench.claims import CLAIM_MIME
 from workbench.headless import run_with_index, site, write_claims
 from workbench.headless.markdown import markdown_html, mathml
-from workbench.headless.page import page
 from workbench.headless.render import notebook_page
+from workbench.templates import html as filled
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -216,7 +216,7 @@ def test_foreign_names_and_rows_do_nothing_but_stand_there(tmp_path, browser):
         facts = record(title=attack, parameters={attack: attack}, problems=[attack], page=[attack])
         notebook = new_notebook(cells=[new_code_cell("", outputs=[shown])], metadata={"workbench": facts})
         (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook))
-        (tmp_path / f"{name}.html").write_text(page("Page", f"<h1>{len(name)}</h1>"))
+        (tmp_path / f"{name}.html").write_text(filled("page", title=len(name)))
     run_with_index([make(tmp_path / "in" / "torn.ipynb", parameters="x")], tmp_path, report=print)
     write_claims(tmp_path)
     view = browser.new_context(offline=True).new_page()
@@ -332,7 +332,7 @@ def test_what_a_page_cannot_show_costs_no_more_than_itself(tmp_path):
         "no HTML",
         "<p>fine</p>",
         "<i>two lines</i>",
-        'class="&quot;&gt;&lt;b&gt;"',
+        'class="&#34;&gt;&lt;b&gt;"',
         'alt="q"',
     ):
         assert part in text, part

@@ -17,6 +17,7 @@ ROOMS = [
     "registry",
     "seeds",
     "project_data",
+    "templates",
     "data",
     "models",
     "criteria",

@@ -17,7 +17,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from workbench import plots
-from workbench.plots import criteria
+from workbench.plots.looks import LOOKS, SPARE
 
 
 def rows(seeds: int = 5) -> pd.DataFrame:
@@ -83,9 +83,9 @@ def test_layer_densities_fit_the_room_there_is(layers: int, arms: list[str]) -> 
     texts = [text.get_window_extent().padded(-1) for text in ax.texts[:layers]]
     assert all(not one.overlaps(two) for one, two in itertools.pairwise(texts))
     colours = {to_hex(patch.get_facecolor()) for patch in ax.get_legend().get_patches()}
-    assert to_hex(plots.CRITERION_LOOKS["snip"][0]) in colours or "snip" not in arms
+    assert to_hex(LOOKS["snip"].colour) in colours or "snip" not in arms
     assert "#123456" in colours or "my own" not in arms
-    assert len(colours) == min(len(arms), 7)
+    assert len(colours) == min(len(arms), len(SPARE))
 
 
 def test_score_histogram_counts_and_cut() -> None:
@@ -135,7 +135,7 @@ def test_show_gives_html_png_and_text(monkeypatch: pytest.MonkeyPatch) -> None:
     plots.show(plots.tradeoff(rows()), alt='SNIP falls to 0.8 at 100x, "late"', caption="Five seeds & bands")
     bundle = shown[0]
     assert bundle["text/plain"] == 'SNIP falls to 0.8 at 100x, "late"'
-    assert 'alt="SNIP falls to 0.8 at 100x, &quot;late&quot;"' in bundle["text/html"]
+    assert 'alt="SNIP falls to 0.8 at 100x, &#34;late&#34;"' in bundle["text/html"]
     assert "<figcaption>Five seeds &amp; bands</figcaption>" in bundle["text/html"]
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="alt is a text"):
@@ -174,7 +174,7 @@ def few(seeds: int = 5) -> pd.DataFrame:
 
 
 def test_by_samples_draws_every_seed_the_mean_and_a_band_and_sets_arms_without_samples_apart() -> None:
-    figure = criteria.by_samples(few(), levels=("dense",))
+    figure = plots.by_samples(few(), levels=("dense",))
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["moons", "circles"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "lrp", "taylor", "l1"]
     ax = figure.axes[0]
@@ -185,7 +185,7 @@ def test_by_samples_draws_every_seed_the_mean_and_a_band_and_sets_arms_without_s
     assert lrp.get_xdata()[0] < 1 < taylor.get_xdata()[0]  # beside each other, around their place
     assert list(l1.get_xdata()) == [0]
     dots = [np.asarray(c.get_offsets()) for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
-    assert [len(d) for d in dots] == [5] * 5
+    assert [len(d) for d in dots] == [10, 10, 5]
     band = next(c for c in ax.collections if isinstance(c, matplotlib.collections.PolyCollection))
     at_one = [y for x, y in band.get_paths()[0].vertices if x == lrp.get_xdata()[0]]
     assert max(at_one) - min(at_one) == pytest.approx(
@@ -195,11 +195,11 @@ def test_by_samples_draws_every_seed_the_mean_and_a_band_and_sets_arms_without_s
     assert low < 0.5
     assert high > 0.98
     with pytest.raises(ValueError, match="column is one of"):
-        criteria.by_samples(few(), panel="dataset")
+        plots.by_samples(few(), panel="dataset")
 
 
 def test_by_samples_of_one_seed_without_blind_arms() -> None:
-    ax = criteria.by_samples(few(seeds=1).dropna()).axes[0]
+    ax = plots.by_samples(few(seeds=1).dropna()).axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "5"]
     assert ax.lines[0].get_ydata() == pytest.approx([0.5, 0.6])
 
@@ -209,7 +209,7 @@ def test_regions_are_where_a_class_is_ahead_and_its_points_lie_in_them() -> None
     right = xs.expand(21, 21)  # class 1 is ahead on the right, class 0 on the left, class 2 nowhere
     logits = torch.stack([-right, right, torch.full_like(right, -9)], 2)
     points = torch.tensor([[-0.5, 0.0], [0.5, 0.5], [0.25, -0.5]])
-    figure = criteria.regions(
+    figure = plots.regions(
         {"one": logits, "two": logits}, (-1, 1, -1, 1), points, torch.tensor([0, 1, 1]), seen=torch.tensor([2])
     )
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["one", "two"]
@@ -223,5 +223,5 @@ def test_regions_are_where_a_class_is_ahead_and_its_points_lie_in_them() -> None
 
 
 def test_maps_name_what_runs_across_and_down() -> None:
-    figure = criteria.maps({"a": torch.rand(2, 3)}, across="inputs", down="units")
+    figure = plots.maps({"a": torch.rand(2, 3)}, across="inputs", down="units")
     assert (figure.get_supxlabel(), figure.get_supylabel()) == ("inputs", "units")

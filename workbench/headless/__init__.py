@@ -9,7 +9,8 @@ from workbench.headless.claims_table import collect_claims, write_claims
 from workbench.headless.index import run_with_index, site
 from workbench.headless.notebook import hidden_errors, numbers, read_notebook
 from workbench.headless.parameters import Parameter, check_values, read_parameters
-from workbench.headless.runner import Run, run
+from workbench.headless.record import Run
+from workbench.headless.runner import run
 
 __all__ = [
     "Parameter",

@@ -10,8 +10,8 @@ from typing import Any
 from workbench.claims import load_claims
 from workbench.headless.files import results_folder, write_whole
 from workbench.headless.notebook import claim_rows, read_notebook
-from workbench.headless.page import Html, page, table, text
-from workbench.headless.runner import read_record
+from workbench.headless.record import read_record
+from workbench.templates import html
 
 NONE = "no evidence in this run"
 FACTS = ("id", "section", "statement", "source", "setting")
@@ -61,26 +61,9 @@ def write_claims(folder: str | Path) -> str:
     writer.writeheader()
     writer.writerows(rows)
     write_whole(Path(folder) / "claims.csv", lines.getvalue())
-    write_whole(Path(folder) / "claims.html", _page(rows))
+    cells = [(row, _words(row), _effect(row), _interval(row)) for row in rows]
+    write_whole(Path(folder) / "claims.html", html("claims", rows=cells, counts=_counts(rows)))
     return _aligned(rows)
-
-
-def _page(rows: list[dict[str, Any]]) -> str:
-    heads = ["Verdict", "Claim", "Effect", "95 % interval", "n", "Setting", "Source", "Run"]
-    cells = [
-        [
-            Html(f"<strong>{text(_words(row))}</strong>"),
-            Html(f"{text(row['statement'])}<br><small>{text(_place(row))}</small>"),
-            _effect(row),
-            _interval(row),
-            row["n"],
-            row["setting"],
-            row["source"],
-            row["run"],
-        ]
-        for row in rows
-    ]
-    return page("Claims", f'<h1>Claims</h1>\n<p class="lead">{_counts(rows)}</p>\n{table(heads, cells)}')
 
 
 def _aligned(rows: list[dict[str, Any]]) -> str:
@@ -107,10 +90,6 @@ def _words(row: dict[str, Any]) -> str:
 def _effect(row: dict[str, Any]) -> str:
     """The effect of the part of the claim that decided."""
     return f"{row['part']}: {_number(row['effect'])}" if row.get("part") else _number(row["effect"])
-
-
-def _place(row: dict[str, Any]) -> str:
-    return f"{row['id']}, section {row['section']}"
 
 
 def _interval(row: dict[str, Any]) -> str:

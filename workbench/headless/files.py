@@ -1,9 +1,10 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and their addresses in pages."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 PART = ".workbench-part"
 """How the name of a half-written file ends."""
@@ -49,6 +50,15 @@ def make_folder(name: str | Path) -> Path:
             f"results go to a folder that can be written to; {path} cannot: {error.strerror}. Name another"
         ) from None
     return path
+
+
+def address(path: Path, start: Path) -> str:
+    """The relative address of a file as seen from a folder: no character of a name leads elsewhere or does anything.
+
+    >>> address(Path("out/javascript:alert(1);#1 50%?.html"), Path("out"))
+    'javascript%3Aalert%281%29%3B%231%2050%25%3F.html'
+    """
+    return quote(os.fsencode(os.path.relpath(path, start).replace(os.sep, "/")))
 
 
 def _part(path: Path) -> Path:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.headless.files import results_folder, write_whole
+from workbench.headless.files import address, results_folder, write_whole
 from workbench.headless.notebook import read_notebook
-from workbench.headless.page import Html, link, page, table, text
-from workbench.headless.runner import Run, read_record, run
+from workbench.headless.record import Run, read_record
+from workbench.headless.runner import run
+from workbench.templates import html
 
 
 def run_with_index(
@@ -52,53 +53,26 @@ def _write_list(path: Path, content: str, report: Callable[[str], None]) -> None
 
 
 def _runs_page(runs: Sequence[Run]) -> str:
-    """The table of runs."""
-    rows = []
-    for r in runs:
-        record = r.record
-        given, values = record["given"], record["parameters"]
-        lines = {name: text(f"{name} = {value!r}") for name, value in values.items()}
-        marked = [f"<strong>{line}</strong>" if name in given else line for name, line in lines.items()]
-        links = [(r.page, "page"), (r.executed, "notebook")] if record["key"] else []
-        rows.append(
-            [
-                Html(f"{text(record['title'])}<br><small>{text(r.executed.stem)}</small>"),
-                _result(r),
-                Html("<br>".join(marked) or "none"),
-                f"{record['seconds']:.1f}",
-                record["finished"].replace("T", " ").replace("+00:00", " UTC"),
-                Html(" ".join(link(path, r.page.parent, words) for path, words in links if os.path.exists(path))),
-            ]
-        )
-    failed = sum(bool(r.problems) for r in runs)
-    lead = f"{len(runs)} runs, {failed} failed. Parameters that differ from the notebook's defaults are set in bold."
-    heads = ["Notebook", "Result", "Parameters", "Seconds", "Finished", "Files"]
-    return page("Runs", f'<h1>Runs</h1>\n<p class="lead">{lead}</p>\n{table(heads, rows)}')
-
-
-def _result(r: Run) -> Html:
-    """Whether a run finished, and what is to be said about it."""
-    word = "failed" if r.problems else "finished"
-    said = [("", r.problems), ("page incomplete: ", r.page_problems)]
-    details = [
-        f"<details><summary>{text(head + lines[0].partition(chr(10))[0])}</summary>"
-        f"<pre>{text((chr(10) * 2).join(lines))}</pre></details>"
-        for head, lines in said
-        if lines
+    """The table of runs, each with links to its files."""
+    rows = [
+        (r, [(address(path, r.page.parent), words) for path, words in _files(r) if os.path.exists(path)]) for r in runs
     ]
-    return Html(" ".join([f'<span class="{word}">{word}</span>', *details]))
+    return html("runs", rows=rows, failed=sum(bool(r.problems) for r in runs))
 
 
 def _contents_page(runs: Sequence[Run]) -> str:
     """The list of the site's notebooks, each with what one will learn in it."""
     items = []
     for r in runs:
-        ran = bool(r.record["key"])
-        words = r.record["title"]
-        head = link(r.page, r.page.parent, words) if ran and os.path.exists(r.page) else text(words)
-        state = '<p class="failed">The run of this notebook failed.</p>' if r.problems else ""
-        items.append(f"<li>{head}{state}{_lead(r.executed) if ran and os.path.exists(r.executed) else ''}</li>")
-    return page("Notebooks", f'<h1>Notebooks</h1>\n<ul class="contents">{"".join(items)}</ul>')
+        there = [path for path, _ in _files(r) if os.path.exists(path)]
+        link = address(r.page, r.page.parent) if r.page in there else ""
+        items.append((r.record["title"], link, r.problems, _lead(r.executed) if r.executed in there else ""))
+    return html("contents", items=items)
+
+
+def _files(r: Run) -> list[tuple[Path, str]]:
+    """The files that a run has written, if it has run, and what they are."""
+    return [(r.page, "page"), (r.executed, "notebook")] if r.record["key"] else []
 
 
 def _lead(path: Path) -> str:
@@ -112,4 +86,4 @@ def _lead(path: Path) -> str:
     try:
         return markdown_html(words, path.parent)
     except Exception:  # what a parser brings up; its page says so, too
-        return text(words)
+        return words

@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
+from markupsafe import Markup
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, MathBlockParser
-
-from workbench.headless.page import Html
 
 NAMES = "arg argmin argmax diag rank sgn sign Tr tr softmax supp Var Cov"
 """Commands that are upright names of functions."""
@@ -37,7 +36,7 @@ def markdown_html(
     attachments: Mapping[str, Any] | None = None,
     ending: str = ".html",
     problems: list[str] | None = None,
-) -> Html:
+) -> Markup:
     """HTML of a markdown cell; `folder` is where its pictures lie.
 
     Links to notebooks become links to their pages, whose names end in `ending` (as in an address) instead of `.ipynb`.
@@ -46,7 +45,7 @@ def markdown_html(
     renderer = Renderer(escape=False, embed_images=True, path=str(folder), attachments=dict(attachments or {}))
     renderer.ending = ending
     renderer.problems = [] if problems is None else problems
-    return Html(MarkdownWithMath(renderer, block=Blocks()).render(source))
+    return Markup(MarkdownWithMath(renderer, block=Blocks()).render(source))
 
 
 def mathml(latex: str, display: str = "inline") -> str:

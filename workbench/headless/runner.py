@@ -5,24 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import multiprocessing
 import os
 import re
-import signal
-import tempfile
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.headless.files import make_folder, results_folder
 from workbench.headless.notebook import INJECTED, find_notebooks, read_notebook, title
 from workbench.headless.parameters import check_values, read_parameters
-from workbench.headless.scratch import scratch
-from workbench.headless.worker import KEY, Job, work, write_failure
+from workbench.headless.processes import executed
+from workbench.headless.record import KEY, Run, read_record
+from workbench.headless.worker import Job
 from workbench.project_data import project_data
 from workbench.seeds import versions
 from workbench.types import check_choice, check_count
@@ -34,40 +30,6 @@ FACES = ("live", "picture", "site")
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "WORKBENCH_THREADS")
 """The variables by which the libraries underneath know how many threads to compute with."""
-
-RECORD: dict[str, type | tuple[type, ...]] = {
-    "title": str,
-    "parameters": dict,
-    "given": dict,
-    "face": str,
-    "key": str,
-    "threads": dict,
-    "finished": str,
-    "seconds": (int, float),
-    "problems": list,
-    "page": list,
-}
-"""What the record of a run holds."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What became of one notebook: its files, the record its notebook carries, and whether it was done before."""
-
-    executed: Path
-    page: Path
-    record: Mapping[str, Any]
-    skipped: bool = False
-
-    @property
-    def page_problems(self) -> list[str]:
-        """What its page could not show: no matter for the numbers."""
-        return list(self.record.get("page", []))
-
-    @property
-    def problems(self) -> list[str]:
-        """Why the run failed; empty where it did not."""
-        return list(self.record.get("problems", []))
 
 
 def run(
@@ -131,23 +93,12 @@ def run(
             report(f"{one.executed.stem}: done before, skipped")
     if on_run:
         on_run(list(runs.values()))
-    with contextlib.closing(_executed(todo, jobs, report)) as results:
+    with contextlib.closing(executed(todo, jobs, report)) as results:
         for job, record in results:
             runs[job.executed] = Run(job.executed, job.page, record)
             if on_run:
                 on_run(list(runs.values()))
     return [runs[one.executed] for one in plan]
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """The record in an executed notebook; empty where the file is none, or where its record is not one of ours."""
-    try:
-        found = {"threads": {}, "page": [], **json.loads(path.read_text(encoding="utf-8"))["metadata"][KEY]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    lists = [found[name] for name in ("problems", "page") if isinstance(found.get(name), list)]
-    sound = all(isinstance(found.get(name), kind) for name, kind in RECORD.items())
-    return found if sound and all(isinstance(line, str) for lines in lists for line in lines) else {}
 
 
 def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folder: Path, side: Path) -> Job | Run:
@@ -256,78 +207,6 @@ def _threads() -> dict[str, str]:
     """The environment's settings of threads: one where it has none, so that `jobs` does not change a number."""
     found = {name: os.environ[name] for name in THREADS if os.environ.get(name)}
     return {"OMP_NUM_THREADS": "1", **found}
-
-
-def _executed(
-    todo: list[Job], jobs: int, report: Callable[[str], None]
-) -> Generator[tuple[Job, dict[str, Any]], None, None]:
-    """Work off the jobs, at most `jobs` processes at a time; yields each with its record as it ends."""
-    if not todo:
-        return
-    context, folder = _context(), scratch()
-    waiting = list(todo)
-    active: dict[Any, tuple[Job, Any, float]] = {}
-    try:
-        while waiting or active:
-            while waiting and len(active) < jobs:
-                job, (here, there) = waiting.pop(0), context.Pipe()
-                process = context.Process(target=work, args=(job, folder, there), name=job.executed.stem)
-                process.start()
-                there.close()
-                active[here] = (job, process, time.perf_counter())
-            ready: list[Any] = list(wait(active))
-            for pipe in ready:
-                job, process, started = active[pipe]
-                name = job.executed.stem
-                try:
-                    kind, *content = pipe.recv()
-                except EOFError:
-                    process.join()
-                    why = f"its process ended (exit code {process.exitcode}): killed, or out of memory"
-                    kind, content = "done", [_ended(job, time.perf_counter() - started, why)]
-                if kind == "cell":
-                    report(f"{name}: cell {content[0]} of {content[1]}, {content[2]:.1f} s")
-                    continue
-                record = content[0]
-                process.join()
-                del active[pipe]
-                pipe.close()
-                for problem in record["problems"]:
-                    report(f"{name}: {problem}")
-                for problem in record["page"]:
-                    report(f"{name}: its page is incomplete: {problem}")
-                report(f"{name}: {'failed' if record['problems'] else 'finished'}, {record['seconds']:.1f} s")
-                yield job, record
-    finally:
-        for pipe, (_, process, _) in active.items():
-            pipe.close()
-            process.join()
-
-
-def _ended(job: Job, seconds: float, why: str) -> dict[str, Any]:
-    """The record of a run whose process ended: the run failed, unless its notebook was there and its page was not."""
-    record = read_record(job.executed)
-    if record.get("key") == job.key:
-        return record | {"page": [f"no page: {why}"]}
-    return write_failure(job, seconds, [why])
-
-
-def _context() -> Any:
-    """How worker processes start: as copies of a server that has imported what they need, where the system can."""
-    if os.name != "posix":
-        return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["workbench.headless.worker", "workbench.headless.render", "papermill"])
-    before = tempfile.tempdir, signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    tempfile.tempdir = str(scratch())  # the server's socket lies there, too
-    try:
-        forkserver.ensure_running()  # Ctrl-C is the command's to answer: the server and its copies start without it
-    finally:
-        tempfile.tempdir = before[0]
-        signal.pthread_sigmask(signal.SIG_SETMASK, before[1])
-    return context
 
 
 def _name(source: Path, given: Mapping[str, object]) -> str:

@@ -17,16 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from workbench.headless.files import write_whole
+from workbench.headless.files import address, write_whole
 from workbench.headless.notebook import hidden_errors, places, read_notebook
-from workbench.headless.page import address
 from workbench.headless.parameters import Value
+from workbench.headless.record import KEY
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
-
-KEY = "workbench"
-"""Where an executed notebook's metadata keep the record of its run."""
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -1,4 +1,4 @@
-"""Pictures of pruning before training: the numbers in them are those of the rows, and every arm can be told apart."""
+"""Pictures of layers and of seeds: the numbers in them are those of the rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.plots import CRITERION_LOOKS, before
-
-ARMS = ["random", "magnitude", "snip", "grasp", "synflow", "force", "ntk-sap", "prospr", "erk", "smart-ratio", "layer"]
+from workbench import plots
 
 
 def dots(ax: Any) -> list[Any]:
@@ -20,21 +18,11 @@ def dots(ax: Any) -> list[Any]:
     return [np.asarray(c.get_offsets()) for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
 
 
-def test_criteria_keep_their_looks_and_no_two_arms_of_the_notebook_look_alike() -> None:
-    assert all(before.look(name) == look for name, look in CRITERION_LOOKS.items())
-    looks = [before.look(name) for name in ARMS]
-    assert len(set(looks)) == len({marker for _, marker in looks}) == len(ARMS)
-    assert before.look("synflow, 100 rounds") == before.look("synflow")
-    spare = [before.look("something else", place) for place in range(len(before.SPARE))]
-    assert len(set(spare)) == len(spare)
-    assert {colour for colour, _ in spare}.isdisjoint(colour for colour, _ in before.LOOKS.values())
-
-
 def test_by_layer_keeps_the_order_of_the_layers_and_shows_an_empty_one() -> None:
     df = pd.DataFrame(
         {"layer": ["z.weight", "a.weight", "m.weight"] * 2, "density": [0.5, 0.1, 0.01, 0.2, 0.0, 0.02]}
     ).assign(criterion=["snip"] * 3 + ["grasp"] * 3)
-    ax = before.by_layer(df)
+    ax = plots.by_layer(df)
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["z", "a", "m"]
     assert ax.get_yscale() == "log"
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.5, 0.1, 0.01])
@@ -47,7 +35,7 @@ def test_by_layer_keeps_the_order_of_the_layers_and_shows_an_empty_one() -> None
 
 def test_by_layer_on_a_plain_axis_draws_zero_where_it_is() -> None:
     df = pd.DataFrame({"layer": [str(i) for i in range(15)], "share": [1.0] * 14 + [0.0], "at": "1x"})
-    ax = before.by_layer(df, y="share", arm="at", log=False)
+    ax = plots.by_layer(df, y="share", arm="at", log=False)
     assert ax.get_yscale() == "linear"
     assert ax.lines[0].get_ydata()[-1] == 0
     assert ax.get_xticklabels()[0].get_rotation() == 60  # many layers
@@ -57,7 +45,7 @@ def test_layer_bars_have_the_heights_of_the_rows() -> None:
     df = pd.DataFrame(
         {"layer": ["a", "b"] * 2, "share": [1.0, 1.0, 0.5, 1.5], "criterion": ["synflow"] * 2 + ["snip"] * 2}
     )
-    ax = before.layer_bars(df)
+    ax = plots.layer_bars(df)
     assert [patch.get_height() for patch in ax.patches] == [1.0, 1.0, 0.5, 1.5]
     assert ax.patches[0].get_hatch() != ax.patches[2].get_hatch()
     assert ax.patches[0].get_x() < ax.patches[2].get_x() < ax.patches[1].get_x()
@@ -72,7 +60,7 @@ def test_against_size_draws_the_slope_through_the_first_criterion() -> None:
             "criterion": ["synflow"] * 3 + ["snip"] * 3,
         }
     )
-    ax = before.against_size(df)
+    ax = plots.against_size(df)
     np.testing.assert_allclose(ax.lines[-1].get_xdata(), [10, 1000])
     np.testing.assert_allclose(ax.lines[-1].get_ydata(), [0.3, 0.003])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["synflow", "snip", "slope -1"]
@@ -83,7 +71,7 @@ def test_ladder_shows_every_seed_and_the_median_of_each_arm() -> None:
     df = pd.DataFrame(
         {"arm": ["snip, 1 round"] * 3 + ["snip, 5 rounds"] * 3, "critical": [1.0, 10.0, 100.0, 5.0, 6.0, 700.0]}
     )
-    ax = before.ladder(df, x="critical", arm="arm", reference=("maximum", 1000.0))
+    ax = plots.ladder(df, x="critical", arm="arm", reference=("maximum", 1000.0))
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["snip, 1 round", "snip, 5 rounds"]
     assert [sorted(group[:, 0]) for group in dots(ax)] == [[1, 10, 100], [5, 6, 700]]
     assert [float(line.get_xdata()[0]) for line in ax.lines] == [10, 6, 1000]
@@ -95,7 +83,7 @@ def test_ladder_shows_every_seed_and_the_median_of_each_arm() -> None:
 def test_differences_have_a_student_t_interval_and_one_seed_has_none() -> None:
     values = [0.01, -0.02, 0.0, 0.03, -0.01]
     df = pd.DataFrame({"arm": ["snip, shuffle"] * 5 + ["grasp, shuffle"], "difference": [*values, 0.5]})
-    ax = before.differences(df, margin=-0.01)
+    ax = plots.differences(df, margin=-0.01)
     zero, interval, mean, single, margin = ax.lines
     half = 2.7764 * np.std(values, ddof=1) / np.sqrt(5)
     np.testing.assert_allclose(np.diff(interval.get_xdata()), 2 * half, rtol=1e-4)
@@ -113,7 +101,7 @@ def test_curves_show_seeds_means_and_intervals_and_keep_accuracy_in_its_bounds()
             "accuracy": [0.99, 1.0, 0.1, 0.9, 0.98, 0.97],
         }
     )
-    ax = before.curves(df, dense=[0.98, 1.0])
+    ax = plots.curves(df, dense=[0.98, 1.0])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         "dense (n = 2)",
         "force (n = 2)",
@@ -128,7 +116,7 @@ def test_curves_show_seeds_means_and_intervals_and_keep_accuracy_in_its_bounds()
 
 
 @pytest.mark.parametrize(
-    "draw", [before.by_layer, before.layer_bars, before.against_size, before.curves, before.differences]
+    "draw", [plots.by_layer, plots.layer_bars, plots.against_size, plots.curves, plots.differences]
 )
 def test_a_missing_column_is_named(draw: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="column is one of"):

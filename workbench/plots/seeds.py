@@ -1,0 +1,365 @@
+"""Pictures of runs in which every seed is a dot: lines over an axis, rows of dots, measured against predicted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from workbench.claims import interval
+from workbench.plots.figures import GUIDE, check_rows, drawing, legend_beside, panels, style
+from workbench.plots.looks import Look, name_of
+from workbench.plots.looks import looks as looks_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WORDS = {
+    "compression": "compression (prunable weights before / kept)",
+    "sparsity": "sparsity (removed / prunable weights)",
+}
+
+
+def tradeoff(
+    df: pd.DataFrame,
+    *,
+    x: str = "compression",
+    y: str = "accuracy",
+    arm: str = "criterion",
+    dense: Sequence[float] | None = None,
+    looks: Mapping[str, tuple[str, str]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """`y` against `x` (log axis): every seed a dot, means a line, the 95 % Student-t interval a band; n in the legend.
+
+    `df` has one row per seed, arm and x. `dense` holds the dense network's values, one per seed: a dashed line with its
+    band. One seed has no band. Bands of several x are pointwise; paired differences (`claims.compare`) see more.
+    `looks` gives arms a colour and a marker of their own.
+    """
+    from matplotlib.ticker import LogLocator
+
+    check_rows(df, x, y, arm)
+    own = looks_of(df[arm]) | dict(looks or {})
+    with drawing(ax) as ax:
+        _dense(ax, dense)
+        for name, rows in df.groupby(arm, sort=False):
+            groups = {at: group[y].tolist() for at, group in rows.groupby(x)}
+            _series(ax, groups, own[str(name)], f"{name} (n = {_counted(groups.values())})")
+        ax.set(xscale="log", xlabel=WORDS.get(x, x), ylabel=y)
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}x" if value >= 1 else f"{value:g}x")
+        if df[x].max() < 100 * df[x].min():
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.minorticks_off()
+        ax.legend(loc="best")
+    return ax
+
+
+def curves(
+    df: pd.DataFrame,
+    *,
+    x: str = "compression",
+    y: str = "accuracy",
+    arm: str = "arm",
+    dense: Sequence[float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """`y` at each `x`: every seed a dot, means a line, 95 % Student-t intervals upright; arms a little apart.
+
+    For many arms that lie close together, where the bands of `tradeoff` would cover each other. The interval of few
+    values near a bound may reach beyond it; the axis stays between 0 and 1 where all values do.
+
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({"arm": ["force"] * 4, "compression": [10, 10, 100, 100], "accuracy": [0.9, 0.8, 0.5, 0.3]})
+    >>> curves(rows).get_legend().get_texts()[0].get_text()
+    'force (n = 2)'
+    """
+    check_rows(df, x, y, arm)
+    own, levels = looks_of(df[arm]), sorted(df[x].unique())
+    with drawing(ax, 9.6, 5.0) as ax:
+        _dense(ax, dense)
+        for (name, look), aside in zip(own.items(), _apart(len(own), min(0.55 / len(own), 0.08)), strict=True):
+            rows = df[df[arm].astype(str) == name]
+            groups = {levels.index(at) + aside: group[y].tolist() for at, group in rows.groupby(x)}
+            _series(ax, groups, look, f"{name} (n = {_counted(groups.values())})", upright=True)
+        ax.set_xticks(range(len(levels)), [f"{level:,g}x" for level in levels])
+        if df[y].between(0, 1).all():
+            ax.set_ylim(max(0.0, ax.get_ylim()[0]), min(1.02, ax.get_ylim()[1]))
+        ax.set(xlabel=WORDS.get(x, x), ylabel=y)
+        legend_beside(ax)
+    return ax
+
+
+def rises(
+    df: pd.DataFrame,
+    *,
+    x: str = "sparsity",
+    y: str = "rise",
+    arm: str = "criterion",
+    floor: float = 1e-5,
+    reference: tuple[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """A rise against sparsity on a log axis: every seed a dot, lines through the means of the logarithms.
+
+    The arms stand a little apart from each other along x. `reference` is a dashed line: its name and its height.
+    Values below `floor`, negative ones too, are drawn at it: a log axis has no place for them.
+
+    >>> import pandas as pd
+    >>> ax = rises(pd.DataFrame({"criterion": ["snip"] * 2, "sparsity": [0.1, 0.2], "rise": [1e-9, 0.1]}))
+    >>> [float(value) for value in ax.lines[0].get_ydata()]
+    [1e-05, 0.1]
+    """
+    import numpy as np
+
+    check_rows(df, x, y, arm)
+    own = looks_of(df[arm])
+    gaps = np.diff(np.unique(df[x].to_numpy(float)))
+    wide = 0.5 * float(gaps.min()) / len(own) if len(gaps) else 0.0
+    with drawing(ax, 8.4, 5.0) as ax:
+        for (name, look), aside in zip(own.items(), _apart(len(own), wide), strict=True):
+            rows = df[df[arm].astype(str) == name]
+            values = rows[y].clip(lower=floor).astype(float)
+            groups = {at + aside: group.tolist() for at, group in values.groupby(rows[x])}
+            means = [float(10 ** np.log10(group).mean()) for group in groups.values()]
+            _line_and_dots(ax, groups, means, look, name)
+        if reference is not None:
+            ax.axhline(reference[1], label=reference[0], **GUIDE)
+        ax.set(yscale="log", xlabel=WORDS.get(x, x), ylabel=y)
+        if df[x].nunique() <= 10:
+            ax.set_xticks(sorted(df[x].unique()))
+        legend_beside(ax)
+    return ax
+
+
+def by_samples(
+    df: pd.DataFrame,
+    *,
+    x: str = "samples",
+    y: str = "accuracy",
+    arm: str = "criterion",
+    panel: str = "data",
+    levels: Sequence[str] = (),
+) -> Figure:
+    """`y` against the samples of each class, panels side by side: every row a dot, means, 95 % Student-t bands.
+
+    The numbers of samples stand at equal distances, the arms a little apart. Rows without one (NaN) are of arms that
+    need no samples: they stand at "none", and a thin line carries their mean through the panel. `levels` are columns
+    whose mean in a panel is a horizontal line, dashed and dotted in turn. The axis spans dots and lines; a wide band
+    may reach beyond it.
+
+    >>> import pandas as pd
+    >>> rows = {"criterion": ["lrp", "l1"], "samples": [5, None], "accuracy": [0.9, 0.5], "data": ["moons", "moons"]}
+    >>> [text.get_text() for text in by_samples(pd.DataFrame(rows)).axes[0].get_xticklabels()]
+    ['none', '5']
+    """
+    check_rows(df, x, y, arm, panel, *levels)
+    steps, shift = sorted(df[x].dropna().unique()), int(df[x].isna().any())
+    places, own = {step: i + shift for i, step in enumerate(steps)}, looks_of(df[arm])
+    blind = [name for name in own if df.loc[df[arm].astype(str) == name, x].isna().all()]
+    aside = {  # arms that share places stand a little apart
+        name: at
+        for alike in (blind, [name for name in own if name not in blind])
+        for name, at in zip(alike, _apart(len(alike), 0.2), strict=True)
+    }
+    parts = list(df.groupby(panel, sort=False))
+    figure, made = panels(len(parts), len(parts), 1.4 + 3.3 * len(parts), 4.6, sharey=True)
+    with style():
+        for ax, (title, part) in zip(made, parts, strict=True):
+            for i, column in enumerate(levels):
+                ax.axhline(part[column].mean(), label=column, **GUIDE | {"linestyle": ("--", ":")[i % 2]})
+            for name, rows in part.groupby(part[arm].astype(str), sort=False):
+                at = rows[x].map(places).fillna(0) + aside[str(name)]
+                groups = {place: group[y].tolist() for place, group in rows.groupby(at)}
+                if name in blind:
+                    ax.axhline(rows[y].mean(), color=own[str(name)].colour, linewidth=1.0)
+                _series(ax, groups, own[str(name)], str(name), thin=0.05 if name in blind else 0.0)
+            ax.set_title(str(title))
+            ax.set_xlim(-0.5, len(steps) + shift - 0.5)
+            ax.set_xticks(range(len(steps) + shift), ["none"] * shift + [f"{step:g}" for step in steps])
+        spans = df[[y, *levels]].to_numpy(float)
+        low, high = float(spans.min()), float(spans.max())
+        made[0].set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
+        made[0].set_ylabel(y)
+        figure.supxlabel(f"{x} of each class that the criterion sees", fontsize=14)
+        handles = {label: h for ax in made for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        wide = sum(0.1 * len(label) + 0.75 for label in handles)  # inches, by and large
+        ncols = math.ceil(len(handles) / math.ceil(wide / figure.get_figwidth()))
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=ncols)
+    return figure
+
+
+def ladder(
+    df: pd.DataFrame,
+    *,
+    x: str,
+    arm: str,
+    reference: tuple[str, float] | None = None,
+    unit: str = "x",
+    log: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """One line of dots for each arm, every seed a dot, a bar at their median; `reference` is a dashed line with a name.
+
+    The arms stand in the order of `df`, the first on top. Arms of one criterion share its look: each has its own line.
+
+    >>> import pandas as pd
+    >>> ax = ladder(pd.DataFrame({"arm": ["snip"] * 3, "critical": [10.0, 100.0, 20.0]}), x="critical", arm="arm")
+    >>> [float(value) for value in ax.lines[0].get_xdata()]
+    [20.0, 20.0]
+    """
+    check_rows(df, x, arm)
+    before = ""
+    with drawing(ax, 8.4, 1.5 + 0.33 * df[arm].nunique()) as ax:
+        for place, name, values, _ in _lines_of_dots(ax, df, x, arm, apart=0.22, s=46, alpha=0.8):
+            median = float(values.median())
+            ax.plot([median, median], [place - 0.36, place + 0.36], color="#222222", linewidth=2.2, zorder=2)
+            if place and name.split(",")[0] != before.split(",")[0]:
+                ax.axhline(place - 0.5, color="#dddddd", linewidth=0.8)
+            before = name
+        if reference is not None:
+            ax.axvline(reference[1], **GUIDE)
+            at: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            ax.annotate(reference[0], (reference[1], 1.0), xytext=(-3, 3), ha="right", fontsize=12, **at)
+        if log:
+            ax.set_xscale("log")
+            ax.minorticks_off()
+            ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}{unit}")
+        ax.grid(visible=True, axis="x")
+    return ax
+
+
+def differences(
+    df: pd.DataFrame, *, x: str = "difference", arm: str = "arm", margin: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Paired differences: every seed a dot, the mean a bar, its 95 % Student-t interval a line, and a line at 0.
+
+    `margin` is drawn as a dotted line: the loss that a claim allows, such as -0.01. One row of `df` per arm and seed.
+
+    >>> import pandas as pd
+    >>> ax = differences(pd.DataFrame({"arm": ["snip"] * 2, "difference": [0.0, 0.02]}))
+    >>> round(float(ax.lines[1].get_xdata()[0]), 3)
+    -0.117
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    check_rows(df, x, arm)
+    with drawing(ax, 8.4, 1.5 + 0.36 * df[arm].nunique()) as ax:
+        ax.axvline(0, color="#222222", linewidth=1.2, zorder=1)
+        for place, _, values, look in _lines_of_dots(ax, df, x, arm, apart=0.3, s=34, alpha=0.85):
+            mean, low, high = interval(values.tolist())
+            if low == low:  # one seed has no interval
+                ax.plot([low, high], [place] * 2, color=look.colour, linewidth=6, alpha=0.3, solid_capstyle="butt")
+            ax.plot([mean, mean], [place - 0.3, place + 0.3], color=look.colour, linewidth=2.5)
+        if margin is not None:
+            ax.axvline(margin, **GUIDE | {"linestyle": ":"})
+        ax.xaxis.set_major_locator(MaxNLocator(5))  # the numbers have many digits
+    return ax
+
+
+def predictions(
+    df: pd.DataFrame,
+    *,
+    predicted: str = "predicted",
+    measured: str = "measured",
+    arm: str = "criterion",
+    columns: int = 3,
+) -> Figure:
+    """Measured against predicted values, log axes, one panel an arm, with the line on which they are equal.
+
+    All panels have the scales of the first axis. Values that are not positive have no place; the panel counts them.
+
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({"criterion": ["a", "a"], "predicted": [0.1, 0.2], "measured": [0.1, -0.2]})
+    >>> predictions(rows).axes[0].get_title(loc="left")
+    'a (1 not drawn)'
+    """
+    check_rows(df, predicted, measured, arm)
+    own, groups = looks_of(df[arm]), list(df.groupby(arm, sort=False))
+    drawn = df[(df[predicted] > 0) & (df[measured] > 0)]
+    ends = [f(f(drawn[predicted]), f(drawn[measured])) for f in (min, max)] if len(drawn) else [0.1, 1.0]
+    span = ends[0] / 2, ends[1] * 2
+    ticks = [10.0**e for e in range(math.ceil(math.log10(span[0])), math.floor(math.log10(span[1])) + 1, 2)]
+    figure, made = panels(len(groups), columns, 8.4, 2.75 * math.ceil(len(groups) / columns) + 0.35)
+    with style():
+        for i, (ax, (name, group)) in enumerate(zip(made, groups, strict=True)):
+            fit, (colour, marker) = group[group.index.isin(drawn.index)], own[str(name)]
+            ax.plot(span, span, **GUIDE | {"linewidth": 1.2})
+            ax.scatter(fit[predicted], fit[measured], s=20, color=colour, marker=marker, alpha=0.6, linewidths=0)
+            missing = len(group) - len(fit)
+            ax.set_title(f"{name} ({missing} not drawn)" if missing else str(name), fontsize=13)
+            ax.set(xscale="log", yscale="log", xlim=span, ylim=span, xticks=ticks, yticks=ticks)
+            ax.tick_params(labelsize=11)
+            ax.minorticks_off()
+            if i % columns:
+                ax.set_yticklabels([])
+            if i + columns < len(groups):
+                ax.set_xticklabels([])
+        figure.supxlabel(predicted, fontsize=14)
+        figure.supylabel(measured, fontsize=14)
+    return figure
+
+
+def _series(
+    ax: Axes, groups: Mapping[Any, list[float]], look: Any, label: str, upright: bool = False, thin: float = 0.0
+) -> None:
+    """One arm: place on x -> its values. Every value a dot, means a line; intervals a band, or upright lines.
+
+    A single place has a band of half the width `thin`.
+    """
+    at, colour = list(groups), look[0]
+    means, lows, highs = zip(*(interval(values) for values in groups.values()), strict=True)
+    if upright:
+        ax.vlines(at, lows, highs, color=colour, linewidth=1.4, alpha=0.6)
+    elif thin:
+        ax.fill_between([at[0] - thin, at[0] + thin], lows[0], highs[0], color=colour, alpha=0.25, linewidth=0)
+    else:
+        ax.fill_between(at, lows, highs, color=colour, alpha=0.15, linewidth=0)
+    _line_and_dots(ax, groups, means, look, label)
+
+
+def _line_and_dots(ax: Axes, groups: Mapping[Any, list[float]], line: Sequence[float], look: Any, label: str) -> None:
+    """A line with large markers through one value for each place, and a small marker for every value there."""
+    colour, marker = look
+    ax.plot(list(groups), line, color=colour, marker=marker, markersize=7, label=label)
+    places, values = zip(*((at, value) for at, group in groups.items() for value in group), strict=True)
+    ax.scatter(places, values, color=colour, marker=marker, s=14, alpha=0.55, linewidths=0, zorder=3)
+
+
+def _lines_of_dots(
+    ax: Axes, df: pd.DataFrame, x: str, arm: str, apart: float, **dots: Any
+) -> Iterator[tuple[int, str, pd.Series, Look]]:
+    """Give each arm a line of dots, the first on top, and yield its place, its name, its values and its look."""
+    names = list(dict.fromkeys(df[arm].astype(str)))
+    own = looks_of(map(name_of, names))
+    for place, name in enumerate(names):
+        values, look = df.loc[df[arm].astype(str) == name, x].astype(float), own[name_of(name)]
+        upright = [place + apart * (k / max(len(values) - 1, 1) - 0.5) for k in range(len(values))]
+        ax.scatter(values, upright, color=look.colour, marker=look.marker, linewidths=0, zorder=3, **dots)
+        yield place, name, values, look
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.grid(visible=False, axis="y")
+    ax.set_xlabel(x)
+
+
+def _dense(ax: Axes, values: Sequence[float] | None) -> None:
+    """The dense network's values, one per seed: their mean a dashed line, their interval a band."""
+    if values is None:
+        return
+    mean, low, high = interval(list(values))
+    ax.axhline(mean, label=f"dense (n = {len(values)})", **GUIDE)
+    if len(values) > 1:
+        ax.axhspan(low, high, color=GUIDE["color"], alpha=0.12, linewidth=0)
+
+
+def _apart(arms: int, wide: float) -> list[float]:
+    """How far each of some arms stands from their common place."""
+    return [(i - (arms - 1) / 2) * wide for i in range(arms)]
+
+
+def _counted(groups: Iterable[Sequence[float]]) -> str:
+    """How many values the groups have, for a legend: "5", or "1 to 2"."""
+    sizes = sorted({len(values) for values in groups})
+    return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"

@@ -1,0 +1,104 @@
+"""Pictures of single weights: their scores, the mask of a layer, a network small enough to draw."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from workbench.plots.figures import bare, drawing
+from workbench.types import Masks, Scores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+KEPT, REMOVED, OFF_PATH = "#0072B2", "#9a9a9a", "#D55E00"
+
+
+def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 60, ax: Axes | None = None) -> Axes:
+    """Histogram of log10 |score| over all weights, kept and removed apart where `masks` are given.
+
+    Under a global cut of nonnegative scores the two meet at one line, which is drawn; with a budget per layer they
+    overlap. Scores of 0 have no logarithm: the legend counts them.
+    """
+    values = torch.cat([s.detach().flatten() for s in scores.values()]).double().abs().cpu()
+    kept = torch.ones(len(values), dtype=torch.bool)
+    if masks:
+        kept = torch.cat([masks[name].flatten() for name in scores]).cpu()
+    logs = values.log10()
+    live = values > 0
+    edges = torch.linspace(*_ends(logs[live]), bins + 1, dtype=torch.float64)
+    with drawing(ax) as ax:
+        for part, colour, label in ((~kept, REMOVED, "removed"), (kept, KEPT, "kept")):
+            if not part.any():
+                continue
+            counts = torch.histogram(logs[part & live], edges).hist
+            zeros = int((part & ~live).sum())
+            text = f"{label}: {int(part.sum()):,}" + (f" ({zeros:,} of score 0 not drawn)" if zeros else "")
+            ax.stairs(counts.numpy(), edges.numpy(), fill=True, color=colour, alpha=0.6, label=text)
+        above, below = logs[kept & live], logs[~kept & live]
+        if len(above) and len(below) and above.min() >= below.max():
+            cut = float(above.min())
+            ax.axvline(cut, color="#000000", linestyle="--", linewidth=1.5, label=f"cut at 1e{cut:.2f}")
+        ax.set(xlabel="log10 |score|", ylabel="weights", ylim=(0, 1.35 * ax.get_ylim()[1]))  # room for the legend
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        ax.legend(loc="upper left")
+    return ax
+
+
+def mask_picture(mask: Tensor, *, cells: int = 256, ax: Axes | None = None) -> Axes:
+    """A mask as a picture `[out, in * kernel]` in cividis, bright = kept.
+
+    A mask of more than `cells` rows or columns is shown by means over blocks: the title says of how many weights.
+    """
+    flat = mask.detach().reshape(mask.shape[0], -1).double().cpu()
+    block = [math.ceil(side / cells) for side in flat.shape]
+    shown = torch.nn.functional.avg_pool2d(flat[None, None], block, ceil_mode=True, count_include_pad=False)[0, 0]
+    with drawing(ax, height=4.2) as ax:
+        ax.imshow(shown.numpy(), cmap="cividis", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        cell = "one cell = one weight" if block == [1, 1] else f"one cell = the mean of {block[0]} x {block[1]} weights"
+        ax.set_title(f"{int(flat.sum()):,} of {flat.numel():,} kept; {cell}")
+        ax.set(xlabel="inputs" if mask.dim() == 2 else "inputs x kernel positions", ylabel="outputs")
+        bare(ax)
+    return ax
+
+
+def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None = None) -> Axes:
+    """A small network of linear layers: units as dots, inputs on the left, a line for every kept weight.
+
+    With `paths` (`wb.effective`) kept weights on no input-output path are dashed. For networks of few units.
+    """
+    layers = list(masks.values())
+    shapes = [tuple(mask.shape) for mask in layers]
+    sizes = [shapes[0][1], *[shape[0] for shape in shapes]]
+    if shapes != [(size, before) for before, size in itertools.pairwise(sizes)]:
+        raise ValueError(
+            f"a drawing takes masks of linear layers in a row, [out, in] with in = out before; got {shapes}"
+        )
+    places = [[(at, (size - 1) / 2 - unit) for unit in range(size)] for at, size in enumerate(sizes)]
+    with drawing(ax, 6.0, 3.4) as ax:
+        for at, (name, mask) in enumerate(masks.items()):
+            for out, into in mask.nonzero().tolist():
+                alive = paths is None or bool(paths[name][out, into])
+                look = {"color": KEPT, "linewidth": 3.0} if alive else {"color": OFF_PATH, "linestyle": "--"}
+                ax.plot(*zip(places[at][into], places[at + 1][out], strict=True), zorder=1, **look)
+        for at, column in enumerate(places):
+            for unit, (x, y) in enumerate(column):
+                ax.scatter(x, y, s=620, color="white", edgecolors="black", linewidths=1.5, zorder=2)
+                ax.text(x, y, str(unit + 1), ha="center", va="center", zorder=3)
+            head = "inputs" if at == 0 else "outputs" if at == len(layers) else "hidden"
+            ax.text(at, max(sizes) / 2 + 0.15, head, ha="center", va="bottom")
+        ax.set(xlim=(-0.35, len(layers) + 0.35), ylim=(-max(sizes) / 2, max(sizes) / 2 + 0.4))
+        ax.axis("off")
+    return ax
+
+
+def _ends(values: Tensor) -> tuple[float, float]:
+    """Ends of a histogram's axis, apart even where all values are one or there is none."""
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
