@@ -57,7 +57,7 @@ def test_an_element_carries_any_explorer() -> None:
     shown = page.element({"word": "</script>"}, "a < b", "export default { render() {} };", ".x {}")
     assert shown.count("</script>") == 1
     assert "<pre>a &lt; b</pre>" in shown
-    assert "const explorer = { render() {} };" in shown
+    assert "const exported = { render() {} };" in shown
     assert '"status":{"busy":""' in shown
 
 

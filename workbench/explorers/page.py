@@ -40,10 +40,10 @@ def element(traits: Mapping[str, Any], words: str, module: str, style: str) -> s
     """
     mark = f"wb-{uuid.uuid4().hex}"
     data = json.dumps({"status": IDLE, **traits}, separators=(",", ":")).replace("<", "\\u003c")
-    explorer = module.replace("export default", "const explorer =", 1)
+    script = module.replace("export default", "const exported =", 1)
     shim = (STATIC / "page.js").read_text(encoding="utf-8").replace("export ", "", 1)
     return (
         f'<style>{style}</style><div id="{mark}"></div><noscript><pre>{html.escape(words)}</pre></noscript>'
-        f'<script type="module">const traits = {data};\n{explorer}\n{shim}'
-        f'explorer.render({{ model: withoutKernel(traits), el: document.getElementById("{mark}") }});</script>'
+        f'<script type="module">const traits = {data};\n{script}\n{shim}'
+        f'exported.render({{ model: withoutKernel(traits), el: document.getElementById("{mark}") }});</script>'
     )

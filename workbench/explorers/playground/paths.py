@@ -29,9 +29,7 @@ class Paths:
         """Whether paths can be seen through the network of this pair of data and network, as far as it was tried."""
         return pair not in self._unseen
 
-    def effective(
-        self, pair: Any, key: Any, net: Prepared, masks: Callable[[], Masks], measure: bool
-    ) -> float | None:
+    def effective(self, pair: Any, key: Any, net: Prepared, masks: Callable[[], Masks], measure: bool) -> float | None:
         """The effective sparsity of what `key` names, if it is known, quick, or to be measured; else None."""
         known = self.found.get(key)
         slow = self._seconds.get(pair, 0.0) > AT_ONCE

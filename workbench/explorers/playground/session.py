@@ -73,7 +73,10 @@ class Session:
             "rounds": list(ROUNDS),
             "stops": stops(net.maximum) if net else [1.0],
             "layers": list(net.sizes) if net else [],
-            "looks": {name: list(look) for name, look in self.looks().items()},
+            "looks": {
+                name: {"light": look.colour, "dark": look.dark, "marker": look.marker}
+                for name, look in self.looks().items()
+            },
         }
 
     def criteria(self) -> list[str]:

@@ -7,33 +7,18 @@ const WAIT_MS = 250; // how long one unanswered request holds back the next
 const GONE = "The kernel was restarted or has ended, and it no longer knows this explorer. Run this cell again.";
 
 // ---------------------------------------------------------------- looks: the style sheet's colours and font, and the colour and marker that Python gave a name
-const bytes = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-const light = (rgb) => rgb.reduce((sum, v, i) => sum + (v / 255) ** 2.2 * [0.2126, 0.7152, 0.0722][i], 0.05); // relative luminance, as WCAG contrasts it
-
-export function onGround(colour, ground) { // mixed with white until it stands out on dark ground as it does on white
-  const rgb = bytes(colour), wanted = Math.min(1.05 / light(rgb), 1.05 / light(bytes(ground)));
-  for (let share = 0; share <= 1; share += 0.05) {
-    const mixed = rgb.map((v) => Math.round(v + (255 - v) * share));
-    if (light(mixed) / light(bytes(ground)) >= wanted - 0.01) return `#${mixed.map((v) => v.toString(16).padStart(2, "0")).join("")}`;
-  }
-  return "#ffffff";
-}
-
 function readLook(root, choice, given) {
   const lab = document.body.dataset.jpThemeLight, night = lab === undefined ? window.matchMedia("(prefers-color-scheme: dark)").matches : lab === "false";
   const theme = choice === "auto" ? (night ? "dark" : "light") : choice;
   root.dataset.theme = theme;
   const style = getComputedStyle(root), read = (name) => style.getPropertyValue(`--wb-${name}`).trim();
   const colours = Object.fromEntries(["text", "muted", "track", "card", "accent", "alarm"].map((name) => [name, read(name)]));
-  const unit = parseFloat(style.fontSize) / 13, family = style.fontFamily, pen = make("canvas").getContext("2d"), found = new Map();
+  const unit = parseFloat(style.fontSize) / 13, family = style.fontFamily, pen = make("canvas").getContext("2d");
   root.dataset.text = unit > 1.1 ? "large" : "usual";
   const wide = (text, weight = 400, size = 11) => { pen.font = `${weight} ${size * unit}px ${family}`; return pen.measureText(text).width; };
   const of = (name) => {
-    if (!found.has(name)) {
-      const [colour, marker] = given[name] ?? [theme === "dark" ? "#ffffff" : "#000000", "o"];
-      found.set(name, { colour: theme === "dark" ? onGround(colour, colours.card) : colour, marker });
-    }
-    return found.get(name);
+    const { light = colours.text, dark = colours.text, marker = "o" } = given[name] ?? {};
+    return { colour: theme === "dark" ? dark : light, marker };
   };
   return { theme, colours, unit, family, wide, of };
 }
