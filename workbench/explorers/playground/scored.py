@@ -54,7 +54,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a criterion says of a network: the ranking, the picture of the scores that compete, the critical compression.
+    """What a criterion says of a network: the ranking, the scores that compete, the critical compression.
 
     An iterated criterion's ranking is that of its last round: it holds for the sparsity it was made for.
     """
