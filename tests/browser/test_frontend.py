@@ -3,12 +3,14 @@
 import base64
 import json
 import statistics
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-STATIC = Path(__file__).parents[2] / "workbench" / "explorers" / "static"
+from workbench.explorers import page as pages
+from workbench.explorers.playground.still import SCRIPTS, STYLES
+from workbench.plots.looks import looks
+
 NAMES = ["features.0.weight", "features.3.weight", "classifier.weight"]
 SIZES = [144, 2304, 640]
 TOTAL = sum(SIZES)
@@ -85,7 +87,11 @@ def show(
         "menu": {
             "data": ["circles", "digits"], "networks": {"digits": ["lenet-5", "vgg"], "circles": ["mlp"]},
             "weights": ["at init", "trained"], "criteria": criteria, "allocations": ["global", "layer"],
-            "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "faces": face, "title": "Pruning playground",
+            "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face,
+            "looks": {
+                name: {"light": look.colour, "dark": look.dark, "marker": look.marker}
+                for name, look in looks(criteria).items()
+            },
         },
         "choices": {
             "data": "digits", "network": "vgg", "weights": "at init", "criterion": "magnitude", "allocation": "global",
@@ -102,9 +108,9 @@ def show(
         "baseline": {"dense": 0.95},
         "status": {"busy": "", "progress": 0, "message": "", "error": "", **(status or {})},
     }  # fmt: skip
-    source = (STATIC / "playground.js").read_text(encoding="utf-8")
+    source = pages.module(*SCRIPTS)
     script = SHIM.replace("TRAITS", json.dumps(traits)).replace("SOURCE", json.dumps(source).replace("</", "<\\/"))
-    css = (STATIC / "playground.css").read_text(encoding="utf-8")
+    css = pages.style(*STYLES)
     page.evaluate("window.ready = false")  # set_content keeps the window of the page before
     page.set_content(
         f"<!doctype html><html lang=en><title>playground</title><style>{css}</style>"
@@ -143,6 +149,52 @@ def label(page: Any, picture: str) -> str:
 
 def headline(page: Any) -> str:
     return page.locator(".wb-sentence").inner_text().replace("\n", "")
+
+
+def test_each_script_is_a_module_of_its_own(page):
+    for path in pages.STATIC.glob("*.js"):
+        page.route(f"http://scripts.test/{path.name}", lambda route, path=path: route.fulfill(path=path))
+    page.route("http://scripts.test/", lambda route: route.fulfill(content_type="text/html", body="<title>x</title>"))
+    page.goto("http://scripts.test/")
+    for path in pages.STATIC.glob("*.js"):
+        assert page.evaluate("name => import(`./${name}`).then((found) => Object.keys(found))", path.name)
+
+
+OWN = """
+export default { render({ model, el }) {
+  model.on("change:n", () => { el.textContent = model.get("n"); });
+  model.set("n", model.get("n") + 1);
+} };
+"""
+
+
+def test_an_element_for_any_explorer_runs(page):
+    page.set_content("<!doctype html>" + pages.element({"n": 1}, "words", OWN, ""))
+    page.get_by_text("2", exact=True).wait_for()
+
+
+def test_a_name_looks_in_the_page_as_it_does_in_figures(page):
+    names = ["grasp", "magnitude", "random", "snip", "synflow"]
+    show(page, 10, compare="snip")
+    shapes = {}
+    for name in names:
+        choices = page.evaluate("model.get('choices')") | {"compare": name}
+        page.evaluate(
+            "([frame, choices]) => { model.set('choices', choices); model.set('frame', frame); }",
+            [frame(0, STOPS[10], name), choices],
+        )
+        settle(page)
+        colour, shapes[name] = page.locator(".wb-who svg path").last.evaluate(
+            "node => [node.getAttribute('fill'), node.getAttribute('d')]"
+        )
+        assert colour == looks(names)[name].colour
+    assert len(set(shapes.values())) == len(names)
+
+
+def test_on_dark_ground_a_name_has_its_lighter_colour(page):
+    show(page, 10, compare="snip", theme="dark")
+    fills = page.locator(".wb-who svg path").evaluate_all("nodes => nodes.map((node) => node.getAttribute('fill'))")
+    assert fills == [looks([name])[name].dark for name in ("magnitude", "snip")]
 
 
 def test_the_first_picture_is_there_on_load(page):

@@ -5,8 +5,6 @@ import contextlib
 import itertools
 import json
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -28,18 +26,11 @@ from workbench.claims import NUMBERS_MIME
 from workbench.criteria.registry import unregister_criterion
 from workbench.explorers.playground import view as frames
 from workbench.explorers.playground.choices import Choices, check_state, stops
-from workbench.explorers.playground.session import Session, drain
-from workbench.explorers.worker import Worker
+from workbench.explorers.playground.session import Session
+from workbench.explorers.playground.still import settle
+from workbench.explorers.worker import drain
+from workbench.plots.looks import LOOKS
 from workbench.recipes import RECIPES, Recipe
-
-
-def quiet(what: str, progress: float) -> None:
-    """Report nothing."""
-
-
-def settled(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]:
-    fitted = drain(session.prepare(choices, lambda: False, quiet))
-    return fitted, session.frame(fitted, measure=True)
 
 
 def until(condition: Any, seconds: float = 30) -> None:
@@ -121,7 +112,7 @@ def test_a_frame_counts_exactly_what_the_shown_code_keeps(session: Session, choi
     if choices.network == "vgg":
         names = list(wb.prunable(wb.make("vgg", session.task("digits"))))
         choices = replace(choices, layer=names[-1] if choices.layer else "")
-    fitted, frame = settled(session, choices)
+    fitted, frame = settle(session, choices)
     threads = torch.get_num_threads()
     try:
         parts = code.lines(session, fitted).split("wb.layers(")
@@ -170,7 +161,7 @@ def test_show_code_for_trained_weights_reproduces_the_view(monkeypatch: pytest.M
 
     own = Session({"moons": wb.load("moons", device="cpu")}, {})
     choices = Choices("moons", "lenet-300-100", weights="trained", criterion="snip", compression=30)
-    fitted, frame = settled(own, choices)
+    fitted, frame = settle(own, choices)
     space: dict[str, Any] = {}
     threads = torch.get_num_threads()
     try:
@@ -183,7 +174,7 @@ def test_show_code_for_trained_weights_reproduces_the_view(monkeypatch: pytest.M
 
 
 def test_the_budget_is_exact_at_every_stop(session: Session) -> None:
-    fitted, frame = settled(session, Choices(criterion="snip"))
+    fitted, frame = settle(session, Choices(criterion="snip"))
     total = frame["sides"][0]["numbers"]["total"]
     for stop in session.menu(fitted)["stops"]:
         at = replace(fitted, compression=stop)
@@ -230,6 +221,45 @@ def test_stops_are_round_numbers_and_end_at_the_maximum() -> None:
     assert {1, 2, 5, 10, 20, 50, 100, 1000, 10_000, 32670.2} <= set(values)
     assert values == sorted(values)
     assert stops(1.0) == [1.0]
+
+
+def test_an_iterated_view_scores_as_often_as_it_has_rounds_and_shows_the_last(session: Session) -> None:
+    seen: list[wb.Masks | None] = []
+
+    @wb.register_criterion("counting", needs="nothing")
+    def counting(model: nn.Module, batch: Any, *, masks: Any = None, loss_fn: Any, generator: Any) -> wb.Scores:
+        seen.append(masks)
+        return {name: weight.detach().abs() / len(seen) for name, weight in wb.prunable(model).items()}
+
+    try:
+        told: list[float] = []
+        choices = Choices(criterion="counting", rounds=5, compression=32)
+        fitted = drain(session.prepare(choices, lambda what, progress: told.append(progress)))
+        side = session.frame(fitted)["sides"][0]
+    finally:
+        unregister_criterion("counting")
+    assert len(seen) == 5
+    assert told == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    total = side["numbers"]["total"]
+    assert sum(side["scores"]["counts"]) + side["scores"]["zero"] == round(total / 16)  # what round 4 had kept
+    weights = torch.cat([w.reshape(-1) for w in wb.prunable(wb.make("vgg", session.task("digits"))).values()])
+    lowest = weights.abs().sort(descending=True).values[side["numbers"]["kept"] - 1] / 5
+    assert side["scores"]["cut"] == pytest.approx(float(_place(side, lowest.double().detach())), abs=1e-5)
+    assert side["numbers"]["critical"] is None
+
+
+def test_a_network_is_built_once(digits: wb.Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    from workbench import models
+
+    built: list[str] = []
+    make = models.make
+    monkeypatch.setattr(models, "make", lambda name, *rest: (built.append(name), make(name, *rest))[1])
+    own = Session({"moons": wb.load("moons", device="cpu")}, {})
+    choices = Choices("moons", "lenet-300-100", criterion="snip")
+    layer = own.layers(choices)[0]
+    settle(own, own.check(replace(choices, layer=layer)))
+    settle(own, replace(choices, weights="trained", layer=layer))
+    assert built == ["lenet-300-100"]
 
 
 # The menu offers what works
@@ -831,7 +861,7 @@ def test_in_the_figure_no_words_cover_others_and_each_criterion_has_its_colour(
 
     from workbench.explorers.playground import picture
 
-    fitted, frame = settled(session, choices)
+    fitted, frame = settle(session, choices)
     session.points.add(fitted, 0.5)
     try:
         drawn = picture.figure(session, fitted, frame)
@@ -845,18 +875,18 @@ def test_in_the_figure_no_words_cover_others_and_each_criterion_has_its_colour(
     assert covered == []
     outside = [a for a, box in boxes if box.x0 < -2 or box.x1 > drawn.bbox.x1 + 2 or box.y0 < -2]
     assert outside == []
-    looks = picture.looks(session, choices)
+    looks = session.looks()
     axes = {ax.get_title(loc="left"): ax for ax in drawn.get_axes()}
     legend = axes["Layers"].get_legend()
     bars = {
         t.get_text(): to_hex(p.get_facecolor()) for t, p in zip(legend.get_texts(), legend.get_patches(), strict=True)
     }
     for name in fitted.criteria:
-        colour = looks[name][0].lower()
+        colour = looks[name].colour.lower()
         assert bars[name] == colour
         assert to_hex(axes[f"Scores: {name}"].patches[0].get_facecolor()) == colour
     line = next(line for line in axes["Trade-off"].get_lines() if str(line.get_label()).startswith(fitted.criterion))
-    assert to_hex(line.get_color()) == looks[fitted.criterion][0].lower()
+    assert to_hex(line.get_color()) == looks[fitted.criterion].colour.lower()
 
 
 def shown_on(axis: Axis, text: Any) -> bool:
@@ -878,6 +908,12 @@ def test_recorded_rows_stand_beside_live_points(playground: Any) -> None:
 
 
 # Three faces
+
+
+def traits(page: str) -> dict[str, Any]:
+    """The traits in a page of the site face."""
+    found: dict[str, Any] = json.loads(re.search(r"const traits = (\{.*\});\n", page)[1])  # type: ignore[index]
+    return found
 
 
 def bundle(explorer: Any) -> dict[str, Any]:
@@ -920,9 +956,9 @@ def test_the_page_needs_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) ->
     assert ids[0]
     assert ids[1]
     assert ids[0][1] != ids[1][1]
-    traits = json.loads(re.search(r"const traits = (\{.*\});\n", pages[0])[1])  # type: ignore[index]
-    assert len(traits["frames"]) == len(traits["menu"]["stops"])
-    assert traits["menu"]["faces"] == "site"
+    stored = traits(pages[0])
+    assert len(stored["frames"]) == len(stored["menu"]["stops"])
+    assert stored["menu"]["face"] == "site"
     rest = re.sub(r"http://www\.w3\.org/\S+", "", pages[0])  # names of SVG, nothing that is fetched
     assert not re.search(r"https?://|<link|src=|@import|\bfetch\(|import\(", rest)
     assert "export default" not in pages[0]
@@ -932,109 +968,6 @@ def test_an_unknown_face_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_FACE", "pictures")
     with pytest.raises(ValueError, match="WORKBENCH_FACE is one of live, picture, site; got 'pictures'"):
         wb.explorers.playground()
-
-
-# The worker
-
-
-def test_the_worker_lets_urgent_jobs_between_the_steps_of_others() -> None:
-    log, gate, done = [], threading.Event(), threading.Event()
-
-    def slow(stale: Any) -> Any:
-        log.append("slow 1")
-        gate.wait(10)
-        yield
-        log.append("slow 2")
-        yield
-        done.set()
-
-    def quick(stale: Any) -> Any:
-        log.append("quick")
-        yield
-
-    worker = Worker(["first", "second"], failed=pytest.fail)
-    worker.submit("second", slow)
-    until(lambda: log)
-    worker.submit("first", quick)
-    gate.set()
-    assert done.wait(10)
-    assert log == ["slow 1", "quick", "slow 2"]
-    worker.close()
-
-
-def test_a_job_may_rest_before_it_starts_and_holds_nobody_up() -> None:
-    log: list[str] = []
-
-    def job(name: str) -> Any:
-        def steps(stale: Any) -> Any:
-            log.append(name)
-            yield
-
-        return steps
-
-    worker = Worker(["first", "second"], failed=pytest.fail)
-    start = time.monotonic()
-    worker.submit("first", job("dropped"), delay=0.05)
-    worker.submit("first", job("late"), delay=0.2)
-    worker.submit("second", job("soon"))
-    until(lambda: "late" in log)
-    assert log == ["soon", "late"]
-    assert time.monotonic() - start >= 0.2
-    worker.close()
-
-
-def test_a_dropped_job_ends_at_its_next_yield_and_its_failure_is_not_news() -> None:
-    failures: list[BaseException] = []
-    started, gate, ended = threading.Event(), threading.Event(), threading.Event()
-
-    def job(stale: Any) -> Any:
-        started.set()
-        gate.wait(10)
-        assert stale()
-        raise RuntimeError("too late")
-        yield
-
-    def last(stale: Any) -> Any:
-        ended.set()
-        yield
-
-    def failing(stale: Any) -> Any:
-        raise RuntimeError("news")
-        yield
-
-    worker = Worker(["only"], failed=failures.append)
-    worker.submit("only", job)
-    assert started.wait(10)
-    worker.submit("only", last)
-    gate.set()
-    assert ended.wait(10)
-    assert failures == []
-    worker.submit("only", failing)
-    until(lambda: failures)
-    assert str(failures[0]) == "news"
-    worker.close()
-    until(lambda: not worker._thread.is_alive())
-
-
-LEAVING = """
-import threading
-import torch
-from workbench.explorers.worker import Worker
-started = threading.Event()
-def job(stale):
-    layer, images = torch.nn.Conv2d(64, 64, 3), torch.randn(32, 64, 32, 32)
-    for _ in range(10):
-        layer(images).sum().backward()
-        started.set()
-    yield
-Worker(["only"], failed=print).submit("only", job)
-started.wait()
-"""
-
-
-def test_python_ends_in_good_order_while_a_worker_computes() -> None:
-    done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 # A real kernel
@@ -1104,10 +1037,26 @@ def test_an_interrupt_during_training_leaves_the_explorer_usable(kernel: Any) ->
     assert kernel("print(len(q.curve), q.errors)") == "1 []"
 
 
-def test_two_compared_criteria_never_look_alike() -> None:
-    from workbench.explorers.playground import picture
-
+def test_a_name_has_one_look_in_every_face(playground: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session({"moons": wb.load("moons", device="cpu")}, {})
-    for first, second in itertools.permutations(session.criteria(), 2):
-        shown = picture.looks(session, Choices(data="moons", network="lenet-300-100", criterion=first, compare=second))
-        assert shown[first] != shown[second]
+    expected = {
+        name: {"light": look.colour, "dark": look.dark, "marker": look.marker} for name, look in session.looks().items()
+    }
+    assert {name: session.looks()[name] for name in session.criteria()} == {n: LOOKS[n] for n in session.criteria()}
+    assert playground("moons").menu["looks"] == expected
+    monkeypatch.setenv("WORKBENCH_FACE", "site")
+    page = bundle(wb.explorers.playground("moons", criteria=["snip", "obd"]))["text/html"]
+    assert traits(page)["menu"]["looks"] == expected  # fewer on offer, the same looks
+    # the figure draws with session.looks: see test_in_the_figure_...
+
+
+def test_recorded_points_of_other_names_have_a_look(playground: Any) -> None:
+    rows = [{"compression": 5, "accuracy": 0.9, "criterion": name} for name in ("mine", "snip")]
+    shown = playground("moons", rows=rows).menu["looks"]
+    assert shown["snip"]["light"] == LOOKS["snip"].colour
+    assert shown["mine"] not in [look for name, look in shown.items() if name != "mine"]
+
+
+def test_no_two_criteria_look_alike() -> None:
+    shown = Session({"moons": wb.load("moons", device="cpu")}, {}).looks()
+    assert len(set(shown.values())) == len(shown) >= len(wb.criteria())

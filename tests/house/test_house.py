@@ -372,7 +372,7 @@ def test_the_wheel_holds_the_package_and_its_data_only(installed_wheel):
     there = {path.relative_to(ROOT / "data") for path in (ROOT / "data").rglob("*") if path.is_file()}
     inside = installed_wheel.site / "workbench" / "_shipped"
     assert {path.relative_to(inside) for path in inside.rglob("*") if path.is_file()} == there
-    for name in ("playground.js", "playground.css"):
+    for name in ("kit.js", "playground.js", "playground.css"):
         assert (installed_wheel.site / "workbench" / "explorers" / "static" / name).exists()
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
+import time
 import traceback
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anywidget
 import traitlets
 
 from workbench.claims import NUMBERS_MIME
-from workbench.explorers.worker import Worker
+from workbench.explorers.worker import Report, Work, Worker
 
+EVERY = 0.1
+"""Seconds between two reports of the same work."""
 IDLE = {"busy": "", "progress": 0.0, "message": "", "error": ""}
 _open: list[tuple[str, str, Explorer]] = []
 
@@ -23,8 +27,9 @@ class Explorer(anywidget.AnyWidget):
     """A widget whose callbacks may run in any thread, whose slow work runs in its worker, and which never breaks.
 
     Subclasses put their callbacks into `with self.guard():`, answer messages in `on_<kind>` methods, and submit jobs
-    to `self.worker` in the slots they name. `self.lock` protects what callbacks and jobs share; no job may hold it
-    while it computes. `errors` keeps the text of every exception; the last one also stands in `status["error"]`.
+    to `self.worker` in the slots they name; files are written in a slot before all others. `self.lock` protects what
+    callbacks and jobs share; no job may hold it while it computes. `errors` keeps the text of every exception; the
+    last one also stands in `status["error"]`.
     """
 
     slots: tuple[str, ...] = ()
@@ -33,7 +38,9 @@ class Explorer(anywidget.AnyWidget):
     def __init__(self, name: str | None = None, **traits: Any):
         self.lock = threading.RLock()
         self.errors: list[str] = []
-        self.worker = Worker(self.slots, self.fail)
+        self.worker = Worker(("saving", *self.slots), self.fail)
+        self._asked: deque[Callable[[], str]] = deque()
+        self._said = ("", 0.0)
         super().__init__(**traits)
         self.on_msg(self._answer)
         _replace(name, self)
@@ -65,7 +72,7 @@ class Explorer(anywidget.AnyWidget):
         said = "The kernel was interrupted." if interrupted else f"{type(error).__name__}: {error}"
         with self.lock:
             self.errors.append("".join(traceback.format_exception(error)))
-            working = any(self.worker.busy(slot) for slot in self.slots)
+            working = self.worker.busy(*self.slots)
             self.status = {**(self.status if working else IDLE), "error": said}
 
     def _answer(self, _: Any, content: Any, buffers: Any) -> None:
@@ -78,6 +85,38 @@ class Explorer(anywidget.AnyWidget):
             if answer is None:
                 raise ValueError(f"a message of the page has a known kind; got {content!r}")
             answer(**{key: value for key, value in content.items() if key != "kind"})
+
+    def put(self, **traits: Any) -> None:
+        """Set the traits that differ, so that the page hears of no others."""
+        for name, value in traits.items():
+            if getattr(self, name) != value:
+                setattr(self, name, value)
+
+    def report(self, stale: Callable[[], bool]) -> Report:
+        """What a job tells the page with how far it is, a few times a second, until it is stale."""
+
+        def tell(busy: str, progress: float) -> None:
+            with self.lock:
+                if stale() or (self._said[0] == busy and time.monotonic() - self._said[1] < EVERY):
+                    return
+                self._said = busy, time.monotonic()
+                self.status = {**self.status, "busy": busy, "progress": progress, "message": ""}
+
+        return tell
+
+    def save(self, write: Callable[[], str]) -> None:
+        """Let the worker write a file; the page shows what `write` returns."""
+        self._asked.append(write)
+        self.worker.submit("saving", self._write)
+
+    def _write(self, stale: Callable[[], bool]) -> Work[None]:
+        """Write all files that were asked for, the first ones first: none gives way to a later one."""
+        while self._asked:
+            try:
+                self.send({"kind": "note", "text": self._asked.popleft()()})
+            except Exception as error:
+                self.fail(error)
+            yield
 
     def numbers(self) -> dict[str, Any]:
         """What a headless run may read of the view; subclasses fill it."""

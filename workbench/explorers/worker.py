@@ -5,11 +5,20 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
+from workbench.seeds import threads
+
+Result = TypeVar("Result")
+Work = Generator[None, None, Result]
+"""Slow work in small steps: one between two `yield`s."""
+Report = Callable[[str, float], None]
+"""`report("training", 0.3)`: what is being done and how much of it is."""
 Job = Callable[[Callable[[], bool]], Iterator[None]]
 """`job(stale)` is a generator; each `yield` is a place to stop or to let more urgent work go first."""
 
@@ -17,8 +26,14 @@ AT_EXIT = 10.0
 """Seconds that the end of Python waits for a step: torch must not be left computing while Python goes."""
 
 
-class Stale(Exception):
-    """Raised by a job whose result nobody waits for any more."""
+def drain(work: Work[Result]) -> Result:
+    """Do slow work here and now, in one torch thread as the worker does it (the same bits)."""
+    with threads():
+        try:
+            while True:
+                next(work)
+        except StopIteration as end:
+            return end.value
 
 
 @dataclass(eq=False)
@@ -72,9 +87,9 @@ class Worker:
                     self._jobs[slot] = None
             self._changed.notify_all()
 
-    def busy(self, slot: str) -> bool:
-        """Whether the slot holds a job that waits or runs."""
-        return self._jobs[slot] is not None
+    def busy(self, *slots: str) -> bool:
+        """Whether one of these slots holds a job that waits or runs."""
+        return any(self._jobs[slot] is not None for slot in slots)
 
     def close(self, wait: float = 0.0) -> None:
         """Drop everything and end the thread; waits at most so many seconds for the step that is running."""
@@ -99,11 +114,12 @@ class Worker:
 
     def _run(self) -> None:
         torch.set_num_threads(1)
+        warnings.filterwarnings("ignore", module="threading")  # what a job warns of has no cell to stand under
         while chosen := self._next():
             slot, running = chosen
             try:
                 next(running.steps)
-            except (StopIteration, Stale):
+            except StopIteration:
                 self._done(slot, running)
             except BaseException as error:  # whatever a user's criterion raises belongs into the explorer's error line
                 wanted = not running.dropped.is_set()

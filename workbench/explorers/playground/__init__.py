@@ -70,10 +70,9 @@ def playground(
         from workbench.explorers.playground.live import Playground
 
         return Playground(session, choices, precompute, name)
-    from workbench.explorers import page
-    from workbench.explorers.playground import picture
+    from workbench.explorers.playground.still import show
 
-    return (picture if shown == "picture" else page).show(session, choices)
+    return show(session, choices, shown)
 
 
 def own_name(model: nn.Module) -> str:

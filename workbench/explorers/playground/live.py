@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import traitlets
 
+from workbench.explorers import page
 from workbench.explorers.base import IDLE, Explorer
 from workbench.explorers.playground import code, save
 from workbench.explorers.playground.choices import Choices, check_state
-from workbench.explorers.playground.session import Report, Session, Work, drain
+from workbench.explorers.playground.session import Session
+from workbench.explorers.playground.still import SCRIPTS, STYLES
 from workbench.explorers.playground.view import numbers
+from workbench.explorers.worker import Work, drain
 
-STATIC = Path(__file__).parents[1] / "static"
 PAUSE = 0.15
 """Seconds that a slider must rest before work starts which the next move would throw away."""
 
@@ -27,12 +26,12 @@ PAUSE = 0.15
 class Playground(Explorer):
     """Choices come from the page, a frame goes back: at once where it is a look-up, else from the worker.
 
-    Jobs have three slots: files are written before masks are scored, both go between two batches of a training.
+    Scoring goes between two batches of a training.
     """
 
-    _esm = (STATIC / "playground.js").read_text(encoding="utf-8")  # as text: watched files would keep closed widgets
-    _css = (STATIC / "playground.css").read_text(encoding="utf-8")
-    slots = ("saving", "scoring", "training")
+    _esm = page.module(*SCRIPTS)  # as text: watched files would keep closed widgets
+    _css = page.style(*STYLES)
+    slots = ("scoring", "training")
 
     menu = traitlets.Dict().tag(sync=True)
     choices = traitlets.Dict().tag(sync=True)
@@ -44,13 +43,11 @@ class Playground(Explorer):
     def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
         self.session, self.precompute = session, precompute
         self._framed: dict[str, Any] = {}
-        self._asked: deque[Callable[[], str]] = deque()
-        self._said = ("", 0.0)
-        first = drain(session.prepare(replace(choices, weights="at init"), never, silent))
+        first = drain(session.prepare(replace(choices, weights="at init")))
         choices = replace(first, weights=choices.weights, request=int(choices.weights != first.weights))
         super().__init__(
             name,
-            menu=self._menu(first),
+            menu=session.menu(first),
             choices=asdict(choices),
             frame=session.frame(first, measure=True),
             curve=session.points.curve(choices),
@@ -92,11 +89,11 @@ class Playground(Explorer):
             return
         self.worker.cancel("scoring")
         self._shown = choices
-        self._set(menu=self._menu(choices), frame=self.session.frame(choices))
+        self.put(menu=self.session.menu(choices), frame=self.session.frame(choices))
         self._draw_points(choices)
         if self._framed != choices.setting():
             self._framed = {}
-            self._set(frames={})
+            self.put(frames={})
         self.status = {**self.status, "error": ""} if self.worker.busy("training") else IDLE
         unmeasured = any(side["numbers"]["effective"] is None for side in self.frame["sides"])
         unmeasured = unmeasured and self.session.has_paths(choices)
@@ -104,7 +101,7 @@ class Playground(Explorer):
             self.worker.submit("scoring", partial(self._complete, choices), delay=PAUSE)
 
     def _prepare(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
-        fitted = yield from self.session.prepare(choices, stale, self._report(stale))
+        fitted = yield from self.session.prepare(choices, self.report(stale))
         with self.lock:
             if stale():
                 return
@@ -130,27 +127,9 @@ class Playground(Explorer):
                 if not stale():
                     self._framed, self.frames = choices.setting(), frames
 
-    def _menu(self, choices: Choices) -> dict[str, Any]:
-        return {**self.session.menu(choices), "faces": "live", "title": "Pruning playground"}
-
-    def _set(self, **traits: Any) -> None:
-        for name, value in traits.items():
-            if getattr(self, name) != value:
-                setattr(self, name, value)
-
     def _draw_points(self, choices: Choices) -> None:
         points = self.session.points
-        self._set(curve=points.curve(choices), baseline=points.baseline(choices))
-
-    def _report(self, stale: Callable[[], bool]) -> Report:
-        def report(busy: str, progress: float) -> None:
-            with self.lock:
-                if stale() or (self._said[0] == busy and time.monotonic() - self._said[1] < 0.1):
-                    return
-                self._said = busy, time.monotonic()
-                self.status = {**self.status, "busy": busy, "progress": progress, "message": ""}
-
-        return report
+        self.put(curve=points.curve(choices), baseline=points.baseline(choices))
 
     def _follow_cells(self, follow: bool) -> None:
         """After every cell, offer what it registered, drop what it took back, and score again what it changed."""
@@ -161,7 +140,7 @@ class Playground(Explorer):
 
     def _cell_ran(self, result: Any) -> None:
         with self.guard():
-            self._set(menu=self._menu(self._shown))
+            self.put(menu=self.session.menu(self._shown))
             choices = check_state(self.choices)
             left = self.session.without_the_gone(choices)
             if left != choices:
@@ -187,7 +166,7 @@ class Playground(Explorer):
             self.status = {**IDLE, "busy": "training"}
 
     def _train(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
-        made, accuracy = yield from self.session.train(choices, stale, self._report(stale))
+        made, accuracy = yield from self.session.train(choices, self.report(stale))
         with self.lock:
             if stale():
                 return
@@ -222,34 +201,12 @@ class Playground(Explorer):
 
     def on_save_table(self) -> None:
         """Write the layer table as CSV."""
-        self._save(partial(save.table, self.session, self._shown))
+        self.save(partial(save.table, self.session, self._shown))
 
     def on_save_figure(self) -> None:
         """Write the view as PNG."""
-        self._save(partial(save.figure, self.session, self._shown, self.frame))
+        self.save(partial(save.figure, self.session, self._shown, self.frame))
 
     def on_save_masks(self) -> None:
         """Write the masks as safetensors."""
-        self._save(partial(save.masks, self.session, self._shown))
-
-    def _save(self, write: Callable[[], str]) -> None:
-        self._asked.append(write)
-        self.worker.submit("saving", self._write)
-
-    def _write(self, stale: Callable[[], bool]) -> Work[None]:
-        """Write all files that were asked for, the first ones first: none gives way to a later one."""
-        while self._asked:
-            try:
-                self.send({"kind": "note", "text": self._asked.popleft()()})
-            except Exception as error:
-                self.fail(error)
-            yield
-
-
-def never() -> bool:
-    """Nobody interrupts."""
-    return False
-
-
-def silent(what: str, progress: float) -> None:
-    """Nobody listens."""
+        self.save(partial(save.masks, self.session, self._shown))

@@ -12,14 +12,12 @@ from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.points import Points
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.view import times
-from workbench.explorers.still import Still, settle, summary
+from workbench.plots.looks import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-OTHER_LOOKS = (("#c98a00", "P"), ("#2f93cc", "p"), ("#8c7a00", "X"))
-"""Criteria without a look of their own take these in order, as the live face does."""
 LINE = 100
 """Letters of a line of the headline, as the figure is wide."""
 SMALL: Any = {
@@ -32,32 +30,13 @@ SMALL: Any = {
 }
 
 
-def show(session: Session, choices: Choices) -> Still:
-    """The view as figure and text."""
-    choices, frame = settle(session, choices)
-    drawn = figure(session, choices, frame)
-    said = " and ".join(f"{side['criterion']}: {side['sentence']}" for side in frame["sides"])
-    caption = f"{choices.network} on {choices.data}, {choices.weights}, seed {choices.seed}. {said}."
-    bundle = plots.bundle(drawn, alt=summary(choices, frame), caption=caption)
-    return Still(choices, frame, bundle)
-
-
-def looks(session: Session, choices: Choices) -> dict[str, tuple[str, str]]:
-    """Colour and marker of every criterion on offer, as the live face has them; two that are compared differ."""
-    others = [name for name in session.criteria() if name not in plots.CRITERION_LOOKS]
-    found = plots.CRITERION_LOOKS | {name: OTHER_LOOKS[i % len(OTHER_LOOKS)] for i, name in enumerate(others)}
-    if choices.compare in others and found[choices.compare] == found.get(choices.criterion):
-        found[choices.compare] = OTHER_LOOKS[(others.index(choices.compare) + 1) % len(OTHER_LOOKS)]
-    return found
-
-
 def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figure:
     """The four pictures of the playground: scores, layers, mask, trade-off."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sides, own = frame["sides"], looks(session, choices)
+    sides, own = frame["sides"], session.looks()
     with plots.style(), matplotlib.rc_context(SMALL):
         drawn = Figure(figsize=(12, 9))
         FigureCanvasAgg(drawn)
@@ -100,7 +79,7 @@ def _scores(side: Mapping[str, Any], colour: str, ax: Axes, legend: bool) -> Non
     ax.set_ylabel("weights")
 
 
-def _layers(sides: Sequence[Mapping[str, Any]], own: Mapping[str, tuple[str, str]], ax: Axes) -> None:
+def _layers(sides: Sequence[Mapping[str, Any]], own: Mapping[str, Look], ax: Axes) -> None:
     import pandas as pd
 
     rows = [
@@ -126,7 +105,7 @@ def _mask(side: Mapping[str, Any], ax: Axes) -> None:
     ax.grid(visible=False)
 
 
-def _tradeoff(choices: Choices, points: Points, own: Mapping[str, tuple[str, str]], ax: Axes) -> None:
+def _tradeoff(choices: Choices, points: Points, own: Mapping[str, Look], ax: Axes) -> None:
     import pandas as pd
 
     if curve := points.curve(choices):

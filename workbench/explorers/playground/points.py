@@ -41,6 +41,10 @@ class Points:
         """Note the accuracy of a dense network that was trained on the way."""
         self._dense[choices.data, choices.network, choices.seed] = accuracy
 
+    def criteria(self) -> list[str]:
+        """Names of the criteria that points were made with."""
+        return list(dict.fromkeys(point["criterion"] for point in self._points))
+
     def clear(self) -> None:
         """Remove what was trained here; recorded points stay."""
         self._points = [point for point in self._points if point["kind"] == "recorded"]

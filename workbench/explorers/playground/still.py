@@ -1,0 +1,73 @@
+"""The playground's faces without a kernel: a picture with text, and a page that answers in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from workbench import plots
+from workbench.explorers import page
+from workbench.explorers.playground import picture
+from workbench.explorers.playground.choices import Choices, stops
+from workbench.explorers.playground.session import Session
+from workbench.explorers.playground.view import numbers
+from workbench.explorers.still import Still
+from workbench.explorers.worker import drain
+
+SCRIPTS = ("kit", "pen", "charts", "explorer", "playground")
+STYLES = ("kit", "playground")
+EVERY = 4
+"""Of the slider's stops, iterated criteria get each fourth: every stop costs all their rounds."""
+
+
+def show(session: Session, choices: Choices, face: str) -> Still:
+    """The view as figure and text; under the face "site" also as a page with the frames of every stop of the slider."""
+    choices, frame = settle(session, choices)
+    said = summary(choices, frame)
+    sentences = [f"{side['criterion']}: {side['sentence']}" for side in frame["sides"]]
+    caption = f"{choices.network} on {choices.data}, {choices.weights}, seed {choices.seed}. {' and '.join(sentences)}."
+    bundle = plots.bundle(picture.figure(session, choices, frame), alt=said, caption=caption)
+    if face == "site":
+        html = page.element(_traits(session, choices, frame), said, page.module(*SCRIPTS), page.style(*STYLES))
+        bundle = {"text/html": html, "image/png": bundle["image/png"], "text/plain": said}
+    sentence = "\n".join(side["sentence"] for side in frame["sides"])
+    return Still(sentence, choices.state(), frame, bundle, numbers(choices.state(), frame))
+
+
+def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]:
+    """Do all the work of a view here and now: the choices with their layer, and the frame."""
+    fitted = drain(session.prepare(choices))
+    return fitted, session.frame(fitted, measure=True)
+
+
+def _traits(session: Session, choices: Choices, frame: Mapping[str, Any]) -> dict[str, Any]:
+    choices = replace(choices, request=0)
+    menu = session.menu(choices, face="site")
+    if choices.rounds > 1:
+        menu["stops"] = sorted({*stops(menu["stops"][-1], EVERY), choices.compression})
+    frames = [settle(session, replace(choices, compression=stop))[1] for stop in menu["stops"]]
+    return {
+        "menu": menu,
+        "choices": asdict(choices),
+        "frame": frame,
+        "frames": {str(index): stored for index, stored in enumerate(frames)},
+        "curve": session.points.curve(choices),
+        "baseline": session.points.baseline(choices),
+    }
+
+
+def summary(choices: Choices, frame: Mapping[str, Any]) -> str:
+    """The view in words and as a table of layers."""
+    setting = f"{choices.network} on {choices.data}, {choices.weights}, allocation {choices.allocation}"
+    rounds = f", {choices.rounds} rounds" if choices.rounds > 1 else ""
+    lines = [f"Pruning playground: {setting}{rounds}, seed {choices.seed}."]
+    for side in frame["sides"]:
+        width = max(len(layer["name"]) for layer in side["layers"])
+        lines += [f"{side['criterion']}: {side['sentence']}.", *([f"Alarm: {side['alarm']}."] if side["alarm"] else [])]
+        lines += [f"{'layer':<{width}}  {'weights':>10}  {'kept':>10}  density"]
+        lines += [
+            f"{layer['name']:<{width}}  {layer['size']:>10,}  {layer['kept']:>10,}  {layer['density']:.4g}"
+            for layer in side["layers"]
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,171 @@
+// One view of the model: its look, requests and answers, errors, panels. Data flows one way: an action writes `choices` (or sends a message), the model
+// answers with traits, `paint` draws what the traits say. The style sheet decides how large a picture is, and nothing in it hangs on one font: texts are
+// measured where they are drawn.
+import { ICONS, Told, make, newId, svg, write } from "./kit.js";
+
+const WAIT_MS = 250; // how long one unanswered request holds back the next
+const GONE = "The kernel was restarted or has ended, and it no longer knows this explorer. Run this cell again.";
+
+// ---------------------------------------------------------------- looks: the style sheet's colours and font, and the colour and marker that Python gave a name
+function readLook(root, choice, given) {
+  const lab = document.body.dataset.jpThemeLight, night = lab === undefined ? window.matchMedia("(prefers-color-scheme: dark)").matches : lab === "false";
+  const theme = choice === "auto" ? (night ? "dark" : "light") : choice;
+  root.dataset.theme = theme;
+  const style = getComputedStyle(root), read = (name) => style.getPropertyValue(`--wb-${name}`).trim();
+  const colours = Object.fromEntries(["text", "muted", "track", "card", "accent", "alarm"].map((name) => [name, read(name)]));
+  const unit = parseFloat(style.fontSize) / 13, family = style.fontFamily, pen = make("canvas").getContext("2d");
+  root.dataset.text = unit > 1.1 ? "large" : "usual";
+  const wide = (text, weight = 400, size = 11) => { pen.font = `${weight} ${size * unit}px ${family}`; return pen.measureText(text).width; };
+  const of = (name) => {
+    const { light = colours.text, dark = colours.text, marker = "o" } = given[name] ?? {};
+    return { colour: theme === "dark" ? dark : light, marker };
+  };
+  return { theme, colours, unit, family, wide, of };
+}
+
+// ---------------------------------------------------------------- a text to read, copy or change
+function openPanel(root, layers, { title, text, editable = false }, guard, send) {
+  const opener = document.activeElement, heading = make("h4", { id: newId("panel"), textContent: title });
+  const area = make("textarea", { value: text, readOnly: !editable, spellcheck: false, "aria-label": title });
+  const button = (name, act) => make("button", { type: "button", textContent: name, onclick: guard(act) });
+  const close = () => { panel.remove(); layers.forEach((node) => (node.inert = false)); opener?.focus?.(); };
+  const copy = button("Copy", async () => {
+    area.select();
+    if (navigator.clipboard) await navigator.clipboard.writeText(area.value);
+    else document.execCommand("copy");
+    write(copy, "Copied");
+  });
+  const apply = button("Apply", () => {
+    let state;
+    try { state = JSON.parse(area.value); } catch (error) { throw new Told(`This is not JSON: ${error.message}. Copy a whole state, from { to }.`); }
+    send({ kind: "load_state", state });
+    close();
+  });
+  const panel = make("div", { class: "wb-panel", role: "dialog", "aria-modal": "true", "aria-labelledby": heading.id, onkeydown: (event) => event.key === "Escape" && close() },
+    make("header", {}, heading, ...(editable ? [apply] : []), copy, button("Close", close)), area);
+  layers.forEach((node) => (node.inert = true)); // the focus stays inside
+  root.append(panel);
+  area.focus();
+  area.setSelectionRange(0, 0);
+}
+
+// ---------------------------------------------------------------- one view of the model
+// `build(act)` gives the nodes, `paint(view, look)` writes the traits into them. `sliding` names the choices whose every value may stand in the table of
+// frames, where `stored(traits)` finds one.
+export function explorer({ model, el }, { name, traits, sliding, stored, build }) {
+  const state = { choices: model.get("choices"), shown: null, base: 0, dirty: false, sent: 0, waiting: false, timer: 0, tick: 0, painted: 0, asked: false, note: "", look: null, hidden: "", failure: "", undrawn: "", gone: false };
+  const words = (error) => (error instanceof Told ? error.message : `The explorer failed: ${error?.message ?? error}`);
+  const fail = (error) => { Object.assign(state, { failure: words(error), hidden: "" }); showError(); };
+  const guard = (act) => (...args) => { try { const done = act(...args); return done?.catch ? done.catch(fail) : done; } catch (error) { return fail(error); } };
+
+  function showError() {
+    const text = (state.gone && GONE) || state.undrawn || state.failure || model.get("status")?.error || "";
+    if (!text) state.hidden = "";
+    error.hidden = !text || text === state.hidden;
+    write(errorText, text);
+  }
+
+  // requests and answers: at most one request on its way; the newest choices win
+  function flush() {
+    if (state.waiting || !state.dirty) return;
+    Object.assign(state, { dirty: false, waiting: true, sent: state.choices.request });
+    model.save_changes();
+    clearTimeout(state.timer);
+    state.timer = setTimeout(guard(() => { send({ kind: "alive" }); answered(); }), WAIT_MS);
+  }
+  function send(content) { // a channel without a kernel refuses a message; it drops choices in silence
+    try { model.send(content); state.gone = false; } catch { Object.assign(state, { gone: true, hidden: "" }); }
+    showError();
+  }
+  function answered() { state.waiting = false; clearTimeout(state.timer); flush(); }
+  function choose(change) {
+    Object.assign(state, { dirty: true, note: "", failure: "" });
+    model.set("choices", { ...state.choices, ...change, request: state.choices.request + ("theme" in change ? 0 : 1) }); // a theme needs no new frame
+    flush();
+  }
+  function tip(text, event) {
+    tipNode.hidden = text === "";
+    write(tipNode, text);
+    if (!text) return;
+    const box = root.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
+    tipNode.style.left = tipNode.style.top = "0"; // its full width, to be measured
+    const { offsetWidth: wide, offsetHeight: high } = tipNode;
+    tipNode.style.left = `${x + 18 + wide > box.width ? x - 12 - wide : x + 14}px`;
+    tipNode.style.top = `${Math.max(4, Math.min(box.height - high - 6, y - 30))}px`;
+  }
+  const act = {
+    choices: () => state.choices,
+    tip: guard(tip),
+    choose: guard(choose),
+    slide: guard((change) => { choose(change); if (performance.now() - state.painted > 12) draw(); }), // the hand sees its own move in the very next display frame
+    send: guard((kind) => { state.asked = kind === "code" || kind === "state"; Object.assign(state, { note: "", failure: "" }); send({ kind }); }),
+    theme: guard(() => { const order = ["auto", "light", "dark"]; choose({ theme: order[(order.indexOf(state.choices.theme) + 1) % 3] }); }),
+  };
+
+  // painting
+  const now = () => ({ ...Object.fromEntries(traits.map((trait) => [trait, model.get(trait)])), choices: state.choices });
+  function paint() {
+    cancelAnimationFrame(state.tick);
+    Object.assign(state, { tick: 0, painted: performance.now() });
+    const said = now(), { request } = state.choices, kept = stored(said); // out of the table if it is there, else the newest that came
+    if (kept && kept.request >= state.base) state.shown = { frame: kept, request };
+    else if (!state.shown || said.frame.request >= state.shown.request) state.shown = { frame: said.frame, request: said.frame.request };
+    state.look ??= readLook(root, state.choices.theme, said.menu.looks);
+    if (!state.look.colours.text) { state.look = null; redraw(); return; } // the style sheet is still on its way
+    const { shown } = state, waiting = shown.request < request;
+    const told = view.paint({ ...said, frame: shown.frame, waiting, note: state.note }, state.look);
+    Object.assign(root.dataset, { drawn: String(shown.request), waiting: String(waiting), busy: said.status.busy, ...told });
+    if (state.undrawn) { state.undrawn = ""; showError(); }
+  }
+  const draw = () => { try { paint(); } catch (error) { state.undrawn = words(error); showError(); } }; // goes with the next good frame
+  const redraw = () => { state.tick ||= requestAnimationFrame(draw); };
+  const restyle = () => { state.look = null; redraw(); };
+
+  // what the model says
+  const answers = {
+    choices() {
+      const next = model.get("choices"), old = state.choices;
+      if (next.request < old.request) { state.dirty = true; model.set("choices", old); flush(); return; } // an answer to older choices
+      state.choices = next;
+      const known = [...sliding, "theme", "request"];
+      if (Object.keys(next).some((key) => !known.includes(key) && next[key] !== old[key])) state.base = next.request;
+      if (next.theme !== old.theme) state.look = null;
+    },
+    frame() { if (model.get("frame").request >= state.sent) answered(); },
+    menu() { state.look = null; }, // names may have come
+    status() { showError(); },
+  };
+  const listeners = traits.map((trait) => [`change:${trait}`, guard(() => { answers[trait]?.(); redraw(); })]);
+  listeners.push(["msg:custom", guard((message) => {
+    if (message.kind === "note") { state.note = message.text; redraw(); }
+    if (message.kind === "text" && state.asked) { state.asked = false; openPanel(root, view.nodes, message, guard, (content) => { state.failure = ""; send(content); }); }
+  })]);
+
+  // building
+  const errorText = make("span"), tipNode = make("div", { class: "wb-tip", hidden: true }), view = build(act);
+  const dismiss = () => { Object.assign(state, { hidden: errorText.textContent, failure: "" }); error.hidden = true; };
+  const error = make("div", { class: "wb-error", role: "alert", hidden: true }, svg(ICONS.alarm, 15), errorText, make("button", { type: "button", textContent: "Dismiss", onclick: dismiss }));
+  const root = make("div", { class: "wb-root", role: "group", "aria-label": name }, ...view.nodes, tipNode, error);
+  el.append(root);
+  const outside = new MutationObserver(restyle), media = window.matchMedia("(prefers-color-scheme: dark)"), sizes = new ResizeObserver(restyle);
+  outside.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  media.addEventListener("change", restyle);
+  window.addEventListener("resize", restyle);
+  for (const canvas of root.querySelectorAll("canvas")) sizes.observe(canvas); // larger texts, or a hidden view that is shown
+  const quiet = (event) => event.stopPropagation(), handled = ["keydown", "keyup", "mousedown", "pointerdown", "contextmenu"]; // JupyterLab takes arrow keys and drags for itself
+  for (const kind of handled) el.addEventListener(kind, quiet);
+  for (const [kind, answer] of listeners) model.on(kind, answer);
+  draw();
+  showError();
+
+  return () => {
+    for (const [kind, answer] of listeners) model.off(kind, answer);
+    for (const kind of handled) el.removeEventListener(kind, quiet);
+    for (const observer of [sizes, outside]) observer.disconnect();
+    media.removeEventListener("change", restyle);
+    window.removeEventListener("resize", restyle);
+    cancelAnimationFrame(state.tick);
+    clearTimeout(state.timer);
+    root.remove();
+  };
+}

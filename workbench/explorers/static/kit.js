@@ -1,0 +1,144 @@
+// What the page of an explorer is made of: words and numbers, nodes, controls. A control has a `node` and says how it is updated.
+
+const NOTCH = "M-.7 -1L.7 -1L0 .6Z";
+export const ICONS = {
+  alarm: "M8 1.2L15.4 14.4H.6ZM7.1 6V10H8.9V6ZM7.1 11.2V12.9H8.9V11.2Z",
+  auto: "M8 1.5A6.5 6.5 0 1 0 8 14.5A6.5 6.5 0 1 0 8 1.5ZM8 3V13A5 5 0 0 1 8 3Z",
+  light: "M8 4.6A3.4 3.4 0 1 0 8 11.4A3.4 3.4 0 1 0 8 4.6ZM7.2 .8H8.8V3H7.2ZM7.2 13H8.8V15.2H7.2ZM.8 7.2H3V8.8H.8ZM13 7.2H15.2V8.8H13ZM2.4 3.5L3.5 2.4L5 3.9L3.9 5ZM11 12.1L12.1 11L13.6 12.5L12.5 13.6ZM2.4 12.5L3.9 11L5 12.1L3.5 13.6ZM11 3.9L12.5 2.4L13.6 3.5L12.1 5Z",
+  dark: "M6.2 1.6A6.6 6.6 0 1 0 14.4 9.8A5.4 5.4 0 0 1 6.2 1.6Z",
+};
+
+// ---------------------------------------------------------------- words and numbers
+export const comma = (n) => Math.round(n).toLocaleString("en-US");
+export const three = (n) => Number(n.toPrecision(3));
+export const times = (c) => `${c < 999.5 ? three(c) : comma(c)}x`;
+const decimals = (share) => (share < 0.99 ? 1 : share < 0.999 ? 2 : share < 0.9999 ? 3 : 4);
+export const percent = (share) => `${share < 1 ? (100 * share).toFixed(decimals(share)) : 100} %`;
+export const short = (n) => (n >= 1e9 ? `${three(n / 1e9)} G` : n >= 1e6 ? `${three(n / 1e6)} M` : n >= 1e4 ? `${three(n / 1e3)} k` : comma(n));
+
+export function nearest(stops, value) { // the place of the stop that is nearest on a log axis
+  const away = stops.map((stop) => Math.abs(Math.log(stop / value)));
+  return Math.max(0, away.indexOf(Math.min(...away)));
+}
+
+// ---------------------------------------------------------------- nodes
+export class Told extends Error {} // of what the visitor did; any other error is a failure of the explorer
+export const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+let serial = Math.floor(Math.random() * 1e9); // ids stay apart where every explorer loads a copy of this file
+export const newId = (kind) => `wb-${kind}-${(serial += 1)}`;
+
+export function make(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key === "class") node.className = value;
+    else if (key in node) node[key] = value;
+    else node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+export function svg(path, size, fill = "currentColor", box = "0 0 16 16") {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const attributes = { viewBox: box, width: size, height: size, "aria-hidden": "true" };
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  const shape = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  for (const [key, value] of Object.entries({ d: path, fill, "fill-rule": "evenodd" })) shape.setAttribute(key, value);
+  node.append(shape);
+  return node;
+}
+
+export const notch = (size, fill) => svg(NOTCH, size, fill, "-1 -1 2 2");
+export const alarm = (text) => make("div", {}, svg(ICONS.alarm, 15), make("span", { textContent: text }));
+
+export function renew(node, key, build) { // new children where what they show has changed
+  const words = JSON.stringify(key);
+  if (node.dataset.key === words) return;
+  node.dataset.key = words;
+  node.replaceChildren(...build());
+}
+
+// ---------------------------------------------------------------- controls
+export function field(key, label, choose) {
+  const id = newId(key), select = make("select", { id }), fixed = make("span", { class: "wb-fixed", hidden: true });
+  const name = make("label", { htmlFor: id, textContent: label }), plain = make("span", { class: "wb-name", textContent: label, hidden: true });
+  let options = [], shown = "";
+  select.addEventListener("change", () => choose(options[select.selectedIndex]));
+  return {
+    node: make("div", { class: `wb-field wb-field-${key}` }, name, plain, select, fixed),
+    update(next, value, frozen) {
+      const words = next.map((option) => (option === null ? "none" : String(option)));
+      if (shown !== words.join("\n")) {
+        select.replaceChildren(...words.map((word) => make("option", { value: word, textContent: word })));
+        shown = words.join("\n");
+      }
+      options = next;
+      select.selectedIndex = next.indexOf(value);
+      write(fixed, value === null ? "none" : String(value));
+      select.title = fixed.title = fixed.textContent;
+      for (const node of [select, name]) node.hidden = frozen;
+      for (const node of [fixed, plain]) node.hidden = !frozen;
+    },
+  };
+}
+
+// A slider over stops on a log axis, with powers of ten where they have room and notches at places of note.
+export function slider(label, move) {
+  let stops = [1], now = 0, measured = null;
+  const id = newId("range");
+  const go = (to) => {
+    const stop = Math.min(stops.length - 1, Math.max(0, to));
+    if (stop !== now) move(stops[(now = stop)]);
+  };
+  const onkeydown = (event) => {
+    const to = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, PageUp: now + 10, PageDown: now - 10, Home: 0, End: Infinity }[event.key];
+    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    go(to);
+  };
+  const range = make("input", { type: "range", id, class: "wb-range", min: 0, step: 1, oninput: () => go(Number(range.value)), onkeydown });
+  const ticks = make("div", { class: "wb-ticks", "aria-hidden": "true" });
+  const tick = (at, last, name, ...children) => {
+    const node = make("span", { class: name }, ...children);
+    node.style.left = `${(100 * Math.log(at)) / Math.log(last)}%`;
+    return node;
+  };
+  return {
+    node: make("div", { class: "wb-slider" }, make("label", { class: "wb-hush", htmlFor: id, textContent: label }), range, ticks),
+    width: 0,
+    update(next, stop, words, notches, look) {
+      [stops, now] = [next, stop];
+      if (measured !== look) [measured, this.width] = [look, range.clientWidth];
+      const last = stops.length - 1, most = stops[last], share = stop / Math.max(1, last), { width } = this;
+      range.max = last;
+      range.value = stop;
+      range.setAttribute("aria-valuetext", words);
+      range.style.setProperty("--wb-fill", `calc(12px + (100% - 24px) * ${share.toFixed(4)})`);
+      renew(ticks, [most, notches, look.unit, width], () => {
+        const end = `max ${times(most)}`, room = width - 20 - look.wide(end, 400, 11.5), powers = [];
+        let free = -Infinity;
+        for (let c = 1; c <= most * (1 + 1e-9); c *= 10) {
+          const half = look.wide(`${comma(c)}x`, 400, 11.5) / 2, middle = (Math.log(c) / Math.log(most)) * (width - 24);
+          if (middle - half <= free || middle + half >= room) continue;
+          free = middle + half + 8;
+          powers.push(c);
+        }
+        return [...powers.map((c) => tick(c, most, "", `${comma(c)}x`)), tick(most, most, "wb-end", end),
+          ...notches.map(({ at, colour }) => tick(at, most, "wb-notch", notch(12, colour)))];
+      });
+    },
+  };
+}
+
+export function themeButton(act) {
+  const node = make("button", { type: "button", class: "wb-theme", onclick: act.theme });
+  return {
+    node,
+    update(theme) {
+      const name = `Theme: ${theme}`;
+      node.title = name;
+      node.setAttribute("aria-label", name);
+      renew(node, theme, () => [svg(ICONS[theme] ?? ICONS.auto, 16)]);
+    },
+  };
+}
