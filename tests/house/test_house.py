@@ -297,7 +297,7 @@ def test_the_wheel_runs_without_the_checkout(installed_wheel):
 
 
 CORE_ALONE = """
-import os, pytest, sys
+import os, sys
 sys.modules.update(dict.fromkeys({hidden}, None))
 import workbench as wb
 from workbench import cli
@@ -317,9 +317,10 @@ print(wb.runs.grid(twice, "rows.jsonl", x=[1, 2], jobs=2)["y"].tolist())
 print(len(wb.evidence.recorded("critical")) > 0, wb.evidence.verdicts("synflow-conserves")[0].verdict)
 
 def refused(function, *arguments, **options):
-    with pytest.raises(ImportError) as told:
-        function(*arguments, **options)
-    print(told.value)
+    try:
+        print("not refused:", function(*arguments, **options))
+    except ImportError as told:
+        print(told)
 
 refused(wb.plots.show, wb.plots.score_histogram(scores), alt="a", caption="c")
 refused(wb.exercises.check, 1, 2)
@@ -339,7 +340,7 @@ for command in (["run"], ["site"], ["claims", "."]):
 def test_the_core_works_without_the_lab_and_says_where_that_is_needed(installed_wheel):
     """Packages that only the extras bring are hidden, as if they were not installed."""
     place = sys.platform, f"{sys.version_info.major}.{sys.version_info.minor}"
-    core = lock.closure(GROUPS["core"] + [Requirement("pytest")], *place)
+    core = lock.closure(GROUPS["core"], *place)
     known = packages_distributions()
     hidden = [module for module, names in known.items() if not core.keys() & {*map(canonicalize_name, names)}]
     assert {"IPython", "nbformat", "datasets", "anywidget"} <= {*hidden}
