@@ -314,7 +314,7 @@ def twice(x):
     return {{"y": 2 * x}}
 
 print(wb.runs.grid(twice, "rows.jsonl", x=[1, 2], jobs=2)["y"].tolist())
-print(len(wb.evidence.recorded("critical")) > 0, wb.evidence.verdicts("synflow-conserves")[0].verdict)
+print(len(wb.experiments.recorded("critical")) > 0, wb.experiments.verdicts("synflow-conserves")[0].verdict)
 
 def refused(function, *arguments, **options):
     try:
@@ -324,7 +324,7 @@ def refused(function, *arguments, **options):
 
 refused(wb.plots.show, wb.plots.score_histogram(scores), alt="a", caption="c")
 refused(wb.exercises.check, 1, 2)
-refused(wb.claims.record, "name", 1)
+refused(wb.claims.show_number, "name", 1)
 refused(wb.load, "mnist", root="nowhere")
 os.makedirs("copies/mnist")
 for split in ("train", "test"):
