@@ -476,7 +476,7 @@ def test_a_loss_of_ones_own_sees_the_model_s_outputs_as_they_are() -> None:
     with pytest.raises(ValueError, match=r"outputs of one tensor; the model gives tuple. Wrap the model, or pass"):
         wb.score(model, batch, "obd", loss_fn=lambda out, t: functional.mse_loss(out[0], t))
     with pytest.raises(TypeError, match=r"outputs of one tensor; the model gives tuple to .* Pass temperature=1"):
-        wb.score(model, batch, "grasp", loss_fn=lambda out, t: functional.mse_loss(out[0], t))
+        wb.score(model, batch, "grasp", loss_fn=lambda out, t: functional.mse_loss(out[0], t), temperature=2.0)
 
 
 # a criterion of one's own
