@@ -64,8 +64,7 @@ MIDDLE = [30, 100, 300, 1000]
 )
 # Random masks whose layer densities come from a formula.
 @experiment(
-    "allocated",
-    grids=[{"criterion": ["random"], "compression": [10, *MIDDLE], "allocation": FORMULAS, "seed": SEEDS}],
+    "allocated", grids=[{"criterion": ["random"], "compression": [10, *MIDDLE], "allocation": FORMULAS, "seed": SEEDS}]
 )
 # Dense and randomly pruned networks of growing width.
 @experiment(

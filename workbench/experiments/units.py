@@ -25,8 +25,7 @@ TOYS = ["moons", "circles", "spirals"]
 
 
 @experiment(
-    "channels",
-    grids=[{"criterion": ["l1", "taylor", "lrp", "random"], "sparsity": [0.05, 0.1, 0.15], "seed": SEEDS}],
+    "channels", grids=[{"criterion": ["l1", "taylor", "lrp", "random"], "sparsity": [0.05, 0.1, 0.15], "seed": SEEDS}]
 )
 def prune_filters(
     criterion: str, seed: int, sparsity: float = 0.3, data: str = "digits", network: str = "vgg"
