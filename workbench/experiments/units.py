@@ -35,13 +35,12 @@ def prune_filters(
     A removed channel's weights, and the scale and shift of its norm, are set to 0. The criterion sees 10 samples a
     class. Source of the setting: Molchanov et al. 2017, arXiv:1611.06440.
 
-    >>> import inspect
-    >>> inspect.signature(prune_filters).parameters["sparsity"].default
-    0.3
+    >>> prune_filters.__defaults__
+    (0.3, 'digits', 'vgg')
     """
-    task, model, last = trained_model(data, network, seed)
-    batch = task.batch(per_class=10, seed=seed)
-    scores = score(model, batch, criterion, granularity="channel", exclude=[last], seed=seed)
+    task, model, batch = trained_model(data, network, seed)
+    last = list(prunable(model))[-1:]
+    scores = score(model, batch, criterion, granularity="channel", exclude=last, seed=seed)
     masks = keep_top(scores, sparsity, allocation="layer", granularity="channel", model=model)
     dense = evaluate(model, task, split="test")["accuracy"]
     apply_masks_(model, masks)
@@ -52,10 +51,9 @@ reading("taylor-over-l1", of="channels", arm="criterion", a="taylor", b="l1", ov
 
 
 def gradient(model: nn.Module, batch: Batch, loss_fn: Loss) -> Scores:
-    """`s_u = |mean over samples of dL/dz_u|`, z_u a unit's sum before its ReLU: the slope that Yeom et al. 2021 compare
-    with (arXiv:1912.08881, section 4.1). It is the derivative by the unit's bias.
+    """`s_u = |mean over samples of dL/dz_u|`, z_u a unit's sum before its ReLU: the derivative by the unit's bias.
 
-    No registered criterion: it is Taylor's first term without the activation.
+    Taylor's first term without the activation, which Yeom et al. 2021 compare with (arXiv:1912.08881, section 4.1).
     Misleads wherever a large activation has a small slope: it calls that unit free.
 
     >>> model = nn.Linear(1, 2)
@@ -82,22 +80,20 @@ def prune_units(
 ) -> dict[str, float]:
     """Training accuracy of a 2-1000-1000-1000-k network without 1000 of its 3000 hidden units, not trained again.
 
-    `samples` of each class are what the criterion sees; 200 of each class train the network. `criterion` is "lrp",
-    "l1", "taylor" (|sum over samples of a dL/da|) or "gradient" (the function above); as in the published comparison,
-    each layer of "l1" is divided by its sum, of the last two by its L2 norm. The setting of Yeom et al.
-    2021, arXiv:1912.08881, section 4.1, with this workbench's own noise and training.
+    The criterion sees `samples` of each class; 200 of each train the network. `criterion` is "lrp", "l1", "taylor"
+    (|sum over samples of a dL/da|) or "gradient" (the function above); as in the published comparison, each layer of
+    "l1" is divided by its sum, of the last two by its L2 norm. The setting of Yeom et al. 2021, arXiv:1912.08881,
+    section 4.1, with this workbench's own noise and training.
 
-    >>> row = prune_units("l1", "moons", seed=0, width=50, removed=50)
-    >>> row["accuracy"] <= 1
+    >>> prune_units("l1", "moons", seed=0, width=50, removed=50)["accuracy"] <= 1
     True
     """
     weights, reference = _toy(data, seed, width)
     model = _toy_network(len(load(data, device="cpu").classes), seed, width)
     model.load_state_dict(weights)
-    batch = _few(reference, samples, seed)
-    last = list(prunable(model))[-1]
+    batch, last = _few(reference, samples, seed), list(prunable(model))[-1:]
     asked = gradient if criterion == "gradient" else criterion
-    scores = score(model, batch, asked, granularity="channel", exclude=[last], seed=seed)
+    scores = score(model, batch, asked, granularity="channel", exclude=last, seed=seed)
     if criterion == "taylor":  # by gates it is the square
         scores = {name: s.sqrt() for name, s in scores.items()}
     if criterion != "lrp":  # whose layers sum alike by themselves
