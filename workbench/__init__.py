@@ -15,22 +15,11 @@ from workbench.criteria import criteria, criterion_table, register_criterion, sc
 from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
 from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_, rounds
-from workbench.metrics import (
-    collapsed,
-    compression,
-    critical,
-    critical_iterated,
-    effective,
-    effective_sparsity,
-    evaluate,
-    first_failure,
-    latency,
-    layers,
-    macs,
-    max_compression,
-    size_ratio,
-    sparsity,
-)
+from workbench.metrics.accuracy import evaluate
+from workbench.metrics.collapse import collapsed, critical, critical_iterated, first_failure, max_compression
+from workbench.metrics.cost import latency, macs
+from workbench.metrics.paths import effective, effective_sparsity
+from workbench.metrics.size import compression, layers, size_ratio, sparsity
 from workbench.models import left_out, make, networks, prunable
 from workbench.models.untouched import untouched
 from workbench.seeds import versions

@@ -87,8 +87,7 @@ class Evidence:
         return {**facts, **plain, "words": self.words, "seeds": list(self.seeds)}
 
     def __str__(self) -> str:
-        c = self.claim
-        part = f"{self.part}: " if self.part else ""
+        c, part = self.claim, f"{self.part}: " if self.part else ""
         if c.exact:
             numbers = f"mean {self.effect:.3g}, from {self.low:.3g} to {self.high:.3g} over {self.n} seeds"
         elif math.isnan(self.low):

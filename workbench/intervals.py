@@ -80,10 +80,8 @@ def compare(df: pd.DataFrame, value: str, arm: str, a: str, b: str, by: str = "s
             raise ValueError(f"{arm} is one of {', '.join(map(str, sorted(options)))}; got {name!r}")
     rows = df[df[arm].isin([a, b])]
     if (twice := rows.duplicated([arm, by])).any():
-        several = rows[twice][arm].iloc[0]
-        raise ValueError(
-            f"{several!r} has several rows for one {by}; choose one setting first, such as one compression"
-        )
+        found = rows[twice][arm].iloc[0]
+        raise ValueError(f"{found!r} has several rows for one {by}; choose one setting first, such as one compression")
     if lone := sorted(rows[~rows.duplicated(by, keep=False)][by]):
         raise ValueError(f"pairs need both arms; {by} {lone} has only one of {a!r} and {b!r}. Run or drop them")
     table = rows.astype({arm: object}).pivot(index=by, columns=arm, values=value)[[a, b]].rename_axis(columns=None)

@@ -64,8 +64,8 @@ def log_critical(rows: Rows, bn: str, rate: float | None = None) -> Rows:
 
 @reading("synflow-to-the-maximum", of="critical")
 def share_of_the_maximum(rows: Rows) -> Effects:
-    rows = chosen(rows, criterion="synflow", rate=0.1)
-    return rows.assign(share=rows["critical"] / rows["maximum"]).pivot(columns="network", values="share")
+    shares = rows.assign(share=rows["critical"] / rows["maximum"])
+    return metric(shares, "share", each="network", criterion="synflow", rate=0.1)
 
 
 @reading("one-shot-collapses-earlier", of="critical")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from workbench.criteria import score
 from workbench.data import Task, load
@@ -18,7 +19,7 @@ from workbench.metrics import evaluate
 from workbench.models import prunable
 from workbench.models.running import Loss
 from workbench.seeds import generator, seeded
-from workbench.train import snapshot, train
+from workbench.train import train
 from workbench.types import Batch, Scores
 
 TOYS = ["moons", "circles", "spirals"]
@@ -88,9 +89,7 @@ def prune_units(
     >>> prune_units("l1", "moons", seed=0, width=50, removed=50)["accuracy"] <= 1
     True
     """
-    weights, reference = _toy(data, seed, width)
-    model = _toy_network(len(load(data, device="cpu").classes), seed, width)
-    model.load_state_dict(weights)
+    model, reference = copy.deepcopy(_toy(data, seed, width))
     batch, last = _few(reference, samples, seed), list(prunable(model))[-1:]
     asked = gradient if criterion == "gradient" else criterion
     scores = score(model, batch, asked, granularity="channel", exclude=last, seed=seed)
@@ -114,23 +113,17 @@ def relevance_minus_other(rows: Rows, other: str, data: str | list[str]) -> Effe
 
 
 @functools.lru_cache(maxsize=16)
-def _toy(data: str, seed: int, width: int) -> tuple[dict[str, Tensor], Batch]:
-    """The trained weights of the toy network, and the 200 samples of each class that trained it (or all there are)."""
+def _toy(data: str, seed: int, width: int) -> tuple[nn.Module, Batch]:
+    """The trained toy network, and the 200 samples of each class that trained it (or all there are)."""
     task = load(data, device="cpu")
     raw = task.splits["train"]
     chosen = torch.cat([(raw.targets == label).nonzero().reshape(-1)[:200] for label in raw.targets.unique()])
     few = Task.from_arrays(raw.inputs[chosen], raw.targets[chosen], *task.splits["test"], val=2, device="cpu")
-    model = _toy_network(len(task.classes), seed, width)
-    train(model, few, epochs=60, batch_size=32, lr=0.02, weight_decay=0.0, seed=seed, fast=False)
-    return snapshot(model), few.take("train")
-
-
-def _toy_network(classes: int, seed: int, width: int) -> nn.Sequential:
     with seeded(seed):
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise([2, width, width, width, classes]):
-            layers += [nn.Linear(before, after), nn.ReLU()]
-        return nn.Sequential(*layers[:-1])
+        sizes = itertools.pairwise([2, width, width, width, len(task.classes)])
+        model = nn.Sequential(*[layer for a, b in sizes for layer in (nn.Linear(a, b), nn.ReLU())][:-1])
+    train(model, few, epochs=60, batch_size=32, lr=0.02, weight_decay=0.0, seed=seed, fast=False)
+    return model, few.take("train")
 
 
 def _few(batch: Batch, each: int, seed: int) -> Batch:
