@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from torch import Tensor, nn
 
 from workbench.criteria import score
 from workbench.data import Task
 from workbench.experiments.before import BEFORE, at
-from workbench.experiments.common import SEEDS, chosen, gap, size, start
+from workbench.experiments.common import PUBLISHED, SEEDS, chosen, gap, size, start
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
 from workbench.methods.macs import keep_within_macs
@@ -21,7 +20,7 @@ from workbench.types import Batch, check_choice, check_count
 
 METHODS = ("iterative", "one-shot", "one-shot, as long")
 MAGNITUDE_AT_30 = {"compression": 30, "allocation": "global", "budget": "weights"}
-AT_30: dict[str, list[Any]] = {"allocation": ["global"], "compression": [30], "seed": SEEDS}
+AT_30 = {"allocation": ["global"], "compression": [30], "seed": SEEDS}
 
 
 @functools.lru_cache(maxsize=8)
@@ -49,14 +48,7 @@ def trained_model(data: str, network: str, seed: int, epochs: int | None = None)
     ],
 )
 # Criteria from before training on a trained network.
-@experiment(
-    "pretrained",
-    grids=[
-        {"criterion": ["snip"], "bn": ["running"], **AT_30},
-        {"criterion": ["grasp"], "bn": ["batch"], **AT_30},
-        {"criterion": ["synflow"], "rounds": [100], **AT_30},
-    ],
-)
+@experiment("pretrained", grids=[{**criterion, **AT_30} for criterion in PUBLISHED[1:]])
 def prune_and_tune(
     allocation: str,
     compression: float,
@@ -92,9 +84,9 @@ def prune_and_tune(
     return {"accuracy": evaluate(model, task, masks, "test")["accuracy"], **size(masks), "macs_ratio": ratio}
 
 
-@reading("global-beats-layer", of="allocation")
-def global_minus_layer(rows: Rows) -> Effects:
-    return gap(rows, "allocation", "global", "layer", over="compression", budget="weights")
+reading(
+    "global-beats-layer", of="allocation", arm="allocation", a="global", b="layer", over="compression", budget="weights"
+)(gap)
 
 
 @reading("layer-beats-global-at-equal-macs", of="allocation")

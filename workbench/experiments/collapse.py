@@ -42,8 +42,8 @@ def critical_compression(
 ) -> dict[str, float]:
     """The highest compression at initialisation without layer collapse, and the network's maximum; no training.
 
-    One cut (`rate=None`) is answered in closed form; else every round removes the share `rate` of what is left, and the
-    last compression before the first layer dies counts. `bn`: BatchNorm's statistics in scoring (None: its authors').
+    In one cut (`rate=None`), or in rounds that remove the share `rate` of what is left: the last compression before the
+    first layer dies. `bn`: the BatchNorm statistics that the criterion sees (None: its authors').
 
     >>> critical_compression("synflow", seed=0, rate=0.1)["critical"].__round__()
     32670
@@ -92,9 +92,8 @@ def iterated_minus_snip(rows: Rows, criterion: str) -> Effects:
 def gaps_in_order(rows: Rows) -> Effects:
     """Gaps between neighbours in the order magnitude, SNIP, GraSP, iterated SynFlow."""
     one, last = log_critical(rows, "running"), log_critical(rows, "running", rate=0.1)["synflow"]
-    order = {**{criterion: one[criterion] for criterion in ("magnitude", "snip", "grasp")}, "synflow": last}
-    neighbours = itertools.pairwise(order.items())
-    return {f"{name} over the one before": high - low for (_, low), (name, high) in neighbours}
+    order = [(name, one[name]) for name in ("magnitude", "snip", "grasp")] + [("synflow", last)]
+    return {f"{name} over the one before": high - low for (_, low), (name, high) in itertools.pairwise(order)}
 
 
 # K rounds to each compression.

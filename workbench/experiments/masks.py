@@ -9,7 +9,7 @@ from typing import Any
 from workbench.criteria import score
 from workbench.experiments.after import trained_model
 from workbench.experiments.before import shuffled_labels
-from workbench.experiments.common import NETWORKS, SEEDS, chosen, metric, size, start
+from workbench.experiments.common import NETWORKS, PUBLISHED, SEEDS, chosen, metric, size, start
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
 from workbench.metrics import effective_sparsity
@@ -23,11 +23,8 @@ AGAINST = ("one a class", "other samples", "random labels", "random masks")
 @experiment(
     "effective",
     grids=[
-        {"criterion": ["random", "magnitude"], "network": NETWORKS, "seed": SEEDS},
-        {"criterion": ["snip"], "bn": ["running"], "network": NETWORKS, "seed": SEEDS},
-        {"criterion": ["grasp"], "bn": ["batch"], "network": NETWORKS, "seed": SEEDS},
-        {"criterion": ["random"], "allocation": ["layer"], "network": NETWORKS, "seed": SEEDS},
-        {"criterion": ["synflow"], "rounds": [100], "network": NETWORKS, "seed": SEEDS},
+        *({**criterion, "network": NETWORKS, "seed": SEEDS} for criterion in PUBLISHED),
+        {"criterion": ["random"], "allocation": ["global", "layer"], "network": NETWORKS, "seed": SEEDS},
     ],
 )
 def effective_against_direct(
@@ -58,15 +55,7 @@ def share_on_no_path(rows: Rows) -> Effects:
     return ((rows["effective"] - rows["direct"]) / (1 - rows["direct"])).groupby("seed").mean()
 
 
-@experiment(
-    "densities",
-    grids=[
-        {"criterion": ["magnitude"], "seed": SEEDS},
-        {"criterion": ["snip"], "bn": ["running"], "seed": SEEDS},
-        {"criterion": ["grasp"], "bn": ["batch"], "seed": SEEDS},
-        {"criterion": ["synflow"], "rounds": [100], "seed": SEEDS},
-    ],
-)
+@experiment("densities", grids=[{**criterion, "seed": SEEDS} for criterion in PUBLISHED])
 def layer_densities(
     criterion: str,
     seed: int,

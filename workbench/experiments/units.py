@@ -90,7 +90,9 @@ def prune_units(
     True
     """
     model, reference = copy.deepcopy(_toy(data, seed, width))
-    batch, last = _few(reference, samples, seed), list(prunable(model))[-1:]
+    order, last = torch.randperm(len(reference.targets), generator=generator(seed)), list(prunable(model))[-1:]
+    few = torch.cat([order[reference.targets[order] == label][:samples] for label in reference.targets.unique()])
+    batch = Batch(reference.inputs[few], reference.targets[few])
     asked = gradient if criterion == "gradient" else criterion
     scores = score(model, batch, asked, granularity="channel", exclude=last, seed=seed)
     if criterion == "taylor":  # by gates it is the square
@@ -98,9 +100,8 @@ def prune_units(
     if criterion != "lrp":  # whose layers sum alike by themselves
         power = 1 if criterion == "l1" else 2
         scores = {name: s / s.norm(power).clamp_min(1e-30) for name, s in scores.items()}
-    units = sum(len(s) for s in scores.values())
-    dense = _accuracy(model, reference)
-    apply_masks_(model, keep_top(scores, removed / units, granularity="channel", model=model, example=batch.inputs))
+    sparsity, dense = removed / sum(len(s) for s in scores.values()), _accuracy(model, reference)
+    apply_masks_(model, keep_top(scores, sparsity, granularity="channel", model=model, example=batch.inputs))
     return {"accuracy": _accuracy(model, reference), "dense": dense}
 
 
@@ -124,12 +125,6 @@ def _toy(data: str, seed: int, width: int) -> tuple[nn.Module, Batch]:
         model = nn.Sequential(*[layer for a, b in sizes for layer in (nn.Linear(a, b), nn.ReLU())][:-1])
     train(model, few, epochs=60, batch_size=32, lr=0.02, weight_decay=0.0, seed=seed, fast=False)
     return model, few.take("train")
-
-
-def _few(batch: Batch, each: int, seed: int) -> Batch:
-    order = torch.randperm(len(batch.targets), generator=generator(seed))
-    chosen = torch.cat([order[batch.targets[order] == label][:each] for label in batch.targets.unique()])
-    return Batch(batch.inputs[chosen], batch.targets[chosen])
 
 
 @torch.no_grad()
