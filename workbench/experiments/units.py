@@ -89,7 +89,8 @@ def prune_units(
     >>> prune_units("l1", "moons", seed=0, width=50, removed=50)["accuracy"] <= 1
     True
     """
-    model, reference = copy.deepcopy(_toy(data, seed, width))
+    trained, task = _toy(data, seed, width)
+    model, reference = copy.deepcopy(trained), task.take("train")
     order, last = torch.randperm(len(reference.targets), generator=generator(seed)), list(prunable(model))[-1:]
     few = torch.cat([order[reference.targets[order] == label][:samples] for label in reference.targets.unique()])
     batch = Batch(reference.inputs[few], reference.targets[few])
@@ -100,9 +101,9 @@ def prune_units(
     if criterion != "lrp":  # whose layers sum alike by themselves
         power = 1 if criterion == "l1" else 2
         scores = {name: s / s.norm(power).clamp_min(1e-30) for name, s in scores.items()}
-    sparsity, dense = removed / sum(len(s) for s in scores.values()), _accuracy(model, reference)
+    sparsity, dense = removed / sum(len(s) for s in scores.values()), evaluate(model, task, split="train")
     apply_masks_(model, keep_top(scores, sparsity, granularity="channel", model=model, example=batch.inputs))
-    return {"accuracy": _accuracy(model, reference), "dense": dense}
+    return {"accuracy": evaluate(model, task, split="train")["accuracy"], "dense": dense["accuracy"]}
 
 
 @reading("relevance-few-samples", of="units", other="taylor", data="moons")
@@ -114,8 +115,8 @@ def relevance_minus_other(rows: Rows, other: str, data: str | list[str]) -> Effe
 
 
 @functools.lru_cache(maxsize=16)
-def _toy(data: str, seed: int, width: int) -> tuple[nn.Module, Batch]:
-    """The trained toy network, and the 200 samples of each class that trained it (or all there are)."""
+def _toy(data: str, seed: int, width: int) -> tuple[nn.Module, Task]:
+    """The trained toy network, and the task whose 200 samples of each class trained it (or all there are)."""
     task = load(data, device="cpu")
     raw = task.splits["train"]
     chosen = torch.cat([(raw.targets == label).nonzero().reshape(-1)[:200] for label in raw.targets.unique()])
@@ -124,9 +125,4 @@ def _toy(data: str, seed: int, width: int) -> tuple[nn.Module, Batch]:
         sizes = itertools.pairwise([2, width, width, width, len(task.classes)])
         model = nn.Sequential(*[layer for a, b in sizes for layer in (nn.Linear(a, b), nn.ReLU())][:-1])
     train(model, few, epochs=60, batch_size=32, lr=0.02, weight_decay=0.0, seed=seed, fast=False)
-    return model, few.take("train")
-
-
-@torch.no_grad()
-def _accuracy(model: nn.Module, batch: Batch) -> float:
-    return float((model.eval()(batch.inputs).argmax(1) == batch.targets).double().mean())
+    return model, few
