@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from workbench.types import Batch, check_choice, check_count
 
 METHODS = ("iterative", "one-shot", "one-shot, as long")
 MAGNITUDE_AT_30 = {"compression": 30, "allocation": "global", "budget": "weights"}
-AT_30 = {"allocation": ["global"], "compression": [30], "seed": SEEDS}
+AT_30: dict[str, list[Any]] = {"allocation": ["global"], "compression": [30], "seed": SEEDS}
 
 
 @functools.lru_cache(maxsize=8)
