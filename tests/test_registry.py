@@ -45,7 +45,7 @@ def test_ours_stay_and_the_user_s_are_replaced_and_removed(shapes: Registry[int]
 
 @pytest.mark.parametrize("name", ["", 3, None])
 def test_a_name_is_a_string(name: object, shapes: Registry[int]) -> None:
-    with pytest.raises(TypeError, match=r"the name of a shape is a non-empty string; got .* Pass one such as"):
+    with pytest.raises(TypeError, match=r"the shape's name is a non-empty string; got .* Pass one such as"):
         shapes.add(name, 5)  # type: ignore[arg-type]
 
 

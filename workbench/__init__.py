@@ -15,22 +15,11 @@ from workbench.criteria import criteria, criterion_table, register_criterion, sc
 from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
 from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_, rounds
-from workbench.metrics import (
-    collapsed,
-    compression,
-    critical,
-    critical_iterated,
-    effective,
-    effective_sparsity,
-    evaluate,
-    first_failure,
-    latency,
-    layers,
-    macs,
-    max_compression,
-    size_ratio,
-    sparsity,
-)
+from workbench.metrics.accuracy import evaluate
+from workbench.metrics.collapse import collapsed, critical, critical_iterated, first_failure, max_compression
+from workbench.metrics.cost import latency, macs
+from workbench.metrics.paths import effective, effective_sparsity
+from workbench.metrics.size import compression, layers, size_ratio, sparsity
 from workbench.models import left_out, make, networks, prunable
 from workbench.models.untouched import untouched
 from workbench.seeds import versions
@@ -41,60 +30,13 @@ from workbench.types import Batch, Masks, Scores
 if TYPE_CHECKING:
     from workbench import claims, exercises, experiments, explorers, plots, runs
 
-__all__ = [
-    "Batch",
-    "Masks",
-    "Progress",
-    "Scores",
-    "State",
-    "Task",
-    "allocate",
-    "apply_masks_",
-    "check_criterion",
-    "claims",
-    "collapsed",
-    "compression",
-    "criteria",
-    "criterion_table",
-    "critical",
-    "critical_iterated",
-    "dense",
-    "effective",
-    "effective_sparsity",
-    "evaluate",
-    "exercises",
-    "experiments",
-    "explorers",
-    "find_masks",
-    "first_failure",
-    "keep_top",
-    "latency",
-    "layers",
-    "left_out",
-    "load",
-    "macs",
-    "make",
-    "mask_grads_",
-    "max_compression",
-    "networks",
-    "plots",
-    "prunable",
-    "rank",
-    "register_criterion",
-    "reset_state_",
-    "rounds",
-    "runs",
-    "score",
-    "size_ratio",
-    "snapshot",
-    "sparsity",
-    "steps",
-    "train",
-    "untouched",
-    "versions",
-]
-
-_ON_DEMAND = ("claims", "exercises", "experiments", "explorers", "plots", "runs")
+__all__ = ["Batch", "Masks", "Progress", "Scores", "State", "Task", "left_out", "load", "make", "networks", "prunable"]
+__all__ += ["check_criterion", "criteria", "criterion_table", "register_criterion", "score", "untouched", "versions"]
+__all__ += ["allocate", "apply_masks_", "dense", "find_masks", "keep_top", "mask_grads_", "rank", "reset_state_"]
+__all__ += ["collapsed", "compression", "critical", "critical_iterated", "effective", "effective_sparsity", "evaluate"]
+__all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
+__all__ += ["rounds", "snapshot", "steps", "train"]
+__all__ += ["claims", "exercises", "experiments", "explorers", "plots", "runs"]  # imported when first used
 
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.
@@ -109,6 +51,6 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> object:
     """The rooms that need heavier libraries are imported when first used."""
-    if name in _ON_DEMAND:
+    if name in __all__:
         return importlib.import_module(f"workbench.{name}")
     raise AttributeError(f"module 'workbench' has no attribute {name!r}")

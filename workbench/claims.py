@@ -23,20 +23,17 @@ if TYPE_CHECKING:
 Verdict = Literal["holds", "does not hold here", "undecided"]
 CLAIM_MIME = "application/vnd.workbench.claim+json"
 NUMBERS_MIME = "application/vnd.workbench.numbers+json"
-LEVEL = 0.025
-"""One-sided level of a verdict: that of either end of a 95 % interval."""
-
-_MARKS = {"holds": ("✓", "#005f46"), "does not hold here": ("✗", "#8f2d00"), "undecided": ("?", "#4d4d4d")}
+LEVEL = 0.025  # of a verdict, one-sided: that of either end of a 95 % interval
 
 
 @dataclass(frozen=True)
 class Claim:
     """A sentence of the literature made testable: it holds where `effect` lies `direction` (above, below) `threshold`.
 
-    `effect` says in words what one number per seed is, or one number per seed and part. An exact claim (algebra,
-    counting) is judged seed by seed without an interval: every number must lie on the claimed side of the threshold,
-    which is then a tolerance. `images` is how many test images an accuracy was measured on where all seeds share them:
-    one image more or less moves all seeds together, so that an interval has to clear the threshold by more than that.
+    `effect` says in words what the numbers are, one per seed and part. An exact claim (algebra, counting) needs no
+    interval: every number must lie on the claimed side of the threshold, which is then a tolerance. `images` is how
+    many test images all seeds share, where the effect is an accuracy: as one image moves all seeds together, an
+    interval has to clear the threshold by more than one.
     """
 
     id: str
@@ -58,9 +55,9 @@ class Claim:
 class Evidence:
     """What the numbers say about a claim. It shows itself in a notebook and travels as JSON (`row()`).
 
-    Effect, interval and `detectable` are those of `part`, the part of the claim that decided ("" where it has one part
-    only). `p` is one-sided, against the threshold, the largest of the parts; `bh` and `holm` are p adjusted for the
-    other claims of a ledger (`adjust`). What does not exist (an interval of one seed, the p of an exact claim) is NaN.
+    Effect, interval and `detectable` are those of `part`, the part that decided ("" where there is one only). `p` is
+    one-sided, the largest of the parts; `bh` and `holm` are p adjusted for the other claims of a ledger (`adjust`).
+    What does not exist (an interval of one seed, the p of an exact claim) is NaN.
     """
 
     claim: Claim
@@ -83,15 +80,14 @@ class Evidence:
         return f"{self.verdict}, but not among all claims" if lost else self.verdict
 
     def row(self) -> dict[str, Any]:
-        """The evidence as plain values; a number that does not exist (an interval of one seed) is None."""
+        """The evidence as plain values; a number that does not exist is None."""
         facts = {name: getattr(self.claim, name) for name in ("id", "section", "statement", "source", "setting")}
-        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "claim"}
-        nothing = {name: None for name, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)}
-        return {**facts, **numbers, **nothing, "words": self.words, "seeds": list(self.seeds)}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "claim"}
+        plain = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in values.items()}
+        return {**facts, **plain, "words": self.words, "seeds": list(self.seeds)}
 
     def __str__(self) -> str:
-        c = self.claim
-        part = f"{self.part}: " if self.part else ""
+        c, part = self.claim, f"{self.part}: " if self.part else ""
         if c.exact:
             numbers = f"mean {self.effect:.3g}, from {self.low:.3g} to {self.high:.3g} over {self.n} seeds"
         elif math.isnan(self.low):
@@ -111,7 +107,7 @@ class Verdicts(list[Evidence]):
     """Several verdicts that show themselves as one table; as JSON, one row each."""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        text = "\n".join(str(evidence) for evidence in self)
+        text = "\n".join(map(str, self))
         return {"text/plain": text, "text/html": table_html(self), CLAIM_MIME: [evidence.row() for evidence in self]}
 
 
@@ -139,16 +135,14 @@ def judge(claim: str | Claim, effects: Mapping[int, float] | Sequence[float] | p
 
     `effects` is seed -> number (a dict or a Series), or a list for seeds 0, 1, 2, ... . Verdict: "holds" if the whole
     95 % interval lies on the claimed side of the threshold, "does not hold here" if it lies on the other side, else
-    "undecided". The interval's end has to clear the threshold by more than rounding, and by more than one image where
-    the claim names its test `images`. One seed is undecided, and so are numbers that differ by rounding alone: without
-    a spread there is no interval. p is that of t = (mean - threshold) / (s / sqrt(n)), one-sided. Exact claims: see
-    `Claim`.
+    "undecided", as are numbers without a spread (one seed, or the same at every seed). The interval has to clear the
+    threshold by more than rounding, and than one of the claim's test `images`. Exact claims: see `Claim`.
+    p is that of t = (mean - threshold) / (s / sqrt(n)), one-sided.
 
-    A claim of several parts (each of two networks, each of three criteria) takes a DataFrame, one row per seed and one
-    column per part. It holds if every part does by its own interval (an intersection-union test: the parts need no
-    correction), does not hold if some part does not, else it is undecided; its p is the largest of the parts. Shown is
-    the part that decides: with the largest p of those that have the claim's verdict. (The worst part of each seed
-    would be another number, and biased: E[min] < min E.)
+    A claim of several parts (each of two networks, of three criteria) takes a DataFrame, a row per seed and a column
+    per part. It holds if every part does by its own interval (an intersection-union test: no correction is needed),
+    does not hold if some part does not, else it is undecided. Shown is the part that decides: with the largest p of
+    those that have the claim's verdict. (The worst part of each seed would be biased: E[min] < min E.)
 
     Misleads where seeds share what they are measured on: the interval is that of new seeds on the same test images.
 
@@ -157,24 +151,20 @@ def judge(claim: str | Claim, effects: Mapping[int, float] | Sequence[float] | p
     ('holds', 'undecided')
     """
     if isinstance(claim, str):
-        claims = load_claims()
-        claim = claims[check_choice("claim", claim, claims)]
+        claim = load_claims()[check_choice("claim", claim, load_claims())]
     seeds, parts = _parts(claim, effects)
     judged = [_judge_part(claim, seeds, *part) for part in parts.items()]
-    verdicts = {evidence.verdict for evidence in judged}
-    verdict = next(v for v in ("does not hold here", "undecided", "holds") if v in verdicts)
-    shown = max((evidence for evidence in judged if evidence.verdict == verdict), key=_doubt)
+    order = ("holds", "undecided", "does not hold here")
+    shown = max(judged, key=lambda evidence: (order.index(evidence.verdict), _doubt(evidence)))
     return replace(shown, p=float(np.max([evidence.p for evidence in judged])))
 
 
 def _judge_part(claim: Claim, seeds: tuple[int, ...], part: str, values: list[float]) -> Evidence:
-    """The evidence of one part of a claim."""
     from scipy import stats
 
     n = len(values)
     if claim.exact:
-        holds = min(_side(claim, v) for v in values) > 0
-        verdict: Verdict = "holds" if holds else "does not hold here"
+        verdict: Verdict = "holds" if min(_side(claim, v) for v in values) > 0 else "does not hold here"
         return Evidence(claim, sum(values) / n, min(values), max(values), n, 0.0, verdict, seeds, part)
     mean, low, high = interval(values)
     if not differ(values):
@@ -197,10 +187,10 @@ def adjust(ledger: Iterable[Evidence]) -> Verdicts:
     """The evidence with p values adjusted for all claims in it: `bh` (Benjamini and Hochberg) and `holm`.
 
     With m claims and p_(k) the k-th smallest p: bh_(k) = min over j >= k of min(1, p_(j) m / j), holm_(k) = max over
-    j <= k of min(1, p_(j) (m - j + 1)). Of the claims with bh <= q a share of q is expected to be false; one false
-    claim among those with holm <= q has a chance of q at most, however the claims hang together. Exact claims are not
-    counted; a claim that has no p counts with p = 1. Sources: doi:10.1111/j.2517-6161.1995.tb02031.x (BH, for tests
-    that are independent or depend positively), Holm 1979 (Scandinavian Journal of Statistics 6, 65-70).
+    j <= k of min(1, p_(j) (m - j + 1)). Of the claims with bh <= q a share of q is expected to be false, if the tests
+    are independent or depend positively; one false claim among those with holm <= q has a chance of q at most.
+    Exact claims are not counted; one without p counts with p = 1. Sources: doi:10.1111/j.2517-6161.1995.tb02031.x,
+    Holm 1979 (Scandinavian Journal of Statistics 6, 65-70).
 
     >>> claim = Claim("a", "7.2", "a beats b", "arXiv:0000.00000", "toy", "a - b", "above", 0)
     >>> ledger = adjust([judge(claim, [3, 4, 6]), judge(claim, [1, 3, 0])])
@@ -222,29 +212,18 @@ def table_html(evidence: Sequence[Evidence]) -> str:
     """One HTML table of verdicts; what a verdict says stands in words, colour only repeats it."""
     from workbench.templates import html
 
-    rows = [
-        {
-            "e": e,
-            "mark": _MARKS[e.verdict],
-            "ends": f"none ({_why_none(e)})" if math.isnan(e.low) else f"{e.low:.3g} to {e.high:.3g}",
-            "threshold": _threshold(e.claim),
-            "told": ["exact" if e.claim.exact else _told(v) for v in (e.detectable, e.p, e.bh, e.holm)],
-        }
-        for e in evidence
-    ]
-    return str(html("verdicts", rows=rows))
+    return str(html("verdicts", ledger=evidence, threshold=_threshold, why_none=_why_none))
 
 
 def show_number(name: str, value: Any) -> None:
     """Show a number of a notebook under its name, in a form that a test can compare between the notebook's faces."""
-    if hasattr(value, "item"):
-        value = value.item()
+    value = value.item() if hasattr(value, "item") else value
     shown = f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
     lab("IPython.display").display({"text/plain": f"{name} = {shown}", NUMBERS_MIME: {name: value}}, raw=True)
 
 
 def _side(claim: Claim, value: float) -> float:
-    """Distance of a value from the threshold, positive on the claimed side (NaN counts as neither)."""
+    """Distance of a value from the threshold, positive on the claimed side."""
     return (value - claim.threshold) * (1 if claim.direction == "above" else -1)
 
 
@@ -270,13 +249,13 @@ def _parts(claim: Claim, effects: Any) -> tuple[tuple[int, ...], dict[str, list[
             f"{what} are one number per seed; seeds {twice} come more than once. Choose one setting, take the mean "
             "over settings, or pass a DataFrame with one column per part of the claim"
         )
+    whole = tuple(map(int, seeds))
     for part, values in table.items():
         real = [(isinstance(v, Real) or getattr(v, "ndim", None) == 0) and math.isfinite(v) for v in values]
-        if bad := [int(seed) for seed, is_real in zip(seeds, real, strict=True) if not is_real]:
+        if bad := [seed for seed, is_real in zip(whole, real, strict=True) if not is_real]:
             named = f" of {part}" if part else ""
             raise ValueError(f"{what} are finite numbers; those{named} of seeds {bad} are not. Leave them out")
-    only = len(table) == 1
-    return tuple(map(int, seeds)), {"" if only else part: [float(v) for v in vs] for part, vs in table.items()}
+    return whole, {part if len(table) > 1 else "": [float(v) for v in values] for part, values in table.items()}
 
 
 def _threshold(claim: Claim) -> str:
@@ -291,7 +270,3 @@ def _threshold(claim: Claim) -> str:
 
 def _why_none(evidence: Evidence) -> str:
     return "one seed" if evidence.n == 1 else "the same at every seed"
-
-
-def _told(value: float) -> str:
-    return "none" if math.isnan(value) else f"{value:.2g}"

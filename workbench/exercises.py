@@ -34,14 +34,13 @@ def check(
 ) -> None:
     """Compare a student's answer with the expected one and show one line: right, not right (in red), or open.
 
-    `answer=None` or `...` is not answered yet, so that an unsolved notebook runs. `wrong` maps a description of a usual
-    mistake to the answer it leads to. A number is right in whatever type it comes: Python's, NumPy's, torch's, a
-    Fraction, an array with one entry. Numbers agree within the relative `tolerance` or the rounding of their own type;
-    lists, tuples, arrays, tensors and Series entry by entry; dicts and tables key by key; everything else by `==`.
+    `answer=None` or `...` is open, so that an unsolved notebook runs. `wrong` maps a description of a usual mistake to
+    the answer it leads to. Numbers of any type (Python's, NumPy's, torch's, a Fraction, an array with one entry) agree
+    within the relative `tolerance` or the rounding of their own type; lists, tuples, arrays, tensors and Series entry
+    by entry; dicts and tables key by key; everything else by `==`.
 
     In the live face a wrong answer stops nothing, so that Run All goes on. Where WORKBENCH_FACE names another face, as
-    in every headless run, it raises WrongAnswer: the run stops there and reports the line.
-
+    in every headless run, it raises WrongAnswer.
     Misleads where two mistakes cancel out: a right number is no proof of a right way.
 
     >>> check(20.0, 1 / (1 - 0.95), wrong={"percent kept, not compression": 0.05})
@@ -58,11 +57,10 @@ def check(
     if _equal(answer, expected, tolerance):
         print(f"Right: {shown}")
         return
-    error = WrongAnswer(f"{shown} is not it. {hint or 'Compute it once by hand on a small example.'}")
-    for mistake, value in (wrong or {}).items():
-        if _equal(answer, value, tolerance):
-            error = WrongAnswer(f"{shown} is what one gets from this mistake: {mistake}. {hint}".strip())
-            break
+    told = f"is not it. {hint or 'Compute it once by hand on a small example.'}"
+    if mistake := next((name for name, value in (wrong or {}).items() if _equal(answer, value, tolerance)), ""):
+        told = f"is what one gets from this mistake: {mistake}. {hint}".strip()
+    error = WrongAnswer(f"{shown} {told}")
     if (os.environ.get("WORKBENCH_FACE") or "live") != "live":
         raise error
     lab("IPython.display").display(error)

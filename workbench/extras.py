@@ -24,7 +24,5 @@ def check_lab(*libraries: str) -> None:
     Traceback (most recent call last):
     ImportError: not installed: no_such_library. Install the extra lab: pip install "pruning-workbench[lab]"
     """
-    if missing := [library for library in libraries if not find_spec(library)]:
-        raise ImportError(
-            f'not installed: {", ".join(missing)}. Install the extra lab: pip install "pruning-workbench[lab]"'
-        )
+    if missing := ", ".join(library for library in libraries if not find_spec(library)):
+        raise ImportError(f'not installed: {missing}. Install the extra lab: pip install "pruning-workbench[lab]"')

@@ -13,15 +13,12 @@ from workbench.types import check_choice
 if TYPE_CHECKING:
     import pandas as pd
 
-ROUNDING = 1e-12
-"""What sums of floats may be off, relative to the largest number in them and at least 1."""
-
 
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """(mean, low, high): the Student-t interval mean -+ t((1 + level)/2, n - 1) s / sqrt(n); NaN ends for n = 1.
 
-    It covers the true mean in `level` of repetitions at any n if the values are normal, where a percentile bootstrap
-    of five covers about 84 %. Misleads for values pressed against a bound, such as accuracies near 1.
+    It covers the true mean in `level` of repetitions at any n if the values are normal (a percentile bootstrap of five
+    does in about 84 %). Misleads for values pressed against a bound, such as accuracies near 1.
 
     >>> [round(x, 3) for x in interval([1.0, 2.0, 3.0])]
     [2.0, -0.484, 4.484]
@@ -36,8 +33,8 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
 def detectable(values: Sequence[float], power: float = 0.8, level: float = 0.95) -> float:
     """Smallest distance from the threshold that n such values would have shown with probability `power`.
 
-    (t((1 + level)/2, n - 1) + t(power, n - 1)) s / sqrt(n) (Bloom 1995, doi:10.1177/0193841X9501900504), with the
-    deviation s of the values themselves: at few seeds it is as uncertain as s is. NaN for n = 1.
+    (t((1 + level)/2, n - 1) + t(power, n - 1)) s / sqrt(n), NaN for n = 1 (Bloom 1995, doi:10.1177/0193841X9501900504).
+    Misleads at few seeds: it is as uncertain as their deviation s.
 
     >>> round(detectable([1.0, 2.0, 3.0]), 3)
     3.097
@@ -56,8 +53,8 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
 
 
 def rounding(values: Sequence[float]) -> float:
-    """What such numbers may be off by rounding alone."""
-    return ROUNDING * max(1.0, *map(abs, values))
+    """What sums of such numbers may be off by rounding alone."""
+    return 1e-12 * max(1.0, *map(abs, values))
 
 
 def differ(values: Sequence[float]) -> bool:
@@ -83,10 +80,8 @@ def compare(df: pd.DataFrame, value: str, arm: str, a: str, b: str, by: str = "s
             raise ValueError(f"{arm} is one of {', '.join(map(str, sorted(options)))}; got {name!r}")
     rows = df[df[arm].isin([a, b])]
     if (twice := rows.duplicated([arm, by])).any():
-        raise ValueError(
-            f"{rows[twice][arm].iloc[0]!r} has several rows for one {by}; choose one setting first, such as one "
-            "compression"
-        )
+        found = rows[twice][arm].iloc[0]
+        raise ValueError(f"{found!r} has several rows for one {by}; choose one setting first, such as one compression")
     if lone := sorted(rows[~rows.duplicated(by, keep=False)][by]):
         raise ValueError(f"pairs need both arms; {by} {lone} has only one of {a!r} and {b!r}. Run or drop them")
     table = rows.astype({arm: object}).pivot(index=by, columns=arm, values=value)[[a, b]].rename_axis(columns=None)

@@ -20,7 +20,7 @@ def project_data(*parts: str, package: Path = PACKAGE) -> Path:
     path = root.joinpath(*parts)
     if path.exists():
         return path
-    folder = next((parent for parent in path.parents if parent.is_dir()), root)
+    folder = next(parent for parent in path.parents if parent.is_dir())
     there = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
     raise FileNotFoundError(
         f"{'/'.join(parts) or 'data'} is not among the shipped data; {folder} holds {there}. "

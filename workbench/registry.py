@@ -39,9 +39,7 @@ class Registry(Mapping[str, Entry]):
     def check_free(self, name: str) -> str:
         """Return `name` if an entry can be added under it."""
         if not isinstance(name, str) or not name:
-            raise TypeError(
-                f"the name of a {self.what} is a non-empty string; got {name!r}. Pass one such as 'my-name'"
-            )
+            raise TypeError(f"the {self.what}'s name is a non-empty string; got {name!r}. Pass one such as 'my-name'")
         if name in self._entries and name not in self._own:
             raise ValueError(f"{name!r} is the workbench's own {self.what} and stays as it is. Choose another name")
         return name

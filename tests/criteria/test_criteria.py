@@ -516,9 +516,9 @@ def test_the_workbench_s_own_are_protected() -> None:
         unregister_criterion("snip")
     with pytest.raises(TypeError, match=r"a criterion is a function; got int"):
         wb.register_criterion("mine")(3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"the name of a criterion is a non-empty string; got ''"):
+    with pytest.raises(TypeError, match=r"the criterion's name is a non-empty string; got ''"):
         wb.register_criterion("")
-    with pytest.raises(TypeError, match=r"the name of a criterion is a non-empty string; got <function"):
+    with pytest.raises(TypeError, match=r"the criterion's name is a non-empty string; got <function"):
         wb.register_criterion(constant(1.0))  # type: ignore[arg-type]
     with pytest.raises(
         ValueError, match=r"one of inputs, nothing, shape, targets; got 'target'. Did you mean 'targets'"

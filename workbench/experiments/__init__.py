@@ -1,7 +1,4 @@
-"""Recorded runs, a topic a file: a run, its grids and its readings stand together. A new file here is found by itself.
-
-`recorded` gives an experiment's rows, `compute` runs those that are missing, `verdict` judges a claim by them.
-"""
+"""Recorded runs, a topic a file: a run, its grids and its readings stand together. New files are found."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ def compute(
 ) -> pd.DataFrame:
     """Run an experiment's missing rows into `folder` (default: its own, or the shipped `data/rows`); all its rows.
 
-    The command for the whole is `workbench evidence`; delete a file of rows to compute it afresh.
+    `workbench evidence` does it for every experiment. A row that is there is not computed again: delete it before.
     """
     import pandas as pd
 
@@ -45,18 +42,19 @@ def compute(
 
 
 def recorded(name: str, bn: str = "authors") -> pd.DataFrame:
-    """The recorded rows of an experiment, arguments that a row leaves to their defaults filled in.
+    """The recorded rows of an experiment, with every argument.
 
-    Where a criterion was run under several BatchNorm statistics, `bn="authors"` gives the rows under those of its
-    authors' code, `"all"` every row.
+    Of a criterion under several BatchNorm statistics, `bn="authors"` gives the rows under those of its authors' code,
+    `"all"` every row.
 
     >>> sorted(recorded("conservation")["network"].unique())
     ['lenet-300-100', 'resnet-20', 'vgg']
     """
     found = EXPERIMENTS[name]
-    if found.folder and not (found.folder / f"{name}.jsonl").exists():
-        raise ValueError(f"experiment {name!r} has no rows in {found.folder}. Compute them first: compute({name!r})")
-    rows = read_rows(found.folder / f"{name}.jsonl" if found.folder else project_data("rows", f"{name}.jsonl"))
+    folder = found.folder or project_data("rows")
+    if not (path := folder / f"{name}.jsonl").exists():
+        raise ValueError(f"experiment {name!r} has no rows in {folder}. Compute them first: compute({name!r})")
+    rows = read_rows(path)
     for argument, parameter in inspect.signature(found.function).parameters.items():
         if argument not in rows:
             rows.insert(0, argument, parameter.default)
@@ -78,9 +76,8 @@ def verdict(claim: str) -> Evidence:
 def verdicts(*claims: str) -> Verdicts:
     """These claims, or all, judged from their recorded rows; in a notebook they show themselves as one table.
 
-    Their p values are adjusted for all claims of `data/claims.yaml`, whichever are shown, and for those of your own
-    that are named (`claims.adjust`). The verdict is that of a claim's own interval; one that holds so, and not among
-    all claims (bh > 0.025), says so.
+    The verdict is that of a claim's own interval; p is adjusted for all claims of `data/claims.yaml`, and those of your
+    own that are named (`claims.adjust`). A claim that holds alone, but not among all (bh > 0.025), says so.
 
     >>> [evidence.verdict for evidence in verdicts("synflow-conserves", "one-shot-collapses-earlier")]
     ['holds', 'holds']
@@ -92,12 +89,7 @@ def verdicts(*claims: str) -> Verdicts:
             "of=...) above a function that reads one number per seed off the rows of an experiment"
         )
     rows = functools.cache(functools.partial(recorded, bn="all"))
-
-    def judged(name: str) -> Evidence:
-        found = READINGS[name]
-        return judge(found.claim or known[name], found(*map(rows, found.of)))
-
-    named = claims or tuple(known)
-    ledger = adjust(judged(name) for name in dict.fromkeys([*known, *named]))
-    by_name = {evidence.claim.id: evidence for evidence in ledger}
-    return Verdicts(by_name[name] for name in named)
+    readings = {name: READINGS[name] for name in [*known, *claims]}
+    ledger = adjust(judge(found.claim, found(*map(rows, found.of))) for found in readings.values())
+    by_name = dict(zip(readings, ledger, strict=True))
+    return Verdicts(by_name[name] for name in claims or known)

@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from workbench.criteria import score
 from workbench.data import Task
 from workbench.experiments.before import BEFORE, at
-from workbench.experiments.common import SEEDS, chosen, gap, size, start
+from workbench.experiments.common import PUBLISHED, SEEDS, chosen, gap, size, start
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
 from workbench.methods.macs import keep_within_macs
 from workbench.metrics import evaluate, macs
-from workbench.models import prunable
 from workbench.recipes import recipe
 from workbench.train import snapshot, train
-from workbench.types import check_choice, check_count
+from workbench.types import Batch, check_choice, check_count
 
 METHODS = ("iterative", "one-shot", "one-shot, as long")
 MAGNITUDE_AT_30 = {"compression": 30, "allocation": "global", "budget": "weights"}
@@ -33,11 +32,11 @@ def trained(data: str, network: str, seed: int, epochs: int | None) -> dict[str,
     return snapshot(model)
 
 
-def trained_model(data: str, network: str, seed: int) -> tuple[Task, nn.Module, str]:
-    """The data, a trained network, and the name of its last prunable weight, whose channels are the classes."""
-    task, model, _ = start(data, network, seed)
-    model.load_state_dict(trained(data, network, seed, None))
-    return task, model, list(prunable(model))[-1]
+def trained_model(data: str, network: str, seed: int, epochs: int | None = None) -> tuple[Task, nn.Module, Batch]:
+    """What `start` gives, with the network trained."""
+    task, model, batch = start(data, network, seed)
+    model.load_state_dict(trained(data, network, seed, epochs))
+    return task, model, batch
 
 
 # Global against equal sparsity in every layer, at equal weights and at equal MACs. "layer" has the same masks under
@@ -50,14 +49,7 @@ def trained_model(data: str, network: str, seed: int) -> tuple[Task, nn.Module, 
     ],
 )
 # Criteria from before training on a trained network.
-@experiment(
-    "pretrained",
-    grids=[
-        {"criterion": ["snip"], "bn": ["running"], **AT_30},
-        {"criterion": ["grasp"], "bn": ["batch"], **AT_30},
-        {"criterion": ["synflow"], "rounds": [100], **AT_30},
-    ],
-)
+@experiment("pretrained", grids=[{**criterion, **AT_30} for criterion in PUBLISHED[1:]])
 def prune_and_tune(
     allocation: str,
     compression: float,
@@ -70,19 +62,17 @@ def prune_and_tune(
     rounds: int = 1,
     bn: str | None = None,
 ) -> dict[str, float]:
-    """Train, prune by a criterion, fine-tune as long as trained, measure once on the test split.
+    """Train, prune by a criterion (10 samples a class), fine-tune as long as trained, measure once on the test split.
 
-    A criterion sees 10 samples a class. `budget="weights"` keeps 1 / compression of the weights. `budget="macs"` gives
-    every allocation the MACs that "layer" has at that compression: "global" keeps as many weights as these pay for.
-    `bn` says which BatchNorm statistics the criterion sees (None: those of its authors' code). Float32 on the CPU.
+    `budget="weights"` keeps 1 / compression of the weights; `budget="macs"` gives every allocation the MACs that
+    "layer" has at that compression. `bn`: the BatchNorm statistics that the criterion sees (None: its authors').
 
     >>> row = prune_and_tune("layer", compression=10, seed=0, epochs=1)
     >>> row["kept"], round(row["macs_ratio"])
     (29403, 10)
     """
     check_choice("budget", budget, ("macs", "weights"))
-    task, model, batch = start(data, network, seed)
-    model.load_state_dict(trained(data, network, seed, epochs))
+    task, model, batch = trained_model(data, network, seed, epochs)
     sparsity, example = 1 - 1 / compression, task.take("val", slice(1)).inputs
     if budget == "weights":
         masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed, bn=bn)
@@ -95,21 +85,20 @@ def prune_and_tune(
     return {"accuracy": evaluate(model, task, masks, "test")["accuracy"], **size(masks), "macs_ratio": ratio}
 
 
-@reading("global-beats-layer", of="allocation")
-def global_minus_layer(rows: Rows) -> Effects:
-    return gap(rows, "allocation", "global", "layer", over="compression", budget="weights")
+reading(
+    "global-beats-layer", of="allocation", arm="allocation", a="global", b="layer", over="compression", budget="weights"
+)(gap)
 
 
 @reading("layer-beats-global-at-equal-macs", of="allocation")
 def layer_minus_global(rows: Rows) -> Effects:
-    rows = rows[(rows["budget"] == "macs") | (rows["allocation"] == "layer")]
-    return gap(rows, "allocation", "layer", "global", over="compression")
+    at_equal_macs = rows[(rows["budget"] == "macs") | (rows["allocation"] == "layer")]
+    return gap(at_equal_macs, "allocation", "layer", "global", over="compression")
 
 
 @reading("after-beats-before", of=("headline", "allocation"))
 def after_minus_before(headline: Rows, allocation: Rows) -> Effects:
-    after = chosen(allocation, **MAGNITUDE_AT_30)["accuracy"]
-    return at(headline, 30)[BEFORE].rsub(after, axis=0)
+    return at(headline, 30)[BEFORE].rsub(chosen(allocation, **MAGNITUDE_AT_30)["accuracy"], axis=0)
 
 
 @reading("magnitude-gains-most", of=("headline", "pretrained", "allocation"))
@@ -133,10 +122,10 @@ def magnitude_with_rewinding(
 ) -> dict[str, float]:
     """Magnitude pruning to density (1 - fraction) ** levels, weights rewound to step `rewind`, trained again.
 
-    "iterative" removes `fraction` of what is left at each level and trains between levels; "one-shot" trains once and
-    removes everything at once; "one-shot, as long" trains before its cut as many steps as "iterative" does. Measured
-    once on the test split, float32 on the CPU; `steps` counts all training steps. The loop stands open in notebook 01.
-    Source: Frankle and Carbin 2019, arXiv:1803.03635; rewinding to a step after the first: arXiv:1903.01611.
+    "iterative" removes `fraction` of what is left at each level and trains between levels; "one-shot" trains once, then
+    removes all at once; "one-shot, as long" first trains as many steps as "iterative" does. Measured once on the test
+    split; `steps` counts all training steps. The loop stands open in notebook 01. Source: Frankle and Carbin 2019,
+    arXiv:1803.03635; rewinding to a step after the first: arXiv:1903.01611.
 
     >>> row = magnitude_with_rewinding("iterative", levels=2, seed=0, epochs=3)
     >>> row["kept"], row["steps"] == 3 * (3 * 19 - 40) + 40

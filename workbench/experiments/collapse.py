@@ -14,9 +14,7 @@ from workbench.masks import keep_top
 from workbench.metrics import collapsed, critical, critical_iterated, first_failure, max_compression
 from workbench.train import train
 
-A_DECADE = 5
-"""Compressions a decade on the grid of `failure_on_a_grid`, from 10^(1/5) up to the network's maximum."""
-
+A_DECADE = 5  # compressions on the grid of `failure_on_a_grid`
 ONE_SHOT = ["random", "magnitude", "snip", "grasp", "synflow"]
 LATER = ["synflow", "ntk-sap", "prospr"]
 GRADIENTS = ["snip", "grasp", "force"]
@@ -44,9 +42,8 @@ def critical_compression(
 ) -> dict[str, float]:
     """The highest compression at initialisation without layer collapse, and the network's maximum; no training.
 
-    One cut (`rate=None`) is answered in closed form; else every round removes the share `rate` of what is left, and the
-    last compression before the first layer dies counts. `bn` says which BatchNorm statistics the criterion sees (None:
-    those of its authors' code).
+    In one cut (`rate=None`), or in rounds that remove the share `rate` of what is left: the last compression before the
+    first layer dies. `bn`: the BatchNorm statistics that the criterion sees (None: its authors').
 
     >>> critical_compression("synflow", seed=0, rate=0.1)["critical"].__round__()
     32670
@@ -60,18 +57,15 @@ def critical_compression(
 
 
 def log_critical(rows: Rows, bn: str, rate: float | None = None) -> Rows:
-    """log10 of critical compression, of each criterion on each network (columns), in one cut or in rounds.
-
-    Under global allocation and, where a criterion may see either, BatchNorm's statistics `bn`.
-    """
+    """log10 of critical compression, of each criterion on each network (columns), by global allocation."""
     rows = chosen(rows, rate=rate, allocation="global", bn=[None, bn])
     return rows.pivot(columns=["criterion", "network"], values="critical").map(math.log10)
 
 
 @reading("synflow-to-the-maximum", of="critical")
 def share_of_the_maximum(rows: Rows) -> Effects:
-    rows = chosen(rows, criterion="synflow", rate=0.1)
-    return rows.assign(share=rows["critical"] / rows["maximum"]).pivot(columns="network", values="share")
+    shares = rows.assign(share=rows["critical"] / rows["maximum"])
+    return metric(shares, "share", each="network", criterion="synflow", rate=0.1)
 
 
 @reading("one-shot-collapses-earlier", of="critical")
@@ -98,9 +92,8 @@ def iterated_minus_snip(rows: Rows, criterion: str) -> Effects:
 def gaps_in_order(rows: Rows) -> Effects:
     """Gaps between neighbours in the order magnitude, SNIP, GraSP, iterated SynFlow."""
     one, last = log_critical(rows, "running"), log_critical(rows, "running", rate=0.1)["synflow"]
-    order = {**{criterion: one[criterion] for criterion in ("magnitude", "snip", "grasp")}, "synflow": last}
-    neighbours = itertools.pairwise(order.items())
-    return {f"{name} over the one before": high - low for (_, low), (name, high) in neighbours}
+    order = [(name, one[name]) for name in ("magnitude", "snip", "grasp")] + [("synflow", last)]
+    return {f"{name} over the one before": high - low for (_, low), (name, high) in itertools.pairwise(order)}
 
 
 # K rounds to each compression.
@@ -116,33 +109,28 @@ def gaps_in_order(rows: Rows) -> Effects:
 def failure_on_a_grid(
     criterion: str, rounds: int, seed: int, data: str = "digits", network: str = "vgg", bn: str | None = None
 ) -> dict[str, float]:
-    """The first compression of a grid (five a decade) at which the schedule of K rounds leaves a layer empty.
+    """The first compression of a grid (10^(1/5), 10^(2/5), ...) at which K rounds leave a layer empty; no training.
 
-    `failure` is the network's maximum where no compression of the grid fails; no training.
+    `failure` is the network's maximum where no compression of the grid fails.
 
     >>> failure_on_a_grid("synflow", rounds=1, seed=0, network="lenet-300-100")["failure"].__round__(2)
     63.1
     """
     _, model, batch = start(data, network, seed)
     maximum = max_compression(model)
-    steps = range(1, math.floor(A_DECADE * math.log10(maximum)) + 1)
-    grid = [10 ** (step / A_DECADE) for step in steps]
+    grid = [10 ** (step / A_DECADE) for step in range(1, math.floor(A_DECADE * math.log10(maximum)) + 1)]
     found = first_failure(model, batch, criterion, rounds, grid, seed=seed, bn=bn)
     return {"failure": maximum if found is None else found, "maximum": maximum}
 
 
 @experiment(
     "conservation",
-    grids=[
-        {"network": [*NETWORKS, "resnet-20"], "seed": SEEDS},
-        {"network": NETWORKS, "trained": [True], "seed": SEEDS},
-    ],
+    [{"network": [*NETWORKS, "resnet-20"], "seed": SEEDS}, {"network": NETWORKS, "trained": [True], "seed": SEEDS}],
 )
 def layer_sums(network: str, seed: int, trained: bool = False, data: str = "digits") -> dict[str, float]:
-    """How equal SynFlow's layer sums are: spread = (largest - smallest) / mean, in float64.
+    """How equal SynFlow's layer sums are: spread = largest - smallest, relative to the mean, in float64.
 
-    As initialised all biases are 0; `trained` trains by the recipe first, after which they are not (and BatchNorm
-    shifts too). `smallest` and `largest` are relative to the mean.
+    As initialised all biases are 0; `trained` trains by the recipe first, after which they and BatchNorm's are not.
 
     >>> layer_sums("lenet-300-100", seed=0)["spread"] < 1e-12
     True
@@ -162,10 +150,9 @@ reading("synflow-conserves-resnet", of="conservation", name="spread", network="r
 
 @experiment("sizes", grids=[{"network": NETWORKS, "seed": SEEDS}])
 def score_sizes(network: str, seed: int, data: str = "digits") -> dict[str, float]:
-    """SynFlow's mean score of a layer against its size, at initialisation.
+    """SynFlow's mean score of a layer against its size, at initialisation: the slope of log over log (least squares).
 
-    `slope` is that of log mean score over log size (least squares over layers); `largest_first` says whether the layer
-    that one-shot SynFlow empties first is the one with the most weights.
+    `largest_first` says whether the layer that one-shot SynFlow empties first is the one with the most weights.
 
     >>> round(score_sizes("lenet-300-100", seed=0)["slope"], 6)
     -1.0
@@ -176,10 +163,9 @@ def score_sizes(network: str, seed: int, data: str = "digits") -> dict[str, floa
     x = torch.tensor([math.log(n) for n in sizes.values()], dtype=torch.float64)
     y = torch.stack([s.double().mean().log() for s in scores.values()])
     x, y = x - x.mean(), y - y.mean()
-    total = sum(sizes.values())
+    total, most = sum(sizes.values()), max(sizes.values())
     kept = round(total / critical(scores)) - 1  # one weight fewer than the last mask that has all layers
     first = collapsed(keep_top(scores, 1 - kept / total))
-    most = max(sizes.values())
     return {"slope": float((x * y).sum() / (x * x).sum()), "largest_first": float(any(sizes[n] == most for n in first))}
 
 

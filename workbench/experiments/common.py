@@ -15,8 +15,13 @@ from workbench.types import Batch, Masks
 
 SEEDS = [0, 1, 2, 3, 4]
 NETWORKS = ["lenet-300-100", "vgg"]
-BOTH = ["running", "batch"]
-"""BatchNorm's statistics: rows whose criterion may see either name the ones it saw."""
+BOTH = ["running", "batch"]  # BatchNorm's statistics
+PUBLISHED: list[dict[str, list[Any]]] = [  # as the authors score
+    {"criterion": ["magnitude"]},
+    {"criterion": ["snip"], "bn": ["running"]},
+    {"criterion": ["grasp"], "bn": ["batch"]},
+    {"criterion": ["synflow"], "rounds": [100]},
+]
 
 
 def start(data: str, network: str, seed: int, width: float = 1.0, device: str = "cpu") -> tuple[Task, nn.Module, Batch]:

@@ -25,11 +25,10 @@ from workbench.types import Batch
 def loss_rise(criterion: str, seed: int, sparsity: float = 0.3) -> dict[str, float]:
     """Rise of the training loss of a tiny trained network when weights are removed at once; moons, 2-12-12-2.
 
-    "obs" takes them out one by one with the correction of all others, in the curvature of the start; the other
-    criteria cut once. All see the training set; curvature by Gauss-Newton, float64.
+    "obs" takes them out one by one and corrects all others, in the curvature of the start; the other criteria cut once.
+    All see the training set; curvature by Gauss-Newton, float64.
 
-    >>> row = loss_rise("magnitude", seed=0)
-    >>> row["rise"] > 0
+    >>> loss_rise("magnitude", seed=0)["rise"] > 0
     True
     """
     model, batch = _tiny(seed)

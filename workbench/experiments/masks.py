@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 from workbench.criteria import score
 from workbench.experiments.after import trained_model
 from workbench.experiments.before import shuffled_labels
-from workbench.experiments.common import NETWORKS, SEEDS, chosen, metric, size, start
+from workbench.experiments.common import NETWORKS, PUBLISHED, SEEDS, chosen, metric, size, start
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
 from workbench.metrics import effective_sparsity
 from workbench.metrics.agreement import jaccard
+from workbench.models import prunable
 from workbench.types import check_choice
 
 AGAINST = ("one a class", "other samples", "random labels", "random masks")
@@ -21,11 +23,8 @@ AGAINST = ("one a class", "other samples", "random labels", "random masks")
 @experiment(
     "effective",
     grids=[
-        {"criterion": ["random", "magnitude"], "network": NETWORKS, "seed": SEEDS},
-        {"criterion": ["snip"], "bn": ["running"], "network": NETWORKS, "seed": SEEDS},
-        {"criterion": ["grasp"], "bn": ["batch"], "network": NETWORKS, "seed": SEEDS},
-        {"criterion": ["random"], "allocation": ["layer"], "network": NETWORKS, "seed": SEEDS},
-        {"criterion": ["synflow"], "rounds": [100], "network": NETWORKS, "seed": SEEDS},
+        *({**criterion, "network": NETWORKS, "seed": SEEDS} for criterion in PUBLISHED),
+        {"criterion": ["random"], "allocation": ["global", "layer"], "network": NETWORKS, "seed": SEEDS},
     ],
 )
 def effective_against_direct(
@@ -46,27 +45,17 @@ def effective_against_direct(
     """
     _, model, batch = start(data, network, seed)
     masks = find_masks(model, batch, criterion, sparsity, rounds=rounds, allocation=allocation, seed=seed, bn=bn)
-    found = size(masks)
-    effective = effective_sparsity(model, masks, batch.inputs[:1])
+    found, effective = size(masks), effective_sparsity(model, masks, batch.inputs[:1])
     return {"direct": found["sparsity"], "effective": effective, "dead": found["dead"]}
 
 
 @reading("effective-exceeds-direct", of="effective")
 def share_on_no_path(rows: Rows) -> Effects:
     rows = chosen(rows, allocation="global", rounds=1)
-    on_no_path = (rows["effective"] - rows["direct"]) / (1 - rows["direct"])
-    return on_no_path.groupby("seed").mean()
+    return ((rows["effective"] - rows["direct"]) / (1 - rows["direct"])).groupby("seed").mean()
 
 
-@experiment(
-    "densities",
-    grids=[
-        {"criterion": ["magnitude"], "seed": SEEDS},
-        {"criterion": ["snip"], "bn": ["running"], "seed": SEEDS},
-        {"criterion": ["grasp"], "bn": ["batch"], "seed": SEEDS},
-        {"criterion": ["synflow"], "rounds": [100], "seed": SEEDS},
-    ],
-)
+@experiment("densities", grids=[{**criterion, "seed": SEEDS} for criterion in PUBLISHED])
 def layer_densities(
     criterion: str,
     seed: int,
@@ -88,15 +77,13 @@ def layer_densities(
 
 def log_layers(rows: Rows) -> dict[str, Rows]:
     """log10 of the density of each layer (columns, in the model's order) by criterion."""
-    by_criterion = rows.groupby("criterion")
-    return {str(criterion): table.filter(like="layer ").map(math.log10) for criterion, table in by_criterion}
+    return {str(name): table.filter(like="layer ").map(math.log10) for name, table in rows.groupby("criterion")}
 
 
 @reading("ends-stay-dense", of="densities")
 def ends_over_largest(rows: Rows) -> Effects:
     """The first and the last layer over the largest, for each criterion."""
-    ends = {"first layer": 0, "last layer": -1}
-    found = log_layers(rows).items()
+    ends, found = {"first layer": 0, "last layer": -1}, log_layers(rows).items()
     return {f"{end}, {c}": t.iloc[:, k] - t.iloc[:, -2] for end, k in ends.items() for c, t in found}
 
 
@@ -113,21 +100,18 @@ def snip_overlap(
 ) -> dict[str, float]:
     """Jaccard overlap of SNIP's mask (10 samples a class) with its mask from other data, at initialisation.
 
-    `against` is "random labels" (the same inputs), "other samples" (another batch of the same size), "one a class" or
-    "random masks" (no data at all). Jaccard: kept by both / kept by either.
+    `against` is "random labels" (on the same inputs), "other samples" (as many), "one a class" or "random masks".
 
     >>> 0 < snip_overlap("random labels", seed=0)["jaccard"] < 1
     True
     """
     check_choice("against", against, AGAINST)
     task, model, batch = start(data, network, seed)
-    other = {
-        "one a class": lambda: task.batch(per_class=1, seed=seed + 1000),
-        "other samples": lambda: task.batch(per_class=10, seed=seed + 1000),
-        "random labels": lambda: shuffled_labels(batch, seed),
-        "random masks": lambda: batch,
-    }[against]()
-    criterion = "random" if against == "random masks" else "snip"
+    other, criterion = batch, "random" if against == "random masks" else "snip"
+    if against == "random labels":
+        other = shuffled_labels(batch, seed)
+    elif criterion == "snip":
+        other = task.batch(per_class=1 if against == "one a class" else 10, seed=seed + 1000)
     one = keep_top(score(model, batch, "snip", bn=bn), sparsity)
     two = keep_top(score(model, other, criterion, seed=seed, bn=bn), sparsity)
     return {"jaccard": jaccard(one, two)}
@@ -143,19 +127,17 @@ def filter_agreement(seed: int, data: str = "digits", network: str = "vgg") -> d
     `l1-l2` and `fpgm-l2` are the shares of the better half of channels that both criteria name; `hrank` is the rank
     correlation (Spearman) of HRank's scores between batches of 50 images, mean over the pairs of five batches.
 
-    >>> import inspect
-    >>> list(inspect.signature(filter_agreement).parameters)
-    ['seed', 'data', 'network']
+    >>> filter_agreement.__defaults__
+    ('digits', 'vgg')
     """
     from scipy.stats import spearmanr
 
-    task, model, last = trained_model(data, network, seed)
-    halves = {}
-    for criterion in ("l1", "l2", "fpgm"):
-        scores = score(model, task.batch(50), criterion, granularity="channel", exclude=[last])
-        halves[criterion] = keep_top(scores, 0.5, allocation="layer")
+    task, model, _ = trained_model(data, network, seed)
+    how: dict[str, Any] = dict(granularity="channel", exclude=list(prunable(model))[-1:])
+    scores = {c: score(model, task.batch(50), c, **how) for c in ("l1", "l2", "fpgm")}
+    halves = {c: keep_top(of, 0.5, allocation="layer") for c, of in scores.items()}
     shares = {a: [float((m & halves["l2"][n]).sum() / m.sum()) for n, m in halves[a].items()] for a in ("l1", "fpgm")}
-    ranks = [score(model, task.batch(50, seed=k), "hrank", granularity="channel", exclude=[last]) for k in range(5)]
+    ranks = [score(model, task.batch(50, seed=k), "hrank", **how) for k in range(5)]
     pairs = [(a, b) for i, a in enumerate(ranks) for b in ranks[:i]]
     alike = [float(spearmanr(a[n], b[n]).statistic) for a, b in pairs for n in a if len(a[n].unique()) > 1]
     found = {"l1-l2": shares["l1"], "fpgm-l2": shares["fpgm"], "hrank": alike}

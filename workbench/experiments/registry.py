@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from workbench.claims import Claim, load_claims
 from workbench.registry import Registry
@@ -20,8 +19,7 @@ Run = TypeVar("Run", bound=Callable[..., Mapping[str, Any]])
 Read = TypeVar("Read", bound=Callable[..., Effects])
 
 
-@dataclass(frozen=True)
-class Experiment:
+class Experiment(NamedTuple):
     """A run (a function of plain arguments) and the grids of arguments it is run on; own rows lie in `folder`."""
 
     function: Callable[..., Mapping[str, Any]]
@@ -29,13 +27,12 @@ class Experiment:
     folder: Path | None = None
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """How one number per seed, and per part of a claim, is read off the rows of experiments."""
 
+    claim: Claim
     function: Callable[..., Effects]
     of: tuple[str, ...]
-    claim: Claim | None = None
 
     def __call__(self, *rows: Rows) -> Any:
         import pandas as pd
@@ -44,9 +41,8 @@ class Reading:
             if "seed" not in table:
                 raise ValueError(f"a claim is judged by seeds; the run of experiment {name!r} has no argument 'seed'")
         found = self.function(*(table.set_index("seed").sort_index() for table in rows))
-        if isinstance(found, dict) and found and all(hasattr(part, "index") for part in found.values()):
-            return pd.concat(found, axis=1)
-        return found
+        columns = isinstance(found, dict) and found and all(hasattr(part, "index") for part in found.values())
+        return pd.concat(found, axis=1) if columns else found
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment")
@@ -58,9 +54,9 @@ def experiment(
 ) -> Callable[[Run], Run]:
     """Register a run as an experiment: each grid gives a list of values for some of its arguments.
 
-    Of a run all combinations of a grid's values are rows, found by the function's name and its arguments (`runs.key`).
-    An experiment of your own names the `folder` where its rows lie; registered again, as by a cell that runs twice, it
-    replaces itself. Several experiments may share a run: the decorator stacks, and gives the function back as it is.
+    Each combination of a grid's values is a row, found by the function's name and its arguments (`runs.key`). An
+    experiment of your own names the `folder` where its rows lie; registered again, as by a cell that runs twice, it
+    replaces itself. Several experiments may share a run: the decorator stacks.
 
     >>> import tempfile
     >>> @experiment("areas", [{"width": [1, 2], "seed": [0]}], folder=tempfile.mkdtemp())
@@ -70,7 +66,6 @@ def experiment(
     ([1, 4], [1, 2])
     >>> EXPERIMENTS.remove("areas")
     """
-
     if isinstance(grids, Mapping) or not all(isinstance(axes, Mapping) for axes in grids):
         raise TypeError(f"grids is a list of grids, each a dict of lists; got {grids!r}. Write grids=[{{'seed': [0]}}]")
 
@@ -88,9 +83,8 @@ def reading(claim: str | Claim, of: str | Sequence[str], **settings: Any) -> Cal
     """Register how a claim is read off the rows of the experiments `of`.
 
     The function takes one table of rows per experiment, with the seeds as their index, and `settings` by name. It
-    returns one number per seed, or for a claim about each of several networks or criteria a column for each (a table,
-    or a dict of columns): the claim holds if every part does (`claims.judge`). `claim` is an id of `data/claims.yaml`,
-    or a `Claim` of your own; registered again, that one replaces itself.
+    returns one number per seed, or a column for each part of the claim (a table, or a dict of columns; `claims.judge`).
+    `claim` is an id of `data/claims.yaml`, or a `Claim` of your own; registered again, that one replaces itself.
 
     >>> mine = Claim("falls", "7.2", "SynFlow's scores fall with size.", "me", "vgg", "slope", "below", 0, exact=True)
     >>> @reading(mine, of="sizes", network="vgg")
@@ -101,15 +95,14 @@ def reading(claim: str | Claim, of: str | Sequence[str], **settings: Any) -> Cal
     >>> READINGS.remove("falls")
     """
     names = (of,) if isinstance(of, str) else tuple(of)
-    identity, own = (claim, None) if isinstance(claim, str) else (claim.id, claim)
-    if own is None and identity not in load_claims():
+    own, about = isinstance(claim, Claim), claim if isinstance(claim, Claim) else load_claims().get(claim)
+    if about is None:
         raise ValueError(f"{claim!r} is no claim of data/claims.yaml. Write its entry there, or pass a Claim of yours")
     for name in names if own else ():  # the files that hold the workbench's own may be imported in any order
         EXPERIMENTS[name]
 
     def register(function: Read) -> Read:
-        entry = Reading(functools.partial(function, **settings), names, own)
-        READINGS.add(identity, entry, own=own is not None)
+        READINGS.add(about.id, Reading(about, functools.partial(function, **settings), names), own=own)
         return function
 
     return register

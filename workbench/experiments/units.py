@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from workbench.criteria import score
 from workbench.data import Task, load
@@ -18,15 +19,14 @@ from workbench.metrics import evaluate
 from workbench.models import prunable
 from workbench.models.running import Loss
 from workbench.seeds import generator, seeded
-from workbench.train import snapshot, train
+from workbench.train import train
 from workbench.types import Batch, Scores
 
 TOYS = ["moons", "circles", "spirals"]
 
 
 @experiment(
-    "channels",
-    grids=[{"criterion": ["l1", "taylor", "lrp", "random"], "sparsity": [0.05, 0.1, 0.15], "seed": SEEDS}],
+    "channels", grids=[{"criterion": ["l1", "taylor", "lrp", "random"], "sparsity": [0.05, 0.1, 0.15], "seed": SEEDS}]
 )
 def prune_filters(
     criterion: str, seed: int, sparsity: float = 0.3, data: str = "digits", network: str = "vgg"
@@ -36,13 +36,12 @@ def prune_filters(
     A removed channel's weights, and the scale and shift of its norm, are set to 0. The criterion sees 10 samples a
     class. Source of the setting: Molchanov et al. 2017, arXiv:1611.06440.
 
-    >>> import inspect
-    >>> inspect.signature(prune_filters).parameters["sparsity"].default
-    0.3
+    >>> prune_filters.__defaults__
+    (0.3, 'digits', 'vgg')
     """
-    task, model, last = trained_model(data, network, seed)
-    batch = task.batch(per_class=10, seed=seed)
-    scores = score(model, batch, criterion, granularity="channel", exclude=[last], seed=seed)
+    task, model, batch = trained_model(data, network, seed)
+    last = list(prunable(model))[-1:]
+    scores = score(model, batch, criterion, granularity="channel", exclude=last, seed=seed)
     masks = keep_top(scores, sparsity, allocation="layer", granularity="channel", model=model)
     dense = evaluate(model, task, split="test")["accuracy"]
     apply_masks_(model, masks)
@@ -53,10 +52,9 @@ reading("taylor-over-l1", of="channels", arm="criterion", a="taylor", b="l1", ov
 
 
 def gradient(model: nn.Module, batch: Batch, loss_fn: Loss) -> Scores:
-    """`s_u = |mean over samples of dL/dz_u|`, z_u a unit's sum before its ReLU: the slope that Yeom et al. 2021 compare
-    with (arXiv:1912.08881, section 4.1). It is the derivative by the unit's bias.
+    """`s_u = |mean over samples of dL/dz_u|`, z_u a unit's sum before its ReLU: the derivative by the unit's bias.
 
-    No registered criterion: it is Taylor's first term without the activation.
+    Taylor's first term without the activation, which Yeom et al. 2021 compare with (arXiv:1912.08881, section 4.1).
     Misleads wherever a large activation has a small slope: it calls that unit free.
 
     >>> model = nn.Linear(1, 2)
@@ -83,31 +81,29 @@ def prune_units(
 ) -> dict[str, float]:
     """Training accuracy of a 2-1000-1000-1000-k network without 1000 of its 3000 hidden units, not trained again.
 
-    `samples` of each class are what the criterion sees; 200 of each class train the network. `criterion` is "lrp",
-    "l1", "taylor" (|sum over samples of a dL/da|) or "gradient" (the function above); as in the published comparison,
-    each layer of "l1" is divided by its sum, of the last two by its L2 norm. The setting of Yeom et al.
-    2021, arXiv:1912.08881, section 4.1, with this workbench's own noise and training.
+    The criterion sees `samples` of each class; 200 of each train the network. `criterion` is "lrp", "l1", "taylor"
+    (|sum over samples of a dL/da|) or "gradient" (the function above); as in the published comparison, each layer of
+    "l1" is divided by its sum, of the last two by its L2 norm. The setting of Yeom et al. 2021, arXiv:1912.08881,
+    section 4.1, with this workbench's own noise and training.
 
-    >>> row = prune_units("l1", "moons", seed=0, width=50, removed=50)
-    >>> row["accuracy"] <= 1
+    >>> prune_units("l1", "moons", seed=0, width=50, removed=50)["accuracy"] <= 1
     True
     """
-    weights, reference = _toy(data, seed, width)
-    model = _toy_network(len(load(data, device="cpu").classes), seed, width)
-    model.load_state_dict(weights)
-    batch = _few(reference, samples, seed)
-    last = list(prunable(model))[-1]
+    trained, task = _toy(data, seed, width)
+    model, reference = copy.deepcopy(trained), task.take("train")
+    order, last = torch.randperm(len(reference.targets), generator=generator(seed)), list(prunable(model))[-1:]
+    few = torch.cat([order[reference.targets[order] == label][:samples] for label in reference.targets.unique()])
+    batch = Batch(reference.inputs[few], reference.targets[few])
     asked = gradient if criterion == "gradient" else criterion
-    scores = score(model, batch, asked, granularity="channel", exclude=[last], seed=seed)
+    scores = score(model, batch, asked, granularity="channel", exclude=last, seed=seed)
     if criterion == "taylor":  # by gates it is the square
         scores = {name: s.sqrt() for name, s in scores.items()}
     if criterion != "lrp":  # whose layers sum alike by themselves
         power = 1 if criterion == "l1" else 2
         scores = {name: s / s.norm(power).clamp_min(1e-30) for name, s in scores.items()}
-    units = sum(len(s) for s in scores.values())
-    dense = _accuracy(model, reference)
-    apply_masks_(model, keep_top(scores, removed / units, granularity="channel", model=model, example=batch.inputs))
-    return {"accuracy": _accuracy(model, reference), "dense": dense}
+    sparsity, dense = removed / sum(len(s) for s in scores.values()), evaluate(model, task, split="train")
+    apply_masks_(model, keep_top(scores, sparsity, granularity="channel", model=model, example=batch.inputs))
+    return {"accuracy": evaluate(model, task, split="train")["accuracy"], "dense": dense["accuracy"]}
 
 
 @reading("relevance-few-samples", of="units", other="taylor", data="moons")
@@ -119,31 +115,14 @@ def relevance_minus_other(rows: Rows, other: str, data: str | list[str]) -> Effe
 
 
 @functools.lru_cache(maxsize=16)
-def _toy(data: str, seed: int, width: int) -> tuple[dict[str, Tensor], Batch]:
-    """The trained weights of the toy network, and the 200 samples of each class that trained it (or all there are)."""
+def _toy(data: str, seed: int, width: int) -> tuple[nn.Module, Task]:
+    """The trained toy network, and the task whose 200 samples of each class trained it (or all there are)."""
     task = load(data, device="cpu")
     raw = task.splits["train"]
     chosen = torch.cat([(raw.targets == label).nonzero().reshape(-1)[:200] for label in raw.targets.unique()])
     few = Task.from_arrays(raw.inputs[chosen], raw.targets[chosen], *task.splits["test"], val=2, device="cpu")
-    model = _toy_network(len(task.classes), seed, width)
-    train(model, few, epochs=60, batch_size=32, lr=0.02, weight_decay=0.0, seed=seed, fast=False)
-    return snapshot(model), few.take("train")
-
-
-def _toy_network(classes: int, seed: int, width: int) -> nn.Sequential:
     with seeded(seed):
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise([2, width, width, width, classes]):
-            layers += [nn.Linear(before, after), nn.ReLU()]
-        return nn.Sequential(*layers[:-1])
-
-
-def _few(batch: Batch, each: int, seed: int) -> Batch:
-    order = torch.randperm(len(batch.targets), generator=generator(seed))
-    chosen = torch.cat([order[batch.targets[order] == label][:each] for label in batch.targets.unique()])
-    return Batch(batch.inputs[chosen], batch.targets[chosen])
-
-
-@torch.no_grad()
-def _accuracy(model: nn.Module, batch: Batch) -> float:
-    return float((model.eval()(batch.inputs).argmax(1) == batch.targets).double().mean())
+        sizes = itertools.pairwise([2, width, width, width, len(task.classes)])
+        model = nn.Sequential(*[layer for a, b in sizes for layer in (nn.Linear(a, b), nn.ReLU())][:-1])
+    train(model, few, epochs=60, batch_size=32, lr=0.02, weight_decay=0.0, seed=seed, fast=False)
+    return model, few

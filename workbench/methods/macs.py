@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from torch import Tensor, nn
 
 from workbench.masks import keep_top
@@ -23,10 +25,7 @@ def keep_within_macs(model: nn.Module, scores: Scores, most: int, example: Tenso
     def keep(kept: int) -> Masks:
         return keep_top(scores, 1 - kept / total, allocation=allocation)
 
-    if most < macs(model, example, keep(1)):
+    kept = bisect_right(range(1, total + 1), most, key=lambda kept: macs(model, example, keep(kept)))
+    if not kept:
         raise ValueError(f"most is a number of MACs that pays for one weight at least; got {most}")
-    within, beyond = 1, total + 1
-    while beyond - within > 1:
-        middle = (within + beyond) // 2
-        within, beyond = (middle, beyond) if macs(model, example, keep(middle)) <= most else (within, middle)
-    return keep(within)
+    return keep(kept)

@@ -31,7 +31,6 @@ def remove_weights(
     inverse: `H^-1 - H^-1 e_q e_q' H^-1 / [H^-1]_qq`. H is that of the start. Layers that `exclude` names neither go nor
     move. The model is untouched.
 
-    >>> from workbench.types import Batch
     >>> model = nn.Linear(2, 1, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 2.0]]))
     >>> batch = Batch(torch.eye(2), torch.zeros(2, 1))
@@ -48,13 +47,10 @@ def remove_weights(
         raise ValueError(f"count is a number of weights to remove, from 0 to {len(live) - 1}; got {count}")
     for _ in range(count):
         diagonal = inverse.diagonal()
-        scores = torch.where(live, point.square() / (2 * diagonal), torch.inf)
-        q = int(scores.argmin())
+        q = int(torch.where(live, point.square() / (2 * diagonal), torch.inf).argmin())
         column = inverse[:, q] / diagonal[q]
         point = point - point[q] * column
         inverse = inverse - torch.outer(column, inverse[q])
-        live[q] = False
-        point[q] = 0.0
-        inverse[q], inverse[:, q] = 0.0, 0.0
-        inverse[q, q] = 1.0
+        point[q], live[q] = 0.0, False
+        inverse[q], inverse[:, q], inverse[q, q] = 0.0, 0.0, 1.0
     return named(weights, live), {name: new.to(weights[name].dtype) for name, new in named(weights, point).items()}
