@@ -42,15 +42,7 @@ class State:
     run: dict[str, Any]
 
     @staticmethod
-    def of(
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        step: int,
-        masks: Masks,
-        memory: dict[str, Any],
-        frozen: list[str],
-        run: dict[str, Any],
-    ) -> State:
+    def of(model: nn.Module, optimizer: torch.optim.Optimizer, **rest: Any) -> State:
         """A copy of where a run is. Raises TypeError where the optimizer or the memory holds what is no plain data."""
         own = {id(parameter) for parameter in model.parameters()}
         if not all(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
@@ -58,15 +50,8 @@ class State:
                 "a state holds the model's parameters; the optimizer has others as well, which would be lost. Make "
                 "them part of the model"
             )
-        return State(
-            step=step,
-            weights=copied(contents(model), "weights"),
-            masks=copied(masks, "masks"),
-            optimizer=copied(optimizer.state_dict(), "the optimizer's state"),
-            memory=copied(memory, "memory"),
-            frozen=frozen,
-            run=copied(run, "what the run was made with"),
-        )
+        whole = {"weights": contents(model), "optimizer": optimizer.state_dict(), **rest}
+        return State(**{name: copied(part, name) for name, part in whole.items()})
 
     def save(self, path: str | Path) -> None:
         """Write the state to `path` (`.safetensors`): whole or not at all, whatever was there before.
@@ -131,9 +116,8 @@ class State:
                 model.get_submodule(name[: -len(EXTRA)].rstrip(".")).set_extra_state(copied(self.weights[name], name))
             else:
                 value.copy_(self.weights[name])
-        optimizer.load_state_dict(copied(self.optimizer, "the optimizer's state"))
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        for index, parameter in enumerate(parameters):
+        optimizer.load_state_dict(copied(self.optimizer, "optimizer"))
+        for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
             now = optimizer.state[parameter] if index in self.optimizer["state"] else {}
             for name, value in self.optimizer["state"].get(index, {}).items():
                 if isinstance(value, Tensor):  # torch gave it the parameter's dtype; fused steps need its strides, too
@@ -152,10 +136,8 @@ class Record(dict[str, float]):
         Made when it is asked for, so that a step costs nothing. Raises ValueError once training has gone on.
         """
         if self._take is None:
-            raise ValueError(
-                f"a record's state is taken before the next step; training has gone on from step {self['step']}. Call "
-                "state() in the body of the loop"
-            )
+            told = f"a record's state is taken before the next step; training has gone on from step {self['step']}"
+            raise ValueError(f"{told}. Call state() in the body of the loop")
         return self._take()
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, float]]]:
@@ -240,16 +222,16 @@ def _packed(tree: Any, path: str, found: dict[str, Tensor]) -> Any:
 
 def _unpacked(tree: Any, found: dict[str, Tensor]) -> Any:
     """What `_packed` was given."""
-    if isinstance(tree, list):
-        return [_unpacked(item, found) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    ((kind, content),) = tree.items()
-    if kind == "tensor":
-        return found[content]
-    if kind == "tuple":
-        return tuple(_unpacked(content, found))
-    return {key: _unpacked(value, found) for key, value in content}
+    match tree:
+        case list():
+            return [_unpacked(item, found) for item in tree]
+        case {"tensor": path}:
+            return found[path]
+        case {"tuple": items}:
+            return tuple(_unpacked(items, found))
+        case {"dict": pairs}:
+            return {key: _unpacked(value, found) for key, value in pairs}
+    return tree
 
 
 def _kind(value: Any) -> str:
