@@ -84,24 +84,18 @@ def make_optimizer(model: nn.Module, optimizer: str | MakeOptimizer | None, used
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
-        raise ValueError(
-            "training needs at least one parameter that requires a gradient; all are frozen. Use model.requires_grad_()"
-        )
+        raise ValueError("training needs parameters that require gradients; all are frozen. Use model.requires_grad_()")
     if callable(optimizer):
         if not isinstance(made := optimizer(trained), torch.optim.Optimizer):
             raise TypeError(f"the function optimizer returns a torch optimizer; got {type(made).__name__}")
         closure = inspect.signature(made.step).parameters.get("closure")
         if closure is not None and closure.default is closure.empty:
-            raise TypeError(
-                f"an optimizer here steps by the gradients of one batch; {type(made).__name__} evaluates the loss "
-                "several times a step, by a closure. Use another, such as torch.optim.SGD"
-            )
+            told = f"{type(made).__name__} evaluates the loss several times a step, by a closure"
+            raise TypeError(f"an optimizer steps by the gradients of one batch; {told}. Use one like torch.optim.SGD")
         return made
     if isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(
-            "optimizer is a name or a function of the parameters; got an optimizer that holds parameters already. "
-            "Pass lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
-        )
+        told = "optimizer is a name or a function of the parameters; got an optimizer that holds parameters already"
+        raise TypeError(f"{told}. Pass lambda parameters: torch.optim.SGD(parameters, lr=0.1)")
     name = check_choice("optimizer", "sgd" if optimizer is None else optimizer, ("adam", "adamw", "sgd"))
     shared: dict[str, Any] = dict(weight_decay=used.weight_decay, fused=True)
     if name == "sgd":

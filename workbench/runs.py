@@ -43,8 +43,8 @@ OWN = ("date", "key", "processor", "seconds", "versions")
 def key(function: Run, arguments: Mapping[str, Any]) -> str:
     """Name of a run: 16 hex digits of the hash of the function's name and its arguments that are not the defaults.
 
-    A new argument with a default therefore keeps the old rows findable, and 10 and 10.0 are one value. The function's
-    code is not part of it: who changes what the function computes removes its rows.
+    So a new argument with a default keeps the old rows findable, and 10 and 10.0 are one value. The function's code is
+    not part of it: who changes what it computes removes its rows.
 
     >>> def run(criterion, rounds=1): ...
     >>> key(run, {"criterion": "snip"}) == key(run, {"criterion": "snip", "rounds": 1.0})
@@ -70,14 +70,14 @@ def grid(
     Each axis is a list of plain values (numbers, strings, booleans, None) for one argument of `function`, which returns
     a dict of plain metrics, under other names than its arguments and the columns that the table adds (`OWN`). A
     finished run is one JSON line in `path`, on disk before the next: killed anywhere and called again, the grid goes on
-    where it was. Each run computes on one thread, so `jobs` (worker processes) changes the time and not the numbers;
-    functions and criteria defined in a notebook travel to the workers, which end with the grid or with the process that
-    called it. `on_row(row, done, total)` is called after each new row.
+    where it was. Each run computes on one thread, so `jobs` (worker processes, which end with the grid or its process)
+    changes the time and not the numbers; functions and criteria defined in a notebook travel to the workers.
+    `on_row(row, done, total)` is called after each new row.
 
-    Raises RuntimeError at the end, when all other runs are on disk, with the arguments of every run that failed. A run
-    that takes its process down (no memory, a crash) is such a failure with `jobs` of 2 or more; with one job the
-    process is yours. A file that holds anything but rows is left as it is: a ValueError names the line. One process
-    writes to a path at a time; on a cluster give each its own and read them with `read_rows(a, b)`.
+    Raises RuntimeError at the end, when all other runs are on disk, with the arguments of every run that failed, or
+    that took its process down (no memory, a crash; with one job the process is yours). A file that holds anything but
+    rows stays as it is: a ValueError names the line. One process writes to a path at a time; on a cluster give each its
+    own and read them with `read_rows(a, b)`.
 
     >>> import tempfile
     >>> def area(width, height=1): return {"area": width * height}
@@ -109,18 +109,16 @@ def grid(
             if on_row is not None:
                 on_row(done[name], sum(n in done for n in runs), len(runs))
     if failures:
-        raise RuntimeError(
-            f"{len(failures)} of {len(runs)} runs failed; the other rows are in {path}. Call grid again once this is "
-            "mended: rows that are there are kept.\n\n" + "\n".join(failures)
-        )
+        told = f"{len(failures)} of {len(runs)} runs failed; the other rows are in {path}, and stay"
+        raise RuntimeError("\n".join([f"{told}. Call grid again once this is mended.\n", *failures]))
     return _table([done[name] for name in runs])
 
 
 def read_rows(path: str | Path, *more: str | Path) -> pd.DataFrame:
     """Table of the rows on disk in the order of the files: arguments, metrics, seconds, versions, processor, date, key.
 
-    Of rows with one key the last counts, in this table and for `grid`. The start of a row at the end of a file (a
-    killed run) does not count. Raises ValueError with file and line for anything else that is no row.
+    Of rows with one key the last counts, here and for `grid`; the start of a row at the end of a file (a killed run)
+    does not. Raises ValueError with file and line for anything else that is no row.
     """
     return _table(list({row["key"]: row for one in (path, *more) for row in _read(Path(one))[0]}.values()))
 
@@ -150,8 +148,7 @@ def _runs(function: Run, axes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _results(function: Run, todo: Mapping[str, dict[str, Any]], jobs: int) -> Generator[Result]:
     """Yield the results as the runs finish."""
     if jobs == 1:
-        for name, arguments in todo.items():
-            yield _run(function, name, arguments)
+        yield from (_run(function, *item) for item in todo.items())
         return
     from joblib.externals import loky
 
@@ -165,8 +162,7 @@ def _results(function: Run, todo: Mapping[str, dict[str, Any]], jobs: int) -> Ge
     try:
         while queue or running:
             while queue and idle:
-                name, arguments = queue.pop()
-                worker = idle.pop()
+                (name, arguments), worker = queue.pop(), idle.pop()
                 running[worker.submit(_run, function, name, arguments, own)] = name, worker
             for future in loky.wait(running, return_when=loky.FIRST_COMPLETED).done:
                 name, worker = running.pop(future)
@@ -257,9 +253,8 @@ def _read(path: Path) -> tuple[list[Row], int]:
     """The rows of a file and its length, without the start of a row at its end, which a killed run left."""
     if path.is_dir():
         raise ValueError(f"rows are in a file such as rows.jsonl; {path} is a folder")
-    text = path.read_bytes()
     rows: list[Row] = []
-    lines = text.split(b"\n")
+    lines = (text := path.read_bytes()).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -268,10 +263,8 @@ def _read(path: Path) -> tuple[list[Row], int]:
         if fault and row is None and number == len(lines) and begins:
             return rows, len(text) - len(line)
         if fault:
-            raise ValueError(
-                f"line {number} of {path} is no row of a grid: {fault}. If rows belong there, delete the line and grid "
-                "computes its run again; otherwise name another file."
-            )
+            told = f"line {number} of {path} is no row of a grid: {fault}"
+            raise ValueError(f"{told}. Delete the line and grid computes its run again, or name another file.")
         rows.append(row)
     return rows, len(text)
 

@@ -103,10 +103,9 @@ def steps(
     are the state's. The same bits need the same machine, and functions that keep nothing elsewhere; on GPUs also
     `torch.use_deterministic_algorithms`.
 
-    Inputs come in the model's own floating dtype, whole numbers as they are; the cross entropy takes the outputs'
-    logits. A last batch of one sample is left out: BatchNorm cannot train on it. The model comes back in evaluation
-    mode. Modules in evaluation mode at the first step, where the model itself is in training mode, stay so (a frozen
-    BatchNorm: `model.train()`, then `norm.eval()`, before each run).
+    Inputs come in the model's own floating dtype, whole numbers as they are. A last batch of one sample is left out, as
+    BatchNorm cannot train on it. The model comes back in evaluation mode; parts of a model in training mode that are in
+    evaluation mode at the first step stay so (a frozen BatchNorm: `model.train()`, `norm.eval()` before each run).
 
     Misleads when accuracies of short schedules are compared: the rate falls to zero at each schedule's own end.
 
@@ -185,10 +184,8 @@ def _own_loss(loss: BatchLoss, model: nn.Module, batch: Batch) -> Tensor:
     got = type(value).__name__
     if isinstance(value, Tensor):
         got = f"a tensor of shape {tuple(value.shape)}" + ("" if value.requires_grad else " without a gradient")
-    raise TypeError(
-        f"loss(model, batch) is a tensor of one number, computed from the model's weights; got {got}. Take a mean, and "
-        "leave no_grad, detach and item out"
-    )
+    told = f"loss(model, batch) is a tensor of one number, computed from the model's weights; got {got}"
+    raise TypeError(f"{told}. Take a mean, and leave no_grad, detach and item out")
 
 
 def _run(plan: Plan) -> Iterator[Record]:
@@ -231,13 +228,11 @@ def _run(plan: Plan) -> Iterator[Record]:
                     clear_grads_(held)
                     optimizer.step()
                     clear_weights_(held)
-                row = Record(step=step + 1, total=plan.total, epoch=epoch, loss=loss.item())
-                row["lr"] = optimizer.param_groups[0]["lr"]
+                lr = optimizer.param_groups[0]["lr"]
+                row = Record(step=step + 1, total=plan.total, epoch=epoch, loss=loss.item(), lr=lr)
                 if not math.isfinite(row["loss"]):
-                    raise ValueError(
-                        f"training needs a finite loss; that of step {step + 1} is {row['loss']}, at a rate of "
-                        f"{row['lr']:.3g}. Lower lr, or check the inputs; the weights may be lost: load a snapshot"
-                    )
+                    told = f"a run needs a finite loss; that of step {step + 1} is {row['loss']}, at a rate of {lr:.3g}"
+                    raise ValueError(f"{told}. Lower lr, or check the inputs; load a snapshot, as weights may be lost")
                 row["seconds"] = time.perf_counter() - began
                 if index == plan.per_epoch - 1 or step == plan.end - 1:
                     first, value = next(iter(evaluate(model, task).items()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -59,20 +59,13 @@ def _array(name: str, image: Image, side: tuple[int, int] | None) -> np.ndarray:
     return np.asarray(image if side is None else image.resize(side[::-1], Resampling.BILINEAR))
 
 
-class Folder(NamedTuple):
-    """Images of a folder: uint8 `[n, c, h, w]`, the index of each one's class, which are of the split "test"."""
+def read_folder(
+    path: str | Path, size: int | tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[str]]:
+    """Images uint8 `[n, c, h, w]` of a folder, their labels, which are of the split "test", and the classes.
 
-    images: np.ndarray
-    labels: np.ndarray
-    classes: list[str]
-    test: np.ndarray | None
-
-
-def read_folder(path: str | Path, size: int | tuple[int, int] | None) -> Folder:
-    """The images of `path/train/<class>/*` and `path/test/<class>/*`, or of `path/<class>/*` (then `test` is None).
-
-    Classes are sorted by name, files by name within their class. Hidden files are passed over; a warning tells how
-    many others are no images.
+    These are `path/train/<class>/*` and `path/test/<class>/*`, or `path/<class>/*` (then no split: None), sorted by the
+    names of class and file. Hidden files are passed over; a warning tells how many others are no images.
     """
     path = Path(path)
     if not path.is_dir():
@@ -94,7 +87,7 @@ def read_folder(path: str | Path, size: int | tuple[int, int] | None) -> Folder:
     files = [(s, classes.index(c), f) for s, of in found.items() for c in classes for f in of[c]]
     of_split, labels, paths = zip(*files, strict=True)
     test = np.asarray(of_split) == "test" if split else None
-    return Folder(pixels(_open(paths), _side(size)), np.asarray(labels), classes, test)
+    return pixels(_open(paths), _side(size)), np.asarray(labels), test, classes
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -120,7 +113,6 @@ def _classes(folder: Path, strange: list[Path]) -> dict[str, list[Path]]:
 
 
 def _side(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """Height and width from `size`."""
     if size is None:
         return None
     height, width = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)

@@ -76,10 +76,9 @@ def needs_double(mean: Tensor, std: Tensor) -> bool:
 
 
 def check_scales(train: Moments, test: Moments, values: int) -> None:
-    """Refuse two splits of which one was scaled and the other not; warn where they may have been.
+    """Refuse splits of which one was scaled and the other not, by moments of `values` numbers a channel; or warn.
 
-    `train` and `test` are moments, of `values` numbers a channel in the smaller one. A sample of ten differs 50-fold
-    in no channel by chance, nor one of a hundred by more than a half or by a whole standard deviation.
+    A sample of ten differs 50-fold in no channel by chance, nor one of a hundred by more than a half or a whole std.
     """
     (mean, std), (test_mean, test_std) = train, test
     varied = (std > 0) & (test_std > 0)
