@@ -30,18 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(_values_marked(arguments))
         return int(options.command(options))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"workbench: {error}", file=sys.stderr)
-        return 2
-    except (OSError, ImportError) as error:
-        print(f"workbench: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ValueError | TypeError) else 1
 
 
 def _values_marked(arguments: Sequence[str]) -> list[str]:
     """The arguments, the two words after -p marked: they are a name and a value, also where they begin with a dash."""
-    marked: list[str] = []
-    values = 0
+    marked, values = [], 0
     for word in arguments:
         marked.append(MARK + word if values else word)
         values = values - 1 if values else 2 * (word in ("-p", "--parameter"))
@@ -53,15 +49,13 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.list:
         return _list(options.notebooks)
-    runs = run_with_index(options.notebooks, options.out, **_shared(options))
-    return _ended(runs, "notebooks finished", f"see {options.out}/index.html")
+    return _ended(run_with_index(**_shared(options)), "notebooks finished", f"see {options.out}/index.html")
 
 
 def _site(options: argparse.Namespace) -> int:
     from workbench.headless import site
 
-    runs = site(options.notebooks, options.out, **_shared(options))
-    return _ended(runs, "pages made", f"open {options.out}/index.html")
+    return _ended(site(**_shared(options)), "pages made", f"open {options.out}/index.html")
 
 
 def _ended(runs: Sequence[Run], what: str, where: str) -> int:
@@ -113,12 +107,8 @@ def _shared(options: argparse.Namespace) -> dict[str, Any]:
     names = [name for name, _ in options.parameter]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"a parameter is given once; got {', '.join(twice)} more often")
-    return {
-        "parameters": dict(options.parameter),
-        "profile": options.profile,
-        "jobs": options.jobs,
-        "report": functools.partial(print, flush=True),
-    }
+    given = {name: getattr(options, name) for name in ("notebooks", "out", "profile", "jobs")}
+    return given | {"parameters": dict(options.parameter), "report": functools.partial(print, flush=True)}
 
 
 def _version() -> str:
@@ -131,9 +121,8 @@ def _version() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="workbench", description="Run the workbench's notebooks and collect what they say."
-    )
+    what = "Run the workbench's notebooks and collect what they say."
+    parser = argparse.ArgumentParser(prog="workbench", description=what)
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -142,27 +131,15 @@ def _parser() -> argparse.ArgumentParser:
     site = commands.add_parser("site", help="make static pages that open from disk, with no kernel and no network")
     for command, function, out in ((run, _run, "out"), (site, _site, "site")):
         command.set_defaults(command=function)
-        command.add_argument(
-            "notebooks", nargs="*", default=["notebooks"], help="notebooks, or folders of them (default: notebooks)"
-        )
+        what = "notebooks, or folders of them (default: notebooks)"
+        command.add_argument("notebooks", nargs="*", default=["notebooks"], help=what)
         command.add_argument("-o", "--out", default=out, help=f"folder of the results (default: {out})")
-        command.add_argument(
-            "-p",
-            "--parameter",
-            nargs=2,
-            type=lambda word: word.removeprefix(MARK),
-            action="append",
-            default=[],
-            metavar=("NAME", "VALUE"),
-            help="a parameter; each of the notebooks must have it, and its type is the notebook's",
-        )
+        what = "a parameter; each of the notebooks must have it, and its type is the notebook's"
+        pairs: dict[str, Any] = dict(nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=what)
+        command.add_argument("-p", "--parameter", type=lambda word: word.removeprefix(MARK), **pairs)
         command.add_argument("--profile", help="smoke, lecture or full: the parameter `profile`, unless -p gives it")
-        command.add_argument(
-            "--jobs",
-            type=int,
-            default=1,
-            help="notebooks at a time; each computes on one thread, unless OMP_NUM_THREADS says otherwise (default: 1)",
-        )
+        what = "notebooks at a time; each computes on one thread, unless OMP_NUM_THREADS says otherwise (default: 1)"
+        command.add_argument("--jobs", type=int, default=1, help=what)
 
     claims = commands.add_parser("claims", help="one table of the verdicts in a results folder")
     claims.set_defaults(command=_claims)

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.criteria.registry import CriterionEntry, add_criteria, own_criteria
+from workbench.criteria.registry import add_criteria, own_criteria
 from workbench.seeds import versions
 from workbench.types import check_choice, check_count
 
@@ -27,22 +27,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
+Run = Callable[..., Mapping[str, Any]]
+Result = tuple[str, Row, str]
+"""Key, part of a row, and what went wrong ("" if nothing did)."""
 
-PARTS = dict(key=str, function=str, arguments=dict, metrics=dict, seconds=float, versions=dict, date=str)
+PARTS = dict(key=str, function=str, arguments=dict, metrics=dict, seconds=int | float, versions=dict, date=str)
 """What a row on disk consists of, in this order."""
 
-_FIRST = b'{"key": "0123456789abcdef", "function": "'
-_START = re.compile(rb'\{"key": "[0-9a-f]{16}", "function": "')
+_START = b'{"key": "0123456789abcdef", "function": "'
 
 OWN = ("date", "key", "processor", "seconds", "versions")
 """Columns of a table of rows that `grid` adds; arguments and metrics have other names."""
 
 
-def key(function: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]) -> str:
+def key(function: Run, arguments: Mapping[str, Any]) -> str:
     """Name of a run: 16 hex digits of the hash of the function's name and its arguments that are not the defaults.
 
-    A new argument with a default therefore keeps the old rows findable, and 10 and 10.0 are one value. The function's
-    code is not part of it: who changes what the function computes removes its rows.
+    So a new argument with a default keeps the old rows findable, and 10 and 10.0 are one value. The function's code is
+    not part of it: who changes what it computes removes its rows.
 
     >>> def run(criterion, rounds=1): ...
     >>> key(run, {"criterion": "snip"}) == key(run, {"criterion": "snip", "rounds": 1.0})
@@ -55,7 +57,7 @@ def key(function: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]
 
 
 def grid(
-    function: Callable[..., Mapping[str, Any]],
+    function: Run,
     path: str | Path,
     /,
     *,
@@ -66,18 +68,16 @@ def grid(
     """Run `function` at every combination of the axes; one row each, in the order of the grid.
 
     Each axis is a list of plain values (numbers, strings, booleans, None) for one argument of `function`, which returns
-    a dict of plain metrics. A finished run is one JSON line in `path` (key, function, arguments, metrics, seconds,
-    versions and processor, date), on disk before the next is written: killed anywhere and called again, the grid goes
-    on where it was. Runs compute with one thread each, so `jobs` (worker processes) changes the time and not the
-    numbers; functions and criteria defined in a notebook travel to the workers, and workers end with the grid or with
-    the process that called it. `on_row(row, done, total)` is called after each new row.
+    a dict of plain metrics, under other names than its arguments and the columns that the table adds (`OWN`). A
+    finished run is one JSON line in `path`, on disk before the next: killed anywhere and called again, the grid goes on
+    where it was. Each run computes on one thread, so `jobs` (worker processes, which end with the grid or its process)
+    changes the time and not the numbers; functions and criteria defined in a notebook travel to the workers.
+    `on_row(row, done, total)` is called after each new row.
 
-    Raises RuntimeError at the end, when all other runs are on disk, with the arguments of every run that failed. A run
-    that takes its process down (no memory, a crash) is such a failure with `jobs` of 2 or more; with one job the
-    process is yours. Names of arguments and metrics differ from each other and from the columns that the table adds
-    (`seconds`, `versions`, `processor`, `date`, `key`). A file that holds anything but rows is left as it is: a
-    ValueError names the line. One process writes to a path at a time; on a cluster give each its own and read them with
-    `read_rows(a, b)`.
+    Raises RuntimeError at the end, when all other runs are on disk, with the arguments of every run that failed, or
+    that took its process down (no memory, a crash; with one job the process is yours). A file that holds anything but
+    rows stays as it is: a ValueError names the line. One process writes to a path at a time; on a cluster give each its
+    own and read them with `read_rows(a, b)`.
 
     >>> import tempfile
     >>> def area(width, height=1): return {"area": width * height}
@@ -109,23 +109,21 @@ def grid(
             if on_row is not None:
                 on_row(done[name], sum(n in done for n in runs), len(runs))
     if failures:
-        raise RuntimeError(
-            f"{len(failures)} of {len(runs)} runs failed; the other rows are in {path}. Call grid again once this is "
-            "mended: rows that are there are kept.\n\n" + "\n".join(failures)
-        )
+        told = f"{len(failures)} of {len(runs)} runs failed; the other rows are in {path}, and stay"
+        raise RuntimeError("\n".join([f"{told}. Call grid again once this is mended.\n", *failures]))
     return _table([done[name] for name in runs])
 
 
 def read_rows(path: str | Path, *more: str | Path) -> pd.DataFrame:
     """Table of the rows on disk in the order of the files: arguments, metrics, seconds, versions, processor, date, key.
 
-    Of rows with one key the last counts, in this table and for `grid`. The start of a row at the end of a file (a
-    killed run) does not count. Raises ValueError with file and line for anything else that is no row.
+    Of rows with one key the last counts, here and for `grid`; the start of a row at the end of a file (a killed run)
+    does not. Raises ValueError with file and line for anything else that is no row.
     """
     return _table(list({row["key"]: row for one in (path, *more) for row in _read(Path(one))[0]}.values()))
 
 
-def _runs(function: Callable[..., Any], axes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _runs(function: Run, axes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Key -> arguments of every combination of the axes, checked against the function's signature."""
     named = getattr(function, "__name__", "<lambda>")
     if named == "<lambda>":
@@ -143,17 +141,14 @@ def _runs(function: Callable[..., Any], axes: Mapping[str, Any]) -> dict[str, di
     if missing := [n for n in required if n not in axes]:
         raise TypeError(f"{named} needs a value for {', '.join(missing)}. Pass {missing[0]}=[...] as an axis.")
     columns = [[_plain(v, f"axis {n!r} of {named}") for v in values] for n, values in axes.items()]
-    combinations = [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*columns)]
+    combinations = (dict(zip(axes, combination, strict=True)) for combination in itertools.product(*columns))
     return {key(function, arguments): arguments for arguments in combinations}
 
 
-def _results(
-    function: Callable[..., Any], todo: Mapping[str, dict[str, Any]], jobs: int
-) -> Generator[tuple[str, Row, str]]:
-    """Yield (key, row part, error text) as the runs finish."""
+def _results(function: Run, todo: Mapping[str, dict[str, Any]], jobs: int) -> Generator[Result]:
+    """Yield the results as the runs finish."""
     if jobs == 1:
-        for name, arguments in todo.items():
-            yield _run(function, name, arguments)
+        yield from (_run(function, *item) for item in todo.items())
         return
     from joblib.externals import loky
 
@@ -167,8 +162,7 @@ def _results(
     try:
         while queue or running:
             while queue and idle:
-                name, arguments = queue.pop()
-                worker = idle.pop()
+                (name, arguments), worker = queue.pop(), idle.pop()
                 running[worker.submit(_run, function, name, arguments, own)] = name, worker
             for future in loky.wait(running, return_when=loky.FIRST_COMPLETED).done:
                 name, worker = running.pop(future)
@@ -198,12 +192,7 @@ def _end_with(parent: int) -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _run(
-    function: Callable[..., Any],
-    name: str,
-    arguments: dict[str, Any],
-    own: dict[tuple[str, str], CriterionEntry] | None = None,
-) -> tuple[str, Row, str]:
+def _run(function: Run, name: str, arguments: dict[str, Any], own: Any = None) -> Result:
     """One run on one thread. In a worker `own` holds the criteria that the user registered where grid was called."""
     import torch
 
@@ -264,20 +253,18 @@ def _read(path: Path) -> tuple[list[Row], int]:
     """The rows of a file and its length, without the start of a row at its end, which a killed run left."""
     if path.is_dir():
         raise ValueError(f"rows are in a file such as rows.jsonl; {path} is a folder")
-    text = path.read_bytes()
     rows: list[Row] = []
-    lines = text.split(b"\n")
+    lines = (text := path.read_bytes()).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         row, fault = _row(line)
-        if fault and row is None and number == len(lines) and _START.match(line + _FIRST[len(line) :]):
+        begins = re.match(rb'\{"key": "[0-9a-f]{16}", "function": "', line + _START[len(line) :])
+        if fault and row is None and number == len(lines) and begins:
             return rows, len(text) - len(line)
         if fault:
-            raise ValueError(
-                f"line {number} of {path} is no row of a grid: {fault}. If rows belong there, delete the line and grid "
-                "computes its run again; otherwise name another file."
-            )
+            told = f"line {number} of {path} is no row of a grid: {fault}"
+            raise ValueError(f"{told}. Delete the line and grid computes its run again, or name another file.")
         rows.append(row)
     return rows, len(text)
 
@@ -291,10 +278,8 @@ def _row(line: bytes) -> tuple[Any, str]:
     if not isinstance(row, dict):
         return row, f"{type(row).__name__} instead of an object"
     for part, kind in PARTS.items():
-        if part not in row:
-            return row, f"it has no {part!r}"
-        if not isinstance(row[part], int | float if kind is float else kind):
-            return row, f"its {part!r} is {row[part]!r}"
+        if not isinstance(row.get(part), kind):
+            return row, f"its {part!r} is {row[part]!r}" if part in row else f"it has no {part!r}"
     return row, _clash(row["arguments"], row["metrics"])
 
 
@@ -304,8 +289,7 @@ def _table(rows: list[Row]) -> pd.DataFrame:
     table = []
     for row in rows:
         made = {"processor": "not recorded", **row["versions"]}
-        processor = made.pop("processor")
-        told = {"versions": ", ".join(f"{n} {v}" for n, v in made.items()), "processor": processor}
-        own = {"seconds": row["seconds"], **told, "date": row["date"], "key": row["key"]}
+        told = {"processor": made.pop("processor"), "date": row["date"], "key": row["key"]}
+        own = {"seconds": row["seconds"], "versions": ", ".join(f"{n} {v}" for n, v in made.items()), **told}
         table.append({**row["arguments"], **row["metrics"], **own})
     return pd.DataFrame(table)

@@ -24,13 +24,12 @@ EXTRA = "_extra_state"
 class State:
     """A run of `wb.steps` after `step` steps; made by a record's `state()`, and given to `wb.steps(..., state=)`.
 
-    `weights` holds the parameters and buffers, each once, and modules' extra states; `masks` those in force,
-    `optimizer` its `state_dict()`, `memory` what an update keeps (`Progress.memory`), `frozen` the names of modules
-    that stay in evaluation mode, and `run` what the run that goes on has in common with this one. There is no random
-    state to keep: all that a step draws follows from the seed and the step. Tensors are copies on the CPU.
+    `weights` holds parameters, buffers and modules' extra states, `masks` those in force, `optimizer` its `state_dict`,
+    `memory` what an update keeps, `frozen` the modules that stay in evaluation mode, `run` what the run that goes on
+    has in common with this one. Tensors are copies on the CPU. There is no random state to keep: all that a step draws
+    follows from the seed and the step. `save` writes one safetensors file, the rest as JSON in its metadata; no pickle.
 
-    `save` writes one safetensors file with the rest as JSON in its metadata; no pickle. Misleads as a checkpoint of the
-    data: a task that was changed, but for its name, size and shape, is not noticed.
+    Misleads as a checkpoint of the data: a change of the task, but for its name, size and shape, is not noticed.
     """
 
     step: int
@@ -42,31 +41,14 @@ class State:
     run: dict[str, Any]
 
     @staticmethod
-    def of(
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        step: int,
-        masks: Masks,
-        memory: dict[str, Any],
-        frozen: list[str],
-        run: dict[str, Any],
-    ) -> State:
+    def of(model: nn.Module, optimizer: torch.optim.Optimizer, **rest: Any) -> State:
         """A copy of where a run is. Raises TypeError where the optimizer or the memory holds what is no plain data."""
         own = {id(parameter) for parameter in model.parameters()}
         if not all(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
-            raise ValueError(
-                "a state holds the model's parameters; the optimizer has others as well, which would be lost. Make "
-                "them part of the model"
-            )
-        return State(
-            step=step,
-            weights=copied(contents(model), "weights"),
-            masks=copied(masks, "masks"),
-            optimizer=copied(optimizer.state_dict(), "the optimizer's state"),
-            memory=copied(memory, "memory"),
-            frozen=frozen,
-            run=copied(run, "what the run was made with"),
-        )
+            told = "a state holds the model's parameters; the optimizer has others as well, which would be lost"
+            raise ValueError(f"{told}. Make them part of the model")
+        whole = {"weights": contents(model), "optimizer": optimizer.state_dict(), **rest}
+        return State(**{name: copied(part, name) for name, part in whole.items()})
 
     def save(self, path: str | Path) -> None:
         """Write the state to `path` (`.safetensors`): whole or not at all, whatever was there before.
@@ -109,19 +91,17 @@ class State:
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
             return State(**_unpacked(json.loads(header["state"]), found))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"a state is a file that State.save wrote, whole; {path} is none: {error!r}. Save one from a record"
-            ) from error
+            told = f"a state is a file that State.save wrote, whole; {path} is none: {error!r}"
+            raise ValueError(f"{told}. Save one from a record") from error
 
     def check(self, model: nn.Module, run: dict[str, Any]) -> None:
         """Raise ValueError, with what differs, unless the state is of such a model and of such a run."""
         here, there = ({n: _kind(v) for n, v in weights.items()} for weights in (contents(model), self.weights))
         if told := [*_differences(there, here), *_differences(self.run, run)]:
             more = f" and {len(told) - 5} more" if len(told) > 5 else ""
-            raise ValueError(
-                "a state goes on in the run that it is of, with the same model, data, schedule and optimizer; what "
-                f"differs: {'; '.join(told[:5])}{more}. Pass the arguments that the run began with"
-            )
+            rule = "a state goes on in the run that it is of, with the same model, data, schedule and optimizer"
+            differs = f"what differs: {'; '.join(told[:5])}{more}"
+            raise ValueError(f"{rule}; {differs}. Pass the arguments that the run began with")
 
     @torch.no_grad()
     def restore_(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -131,9 +111,8 @@ class State:
                 model.get_submodule(name[: -len(EXTRA)].rstrip(".")).set_extra_state(copied(self.weights[name], name))
             else:
                 value.copy_(self.weights[name])
-        optimizer.load_state_dict(copied(self.optimizer, "the optimizer's state"))
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        for index, parameter in enumerate(parameters):
+        optimizer.load_state_dict(copied(self.optimizer, "optimizer"))
+        for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
             now = optimizer.state[parameter] if index in self.optimizer["state"] else {}
             for name, value in self.optimizer["state"].get(index, {}).items():
                 if isinstance(value, Tensor):  # torch gave it the parameter's dtype; fused steps need its strides, too
@@ -147,15 +126,10 @@ class Record(dict[str, float]):
     _take: Callable[[], State] | None = None
 
     def state(self) -> State:
-        """A copy of all that the run needs to go on from here, for `State.save` and `wb.steps(..., state=)`.
-
-        Made when it is asked for, so that a step costs nothing. Raises ValueError once training has gone on.
-        """
+        """A copy, made now, of all that the run needs to go on from here; ValueError once training has gone on."""
         if self._take is None:
-            raise ValueError(
-                f"a record's state is taken before the next step; training has gone on from step {self['step']}. Call "
-                "state() in the body of the loop"
-            )
+            told = f"a record's state is taken before the next step; training has gone on from step {self['step']}"
+            raise ValueError(f"{told}. Call state() in the body of the loop")
         return self._take()
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, float]]]:
@@ -166,9 +140,9 @@ class Record(dict[str, float]):
 class Progress:
     """Where a run is when it calls `update`: gradients are there, whole, and the weights have not moved yet.
 
-    `step` steps of `total` are done. `batch` is what the gradients in `.grad` are of, and `loss` its loss, detached.
-    What an update keeps from one call to the next belongs in `memory`, a dict of tensors, numbers and text that a state
-    saves; a resumed run has its tensors on the data's device.
+    `step` steps of `total` are done. The gradients in `.grad` are those of `batch`, `loss` its loss, detached. What an
+    update keeps between calls belongs in `memory`, a dict of tensors (on the data's device), numbers and text that a
+    state saves.
     """
 
     step: int
@@ -240,16 +214,16 @@ def _packed(tree: Any, path: str, found: dict[str, Tensor]) -> Any:
 
 def _unpacked(tree: Any, found: dict[str, Tensor]) -> Any:
     """What `_packed` was given."""
-    if isinstance(tree, list):
-        return [_unpacked(item, found) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    ((kind, content),) = tree.items()
-    if kind == "tensor":
-        return found[content]
-    if kind == "tuple":
-        return tuple(_unpacked(content, found))
-    return {key: _unpacked(value, found) for key, value in content}
+    match tree:
+        case list():
+            return [_unpacked(item, found) for item in tree]
+        case {"tensor": path}:
+            return found[path]
+        case {"tuple": items}:
+            return tuple(_unpacked(items, found))
+        case {"dict": pairs}:
+            return {key: _unpacked(value, found) for key, value in pairs}
+    return tree
 
 
 def _kind(value: Any) -> str:

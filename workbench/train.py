@@ -20,17 +20,7 @@ from workbench.data.task import Task
 from workbench.masks import clear_grads_, clear_weights_, kept_bits, reset_state_
 from workbench.metrics.accuracy import evaluate
 from workbench.models import fast_layout, work
-from workbench.models.running import (
-    check_labels,
-    evaluating,
-    fitted,
-    logits,
-    loss_of,
-    measured,
-    outputs,
-    own_dtype,
-    taken,
-)
+from workbench.models.running import check_labels, evaluating, fitted, loss_of, measured, outputs, own_dtype, taken
 from workbench.recipes import MakeOptimizer, Recipe, has_fast_bfloat16, make_optimizer, recipe, settings
 from workbench.seeds import seeded, threads
 from workbench.states import Progress, Record, State, copied
@@ -64,12 +54,12 @@ class Plan:
     update: Update | None
     masks: Masks
     state: State | None
+    facts: dict[str, Any]
     seed: int
     per_epoch: int
     total: int
     start: int
     end: int
-    facts: dict[str, Any]
 
 
 def steps(
@@ -93,12 +83,11 @@ def steps(
 
     A record holds step (steps done), total (steps of the schedule), epoch, loss, lr and seconds; the last of each epoch
     also what the task measures first, on the validation split (val_accuracy). The schedule is `epochs` epochs or
-    `steps` steps long (default: the recipe of the pair). `start` begins with rate and data order at that step, with a
-    fresh optimizer, and `stop` ends there: the first k steps are `stop=k`, and rewinding to them is loading their
-    snapshot and training with `start=k`. `optimizer` is "sgd", "adam", "adamw" or a function of the parameters; the
-    rates it comes with are the schedule's highest. `seed` orders the data and draws all that is random in a step; the
-    global random state stays as it was. `fast=False` keeps to float32. Other keywords change the recipe (`lr=`,
-    `batch_size=`, `weight_decay=`, ...).
+    `steps` steps long (default: the recipe of the pair). `start` begins with rate and data order at that step and a
+    fresh optimizer, `stop` ends there: rewinding to step k is loading the snapshot after `stop=k`, then `start=k`.
+    `optimizer` is "sgd", "adam", "adamw" or a function of the parameters; its rates are the schedule's highest. `seed`
+    orders the data and draws all that is random in a step; the global random state stays as it was. `fast=False` keeps
+    to float32. Other keywords change the recipe (`lr=`, `batch_size=`, `weight_decay=`, ...).
 
     Removed weights are exactly 0 from before the first step to after the last: gradients are masked after `backward`,
     weights after `step`; later changes to the masks passed have no effect. A generator left early leaves a valid model.
@@ -107,18 +96,16 @@ def steps(
     `loss(model, batch)` is a scalar tensor to descend, in place of the task's loss of the model's outputs: a penalty,
     distillation, a target of another kind. `update(progress)` is called after each `backward`, while `.grad` holds the
     whole gradients; masks that it returns (None: no change) are in force from this step's move of the weights on. What
-    goes, or was dead and grows, has its moments in the optimizer cleared, and grows from 0. `Progress` says what an
-    update may read, keep and draw.
+    goes, or was dead and grows, has its moments in the optimizer cleared, and grows from 0. See `Progress`.
 
-    `state`, a record's `state()` or `State.load(path)`, goes on where that record was, bit for bit. All else is passed
-    as to the run that it is of, but for `stop`; the step, weights, masks and the optimizer's state are the state's.
-    Raises ValueError before the first step with what differs, if anything. The same bits need the same machine, and
-    functions that keep nothing elsewhere; on GPUs also `torch.use_deterministic_algorithms`.
+    `state`, a record's `state()` or `State.load(path)`, goes on where that record was, bit for bit. All else but `stop`
+    is passed as to the run that it is of (ValueError with what differs); step, weights, masks and the optimizer's state
+    are the state's. The same bits need the same machine, and functions that keep nothing elsewhere; on GPUs also
+    `torch.use_deterministic_algorithms`.
 
-    Inputs come in the model's own floating dtype, whole numbers as they are; the cross entropy takes the outputs'
-    logits. A last batch of one sample is left out: BatchNorm cannot train on it. The model comes back in evaluation
-    mode. Modules in evaluation mode at the first step, where the model itself is in training mode, stay so (a frozen
-    BatchNorm: `model.train()`, then `norm.eval()`, before each run).
+    Inputs come in the model's own floating dtype, whole numbers as they are. A last batch of one sample is left out, as
+    BatchNorm cannot train on it. The model comes back in evaluation mode; parts of a model in training mode that are in
+    evaluation mode at the first step stay so (a frozen BatchNorm: `model.train()`, `norm.eval()` before each run).
 
     Misleads when accuracies of short schedules are compared: the rate falls to zero at each schedule's own end.
 
@@ -137,9 +124,8 @@ def steps(
     total = total if steps is None else check_count("steps", steps)
     end = total if stop is None else check_count("stop", stop, least=0)
     made = make_optimizer(model, optimizer, used)
-    data = {"data": task.name, "training samples": size, "input shape": task.shape, "steps": total, "seed": seed}
-    own = {"a loss of its own": loss is not None, "an update": update is not None}
-    facts = data | own | settings(model, used, made)
+    facts = {"data": task.name, "training samples": size, "input shape": task.shape, "steps": total, "seed": seed}
+    facts |= {"a loss of its own": loss is not None, "an update": update is not None, **settings(model, used, made)}
     if state is not None:
         if not isinstance(state, State):
             raise TypeError(f"state is a record's state() or wb.State.load(path); got {type(state).__name__}")
@@ -149,24 +135,9 @@ def steps(
         raise ValueError(f"start <= stop <= the schedule's {total} steps; got start={start} and stop={end}")
     masks = {} if masks is None else check_masks(model, masks)
     _check_data(model, task, loss)
-    return _run(
-        Plan(
-            model=model,
-            task=task,
-            recipe=used,
-            optimizer=made,
-            loss=partial(_task_loss, task) if loss is None else partial(_own_loss, loss),
-            update=update,
-            masks=masks,
-            state=state,
-            seed=seed,
-            per_epoch=per_epoch,
-            total=total,
-            start=start,
-            end=end,
-            facts=facts,
-        )
-    )
+    descend = partial(_task_loss, task) if loss is None else partial(_own_loss, loss)
+    counts = dict(seed=seed, per_epoch=per_epoch, total=total, start=start, end=end)
+    return _run(Plan(model, task, used, made, descend, update, masks, state, facts, **counts))
 
 
 def train(model: nn.Module, task: Task, **arguments: Any) -> list[Record]:
@@ -191,14 +162,15 @@ def _recipe(task: Task, model: nn.Module, fast: bool | None, changes: dict[str, 
 
 def _check_data(model: nn.Module, task: Task, loss: BatchLoss | None) -> None:
     """Raise ValueError or TypeError where the model cannot be measured on a sample, or a label is no class of it."""
-    train, (inputs, targets) = task.splits["train"], task.take("train", slice(1))
+    targets, sample = task.splits["train"].targets, task.take("train", slice(1))
     with torch.no_grad(), evaluating(model), threads():
-        given = outputs(model, fitted(model, inputs))
-        measured(task.measure, given, targets)
+        given = outputs(model, fitted(model, sample.inputs))
+        measured(task.measure, given, sample.targets)
         if loss is None:
-            loss_of(task.loss, given, targets)
+            loss_of(task.loss, given, sample.targets)
     if loss is None and task.loss is functional.cross_entropy:
-        check_labels(logits(given).expand(len(train.targets), *logits(given).shape[1:]), train.targets)
+        given = taken(task.loss, given)
+        check_labels(given.expand(len(targets), *given.shape[1:]), targets)
 
 
 def _task_loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
@@ -207,25 +179,22 @@ def _task_loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
 
 def _own_loss(loss: BatchLoss, model: nn.Module, batch: Batch) -> Tensor:
     value = loss(model, batch)
-    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
-        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise TypeError(
-            f"loss(model, batch) is a tensor of one number, computed from the model's weights; got {got}"
-            + (" without a gradient" if isinstance(value, Tensor) and not value.requires_grad else "")
-            + ". Take a mean, and leave no_grad, detach and item out"
-        )
-    return value
+    if isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad:
+        return value
+    got = type(value).__name__
+    if isinstance(value, Tensor):
+        got = f"a tensor of shape {tuple(value.shape)}" + ("" if value.requires_grad else " without a gradient")
+    told = f"loss(model, batch) is a tensor of one number, computed from the model's weights; got {got}"
+    raise TypeError(f"{told}. Take a mean, and leave no_grad, detach and item out")
 
 
 def _run(plan: Plan) -> Iterator[Record]:
     model, task, optimizer, state = plan.model, plan.task, plan.optimizer, plan.state
     rates = [group["lr"] for group in optimizer.param_groups]
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     pays = plan.recipe.fast and len(task.shape) == 3 and has_fast_bfloat16(task.device)
     half = torch.autocast(task.device.type, torch.bfloat16) if pays else contextlib.nullcontext()
     amount = 3 * work(model, task.splits["train"].inputs[: plan.recipe.batch_size])
-    frozen = [name for name, module in model.named_modules() if model.training and not module.training]
-    memory: dict[str, Any] = {}
+    frozen, memory = [name for name, module in model.named_modules() if model.training and not module.training], {}
     if state is not None:
         frozen, memory = state.frozen, copied(state.memory, "memory", task.device)
         state.restore_(model, optimizer)
@@ -245,14 +214,11 @@ def _run(plan: Plan) -> Iterator[Record]:
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * plan.recipe.share(step, plan.total)
                 inputs = batch.inputs.to(dtype) if batch.inputs.is_floating_point() else batch.inputs
-                if plan.recipe.fast:
-                    inputs = fast_layout(model, inputs)
-                batch = Batch(inputs, batch.targets)
+                batch = Batch(fast_layout(model, inputs) if plan.recipe.fast else inputs, batch.targets)
                 with threads(amount), seeded(plan.seed * 1_000_003 + step):
                     with half:
                         loss = plan.loss(model, batch)
-                    for parameter in parameters:
-                        parameter.grad = None
+                    optimizer.zero_grad()
                     loss.backward()
                     if plan.update is not None:
                         now = loss.detach()
@@ -262,18 +228,17 @@ def _run(plan: Plan) -> Iterator[Record]:
                     clear_grads_(held)
                     optimizer.step()
                     clear_weights_(held)
-                row = Record(step=step + 1, total=plan.total, epoch=epoch, loss=loss.item())
-                row["lr"] = optimizer.param_groups[0]["lr"]
+                lr = optimizer.param_groups[0]["lr"]
+                row = Record(step=step + 1, total=plan.total, epoch=epoch, loss=loss.item(), lr=lr)
                 if not math.isfinite(row["loss"]):
-                    raise ValueError(
-                        f"training needs a finite loss; that of step {step + 1} is {row['loss']}, at a rate of "
-                        f"{row['lr']:.3g}. Lower lr, or check the inputs; the weights may be lost: load a snapshot"
-                    )
+                    told = f"a run needs a finite loss; that of step {step + 1} is {row['loss']}, at a rate of {lr:.3g}"
+                    raise ValueError(f"{told}. Lower lr, or check the inputs; load a snapshot, as weights may be lost")
                 row["seconds"] = time.perf_counter() - began
                 if index == plan.per_epoch - 1 or step == plan.end - 1:
                     first, value = next(iter(evaluate(model, task).items()))
                     row[f"val_{first}"] = value
-                row._take = partial(State.of, model, optimizer, step + 1, masks, memory, frozen, plan.facts)
+                rest = dict(step=step + 1, masks=masks, memory=memory, frozen=frozen, run=plan.facts)
+                row._take = partial(State.of, model, optimizer, **rest)
                 yield row
                 if not model.training:
                     _train_mode(model, frozen)
@@ -293,9 +258,8 @@ def _replaced(plan: Plan, masks: Masks, new: Masks) -> tuple[Masks, list[tuple[n
 
 
 def _own(model: nn.Module, masks: Masks) -> Masks:
-    """Masks that were checked, as copies that nobody else changes, each where its weights are."""
-    found = check_masks(model, masks)
-    return {name: mask.to(model.get_parameter(name).device, copy=True) for name, mask in found.items()}
+    """Checked masks, as copies that nobody else changes, each where its weights are."""
+    return {n: m.to(model.get_parameter(n).device, copy=True) for n, m in check_masks(model, masks).items()}
 
 
 def _train_mode(model: nn.Module, frozen: list[str]) -> None:

@@ -20,9 +20,7 @@ def load_digits(root: Path | None, device: torch.device) -> Task:
     """1,197 / 300 / 300 images `[1, 8, 8]`, ten classes; always here, no network."""
     from sklearn.datasets import load_digits as read
 
-    images, labels = read(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(labels))
-    images, labels = images.reshape(-1, 8, 8)[order] / 16, labels[order]
-    return Task.from_arrays(
-        images[300:], labels[300:], images[:300], labels[:300], val=300, name="digits", device=device
-    )
+    x, y = read(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    x, y = x.reshape(-1, 8, 8)[order] / 16, y[order]
+    return Task.from_arrays(x[300:], y[300:], x[:300], y[:300], val=300, name="digits", device=device)

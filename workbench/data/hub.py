@@ -6,6 +6,7 @@ import filecmp
 import io
 import itertools
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,29 +17,30 @@ from workbench.data.registry import source
 from workbench.data.task import Task
 from workbench.extras import lab
 
+Columns = tuple[list[Any], list[int]]
+
 
 class Listing(NamedTuple):
     """Where a data set stands on the hub, and its column names."""
 
     hub: str
-    config: str | None
-    image: str
-    label: str
-    colour: bool
-    augment: bool
+    config: str | None = None
+    image: str = "image"
+    label: str = "label"
+    colour: bool = True
+    augment: bool = False
     side: int = 32
 
 
 LISTINGS = {
-    "mnist": Listing("ylecun/mnist", None, "image", "label", colour=False, augment=False, side=28),
-    "fashion-mnist": Listing(
-        "zalando-datasets/fashion_mnist", None, "image", "label", colour=False, augment=False, side=28
-    ),
-    "cifar10": Listing("uoft-cs/cifar10", None, "img", "label", colour=True, augment=True),
-    "cifar100": Listing("uoft-cs/cifar100", None, "img", "fine_label", colour=True, augment=True),
-    "svhn": Listing("ufldl-stanford/svhn", "cropped_digits", "image", "label", colour=True, augment=False),
+    "mnist": Listing("ylecun/mnist", colour=False, side=28),
+    "fashion-mnist": Listing("zalando-datasets/fashion_mnist", colour=False, side=28),
+    "cifar10": Listing("uoft-cs/cifar10", image="img", augment=True),
+    "cifar100": Listing("uoft-cs/cifar100", image="img", label="fine_label", augment=True),
+    "svhn": Listing("ufldl-stanford/svhn", "cropped_digits"),
 }
 
+AGAIN = "Copy the file again, or move it away to download the data"
 FILE = re.compile(r"(train|test)-(\d+)-of-(\d+)(-\w+)?\.parquet")  # the hub adds a hash to some names
 
 
@@ -46,7 +48,7 @@ def local_files(name: str, root: Path | None) -> dict[str, list[Path]]:
     """Split -> its parquet files, named as on the hub (`train-00000-of-00001.parquet`), all in one folder.
 
     The folder is `root/name` or one below it; among several, the one named after the listing's configuration. Empty
-    without any such file. Raises ValueError where files are missing, too many, or spread over folders.
+    without any such file. Raises ValueError where files are missing, too many, copies, or spread over folders.
     """
     home = Path() if root is None else root / name
     found = [] if root is None else sorted(f for f in home.rglob("*.parquet") if f.name.startswith(("train-", "test-")))
@@ -55,20 +57,13 @@ def local_files(name: str, root: Path | None) -> dict[str, list[Path]]:
     if not folders:
         return {}
     if len(folders) > 1:
-        raise ValueError(
-            f"the files of {name!r} lie in one folder; got {' and '.join(str(f) for f in folders)}. Keep one of them"
-        )
+        raise ValueError(f"the files of {name!r} lie in one folder; got {' and '.join(map(str, folders))}. Keep one")
     files = [f for f in found if f.parent == folders[0]]
-    _check_distinct(files)
-    return {split: _complete(split, folders[0], files) for split in ("train", "test")}
-
-
-def _check_distinct(files: list[Path]) -> None:
-    """No file is a copy of another: rows would count twice, or be trained on and tested on."""
-    for one, other in itertools.combinations(files, 2):
+    for one, other in itertools.combinations(files, 2):  # rows would count twice, or be trained on and tested on
         size = one.stat().st_size
         if size and size == other.stat().st_size and filecmp.cmp(one, other, shallow=False):
             raise ValueError(f"each file holds other rows; {other} is a copy of {one}. Remove one, or copy it again")
+    return {split: _complete(split, folders[0], files) for split in ("train", "test")}
 
 
 def _complete(split: str, folder: Path, files: list[Path]) -> list[Path]:
@@ -76,23 +71,17 @@ def _complete(split: str, folder: Path, files: list[Path]) -> list[Path]:
     of_split = [f for f in files if f.name.startswith(f"{split}-")]
     parts = {f: FILE.fullmatch(f.name) for f in of_split}
     if strange := [f for f, part in parts.items() if part is None]:
-        raise ValueError(
-            f"files are named as on the hub, such as {split}-00000-of-00001.parquet; got {strange[0]}. Rename it or "
-            "move it away"
-        )
+        rule = f"files are named as on the hub, such as {split}-00000-of-00001.parquet"
+        raise ValueError(f"{rule}; got {strange[0]}. Rename it or move it away")
     places = [(int(part[2]), int(part[3])) for part in parts.values() if part]
     total = max((total for _, total in places), default=1)
     wanted = [(index, total) for index in range(total)]
     if missing := [f"{split}-{i:05d}-of-{n:05d}.parquet" for i, n in wanted if (i, n) not in places]:
-        raise ValueError(
-            f"{folder} holds part of the data; missing: {', '.join(missing)}. Copy all files of the hub, or move those "
-            "that are there away to download the data"
-        )
+        told = f"{folder} holds part of the data; missing: {', '.join(missing)}"
+        raise ValueError(f"{told}. Copy all files of the hub, or move these away to download the data")
     if places != wanted:
-        raise ValueError(
-            f"{folder} holds each file of {split!r} once; got {', '.join(f.name for f in of_split)}. Move those of "
-            "another version away"
-        )
+        got = ", ".join(f.name for f in of_split)
+        raise ValueError(f"{folder} holds each file of {split!r} once; got {got}. Move those of another version away")
     return of_split
 
 
@@ -105,33 +94,27 @@ def has_copy(name: str, root: Path | None) -> bool:
 
 
 def load_listing(name: str, root: Path | None, device: torch.device) -> Task:
-    """Read `name` from local parquet files where they are, else through the hub.
-
-    Raises ValueError for a damaged or partial copy, and FileNotFoundError naming both ways out where there is neither
-    a local copy nor a network.
-    """
+    """Read `name` from local parquet files where they are, else through the hub; errors as of `wb.load`."""
     listing = LISTINGS[name]
     if parts := local_files(name, root):
-        columns = {split: [_read_parquet(f, listing) for f in files] for split, files in parts.items()}
+        columns = [[_read_parquet(f, listing) for f in parts[split]] for split in ("train", "test")]
     else:
-        columns = {split: [_from_hub(name, listing, split, root)] for split in ("train", "test")}
-    arrays = [a for split in ("train", "test") for a in _decode(columns[split], listing)]
+        columns = [[_from_hub(name, listing, split, root)] for split in ("train", "test")]
+    arrays = [array for split in columns for array in _decode(split, listing)]
     return Task.from_arrays(*arrays, name=name, augment=listing.augment, device=device)
 
 
-def _read_parquet(file: Path, listing: Listing) -> tuple[list[Any], list[int]]:
+def _read_parquet(file: Path, listing: Listing) -> Columns:
     pyarrow, parquet = lab("pyarrow"), lab("pyarrow.parquet")
     try:
         table = parquet.read_table(file, columns=[listing.image, listing.label])
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{file} cannot be read as a parquet file with columns {listing.image!r} and {listing.label!r}; "
-            f"got {error}. Copy the file again, or move it away to download the data"
-        ) from error
+        rule = f"{file} cannot be read as a parquet file with columns {listing.image!r} and {listing.label!r}"
+        raise ValueError(f"{rule}; got {error}. {AGAIN}") from error
     return table[listing.image].to_pylist(), table[listing.label].to_pylist()
 
 
-def _from_hub(name: str, listing: Listing, split: str, root: Path | None) -> tuple[list[Any], list[int]]:
+def _from_hub(name: str, listing: Listing, split: str, root: Path | None) -> Columns:
     datasets = lab("datasets")
     offline = datasets.config.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = offline or not _reachable()  # else the library tries for half a minute
@@ -161,7 +144,7 @@ def _reachable() -> bool:
     return True
 
 
-def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple[np.ndarray, list[int]]:
+def _decode(parts: list[Columns], listing: Listing) -> tuple[np.ndarray, list[int]]:
     """Images as uint8 `[n, c, h, w]` and labels `[n]`."""
     from PIL import Image
 
@@ -175,12 +158,10 @@ def _decode(parts: list[tuple[list[Any], list[int]]], listing: Listing) -> tuple
                     raise ValueError(f"{image.width} x {image.height}")
                 row[...] = np.asarray(image.convert(mode)).reshape(row.shape)
         except (TypeError, ValueError, OSError) as error:
-            raise ValueError(
-                f"image {index} of {listing.hub} cannot be read as {listing.side} x {listing.side} pixels; "
-                f"got {error}. Copy the file again, or move it away to download the data"
-            ) from error
+            rule = f"image {index} of {listing.hub} cannot be read as {listing.side} x {listing.side} pixels"
+            raise ValueError(f"{rule}; got {error}. {AGAIN}") from error
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), [label for _, labels in parts for label in labels]
 
 
 for _name in LISTINGS:
-    source(_name)(lambda root, device, name=_name: load_listing(name, root, device))  # type: ignore[misc]
+    source(_name)(partial(load_listing, _name))

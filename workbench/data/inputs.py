@@ -70,20 +70,18 @@ def read_inputs(train: Any, test: Any, channels_last: bool | None) -> tuple[Tens
     Raises TypeError for what are no numbers and ValueError where the two splits cannot be of one kind.
     """
     if (columns := _columns(train)) and (others := _columns(test)) and columns != others:
-        raise ValueError(
-            f"train and test have the same columns in the same order; got {_first_difference(columns, others)}. "
-            "Pass test[train.columns]"
-        )
-    rules = {split: f"{split} inputs are numbers in one array or tensor" for split in ("train", "test")}
-    arrays = {split: to_array(rules[split], values) for split, values in (("train", train), ("test", test))}
-    if text := [rules[split] for split, array in arrays.items() if array.dtype.kind == "U"]:
-        raise TypeError(f"{text[0]}; got text. Encode it as numbers first")
+        differ = (f"{a!r} and {b!r} as column {i}" for i, (a, b) in enumerate(zip(columns, others)) if a != b)  # noqa: B905
+        got = next(differ) if len(columns) == len(others) else f"{len(columns)} and {len(others)} columns"
+        told = f"train and test have the same columns in the same order; got {got}"
+        raise ValueError(f"{told}. Pass test[train.columns]")
+    rule = "{} inputs are numbers in one array or tensor"
+    arrays = {s: to_array(rule.format(s), values) for s, values in (("train", train), ("test", test))}
+    if text := [split for split, array in arrays.items() if array.dtype.kind == "U"]:
+        raise TypeError(f"{rule.format(text[0])}; got text. Encode it as numbers first")
     _check_kinds(arrays)
     x, test_x = (_as_tensor(split, array, channels_last) for split, array in arrays.items())
-    if x.shape[1:] != test_x.shape[1:]:
-        raise ValueError(
-            f"train and test inputs have one shape; got {tuple(x.shape[1:])} and {tuple(test_x.shape[1:])}"
-        )
+    if (shape := tuple(x.shape[1:])) != (test_shape := tuple(test_x.shape[1:])):
+        raise ValueError(f"train and test inputs have one shape; got {shape} and {test_shape}")
     return (x, test_x) if x.dtype == test_x.dtype else (x.double(), test_x.double())
 
 
@@ -91,22 +89,14 @@ def _columns(frame: Any) -> list[str]:
     return [str(c) for c in frame.columns] if type(frame).__name__ == "DataFrame" else []
 
 
-def _first_difference(columns: list[str], others: list[str]) -> str:
-    if len(columns) != len(others):
-        return f"{len(columns)} and {len(others)} columns"
-    place = next(i for i, (a, b) in enumerate(zip(columns, others, strict=True)) if a != b)
-    return f"{columns[place]!r} and {others[place]!r} as column {place}"
-
-
 def _check_kinds(arrays: dict[str, np.ndarray]) -> None:
     """Bytes count as fractions of 255 and nothing else does; whole numbers are not mixed with fractions."""
     bytes_alone = len({array.dtype == np.uint8 for array in arrays.values()}) > 1
     floats = [array for array in arrays.values() if array.dtype.kind == "f"]
     if bytes_alone or (len(floats) == 1 and bool((floats[0] != np.floor(floats[0])).any())):
-        raise ValueError(
-            f"train and test inputs are numbers of one kind and on one scale; got {arrays['train'].dtype} and "
-            f"{arrays['test'].dtype}. Convert both alike (uint8 counts as value / 255)"
-        )
+        got = " and ".join(str(array.dtype) for array in arrays.values())
+        told = f"train and test inputs are numbers of one kind and on one scale; got {got}"
+        raise ValueError(f"{told}. Convert both alike (uint8 counts as value / 255)")
 
 
 def _as_tensor(split: str, array: np.ndarray, channels_last: bool | None) -> Tensor:
@@ -118,8 +108,7 @@ def _as_tensor(split: str, array: np.ndarray, channels_last: bool | None) -> Ten
         check_sizes(f"{split} inputs", array)
         exact = array.dtype.itemsize < 4 or array.dtype == np.float32
         array = array.astype(np.float32 if exact else np.float64)
-    array = _channels_first(split, array, channels_last)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.ascontiguousarray(_channels_first(split, array, channels_last)))
 
 
 def check_sizes(what: str, array: np.ndarray) -> None:
@@ -136,9 +125,8 @@ def _channels_first(split: str, array: np.ndarray, channels_last: bool | None) -
     if array.ndim == 3 and not channels_last:
         return array[:, None]
     if channels_last and array.ndim != 4:
-        raise ValueError(
-            f"channels_last is for images [n, h, w, c]; got {split} inputs of shape {array.shape}. Leave it out"
-        )
+        rule = "channels_last is for images [n, h, w, c]"
+        raise ValueError(f"{rule}; got {split} inputs of shape {array.shape}. Leave it out")
     if channels_last is None and array.ndim == 4 and array.shape[3] <= 4 < min(array.shape[1:3]):
         if array.dtype != np.uint8:
             raise ValueError(
@@ -154,17 +142,14 @@ def read_items(split: str, dataset: Any) -> tuple[list[Any], list[Any]]:
     try:
         items = [dataset[i] for i in range(len(dataset))]
         if strange := [item for item in items if not isinstance(item, tuple | list)]:
-            raise TypeError(
-                f"an item is {type(strange[0]).__name__}. Make pairs, such as [(x['image'], x['label']) for x in data]"
-            )
+            remedy = "Make pairs, such as [(x['image'], x['label']) for x in data]"
+            raise TypeError(f"an item is {type(strange[0]).__name__}. {remedy}")
         inputs, targets = zip(*items, strict=True)
         if len({np.shape(x) for x in inputs if isinstance(x, np.ndarray | Tensor)}) > 1:
             raise ValueError("the shapes differ")
     except (TypeError, ValueError, KeyError) as error:
-        raise TypeError(
-            f"the {split} dataset has a length and gives (input, target) items whose inputs share one shape; "
-            f"got {type(dataset).__name__}: {error}"
-        ) from error
+        rule = f"the {split} dataset has a length and gives (input, target) items whose inputs share one shape"
+        raise TypeError(f"{rule}; got {type(dataset).__name__}: {error}") from error
     return list(inputs), list(targets)
 
 
@@ -172,10 +157,8 @@ def class_names(train: Any, test: Any) -> list[str] | None:
     """The names of two datasets' classes, None if neither tells; ValueError if they differ."""
     names, test_names = _names(train), _names(test)
     if names and test_names and names != test_names:
-        raise ValueError(
-            f"train and test have the same classes in the same order; got {', '.join(names)} and "
-            f"{', '.join(test_names)}"
-        )
+        got = f"{', '.join(names)} and {', '.join(test_names)}"
+        raise ValueError(f"train and test have the same classes in the same order; got {got}")
     return names or test_names or None
 
 

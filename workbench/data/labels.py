@@ -30,13 +30,13 @@ def read_labels(train: Any, test: Any, classes: Iterable[Any] | None) -> tuple[T
     y, test_y = _whole("train", train), _whole("test", test)
     if classes is not None and not isinstance(classes, Iterable):
         raise TypeError(f"classes are names, one a class; got {classes!r}. Leave it out to number them")
-    names = None if classes is None else tuple(str(c) for c in classes)
+    names = None if classes is None else tuple(map(str, classes))
     if names is not None and len(set(names)) < len(names):
         raise ValueError(f"classes have different names; got {', '.join(names)}")
     if y.dtype.kind != test_y.dtype.kind:
         raise TypeError(f"train and test labels are both numbers or both text; got {y.dtype} and {test_y.dtype}")
     if y.dtype.kind == "U":
-        names = names or tuple(str(c) for c in np.unique(y))
+        names = names or tuple(map(str, np.unique(y)))
         y, test_y = _indices("train", y, names), _indices("test", test_y, names)
     for split, labels in (("train", y), ("test", test_y)):
         if len(wrong := labels[(labels < 0) & ((labels != IGNORED) | (labels.ndim == 1))]):
@@ -47,8 +47,7 @@ def read_labels(train: Any, test: Any, classes: Iterable[Any] | None) -> tuple[T
     count = count if names is None else len(names)
     if y.size:
         _check_present(np.unique(y[y != IGNORED]), count, names)
-    names = names or tuple(str(c) for c in range(count))
-    return torch.from_numpy(y), torch.from_numpy(test_y), names
+    return torch.from_numpy(y), torch.from_numpy(test_y), names or tuple(map(str, range(count)))
 
 
 def read_values(train: Any, test: Any, loss: Callable[..., Any]) -> tuple[Tensor, Tensor]:
@@ -83,33 +82,30 @@ def _whole(split: str, values: Any) -> np.ndarray:
     if y.dtype.kind in "fu" and y.size:
         if bad := int((~np.isfinite(y)).sum()):
             raise ValueError(f"{split} labels are whole numbers; {bad} are NaN or infinite. Drop these samples")
-        broken = (y != np.floor(y)) | (np.abs(y) >= 2**53)
-        if broken.any():
-            raise ValueError(
-                f"{split} labels are whole numbers, the indices of classes; got {y[broken][0]:g}. {AMOUNTS}, or turn "
-                "amounts into classes, e.g. by numpy.digitize"
-            )
+        if len(broken := y[(y != np.floor(y)) | (np.abs(y) >= 2**53)]):
+            told = f"{split} labels are whole numbers, the indices of classes; got {broken[0]:g}"
+            raise ValueError(f"{told}. {AMOUNTS}, or turn amounts into classes, e.g. by numpy.digitize")
     return y if y.dtype.kind == "U" else y.astype(np.int64)
 
 
 def _indices(split: str, labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    place = {name: index for index, name in enumerate(names)}
     if unknown := sorted(set(labels.ravel().tolist()) - set(names)):
         where = "classes" if split == "train" else "the classes of train"
         raise ValueError(f"{split} labels are names in {where}, {', '.join(names)}; got {unknown[0]!r}")
+    place = {name: index for index, name in enumerate(names)}
     return np.asarray([place[label] for label in labels.ravel().tolist()], dtype=np.int64).reshape(labels.shape)
 
 
 def _check_present(present: np.ndarray, count: int, names: tuple[str, ...] | None) -> None:
-    if len(present) < count:
+    if absent := count - len(present):
         there = set(present.tolist())
         missing = [names[k] if names else k for k in islice((k for k in range(count) if k not in there), 3)]
-        listed = ", ".join(repr(str(m)) for m in missing) + (", ..." if count - len(present) > 3 else "")
+        listed = ", ".join(repr(str(m)) for m in missing) + (", ..." if absent > 3 else "")
         raise ValueError(
-            f"every class has training samples; {count - len(present)} of {count} classes, numbered from 0, have none: "
-            f"{listed}. Number the classes that are there from 0 (numpy.unique(labels, return_inverse=True)[1]), "
-            "name no others in classes, and leave samples of others out of test"
-            + (f". {AMOUNTS}; places without a class are -100" if count - len(present) > 3 else "")
+            f"every class has training samples; {absent} of {count} classes, numbered from 0, have none: {listed}. "
+            "Number the classes that are there from 0 (numpy.unique(labels, return_inverse=True)[1]), name no others "
+            "in classes, and leave samples of others out of test"
+            + (f". {AMOUNTS}; places without a class are -100" if absent > 3 else "")
         )
     if count < 2:
         raise ValueError("a task has at least two classes; got one. Add samples of another class")

@@ -57,8 +57,7 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Sums:
     {'mse': (9.0, 2)}
     """
     if outputs.shape != targets.shape:
-        raise ValueError(
-            f"squared errors are those of outputs and targets of one shape; got {tuple(outputs.shape)} and "
-            f"{tuple(targets.shape)}. Give targets the shape of the outputs, such as targets[:, None]"
-        )
+        got = f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
+        told = f"squared errors are those of outputs and targets of one shape; got {got}"
+        raise ValueError(f"{told}. Give targets the shape of the outputs, such as targets[:, None]")
     return {"mse": (float((outputs.double() - targets.double()).square().sum()), targets.numel())}

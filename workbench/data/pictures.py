@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,10 +37,8 @@ def pixels(images: Iterable[tuple[str, Image]], side: tuple[int, int] | None = N
         array = _array(name, image, side)
         if arrays and array.shape[:2] != arrays[0].shape[:2]:
             (height, width), (other, wide) = arrays[0].shape[:2], array.shape[:2]
-            raise ValueError(
-                f"images have one size, here {height} x {width} (height x width); {name} has {other} x {wide}. "
-                "Resize them first (Task.from_folder does it with size=)"
-            )
+            told = f"images have one size, here {height} x {width} (height x width); {name} has {other} x {wide}"
+            raise ValueError(f"{told}. Resize them first (Task.from_folder does it with size=)")
         arrays.append(array)
     colour = any(array.ndim == 3 for array in arrays)
     stacked = np.empty((len(arrays), 3 if colour else 1, *arrays[0].shape[:2]), dtype=np.uint8)
@@ -61,20 +59,13 @@ def _array(name: str, image: Image, side: tuple[int, int] | None) -> np.ndarray:
     return np.asarray(image if side is None else image.resize(side[::-1], Resampling.BILINEAR))
 
 
-class Folder(NamedTuple):
-    """Images of a folder: uint8 `[n, c, h, w]`, the index of each one's class, which are of the split "test"."""
+def read_folder(
+    path: str | Path, size: int | tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[str]]:
+    """Images uint8 `[n, c, h, w]` of a folder, their labels, which are of the split "test", and the classes.
 
-    images: np.ndarray
-    labels: np.ndarray
-    classes: list[str]
-    test: np.ndarray | None
-
-
-def read_folder(path: str | Path, size: int | tuple[int, int] | None) -> Folder:
-    """The images of `path/train/<class>/*` and `path/test/<class>/*`, or of `path/<class>/*` (then `test` is None).
-
-    Classes are sorted by name, files by name within their class. Hidden files are passed over; a warning tells how
-    many others are no images.
+    These are `path/train/<class>/*` and `path/test/<class>/*`, or `path/<class>/*` (then no split: None), sorted by the
+    names of class and file. Hidden files are passed over; a warning tells how many others are no images.
     """
     path = Path(path)
     if not path.is_dir():
@@ -82,24 +73,21 @@ def read_folder(path: str | Path, size: int | tuple[int, int] | None) -> Folder:
     folders = [f.name for f in _visible(path) if f.is_dir()]
     split = bool({"train", "test"} & {f.lower() for f in folders})
     if split and folders != ["test", "train"]:
-        raise ValueError(
-            f"{path} holds the folders train and test and no third, or one folder a class; got {', '.join(folders)}. "
-            "Rename or move folders; validation samples are taken from train"
-        )
+        rule = f"{path} holds the folders train and test and no third, or one folder a class"
+        remedy = "Rename or move folders; validation samples are taken from train"
+        raise ValueError(f"{rule}; got {', '.join(folders)}. {remedy}")
     strange: list[Path] = []
     found = {s: _classes(path / s, strange) for s in (("train", "test") if split else ("",))}
     classes = sorted(next(iter(found.values())))
     if split and (odd := sorted(set(found["train"]) ^ set(found["test"]))):
-        raise ValueError(
-            f"{path / 'train'} and {path / 'test'} hold the same classes; {odd[0]!r} is in one of them alone"
-        )
+        raise ValueError(f"train and test in {path} hold the same classes; {odd[0]!r} is in one of them alone")
     strange += [f for folder in ({path, *(path / s for s in found)}) for f in _visible(folder) if f.is_file()]
     if strange:
         warn(f"left out of {path}: {len(strange)} that are no images in the folder of a class, such as {min(strange)}")
     files = [(s, classes.index(c), f) for s, of in found.items() for c in classes for f in of[c]]
-    images = pixels(_open([f for _, _, f in files]), _side(size))
-    test = np.asarray([s == "test" for s, _, _ in files])
-    return Folder(images, np.asarray([label for _, label, _ in files]), classes, test if split else None)
+    of_split, labels, paths = zip(*files, strict=True)
+    test = np.asarray(of_split) == "test" if split else None
+    return pixels(_open(paths), _side(size)), np.asarray(labels), test, classes
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -113,10 +101,8 @@ def _classes(folder: Path, strange: list[Path]) -> dict[str, list[Path]]:
     for of_class in (f for f in _visible(folder) if f.is_dir()):
         inside = _visible(of_class)
         if deeper := [f for f in inside if f.is_dir()]:
-            raise ValueError(
-                f"images lie in the folder of their class, and splits are named train and test; got {deeper[0]}, a "
-                "folder. Move its images up or the folder out"
-            )
+            rule = "images lie in the folder of their class, and splits are named train and test"
+            raise ValueError(f"{rule}; got {deeper[0]}, a folder. Move its images up or the folder out")
         classes[of_class.name] = [f for f in inside if f.suffix.lower() in SUFFIXES]
         strange += [f for f in inside if f.suffix.lower() not in SUFFIXES]
         if not classes[of_class.name]:
@@ -127,7 +113,6 @@ def _classes(folder: Path, strange: list[Path]) -> dict[str, list[Path]]:
 
 
 def _side(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """Height and width from `size`."""
     if size is None:
         return None
     height, width = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
@@ -136,7 +121,7 @@ def _side(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     raise ValueError(f"size is a number of pixels or (height, width); got {size!r}")
 
 
-def _open(files: list[Path]) -> Iterator[tuple[str, Image]]:
+def _open(files: Iterable[Path]) -> Iterator[tuple[str, Image]]:
     from PIL import Image
 
     for file in files:
@@ -164,7 +149,7 @@ def crop_and_flip(batch: Batch, draw: torch.Generator) -> Batch:
     n, _, height, width = batch.inputs.shape
     pad = max(height // 8, 1)
     device = batch.inputs.device
-    padded = functional.pad(batch.inputs, (pad, pad, pad, pad))
+    padded = functional.pad(batch.inputs, (pad,) * 4)
     down, right = torch.randint(0, 2 * pad + 1, (2, n), generator=draw).to(device)
     flip = (torch.rand(n, generator=draw) < 0.5).to(device)
     rows = down[:, None] + torch.arange(height, device=device)

@@ -27,7 +27,6 @@ class Standardise:
 
     @cached_property
     def _affine(self) -> Moments:
-        """What is added and multiplied by, worked out once."""
         return -self.mean / self.std, self.scale / self.std
 
     def __call__(self, inputs: Tensor) -> Tensor:
@@ -46,10 +45,8 @@ def standardised(train: Tensor, test: Tensor, device: torch.device) -> tuple[Sta
         mean, std = moments(train)
     check_scales((mean, std), moments(test), values=min(len(train), len(test)) * train[0, 0].numel())
     kind = torch.float64 if needs_double(mean, std) else torch.float32
-    mean, std = (
-        value.to(kind).reshape(-1, *[1] * (train.ndim - 2)).to(device)
-        for value in (mean, torch.where(std > 0, std, 1.0))
-    )
+    both = torch.stack([mean, torch.where(std > 0, std, 1.0)]).to(device, kind)
+    mean, std = both.reshape(2, -1, *[1] * (train.ndim - 2))
     return Standardise(1 / 255 if train.dtype == torch.uint8 else 1.0, mean, std), train.dtype
 
 
@@ -79,10 +76,9 @@ def needs_double(mean: Tensor, std: Tensor) -> bool:
 
 
 def check_scales(train: Moments, test: Moments, values: int) -> None:
-    """Refuse two splits of which one was scaled and the other not; warn where they may have been.
+    """Refuse splits of which one was scaled and the other not, by moments of `values` numbers a channel; or warn.
 
-    `train` and `test` are moments, of `values` numbers a channel in the smaller one. A sample of ten differs 50-fold
-    in no channel by chance, nor one of a hundred by more than a half or by a whole standard deviation.
+    A sample of ten differs 50-fold in no channel by chance, nor one of a hundred by more than a half or a whole std.
     """
     (mean, std), (test_mean, test_std) = train, test
     varied = (std > 0) & (test_std > 0)
@@ -91,10 +87,8 @@ def check_scales(train: Moments, test: Moments, values: int) -> None:
     ratio = (test_std / std)[varied]
     factor = max(float(ratio.min()), 1 / float(ratio.max()))
     shift = float(((test_mean - mean).abs() / std)[varied].min())
-    told = (
-        f"train inputs have mean {float(mean.mean()):.3g} and std {float(std.mean()):.3g}, test inputs "
-        f"{float(test_mean.mean()):.3g} and {float(test_std.mean()):.3g}"
-    )
+    means = [f"{float(value.mean()):.3g}" for value in (mean, std, test_mean, test_std)]
+    told = "train inputs have mean {} and std {}, test inputs {} and {}".format(*means)
     if factor > 50:
         raise ValueError(f"train and test inputs are on one scale; {told}. Scale both alike")
     if values >= 100 and (factor > 1.8 or shift > 1):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.data.inputs import class_names, read_inputs, read_items
-from workbench.data.labels import held_out, read_labels, read_values
+from workbench.data.labels import AMOUNTS, held_out, read_labels, read_values
 from workbench.data.measures import Sums, accuracy
 from workbench.data.pictures import count_shared, crop_and_flip, read_folder
 from workbench.data.standardise import standardised
@@ -32,13 +32,12 @@ def unchanged(inputs: Tensor) -> Tensor:
 class Task:
     """Data in three fixed splits, and what it takes to train on them: `prepare`, `loss` and `measure`.
 
-    `prepare(inputs)` turns raw inputs, which stay as they came (bytes for images), into network inputs; a task made by
-    `wb.load` or `Task.from_...` standardises them. `loss(outputs, targets)` is the mean over a batch that training and
-    criteria take. `measure(outputs, targets) -> {name: (sum, count)}` is what `wb.evaluate` adds up over the batches
-    and divides once; models are chosen by the first name. The defaults are for class numbers, int64 `[n]`, or
-    `[n, ...]` with a class at each place (-100: none) and outputs `[n, classes, ...]`: the cross entropy and the
-    accuracy of the outputs' logits. Functions of one's own get the model's outputs as they are. So tokens (int64
-    `[n, t]`), amounts (float `[n, k]`), maps (int64 `[n, h, w]`) and several labels a sample (float `[n, k]`) fit.
+    `prepare(inputs)` makes network inputs of raw ones, which stay as they came (bytes for images); tasks of `wb.load`
+    and `Task.from_...` standardise. `loss(outputs, targets)` is the mean over a batch that training and criteria take;
+    `measure(outputs, targets) -> {name: (sum, count)}` what `wb.evaluate` adds up over batches and divides once; models
+    are chosen by the first name. The defaults, cross entropy and accuracy of the outputs' logits, take class numbers,
+    int64 `[n]`, or `[n, ...]` with a class a place (-100: none) and outputs `[n, classes, ...]`: tokens and maps, too.
+    Functions of one's own get the model's outputs as they are, for amounts or several labels a sample (float `[n, k]`).
     `classes` names the network's outputs, and may be empty. Raises ValueError for splits that are missing or differ.
 
     Misleads where targets are on a large scale: the loss and its gradients are on its square. Scale amounts first.
@@ -64,27 +63,22 @@ class Task:
     def __post_init__(self) -> None:
         found = sorted(map(str, self.splits)) if isinstance(self.splits, Mapping) else [type(self.splits).__name__]
         if found != list(SPLITS):
+            told = f"splits are a dict of {', '.join(SPLITS)}; got {', '.join(found) or 'none'}"
             raise ValueError(
-                f"splits are a dict of {', '.join(SPLITS)}; got {', '.join(found) or 'none'}. Set samples of train "
-                "aside for val (to choose models by) and for test (to look at once)"
+                f"{told}. Set samples of train aside for val (to choose by) and for test (to look at once)"
             )
         splits = {split: check_batch(batch) for split, batch in self.splits.items()}
         object.__setattr__(self, "splits", splits)
-        object.__setattr__(self, "classes", tuple(str(name) for name in self.classes))
-        kinds = {
-            split: f"inputs {_kind(batch.inputs)}, targets {_kind(batch.targets)}" for split, batch in splits.items()
-        }
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+        kinds = {split: f"inputs {_kind(x)}, targets {_kind(y)}" for split, (x, y) in splits.items()}
         if len(set(kinds.values())) > 1 or len({part.device for batch in splits.values() for part in batch}) > 1:
             told = "; ".join(f"{split}: {kind}" for split, kind in kinds.items())
             raise ValueError(f"the splits have inputs and targets of one shape and dtype, on one device; got {told}")
         targets = splits["train"].targets
         numbers = targets.dtype == torch.int64
         if not numbers and (self.loss is functional.cross_entropy or self.measure is accuracy):
-            raise ValueError(
-                f"the cross entropy and the accuracy take class numbers (int64); got targets {_kind(targets)}. Pass "
-                "loss= and measure= that take these, such as torch.nn.functional.mse_loss and "
-                "workbench.data.squared_error for amounts, or make class numbers by targets.long()"
-            )
+            told = f"the cross entropy and the accuracy take class numbers (int64); got targets {_kind(targets)}"
+            raise ValueError(f"{told}. {AMOUNTS}, or make class numbers by targets.long()")
         if self.classes and (self._width > len(self.classes) or (self._width < len(self.classes) and not numbers)):
             what = f"{self._width} {'class numbers' if numbers else 'columns of targets'}"
             raise ValueError(f"classes name the network's outputs; got {len(self.classes)} for {what}. Name each once")
@@ -146,14 +140,10 @@ class Task:
         if per_class is None:
             n = check_count("n", 256 if n is None else n)
             if n > size:
-                raise ValueError(
-                    f"a batch is drawn without replacement from the {size} samples of {split!r}; got n={n}"
-                )
+                raise ValueError(f"a batch is drawn without replacement from the {size} samples of {split!r}; got {n=}")
             return self.take(split, order[:n])
         if n is not None:
-            raise ValueError(
-                f"a batch has n samples or per_class of each class; got n={n} and per_class={per_class}. Pass one"
-            )
+            raise ValueError(f"a batch has n samples or per_class of each class; got {n=} and {per_class=}. Pass one")
         check_count("per_class", per_class)
         targets = self.splits[split].targets.cpu()[order]
         if targets.dtype != torch.int64 or targets.ndim != 1:
@@ -174,14 +164,14 @@ class Task:
         """
         check_count("batch_size", batch_size)
         size = self.size(split)
+        parts = [slice(start, start + batch_size) for start in range(0, size, batch_size)]
         if seed is None:
-            for start in range(0, size, batch_size):
-                yield self.take(split, slice(start, start + batch_size))
+            yield from (self.take(split, part) for part in parts)
             return
         draw = generator(seed * 100_003 + epoch)
         order = torch.randperm(size, generator=draw).to(self.device)
-        for start in range(0, size, batch_size):
-            batch = self.take(split, order[start : start + batch_size])
+        for part in parts:
+            batch = self.take(split, order[part])
             yield crop_and_flip(batch, draw) if self.augment else batch
 
     @staticmethod
@@ -203,16 +193,16 @@ class Task:
         """A task from arrays, tensors, data frames or lists of PIL images: inputs `[n, ...]`, targets `[n, ...]`.
 
         Targets are labels, indices into `classes` or their names: one a sample `[n]`, or one a place `[n, h, w]` (-100:
-        none). Every class has a training sample. With a `loss` of one's own they are numbers: amounts (fractions and
-        bools, and whatever torch compares number by number, such as `functional.mse_loss`) become float32 `[n, k]`,
-        other whole numbers int64. `val` is the share (or number) of training samples set aside for validation, equal
-        per class as far as it goes, the same ones every time. Images without a channel dimension `[n, h, w]` get one.
-        uint8 images `[n, h, w, c]` become `[n, c, h, w]`; for other numbers `channels_last` has to say it. Inputs are
-        standardised per channel (dimension 1) with the training split's statistics, which tokens are not: for these
-        use `Task(...)`. What can be read in two ways is a ValueError or TypeError.
+        none). Every class has a training sample. With a `loss` of one's own they are numbers: fractions, bools and
+        whatever torch compares number by number (`functional.mse_loss`) become float32 `[n, k]`, other whole numbers
+        int64. `val` is the share (or number) of training samples set aside for validation, equal per class as far as it
+        goes, the same every time. Images `[n, h, w]` get a channel dimension, uint8 images `[n, h, w, c]` become
+        `[n, c, h, w]`; for other numbers `channels_last` has to say it. Inputs are standardised per channel (dimension
+        1) with the training split's statistics; for tokens use `Task(...)`. What can be read in two ways is a
+        ValueError or TypeError.
 
-        Misleads where train and test were prepared in different ways: a difference of scale is told from a factor of
-        1.8 on, as a warning, and refused from 50 on; a smaller one is not seen.
+        Misleads where train and test were prepared in different ways: a warning tells a difference of scale from a
+        factor of 1.8 on, and one of 50 is refused; a smaller one is not seen.
 
         >>> x, y = torch.arange(200.0).reshape(40, 5), torch.arange(40) % 2
         >>> Task.from_arrays(x, y, x, y, device="cpu").size("val")
@@ -228,12 +218,9 @@ class Task:
             if len(x) != len(y):
                 raise ValueError(f"{split} has one target an input; got {len(x)} inputs and {len(y)} targets")
         held = held_out(targets, val)
-        prepare, dtype = standardised(inputs[~held], test_inputs, where)
-        parts = {
-            "train": (inputs[~held], targets[~held]),
-            "val": (inputs[held], targets[held]),
-            "test": (test_inputs, test_targets),
-        }
+        parts = {"train": (inputs[~held], targets[~held]), "val": (inputs[held], targets[held])}
+        parts["test"] = test_inputs, test_targets
+        prepare, dtype = standardised(parts["train"][0], test_inputs, where)
         splits = {split: Batch(x.to(where, dtype), y.to(where)) for split, (x, y) in parts.items()}
         return Task(name, splits, names, prepare, loss, measure, augment)
 
@@ -241,31 +228,25 @@ class Task:
     def from_dataset(train: Any, test: Any, **options: Any) -> Task:
         """A task from two torch datasets of (input, label) items, read once into memory.
 
-        Inputs are tensors, arrays or PIL images (grey if all of them are, else RGB). Random transforms of the dataset
-        are frozen at that one reading; use `augment=True` instead. Class names are the dataset's `classes`, if it has
-        them. Options as for `from_arrays`.
+        Inputs are tensors, arrays or PIL images (grey if all are, else RGB). Random transforms are frozen at that one
+        reading: use `augment=True`. Class names are the dataset's `classes`, if any. Options as for `from_arrays`.
         """
         arrays = *read_items("train", train), *read_items("test", test)
         return Task.from_arrays(*arrays, **{"classes": class_names(train, test), **options})
 
     @staticmethod
     def from_folder(
-        path: str | Path,
-        *,
-        test: float | int | None = None,
-        size: int | tuple[int, int] | None = None,
-        **options: Any,
+        path: str | Path, *, test: float | int | None = None, size: int | tuple[int, int] | None = None, **options: Any
     ) -> Task:
         """A task from a folder of images: `path/train/<class>/*` and `path/test/<class>/*`, or `path/<class>/*`.
 
-        Without the two folders of splits, `test` is the share (or number) of images set aside as test split, equal
-        per class as far as it goes (default 0.2). Classes are the folders' names, sorted. Images are read once into
-        memory: as grey if all of them are, else as RGB. They have one size, or are resized to `size` (a number of
-        pixels, or height and width; the ratio of the sides is not kept). Hidden files are passed over; other files
-        are left out with a warning. Options as for `from_arrays`, but for `classes`.
+        Without the two folders of splits, `test` is the share (or number) of images set aside as test split, equal per
+        class as far as it goes (default 0.2). Classes are the folders' names, sorted. Images are read once into memory,
+        as grey if all are, else as RGB. They have one size, or are resized to `size` (pixels, or height and width; the
+        ratio is not kept). Hidden files are passed over, other files left out with a warning. Options as for
+        `from_arrays`, but for `classes`.
 
-        Misleads where near copies of one picture lie in train and test: only copies bit for bit are counted, in a
-        warning.
+        Misleads where near copies of a picture lie in train and test: a warning counts only copies bit for bit.
 
         >>> import tempfile
         >>> from PIL import Image
@@ -278,20 +259,17 @@ class Task:
         >>> task.classes, task.shape, task.size("train"), task.size("test")
         (('dark', 'light'), (3, 8, 8), 14, 4)
         """
-        found = read_folder(path, size)
-        if found.test is not None and test is not None:
+        images, labels, held, classes = read_folder(path, size)
+        if held is not None and test is not None:
             raise ValueError(f"test is the share of a folder without splits; {path} has a folder test. Leave test= out")
-        held = found.test
         if held is None:
-            held = held_out(torch.from_numpy(found.labels), 0.2 if test is None else test, "test").numpy()
-        arrays = found.images[~held], found.labels[~held], found.images[held], found.labels[held]
-        if shared := count_shared(found.images[~held], found.images[held]):
-            warn(
-                f"{shared} of {int(held.sum())} test images of {path} are also training images, bit for bit: the "
-                "accuracy will be too high. Remove the copies"
-            )
+            held = held_out(torch.from_numpy(labels), 0.2 if test is None else test, "test").numpy()
+        train, tested = images[~held], images[held]
+        if shared := count_shared(train, tested):
+            told = f"{shared} of {len(tested)} test images of {path} are also training images, bit for bit"
+            warn(f"{told}: the accuracy will be too high. Remove the copies")
         options = {"name": Path(path).resolve().name, **options}
-        return Task.from_arrays(*arrays, classes=found.classes, **options)
+        return Task.from_arrays(train, labels[~held], tested, labels[held], classes=classes, **options)
 
 
 def _kind(tensor: Tensor) -> str:

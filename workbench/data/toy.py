@@ -13,11 +13,9 @@ from workbench.data.task import Task
 POINTS = 2000
 
 
-def _task(name: str, points: np.ndarray, labels: np.ndarray, device: torch.device) -> Task:
-    test = POINTS // 4
-    return Task.from_arrays(
-        points[test:], labels[test:], points[:test], labels[:test], val=test, name=name, device=device
-    )
+def _task(name: str, points: tuple[np.ndarray, np.ndarray], device: torch.device) -> Task:
+    (x, y), n = points, POINTS // 4
+    return Task.from_arrays(x[n:], y[n:], x[:n], y[:n], val=n, name=name, device=device)
 
 
 @source("moons")
@@ -25,8 +23,7 @@ def load_moons(root: Path | None, device: torch.device) -> Task:
     """Two interleaved half circles with noise 0.2: 1,000 / 500 / 500 points `[2]`, two classes."""
     from sklearn.datasets import make_moons
 
-    points, labels = make_moons(POINTS, noise=0.2, random_state=0)
-    return _task("moons", points, labels, device)
+    return _task("moons", make_moons(POINTS, noise=0.2, random_state=0), device)
 
 
 @source("circles")
@@ -34,8 +31,7 @@ def load_circles(root: Path | None, device: torch.device) -> Task:
     """A circle inside another at half the radius, noise 0.1: 1,000 / 500 / 500 points `[2]`, two classes."""
     from sklearn.datasets import make_circles
 
-    points, labels = make_circles(POINTS, noise=0.1, factor=0.5, random_state=0)
-    return _task("circles", points, labels, device)
+    return _task("circles", make_circles(POINTS, noise=0.1, factor=0.5, random_state=0), device)
 
 
 @source("spirals")
@@ -46,4 +42,4 @@ def load_spirals(root: Path | None, device: torch.device) -> Task:
     radius = draw.uniform(0.1, 1.0, POINTS)
     angle = 2 * np.pi * (radius + labels / 4)
     points = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return _task("spirals", points + draw.normal(0, 0.02, points.shape), labels, device)
+    return _task("spirals", (points + draw.normal(0, 0.02, points.shape), labels), device)
