@@ -40,8 +40,8 @@ def tradeoff(
     from matplotlib.ticker import LogLocator
 
     check_rows(df, arm, x, y)
-    own = looks_of(df[arm]) | dict(looks or {})
-    with drawing(ax) as ax:
+    own, alone = looks_of(df[arm]) | dict(looks or {}), ax is None
+    with drawing(ax, 9.6, 4.6) as ax:
         _dense(ax, dense)
         for name, rows in df.groupby(arm, sort=False):
             groups = {at: group[y].tolist() for at, group in rows.groupby(x)}
@@ -51,7 +51,10 @@ def tradeoff(
         if df[x].max() < 100 * df[x].min():
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.minorticks_off()
-        ax.legend(loc="best")
+        if alone:
+            legend_beside(ax)  # where it covers nothing
+        else:
+            ax.legend(loc="best")
     return ax
 
 
