@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -23,6 +23,12 @@ class Look(NamedTuple):
         parts = [int(self.colour[i : i + 2], 16) for i in (1, 3, 5)]
         return "#" + "".join(f"{round(part + 0.45 * (255 - part)):02x}" for part in parts)
 
+
+Looks = Mapping[str, tuple[str, str]]
+"""Name -> colour and marker, such as a `Look`."""
+
+KEPT, REMOVED, OFF_PATH = "#0072B2", "#9a9a9a", "#D55E00"
+"""The colours of weights."""
 
 MARKERS = tuple("os^DvPX*h<>dp")
 # Okabe and Ito's colours first (yellow, orange and sky blue, too light on white, are darker here), then Tol's.

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from workbench.plots.figures import bare, drawing
+from workbench.plots.looks import KEPT, OFF_PATH, REMOVED
 from workbench.types import Masks, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-KEPT, REMOVED, OFF_PATH = "#0072B2", "#9a9a9a", "#D55E00"
 
 
 def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 60, ax: Axes | None = None) -> Axes:
@@ -27,20 +26,15 @@ def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 6
     if not scores:
         raise ValueError("a histogram takes the scores of one layer at least; got none")
     values = torch.cat([s.detach().flatten() for s in scores.values()]).double().abs().cpu()
-    kept = torch.ones(len(values), dtype=torch.bool)
-    if masks:
-        kept = torch.cat([masks[name].flatten() for name in scores]).cpu()
-    logs = values.log10()
-    live = values > 0
+    kept = torch.cat([masks[name].flatten() for name in scores]).cpu() if masks else values >= 0
+    logs, live = values.log10(), values > 0
     edges = torch.linspace(*_ends(logs[live]), bins + 1, dtype=torch.float64)
     with drawing(ax) as ax:
         for part, colour, label in ((~kept, REMOVED, "removed"), (kept, KEPT, "kept")):
-            if not part.any():
-                continue
-            counts = torch.histogram(logs[part & live], edges).hist
-            zeros = int((part & ~live).sum())
-            text = f"{label}: {int(part.sum()):,}" + (f" ({zeros:,} of score 0 not drawn)" if zeros else "")
-            ax.stairs(counts.numpy(), edges.numpy(), fill=True, color=colour, alpha=0.6, label=text)
+            if part.any():
+                counts, zeros = torch.histogram(logs[part & live], edges).hist, int((part & ~live).sum())
+                text = f"{label}: {int(part.sum()):,}" + (f" ({zeros:,} of score 0 not drawn)" if zeros else "")
+                ax.stairs(counts.numpy(), edges.numpy(), fill=True, color=colour, alpha=0.6, label=text)
         above, below = logs[kept & live], logs[~kept & live]
         if len(above) and len(below) and above.min() >= below.max():
             cut = float(above.min())
