@@ -90,11 +90,7 @@ def test_values_take_the_declared_type(name, text, value):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        (
-            "sparsty",
-            "0.9",
-            "a parameter is one of limit, live, .*; got 'sparsty'. Did you mean 'sparsity'",
-        ),
+        ("sparsty", "0.9", "a parameter is one of limit, live, .*; got 'sparsty'. Did you mean 'sparsity'"),
         ("sparsity", "abc", "lesson.ipynb: parameter sparsity is float; got 'abc'"),
         ("sparsity", "nan", "parameter sparsity is float; got 'nan'"),
         ("sparsity", "", "parameter sparsity is float"),

@@ -10,6 +10,7 @@ from typing import Any
 from workbench.claims import load_claims
 from workbench.headless.files import results_folder, write_whole
 from workbench.headless.notebook import claim_rows, read_notebook
+from workbench.headless.parameters import aligned
 from workbench.headless.record import read_record
 from workbench.templates import html
 
@@ -35,11 +36,9 @@ def collect_claims(folder: str | Path) -> list[dict[str, Any]]:
         if record:
             name = f"{path.stem} (failed)" if record["problems"] else path.stem
             found += [{**row, "run": name} for row in _judged(path)]
-    claims = load_claims()
-    rows = []
+    claims, rows = load_claims(), []
     for name, claim in claims.items():
-        facts = {column: getattr(claim, column) for column in FACTS}
-        nothing = {**facts, "effect": None, "low": None, "high": None, "n": 0, "verdict": NONE, "run": ""}
+        nothing = {column: getattr(claim, column) for column in FACTS} | {"n": 0, "verdict": NONE, "run": ""}
         rows += [row for row in found if row.get("id") == name] or [nothing]
     own = [row for row in found if row.get("id") not in list(claims)]
     return [{column: row.get(column) for column in COLUMNS} for row in [*rows, *own]]
@@ -57,9 +56,7 @@ def write_claims(folder: str | Path) -> str:
     """Collect the claims of a results folder, write its `claims.csv` and `claims.html`; the table as aligned text."""
     rows = collect_claims(folder)
     lines = io.StringIO()
-    writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(lines, lineterminator="\n").writerows([COLUMNS, *(row.values() for row in rows)])
     write_whole(Path(folder) / "claims.csv", lines.getvalue())
     cells = [(row, _words(row), _effect(row), _interval(row)) for row in rows]
     write_whole(Path(folder) / "claims.html", html("claims", rows=cells, counts=_counts(rows)))
@@ -68,13 +65,10 @@ def write_claims(folder: str | Path) -> str:
 
 def _aligned(rows: list[dict[str, Any]]) -> str:
     """Columns of text and, last, how many of each verdict there are."""
-    lines: list[tuple[str, ...]] = [("verdict", "claim", "effect", "interval", "n", "run")]
-    for r in rows:
-        cells = (_words(r), r["id"], _effect(r), _interval(r), r["n"], r["run"])
-        lines.append(tuple(" ".join(str(cell).split()) for cell in cells))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    body = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*body, "", _counts(rows)])
+    lines: list[tuple[Any, ...]] = [("verdict", "claim", "effect", "interval", "n", "run")]
+    lines += [(_words(r), r["id"], _effect(r), _interval(r), r["n"], r["run"]) for r in rows]
+    body = aligned([[" ".join(str(cell).split()) for cell in line] for line in lines])
+    return f"{body}\n\n{_counts(rows)}"
 
 
 def _counts(rows: list[dict[str, Any]]) -> str:

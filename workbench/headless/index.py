@@ -54,9 +54,7 @@ def _write_list(path: Path, content: str, report: Callable[[str], None]) -> None
 
 def _runs_page(runs: Sequence[Run]) -> str:
     """The table of runs, each with links to its files."""
-    rows = [
-        (r, [(address(path, r.page.parent), words) for path, words in _files(r) if os.path.exists(path)]) for r in runs
-    ]
+    rows = [(r, [(address(path, r.page.parent), words) for path, words in _files(r).items()]) for r in runs]
     return html("runs", rows=rows, failed=sum(bool(r.problems) for r in runs))
 
 
@@ -64,15 +62,15 @@ def _contents_page(runs: Sequence[Run]) -> str:
     """The list of the site's notebooks, each with what one will learn in it."""
     items = []
     for r in runs:
-        there = [path for path, _ in _files(r) if os.path.exists(path)]
-        link = address(r.page, r.page.parent) if r.page in there else ""
-        items.append((r.record["title"], link, r.problems, _lead(r.executed) if r.executed in there else ""))
+        link = address(r.page, r.page.parent) if r.page in _files(r) else ""
+        items.append((r.record["title"], link, r.problems, _lead(r.executed) if r.executed in _files(r) else ""))
     return html("contents", items=items)
 
 
-def _files(r: Run) -> list[tuple[Path, str]]:
-    """The files that a run has written, if it has run, and what they are."""
-    return [(r.page, "page"), (r.executed, "notebook")] if r.record["key"] else []
+def _files(r: Run) -> dict[Path, str]:
+    """The files of a run that are there, if it has run, and what they are."""
+    files = {r.page: "page", r.executed: "notebook"} if r.record["key"] else {}
+    return {path: words for path, words in files.items() if os.path.exists(path)}
 
 
 def _lead(path: Path) -> str:

@@ -50,10 +50,8 @@ def executed(
                 process.join()
                 del active[pipe]
                 pipe.close()
-                for problem in record["problems"]:
+                for problem in [*record["problems"], *(f"its page is incomplete: {why}" for why in record["page"])]:
                     report(f"{name}: {problem}")
-                for problem in record["page"]:
-                    report(f"{name}: its page is incomplete: {problem}")
                 report(f"{name}: {'failed' if record['problems'] else 'finished'}, {record['seconds']:.1f} s")
                 yield job, record
     finally:

@@ -136,10 +136,9 @@ def bare(ax: Axes) -> None:
 
 
 def show(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> None:
-    """Display a figure with alternative text and caption, as HTML, PNG and text (`alt`), and close it.
+    """Display a figure as HTML, PNG and text, and close it; `fold`: folded away under words like "Expected picture".
 
-    `alt` says in words what the picture shows, with its numbers: it is all that some readers get. With `fold` the
-    figure is folded away under these words, such as "Expected picture".
+    `alt` says in words what the picture shows, with its numbers: it is all that some readers get.
     """
     lab("IPython.display").display(bundle(picture, alt=alt, caption=caption, fold=fold), raw=True)
 

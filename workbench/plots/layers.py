@@ -69,10 +69,9 @@ def layer_densities(
 def by_layer(
     df: pd.DataFrame, *, y: str = "density", arm: str = "criterion", log: bool = True, ax: Axes | None = None
 ) -> Axes:
-    """`y` of every layer in the network's order, one line with a marker of its own for each arm.
+    """`y` of every layer in the network's order, a line for each arm; `df` has one row per arm and layer.
 
-    `df` has one row per arm and layer (columns layer, `y`, `arm`). On a log axis a value of 0 has no place: it is drawn
-    below all others as a dot without a line, at a tick that says "none".
+    On a log axis a value of 0 has no place: it is drawn below all others as a dot, at a tick that says "none".
 
     >>> import pandas as pd
     >>> ax = by_layer(pd.DataFrame({"layer": ["a", "b"], "density": [0.5, 0.0], "criterion": "snip"}))
@@ -93,7 +92,11 @@ def by_layer(
             if log and len(empty := np.flatnonzero(values == 0)):
                 ax.scatter(empty, [floor] * len(empty), s=70, zorder=3, **look)
         if log:
-            _log_axis(ax.yaxis, least, float(df[y].max()), floor if (df[y] == 0).any() else None)
+            ax.set_yscale("log")
+            ax.minorticks_off()
+            none = {floor: "none"} if (df[y] == 0).any() else {}
+            ticks = _log_ticks(least, float(df[y].max()))
+            ax.set_yticks([*none, *ticks], [*none.values(), *(f"{tick:g}" for tick in ticks)])
         _name_layers(ax, layers, y)
         if len(layers) > 12:
             ax.tick_params(axis="x", rotation=60, labelsize=11)
@@ -121,9 +124,7 @@ def layer_bars(df: pd.DataFrame, *, y: str = "share", arm: str = "criterion", ax
 
 
 def against_size(df: pd.DataFrame, *, y: str = "mean score", arm: str = "criterion", ax: Axes | None = None) -> Axes:
-    """`y` against the number of weights of a layer, both on log axes.
-
-    A line shows 1 / size with the mean layer sum of the first arm.
+    """`y` against a layer's number of weights, on log axes; a line is 1 / size with the first arm's mean layer sum.
 
     >>> import pandas as pd
     >>> ax = against_size(pd.DataFrame({"weights": [10, 100], "mean score": [1.0, 0.1], "criterion": "synflow"}))
@@ -151,12 +152,8 @@ def _name_layers(ax: Axes, layers: list[Any], y: str) -> None:
     legend_beside(ax)
 
 
-def _log_axis(axis: Any, low: float, high: float, floor: float | None) -> None:
-    """Ticks at the decades (with 2 and 5 between where there are few); `floor` is where "none" stands."""
-    axis.axes.set_yscale("log")
-    axis.axes.minorticks_off()
+def _log_ticks(low: float, high: float) -> list[float]:
+    """The decades, with 2 and 5 between where there are few."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if len(decades) <= 3 else (1,)
-    ticks = [f * 10.0**d for d in decades for f in factors if low / 1.5 <= f * 10.0**d <= high * 1.5]
-    none = {} if floor is None else {floor: "none"}
-    axis.set_ticks([*none, *ticks], [*none.values(), *(f"{tick:g}" for tick in ticks)])
+    return [f * 10.0**d for d in decades for f in factors if low / 1.5 <= f * 10.0**d <= high * 1.5]

@@ -109,10 +109,9 @@ def name_of(label: object) -> str:
 def looks(names: Iterable[object]) -> dict[str, Look]:
     """The look of every name (as a string) of one picture, no two alike, whatever their order.
 
-    A name of `LOOKS` always has its own look. A label that begins with one ("snip, 20 rounds") has it too where no
-    other name of the picture does. Every other name takes one of the spare colours, chosen by its letters, with
-    another marker where the colours do not suffice. Misleads where markers are not drawn: of the names in `LOOKS` a
-    few share a colour, and only criteria, and only allocations, never do.
+    A name of `LOOKS` has its own look, and so has a label that begins with one ("snip, 20 rounds") where it is free.
+    Others take a spare colour, chosen by their letters, with another marker where the colours do not suffice. Misleads
+    where markers are not drawn: some names share a colour, but no two criteria and no two allocations do.
 
     >>> looks(["snip", "snip, 20 rounds", "my own"])["snip"]
     Look(colour='#D55E00', marker='^')

@@ -58,8 +58,7 @@ def maps(
 ) -> Figure:
     """Pictures `[rows, columns]` side by side under one colour scale from `low` to `high`, cividis, bright = high.
 
-    `side` is the width of one in inches, `shape` its height / width; `across` and `down` name what runs in each of
-    them from left to right and from top to bottom.
+    `side`: the width of one in inches; `shape`: its height / width; `across`, `down`: what runs to the right and down.
 
     >>> import torch
     >>> len(maps({"one": torch.rand(3, 3), "two": torch.rand(3, 3)}, columns=2).axes)  # and the scale

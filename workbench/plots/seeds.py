@@ -36,9 +36,9 @@ def tradeoff(
 ) -> Axes:
     """`y` against `x` (log axis): every seed a dot, means a line, the 95 % Student-t interval a band; n in the legend.
 
-    `df` has one row per seed, arm and x. `dense` holds the dense network's values, one per seed: a dashed line with its
-    band. One seed has no band. Bands of several x are pointwise; paired differences (`claims.compare`) see more.
-    `looks` gives arms a colour and a marker of their own.
+    `df` has one row per seed, arm and x. `dense`: the dense network's values, one per seed, drawn as a dashed line with
+    its band. `looks` gives arms a colour and a marker of their own. Bands are pointwise, and one seed has none; paired
+    differences (`claims.compare`) see more.
     """
     from matplotlib.ticker import LogLocator
 
@@ -68,10 +68,9 @@ def curves(
     dense: Sequence[float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """`y` at each `x`: every seed a dot, means a line, 95 % Student-t intervals upright; arms a little apart.
+    """`tradeoff` for many arms that lie close together: they stand a little apart, with upright intervals for bands.
 
-    For many arms that lie close together, where the bands of `tradeoff` would cover each other. The interval of few
-    values near a bound may reach beyond it; the axis stays between 0 and 1 where all values do.
+    The interval of few values near a bound may reach beyond it; the axis stays between 0 and 1 where all values do.
 
     >>> import pandas as pd
     >>> rows = pd.DataFrame({"arm": ["force"] * 4, "compression": [10, 10, 100, 100], "accuracy": [0.9, 0.8, 0.5, 0.3]})
@@ -104,8 +103,8 @@ def rises(
 ) -> Axes:
     """A rise against sparsity on a log axis: every seed a dot, lines through the means of the logarithms.
 
-    The arms stand a little apart from each other along x. `reference` is a dashed line: its name and its height.
-    Values below `floor`, negative ones too, are drawn at it: a log axis has no place for them.
+    The arms stand a little apart along x. `reference` is a dashed line: its name and its height. Values below `floor`,
+    negative ones too, are drawn at it: a log axis has no place for them.
 
     >>> import pandas as pd
     >>> ax = rises(pd.DataFrame({"criterion": ["snip"] * 2, "sparsity": [0.1, 0.2], "rise": [1e-9, 0.1]}))
@@ -143,10 +142,9 @@ def by_samples(
 ) -> Figure:
     """`y` against the samples of each class, panels side by side: every row a dot, means, 95 % Student-t bands.
 
-    The numbers of samples stand at equal distances, the arms a little apart. Rows without one (NaN) are of arms that
-    need no samples: they stand at "none", and a thin line carries their mean through the panel. `levels` are columns
-    whose mean in a panel is a horizontal line, dashed and dotted in turn. The axis spans dots and lines; a wide band
-    may reach beyond it.
+    Numbers of samples stand at equal distances, arms a little apart. Rows without a number (NaN) stand at "none"; an
+    arm that has only such rows has a thin line through the panel at its mean. `levels` are columns whose mean in a
+    panel is a line, dashed and dotted in turn. The axis spans dots and lines; a wide band may reach beyond it.
 
     >>> import pandas as pd
     >>> rows = {"criterion": ["lrp", "l1"], "samples": [5, None], "accuracy": [0.9, 0.5], "data": ["moons", "moons"]}
