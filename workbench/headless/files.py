@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-PART = ".workbench-part"
-"""How the name of a half-written file ends."""
+PART = ".workbench-part"  # how the name of a half-written file ends
 
 
 def write_whole(path: Path, text: str) -> None:

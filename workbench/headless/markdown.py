@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, MathBlockParser
 
+# What latex2mathml does not know, and what it knows instead.
 SPELLINGS = (
     (r"\\label\s*\{[^{}]*\}|\\(?:nonumber|notag)(?![a-zA-Z])", ""),  # pages number no formula
     (r"\\tag\*?\s*\{([^{}]*)\}", r"\\qquad\\text{(\1)}"),
@@ -24,7 +25,6 @@ SPELLINGS = (
     (r"\{(?:aligned|align|eqnarray\*?)\}", "{align*}"),
     (r"\{(equation|gather|multline)\}", r"{\1*}"),
 )
-"""What latex2mathml does not know, and what it knows instead."""
 
 
 def markdown_html(

@@ -12,9 +12,7 @@ from workbench.claims import CLAIM_MIME, NUMBERS_MIME
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-INJECTED = "injected-parameters"
-"""The tag of the cell that papermill sets parameters in."""
-
+INJECTED = "injected-parameters"  # the tag of the cell that papermill sets parameters in
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 
 

@@ -16,9 +16,7 @@ from workbench.types import check_choice
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-Value = int | float | str | bool | None
-"""What a parameter may hold."""
-
+Value = int | float | str | bool | None  # what a parameter may hold
 KINDS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 ALLOWED = "int, float, str, bool, Literal[...], Optional[...] or ... | None"
 

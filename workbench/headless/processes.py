@@ -61,7 +61,7 @@ def executed(
 
 
 def _ended(job: Job, seconds: float, why: str) -> dict[str, Any]:
-    """The record of a run whose process ended: the run failed, unless its notebook was there and its page was not."""
+    """The record of a run whose process ended: failed, unless its notebook was there and only its page was not."""
     record = read_record(job.executed)
     if record.get("key") == job.key:
         return record | {"page": [f"no page: {why}"]}

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KEY = "workbench"
-"""Where an executed notebook's metadata keep the record of its run."""
-
+KEY = "workbench"  # where an executed notebook's metadata keep the record of its run
 RECORD: dict[str, Any] = {"title": "", "parameters": {}, "given": {}, "face": "", "key": "", "threads": {}}
 RECORD |= {"finished": "", "seconds": 0.0, "problems": [], "page": []}
 """The record of a run that never began: all that a record holds."""

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 RICHEST = ("text/html", "image/svg+xml", "image/png", "image/jpeg", "image/gif", "text/markdown", "text/latex")
-
-MOST = 1_000_000
-"""Characters of one text output that a page shows."""
+MOST = 1_000_000  # characters of one text output that a page shows
 
 
 def notebook_page(notebook: NotebookNode, folder: Path, executed: str, ending: str = ".html") -> tuple[str, list[str]]:

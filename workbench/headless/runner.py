@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 FACES = ("live", "picture", "site")
-
+# The variables by which the libraries underneath know how many threads to compute with.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "WORKBENCH_THREADS")
-"""The variables by which the libraries underneath know how many threads to compute with."""
 
 
 def run(
@@ -160,10 +159,8 @@ def _refuse_to_overwrite(sources: Sequence[Path], plan: Sequence[Job | Run]) -> 
             raise ValueError(f"two notebooks would be written to {one.executed}; run them into folders of their own")
         for path, there in itertools.product((one.executed, one.page), sources):
             if os.path.exists(path) and os.path.exists(there) and path.samefile(there):
-                raise ValueError(
-                    f"the result of {source} would be written over {there}, which is to be run. "
-                    "Name another folder for the results with -o (out=)"
-                )
+                told = f"the result of {source} would be written over {there}, which is to be run"
+                raise ValueError(f"{told}. Name another folder for the results with -o (out=)")
 
 
 def _foreign(path: Path) -> bool:

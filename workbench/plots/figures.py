@@ -42,8 +42,8 @@ STYLE = {
     "lines.linewidth": 2.0,
     "savefig.facecolor": "white",
 }
+# How a line looks that is no arm: a reference, the dense network.
 GUIDE: dict[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.5}
-"""How a line looks that is no arm: a reference, the dense network."""
 
 
 @contextmanager
@@ -104,14 +104,11 @@ def arms_of(
     if not len(df):
         raise ValueError("a picture is drawn of rows; this table has none. Look at what its rows were chosen by")
     if arm and (lost := int(df[arm].isna().sum())):
-        raise ValueError(
-            f"every row has a name in {arm!r}; {lost} of {len(df)} have none. Fill it in or drop these rows"
-        )
+        rule = f"every row has a name in {arm!r}; {lost} of {len(df)} have none"
+        raise ValueError(f"{rule}. Fill it in or drop these rows")
     if one_a_layer and (twice := df.loc[df.duplicated([*names, "layer"]), "layer"].tolist()):
-        raise ValueError(
-            f"a layer has one row{f' for each {arm}' if arm else ''}; {twice[0]!r} has several. "
-            "Choose one setting first, such as one seed"
-        )
+        rule = f"a layer has one row{f' for each {arm}' if arm else ''}; {twice[0]!r} has several"
+        raise ValueError(f"{rule}. Choose one setting first, such as one seed")
     if not arm:
         return [("", Look(KEPT, "s"), df)]
     found = looks(df[arm]) | {name: Look(*look) for name, look in (own or {}).items()}

@@ -24,12 +24,8 @@ class Look(NamedTuple):
         return "#" + "".join(f"{round(part + 0.45 * (255 - part)):02x}" for part in parts)
 
 
-Looks = Mapping[str, tuple[str, str]]
-"""Name -> colour and marker, such as a `Look`."""
-
-KEPT, REMOVED, OFF_PATH = "#0072B2", "#9a9a9a", "#D55E00"
-"""The colours of weights."""
-
+Looks = Mapping[str, tuple[str, str]]  # name -> colour and marker, such as a `Look`
+KEPT, REMOVED, OFF_PATH = "#0072B2", "#9a9a9a", "#D55E00"  # the colours of weights
 MARKERS = tuple("os^DvPX*h<>dp")
 # Okabe and Ito's colours first (yellow, orange and sky blue, too light on white, are darker here), then Tol's.
 LOOKS: dict[str, Look] = {

@@ -116,7 +116,6 @@ def regions(
                     at = points[(labels == label) & chosen]
                     ax.scatter(at[:, 0], at[:, 1], s=size, linewidths=edge, zorder=2 + int(edge > 0), **look)
             ax.set_title(name, fontsize=13)
-            ax.set(xlim=(left, right), ylim=(bottom, top))
-            ax.set_aspect("equal", adjustable="box")
+            ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
             bare(ax)
     return figure

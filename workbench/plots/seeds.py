@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Groups = Mapping[Any, list[float]]
-"""Place on x -> the values there."""
-
+Groups = Mapping[Any, list[float]]  # place on x -> the values there
 WORDS = {
     "compression": "compression (prunable weights before / kept)",
     "sparsity": "sparsity (removed / prunable weights)",
@@ -175,8 +173,8 @@ def by_samples(
             ax.set_xticks(range(len(steps) + shift), ["none"] * shift + [f"{step:g}" for step in steps])
         spans = df[[y, *levels]].to_numpy(float)
         low, high = float(spans.min()), float(spans.max())
-        made[0].set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
-        made[0].set_ylabel(y)
+        room = 0.05 * (high - low or 1)
+        made[0].set(ylim=(low - room, high + room), ylabel=y)
         figure.supxlabel(f"{x} of each class that the criterion sees", fontsize=14)
         handles = {label: h for ax in made for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         wide = sum(0.1 * len(label) + 0.75 for label in handles)  # inches, by and large

@@ -67,13 +67,11 @@ def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None
 
     With `paths` (`wb.effective`) kept weights on no input-output path are dashed. For networks of few units.
     """
-    layers = list(masks.values())
-    shapes = [tuple(mask.shape) for mask in layers]
+    shapes = [tuple(mask.shape) for mask in masks.values()]
     sizes = [*(shapes[0][1:2] if shapes else []), *[shape[0] for shape in shapes]]
     if not shapes or shapes != [(size, before) for before, size in itertools.pairwise(sizes)]:
-        raise ValueError(
-            f"a drawing takes masks of linear layers in a row, [out, in] with in = out before; got {shapes}"
-        )
+        rule = "a drawing takes masks of linear layers in a row, [out, in] with in = out before"
+        raise ValueError(f"{rule}; got {shapes}")
     places = [[(at, (size - 1) / 2 - unit) for unit in range(size)] for at, size in enumerate(sizes)]
     with drawing(ax, 6.0, 3.4) as ax:
         for at, (name, mask) in enumerate(masks.items()):
@@ -85,9 +83,9 @@ def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None
             for unit, (x, y) in enumerate(column):
                 ax.scatter(x, y, s=620, color="white", edgecolors="black", linewidths=1.5, zorder=2)
                 ax.text(x, y, str(unit + 1), ha="center", va="center", zorder=3)
-            head = "inputs" if at == 0 else "outputs" if at == len(layers) else "hidden"
+            head = "inputs" if at == 0 else "outputs" if at == len(masks) else "hidden"
             ax.text(at, max(sizes) / 2 + 0.15, head, ha="center", va="bottom")
-        ax.set(xlim=(-0.35, len(layers) + 0.35), ylim=(-max(sizes) / 2, max(sizes) / 2 + 0.4))
+        ax.set(xlim=(-0.35, len(masks) + 0.35), ylim=(-max(sizes) / 2, max(sizes) / 2 + 0.4))
         ax.axis("off")
     return ax
 
