@@ -95,6 +95,7 @@ def test_values_take_the_declared_type(name, text, value):
         ("sparsity", "nan", "parameter sparsity is float; got 'nan'"),
         ("sparsity", "", "parameter sparsity is float"),
         ("sparsity", True, "parameter sparsity is float; got True"),
+        ("sparsity", 10**400, "parameter sparsity is float; got 1000"),
         ("seeds", "2.5", "parameter seeds is int; got '2.5'"),
         ("seeds", 2.0, "parameter seeds is int; got 2.0"),
         ("seeds", "none", "parameter seeds is int; got 'none'"),

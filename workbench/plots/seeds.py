@@ -163,13 +163,12 @@ def by_samples(
             for i, column in enumerate(levels):
                 ax.axhline(part[column].mean(), label=column, **GUIDE | {"linestyle": ("--", ":")[i % 2]})
             for name, rows in part.groupby(part[arm].astype(str), sort=False):
-                at = rows[x].map(places).fillna(0) + aside[str(name)]
+                at, look = rows[x].map(places).fillna(0) + aside[str(name)], own[str(name)]
                 groups = {place: group[y].tolist() for place, group in rows.groupby(at)}
                 if name in blind:
-                    ax.axhline(rows[y].mean(), color=own[str(name)].colour, linewidth=1.0)
-                _series(ax, groups, own[str(name)], str(name), thin=0.05 if name in blind else 0.0)
-            ax.set_title(str(title))
-            ax.set_xlim(-0.5, len(steps) + shift - 0.5)
+                    ax.axhline(rows[y].mean(), color=look.colour, linewidth=1.0)
+                _series(ax, groups, look, str(name), thin=0.05 if name in blind else 0.0)
+            ax.set(title=str(title), xlim=(-0.5, len(steps) + shift - 0.5))
             ax.set_xticks(range(len(steps) + shift), ["none"] * shift + [f"{step:g}" for step in steps])
         spans = df[[y, *levels]].to_numpy(float)
         low, high = float(spans.min()), float(spans.max())
@@ -214,12 +213,8 @@ def predictions(
             missing = len(group) - len(fit)
             ax.set_title(f"{name} ({missing} not drawn)" if missing else name, fontsize=13)
             ax.set(xscale="log", yscale="log", xlim=span, ylim=span, xticks=ticks, yticks=ticks)
-            ax.tick_params(labelsize=11)
+            ax.tick_params(labelsize=11, labelleft=i % columns == 0, labelbottom=i + columns >= len(groups))
             ax.minorticks_off()
-            if i % columns:
-                ax.set_yticklabels([])
-            if i + columns < len(groups):
-                ax.set_xticklabels([])
         figure.supxlabel(predicted, fontsize=14)
         figure.supylabel(measured, fontsize=14)
     return figure

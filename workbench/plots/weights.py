@@ -26,7 +26,7 @@ def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 6
     if not scores:
         raise ValueError("a histogram takes the scores of one layer at least; got none")
     values = torch.cat([s.detach().flatten() for s in scores.values()]).double().abs().cpu()
-    kept = torch.cat([masks[name].flatten() for name in scores]).cpu() if masks else values >= 0
+    kept = torch.cat([masks[name].flatten() for name in scores]).cpu() if masks else torch.ones_like(values).bool()
     logs, live = values.log10(), values > 0
     edges = torch.linspace(*_ends(logs[live]), bins + 1, dtype=torch.float64)
     with drawing(ax) as ax:
