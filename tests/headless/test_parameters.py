@@ -90,15 +90,12 @@ def test_values_take_the_declared_type(name, text, value):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        (
-            "sparsty",
-            "0.9",
-            "a parameter is one of limit, live, .*; got 'sparsty'. Did you mean 'sparsity'",
-        ),
+        ("sparsty", "0.9", "a parameter is one of limit, live, .*; got 'sparsty'. Did you mean 'sparsity'"),
         ("sparsity", "abc", "lesson.ipynb: parameter sparsity is float; got 'abc'"),
         ("sparsity", "nan", "parameter sparsity is float; got 'nan'"),
         ("sparsity", "", "parameter sparsity is float"),
         ("sparsity", True, "parameter sparsity is float; got True"),
+        ("sparsity", 10**400, "parameter sparsity is float; got 1000"),
         ("seeds", "2.5", "parameter seeds is int; got '2.5'"),
         ("seeds", 2.0, "parameter seeds is int; got 2.0"),
         ("seeds", "none", "parameter seeds is int; got 'none'"),

@@ -154,3 +154,10 @@ def test_a_name_looks_the_same_in_every_picture() -> None:
     for ax in (plots.ladder(df, x="accuracy", arm="arm"), plots.differences(df)):
         colours = [to_hex(c.get_facecolor()[0][:3]) for c in ax.collections if hasattr(c, "get_sizes")]
         assert colours[-2:] == [LOOKS[name].colour.lower() for name in ("erk", "snip")]
+
+
+def test_rows_are_their_arms_whatever_their_index_and_categories() -> None:
+    arm = pd.Categorical(["snip", "grasp"], categories=["grasp", "none of these", "snip"])
+    df = pd.DataFrame({"criterion": arm, "predicted": [1.0, 1.0], "measured": [1.0, -1.0]}, index=[0, 0])
+    titles = [ax.get_title(loc="left") for ax in plots.predictions(df).axes]
+    assert titles == ["snip", "grasp (1 not drawn)"]

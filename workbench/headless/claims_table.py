@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from workbench.claims import load_claims
 from workbench.headless.files import results_folder, write_whole
 from workbench.headless.notebook import claim_rows, read_notebook
+from workbench.headless.parameters import aligned
 from workbench.headless.record import read_record
 from workbench.templates import html
 
@@ -25,75 +27,45 @@ def collect_claims(folder: str | Path) -> list[dict[str, Any]]:
     A ValueError where the folder holds no run.
     """
     folder = results_folder(folder)
-    records = {path: read_record(path) for path in sorted([*folder.glob("*.ipynb"), *folder.glob("notebooks/*.ipynb")])}
-    if not any(records.values()):
+    paths = sorted([*folder.glob("*.ipynb"), *folder.glob("notebooks/*.ipynb")])
+    records = {path: record for path in paths if (record := read_record(path))}
+    if not records:
         raise ValueError(
             f"claims are collected from a folder that 'workbench run' wrote; {folder} holds no executed notebook"
         )
     found = []
     for path, record in records.items():
-        if record:
-            name = f"{path.stem} (failed)" if record["problems"] else path.stem
-            found += [{**row, "run": name} for row in _judged(path)]
-    claims = load_claims()
-    rows = []
+        name = f"{path.stem} (failed)" if record["problems"] else path.stem
+        with contextlib.suppress(ValueError):  # somebody changed it so that it can no longer be read
+            found += [row | {"run": name} for row in claim_rows(read_notebook(path))]
+    claims, rows = load_claims(), []
     for name, claim in claims.items():
-        facts = {column: getattr(claim, column) for column in FACTS}
-        nothing = {**facts, "effect": None, "low": None, "high": None, "n": 0, "verdict": NONE, "run": ""}
+        nothing = {column: getattr(claim, column) for column in FACTS} | {"n": 0, "verdict": NONE, "run": ""}
         rows += [row for row in found if row.get("id") == name] or [nothing]
     own = [row for row in found if row.get("id") not in list(claims)]
     return [{column: row.get(column) for column in COLUMNS} for row in [*rows, *own]]
 
 
-def _judged(path: Path) -> list[dict[str, Any]]:
-    """The rows in an executed notebook; none where somebody changed it so that it can no longer be read."""
-    try:
-        return claim_rows(read_notebook(path))
-    except ValueError:
-        return []
-
-
 def write_claims(folder: str | Path) -> str:
     """Collect the claims of a results folder, write its `claims.csv` and `claims.html`; the table as aligned text."""
     rows = collect_claims(folder)
-    lines = io.StringIO()
-    writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(Path(folder) / "claims.csv", lines.getvalue())
-    cells = [(row, _words(row), _effect(row), _interval(row)) for row in rows]
-    write_whole(Path(folder) / "claims.html", html("claims", rows=cells, counts=_counts(rows)))
-    return _aligned(rows)
-
-
-def _aligned(rows: list[dict[str, Any]]) -> str:
-    """Columns of text and, last, how many of each verdict there are."""
-    lines: list[tuple[str, ...]] = [("verdict", "claim", "effect", "interval", "n", "run")]
-    for r in rows:
-        cells = (_words(r), r["id"], _effect(r), _interval(r), r["n"], r["run"])
-        lines.append(tuple(" ".join(str(cell).split()) for cell in cells))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    body = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*body, "", _counts(rows)])
-
-
-def _counts(rows: list[dict[str, Any]]) -> str:
+    shown = [(row, *_in_words(row)) for row in rows]
     verdicts = [row["verdict"] for row in rows]
-    return ", ".join(f"{verdicts.count(v)} {v}" for v in ("holds", "does not hold here", "undecided", NONE)) + "."
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("holds", "does not hold here", "undecided", NONE)) + "."
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([COLUMNS, *(row.values() for row in rows)])
+    write_whole(Path(folder) / "claims.csv", lines.getvalue())
+    write_whole(Path(folder) / "claims.html", html("claims", rows=shown, counts=counts))
+    text = [("verdict", "claim", "effect", "interval", "n", "run")]
+    text += [(words, row["id"], effect, ends, row["n"], row["run"]) for row, words, effect, ends in shown]
+    return f"{aligned([[' '.join(str(cell).split()) for cell in line] for line in text])}\n\n{counts}"
 
 
-def _words(row: dict[str, Any]) -> str:
-    """The verdict, and whether it stands among all claims."""
-    return row.get("words") or row["verdict"]
-
-
-def _effect(row: dict[str, Any]) -> str:
-    """The effect of the part of the claim that decided."""
-    return f"{row['part']}: {_number(row['effect'])}" if row.get("part") else _number(row["effect"])
-
-
-def _interval(row: dict[str, Any]) -> str:
-    return "" if row["low"] is None else f"{_number(row['low'])} to {_number(row['high'])}"
+def _in_words(row: dict[str, Any]) -> tuple[str, str, str]:
+    """The verdict (and whether it stands among all claims), the effect of the part that decided, the interval."""
+    effect = f"{row['part']}: {_number(row['effect'])}" if row.get("part") else _number(row["effect"])
+    ends = "" if row["low"] is None else f"{_number(row['low'])} to {_number(row['high'])}"
+    return row.get("words") or row["verdict"], effect, ends
 
 
 def _number(value: object) -> str:

@@ -11,11 +11,8 @@ from traitlets import Type
 
 
 class PatientChannel(AsyncZMQSocketChannel):
-    """A channel that looks again every second while it waits.
-
-    A send on the same socket, such as that of an ipywidgets.Output, can swallow the wake-up of a message that arrives
-    with it; who waits without end then waits for ever, with the message there.
-    """
+    """A channel that looks again every second while it waits: a send on the same socket, such as that of an
+    ipywidgets.Output, can swallow the wake-up of a message that arrives with it."""
 
     async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:  # type: ignore[override]
         """The next message; queue.Empty if `timeout` seconds bring none (None: wait)."""

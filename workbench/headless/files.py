@@ -6,15 +6,13 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-PART = ".workbench-part"
-"""How the name of a half-written file ends."""
+PART = ".workbench-part"  # how the name of a half-written file ends
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file under its name in one step: a kill or a full disk leaves the old file, or none.
+    """Write a text file in one step, by renaming a hidden one: a kill or a full disk leaves the old file, or none.
 
-    The text goes to a hidden file in the same folder, to the disk, and is then renamed. Half a character (a lone
-    surrogate), which UTF-8 cannot hold, becomes a question mark.
+    Half a character (a lone surrogate), which UTF-8 cannot hold, becomes a question mark.
     """
     part = _part(path)
     try:

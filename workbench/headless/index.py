@@ -26,7 +26,10 @@ def run_with_index(
         for path in sorted(folder.glob("*.ipynb")):
             if path not in known and (record := read_record(path)):
                 known[path] = Run(path, path.with_suffix(".html"), record)
-        _write_list(folder / "index.html", _runs_page([known[path] for path in sorted(known)]), report)
+        listed = [known[path] for path in sorted(known)]
+        rows = [(r, [(address(path, r.page.parent), words) for path, words in _files(r).items()]) for r in listed]
+        page = html("runs", rows=rows, failed=sum(bool(r.problems) for r in listed))
+        _write_list(folder / "index.html", page, report)
 
     return run(notebooks, out, on_run=write, report=report, **options)
 
@@ -40,7 +43,12 @@ def site(
     """
     folder = results_folder(out)
     runs = run(notebooks, folder / "notebooks", pages=folder, face="site", report=report, **options)
-    _write_list(folder / "index.html", _contents_page(runs), report)
+    items = []
+    for r in runs:
+        there, title = _files(r), r.record["title"]
+        link = address(r.page, folder) if r.page in there else ""
+        items.append((title, link, r.problems, _lead(r.executed) if r.executed in there else ""))
+    _write_list(folder / "index.html", html("contents", items=items), report)
     return runs
 
 
@@ -52,37 +60,20 @@ def _write_list(path: Path, content: str, report: Callable[[str], None]) -> None
         report(f"{path.name} could not be written: {error.strerror}")
 
 
-def _runs_page(runs: Sequence[Run]) -> str:
-    """The table of runs, each with links to its files."""
-    rows = [
-        (r, [(address(path, r.page.parent), words) for path, words in _files(r) if os.path.exists(path)]) for r in runs
-    ]
-    return html("runs", rows=rows, failed=sum(bool(r.problems) for r in runs))
-
-
-def _contents_page(runs: Sequence[Run]) -> str:
-    """The list of the site's notebooks, each with what one will learn in it."""
-    items = []
-    for r in runs:
-        there = [path for path, _ in _files(r) if os.path.exists(path)]
-        link = address(r.page, r.page.parent) if r.page in there else ""
-        items.append((r.record["title"], link, r.problems, _lead(r.executed) if r.executed in there else ""))
-    return html("contents", items=items)
-
-
-def _files(r: Run) -> list[tuple[Path, str]]:
-    """The files that a run has written, if it has run, and what they are."""
-    return [(r.page, "page"), (r.executed, "notebook")] if r.record["key"] else []
+def _files(r: Run) -> dict[Path, str]:
+    """The files of a run that are there, if it has run, and what they are."""
+    files = {r.page: "page", r.executed: "notebook"} if r.record["key"] else {}
+    return {path: words for path, words in files.items() if os.path.exists(path)}
 
 
 def _lead(path: Path) -> str:
     """What a notebook says one will learn, else the first paragraph of its text."""
+    from workbench.headless.markdown import markdown_html
+
     blocks = [block for c in read_notebook(path).cells if c.cell_type == "markdown" for block in c.source.split("\n\n")]
     promises = [after for before, after in itertools.pairwise(blocks) if "What you will learn" in before]
     plain = [block for block in blocks if block.strip() and not block.lstrip().startswith("#")]
     words = (promises or plain or [""])[0]
-    from workbench.headless.markdown import markdown_html
-
     try:
         return markdown_html(words, path.parent)
     except Exception:  # what a parser brings up; its page says so, too

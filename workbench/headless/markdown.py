@@ -13,13 +13,11 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, MathBlockParser
 
-NAMES = "arg argmin argmax diag rank sgn sign Tr tr softmax supp Var Cov"
-"""Commands that are upright names of functions."""
-
+# What latex2mathml does not know, and what it knows instead.
 SPELLINGS = (
     (r"\\label\s*\{[^{}]*\}|\\(?:nonumber|notag)(?![a-zA-Z])", ""),  # pages number no formula
     (r"\\tag\*?\s*\{([^{}]*)\}", r"\\qquad\\text{(\1)}"),
-    (rf"\\({NAMES.replace(' ', '|')})(?![a-zA-Z])", r"\\operatorname{\1}"),
+    (r"\\(arg|argmin|argmax|diag|rank|sgn|sign|Tr|tr|softmax|supp|Var|Cov)(?![a-zA-Z])", r"\\operatorname{\1}"),
     (r"\\operatorname\*", r"\\operatorname"),
     (r"\\ensuremath(?![a-zA-Z])", ""),
     (r"\\hdots(?![a-zA-Z])", r"\\dots"),
@@ -27,7 +25,6 @@ SPELLINGS = (
     (r"\{(?:aligned|align|eqnarray\*?)\}", "{align*}"),
     (r"\{(equation|gather|multline)\}", r"{\1*}"),
 )
-"""What latex2mathml does not know, and what it knows instead."""
 
 
 def markdown_html(
@@ -56,10 +53,9 @@ def mathml(latex: str, display: str = "inline") -> str:
     """
     from latex2mathml.converter import convert
 
-    known = latex
+    known, bare = latex, re.sub(r"\\.", "", latex)  # without escaped braces
     for pattern, instead in SPELLINGS:
         known = re.sub(pattern, instead, known)
-    bare = re.sub(r"\\.", "", latex)  # without escaped braces
     try:
         if bare.count("{") != bare.count("}"):
             raise ValueError("braces do not match")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,7 @@ from workbench.claims import CLAIM_MIME, NUMBERS_MIME
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-INJECTED = "injected-parameters"
-"""The tag of the cell that papermill sets parameters in."""
-
+INJECTED = "injected-parameters"  # the tag of the cell that papermill sets parameters in
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 
 
@@ -25,8 +22,9 @@ def read_notebook(path: str | Path) -> NotebookNode:
 
     path = Path(path)
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "not there"
-        raise ValueError(f"a notebook is a file ending in .ipynb; {path} is {what}")
+        raise ValueError(
+            f"a notebook is a file ending in .ipynb; {path} is {'a folder' if path.is_dir() else 'not there'}"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -74,12 +72,8 @@ def places(notebook: NotebookNode) -> dict[int, int]:
 
 def title(notebook: NotebookNode, otherwise: str) -> str:
     """The first heading of a notebook, else `otherwise`."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            for line in cell.source.splitlines():
-                if line.startswith("#"):
-                    return str(line.lstrip("#").strip())
-    return otherwise
+    lines = [line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    return next((str(line.lstrip("#").strip()) for line in lines if line.startswith("#")), otherwise)
 
 
 def hidden_errors(notebook: NotebookNode) -> list[str]:
@@ -97,9 +91,8 @@ def hidden_errors(notebook: NotebookNode) -> list[str]:
     found = []
     for widget in widgets.values():
         state, kind = widget.get("state", {}), widget.get("model_name", "widget")
-        for output in state.get("outputs", None) or ():
-            if output.get("output_type") == "error":
-                found.append(f"{kind}: {output.get('ename')}: {output.get('evalue')}")
+        errors = [output for output in state.get("outputs") or () if output.get("output_type") == "error"]
+        found += [f"{kind}: {error.get('ename')}: {error.get('evalue')}" for error in errors]
         status = state.get("status")
         if isinstance(status, dict) and status.get("error"):
             found.append(f"{state.get('_anywidget_id') or kind}: {status['error']}")
@@ -124,8 +117,6 @@ def claim_rows(notebook: NotebookNode) -> list[dict[str, Any]]:
     return [row for rows in found if isinstance(rows, list) for row in rows if isinstance(row, dict)]
 
 
-def _bundles(notebook: NotebookNode) -> Iterator[dict[str, Any]]:
+def _bundles(notebook: NotebookNode) -> list[dict[str, Any]]:
     """The data of every rich output."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            yield output.get("data", {})
+    return [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import io
+import itertools
 import math
 import tokenize
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from workbench.types import check_choice
@@ -15,9 +16,7 @@ from workbench.types import check_choice
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-Value = int | float | str | bool | None
-"""What a parameter may hold."""
-
+Value = int | float | str | bool | None  # what a parameter may hold
 KINDS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 ALLOWED = "int, float, str, bool, Literal[...], Optional[...] or ... | None"
 
@@ -51,9 +50,9 @@ class Parameter:
 def read_parameters(notebook: NotebookNode, where: str) -> dict[str, Parameter]:
     """The parameters of a notebook by name, in order; empty where no cell carries the tag `parameters`.
 
-    The cell is parsed, never run. A comment on the line, or on the lines right above it, is the parameter's help.
-    `where` names the notebook in errors. A ValueError names the first line that is not a typed parameter with a
-    literal default. It misleads where the cell computes values: only what is written in it is seen.
+    The cell is parsed, never run; comments on a line, or right above it, are the parameter's help. A ValueError, with
+    the notebook's name `where`, names the first line that is not a typed parameter with a literal default. It misleads
+    where the cell computes values: only what is written in it is seen.
     """
     tagged = [cell for cell in notebook.cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
     if [cell.cell_type for cell in tagged] not in ([], ["code"]):
@@ -81,16 +80,16 @@ def read_parameters(notebook: NotebookNode, where: str) -> dict[str, Parameter]:
                 f"{where}: a line of the parameters cell is 'name: type = default', with type {ALLOWED}; "
                 f"got {ast.unparse(statement)!r:.100}"
             )
-        parameter = _parameter(statement, where, _help(comments, statement))
-        found[parameter.name] = parameter
+        name = statement.target.id
+        found[name] = _parameter(name, statement, where, _help(comments, statement))
     return found
 
 
 def check_values(parameters: Mapping[str, Parameter], given: Mapping[str, object], where: str) -> dict[str, Value]:
     """The given values in their declared types; text, as it comes from a command line, is converted.
 
-    An unknown name is a ValueError with the nearest and all names, a value of another type or outside its choices
-    a ValueError with what is allowed. A float takes an int; an optional parameter takes the text `none` as None.
+    An unknown name is a ValueError with the nearest and all names, another value one with what is allowed. A float
+    takes an int; an optional parameter takes the text `none` as None.
 
     >>> rate = Parameter("rate", float, (), False, 0.1, "")
     >>> check_values({"rate": rate}, {"rate": "1e-3"}, "lesson.ipynb")
@@ -106,31 +105,28 @@ def check_values(parameters: Mapping[str, Parameter], given: Mapping[str, object
         parameter = parameters[check_choice(f"{where}: a parameter", name, parameters)]
         try:
             values[name] = _value(parameter, value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ValueError(f"{where}: parameter {name} is {parameter.allowed}; got {value!r:.100}") from None
     return values
 
 
-def _parameter(statement: ast.AnnAssign, where: str, text: str) -> Parameter:
+def _parameter(name: str, statement: ast.AnnAssign, where: str, text: str) -> Parameter:
     """The Parameter that one annotated assignment declares; its default is checked too."""
-    name = ast.unparse(statement.target)
-    try:
-        kind, choices, optional = _type(statement.annotation)
-    except ValueError:
-        raise ValueError(
-            f"{where}: parameter {name} has a type of {ALLOWED}; got {ast.unparse(statement.annotation)}"
-        ) from None
-    declared = Parameter(name, kind, choices, optional, None, text)
     default = statement.value
     try:
+        declared = Parameter(name, *_type(statement.annotation), None, text)
+    except ValueError:
+        got = ast.unparse(statement.annotation)
+        raise ValueError(f"{where}: parameter {name} has a type of {ALLOWED}; got {got}") from None
+    try:
         value = ast.literal_eval(default) if default is not None else None
-        if isinstance(value, str) and kind is not str and value not in choices:
+        if isinstance(value, str) and declared.kind is not str and value not in declared.choices:
             raise ValueError
         value = _value(declared, value)
-    except (ValueError, TypeError, RecursionError, MemoryError):
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError):
         got = ast.unparse(default) if default is not None else "nothing"
         raise ValueError(f"{where}: parameter {name} is {declared.allowed}; its default is {got:.100}") from None
-    return Parameter(name, kind, choices, optional, value, text)
+    return replace(declared, default=value)
 
 
 def _type(node: ast.expr) -> tuple[type | None, tuple[Value, ...], bool]:
@@ -163,10 +159,10 @@ def _value(parameter: Parameter, value: object) -> Value:
             if value == str(choice) or (value == choice and type(value) is type(choice)):
                 return choice
         raise ValueError
-    if isinstance(value, str) and kind is not str:
-        value = _from_text(kind, value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if isinstance(value, str) and kind is bool:
+        value = {"true": True, "false": False}.get(value.lower())
+    elif (isinstance(value, str) and kind is not str) or (type(value) is int and kind is float):
+        value = kind(value)
     if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
         raise ValueError
     if isinstance(value, float) and not math.isfinite(value):
@@ -174,34 +170,21 @@ def _value(parameter: Parameter, value: object) -> Value:
     return cast(Value, value)
 
 
-def _from_text(kind: type, text: str) -> Value:
-    """The value that `text` spells in a kind; ValueError where it spells none."""
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError
-        return text.lower() == "true"
-    return cast(Value, kind(text))
-
-
 def _comments(source: str) -> dict[int, tuple[str, bool]]:
     """Line number -> (comment text, whether the line holds nothing else)."""
-    found = {}
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            found[token.start[0]] = (token.string.lstrip("#").strip(), token.line.lstrip().startswith("#"))
-    return found
+    return {
+        token.start[0]: (token.string.lstrip("#").strip(), token.line.lstrip().startswith("#"))
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
 
 
 def _help(comments: Mapping[int, tuple[str, bool]], statement: ast.stmt) -> str:
     """The comments in a statement's lines, else the comment lines right above it."""
     lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
     inside = [comments[line][0] for line in lines if line in comments]
-    above: list[str] = []
-    line = statement.lineno - 1
-    while line in comments and comments[line][1]:
-        above.insert(0, comments[line][0])
-        line -= 1
-    return " ".join(inside or above)
+    above = itertools.takewhile(lambda line: comments.get(line, ("", False))[1], itertools.count(lines[0] - 1, -1))
+    return " ".join(inside or [comments[line][0] for line in above][::-1])
 
 
 def table(parameters: Sequence[Parameter]) -> str:
@@ -210,8 +193,15 @@ def table(parameters: Sequence[Parameter]) -> str:
     >>> print(table([Parameter("seed", int, (), False, 0, "of the shuffle")]))
     seed  int  0  of the shuffle
     """
-    rows = [(p.name, p.allowed, repr(p.default), p.help) for p in parameters]
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows
-    )
+    return aligned([(p.name, p.allowed, repr(p.default), p.help) for p in parameters])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Lines of text, their columns as wide as the widest cell.
+
+    >>> print(aligned([("a", "1"), ("seed", "2")]))
+    a     1
+    seed  2
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

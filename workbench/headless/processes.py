@@ -50,10 +50,8 @@ def executed(
                 process.join()
                 del active[pipe]
                 pipe.close()
-                for problem in record["problems"]:
+                for problem in [*record["problems"], *(f"its page is incomplete: {why}" for why in record["page"])]:
                     report(f"{name}: {problem}")
-                for problem in record["page"]:
-                    report(f"{name}: its page is incomplete: {problem}")
                 report(f"{name}: {'failed' if record['problems'] else 'finished'}, {record['seconds']:.1f} s")
                 yield job, record
     finally:
@@ -63,7 +61,7 @@ def executed(
 
 
 def _ended(job: Job, seconds: float, why: str) -> dict[str, Any]:
-    """The record of a run whose process ended: the run failed, unless its notebook was there and its page was not."""
+    """The record of a run whose process ended: failed, unless its notebook was there and only its page was not."""
     record = read_record(job.executed)
     if record.get("key") == job.key:
         return record | {"page": [f"no page: {why}"]}

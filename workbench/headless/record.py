@@ -8,22 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KEY = "workbench"
-"""Where an executed notebook's metadata keep the record of its run."""
-
-RECORD: dict[str, type | tuple[type, ...]] = {
-    "title": str,
-    "parameters": dict,
-    "given": dict,
-    "face": str,
-    "key": str,
-    "threads": dict,
-    "finished": str,
-    "seconds": (int, float),
-    "problems": list,
-    "page": list,
-}
-"""What the record of a run holds."""
+KEY = "workbench"  # where an executed notebook's metadata keep the record of its run
+RECORD: dict[str, Any] = {"title": "", "parameters": {}, "given": {}, "face": "", "key": "", "threads": {}}
+RECORD |= {"finished": "", "seconds": 0.0, "problems": [], "page": []}
+"""The record of a run that never began: all that a record holds."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +26,21 @@ class Run:
     @property
     def page_problems(self) -> list[str]:
         """What its page could not show: no matter for the numbers."""
-        return list(self.record.get("page", []))
+        return list(self.record["page"])
 
     @property
     def problems(self) -> list[str]:
         """Why the run failed; empty where it did not."""
-        return list(self.record.get("problems", []))
+        return list(self.record["problems"])
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """The record in an executed notebook; empty where the file is none, or where its record is not one of ours."""
     try:
         found = {"threads": {}, "page": [], **json.loads(path.read_text(encoding="utf-8"))["metadata"][KEY]}
+        kinds = {name: type(value) for name, value in RECORD.items()} | {"seconds": int | float}
+        lines = [*found["problems"], *found["page"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-    lists = [found[name] for name in ("problems", "page") if isinstance(found.get(name), list)]
-    sound = all(isinstance(found.get(name), kind) for name, kind in RECORD.items())
-    return found if sound and all(isinstance(line, str) for lines in lists for line in lines) else {}
+    sound = all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+    return found if sound and all(isinstance(line, str) for line in lines) else {}

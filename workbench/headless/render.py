@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,58 +16,52 @@ from workbench.templates import html
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-PICTURES = ("image/png", "image/jpeg", "image/gif")
-
-MOST = 1_000_000
-"""Characters of one text output that a page shows."""
+RICHEST = ("text/html", "image/svg+xml", "image/png", "image/jpeg", "image/gif", "text/markdown", "text/latex")
+MOST = 1_000_000  # characters of one text output that a page shows
 
 
 def notebook_page(notebook: NotebookNode, folder: Path, executed: str, ending: str = ".html") -> tuple[str, list[str]]:
     """(HTML of an executed notebook, what it could not show); `folder` is where the pictures of its text lie,
     `executed` the address of its file. Links to other notebooks lead to pages whose names end in `ending`.
 
-    Everything stands in the page: formulas as MathML, pictures as data, the scripts of its outputs as they are.
-    A live widget has no static form and is shown as its text. What cannot be shown costs no more than itself: its
-    source or a sentence stands in its place.
+    Everything stands in the page: formulas as MathML, pictures as data, the scripts of its outputs as they are. A live
+    widget is shown as its text. For what cannot be shown stands its source or a sentence.
     """
     problems: list[str] = []
-    numbers = places(notebook)
-    cells = []
+    numbers, cells = places(notebook), []
     for index, cell in enumerate(notebook.cells):
         found: list[str] = []
         if cell.cell_type == "markdown":
-            cells.append(html("text_cell", text=_or_source(_markdown, cell, found, folder, ending)))
+            show = partial(markdown_html, cell.source, folder, cell.get("attachments"), ending, found)
+            cells.append(html("text_cell", text=_or_source(show, cell, found)))
         elif cell.cell_type == "code":
-            cells.append(_or_source(_code, cell, found, folder))
+            cells.append(_or_source(partial(_code, cell, found, folder), cell, found))
         where = f"cell {numbers[index]}" if index in numbers else "the cell of injected parameters"
         problems += [f"{where}: {problem}" for problem in found]
     name = title(notebook, "Notebook")
     return html("notebook", title=name, cells=cells, executed=executed, problems=problems), problems
 
 
-def _markdown(cell: NotebookNode, problems: list[str], folder: Path, ending: str) -> Markup:
-    return markdown_html(cell.source, folder, cell.get("attachments"), ending, problems)
-
-
 def _code(cell: NotebookNode, problems: list[str], folder: Path) -> Markup:
     """A code cell: its source, folded where the notebook folds it, and its outputs."""
-    return html(
-        "code_cell",
-        source=_highlight(cell.source) if cell.source.strip() else "",
-        folded=cell.metadata.get("jupyter", {}).get("source_hidden"),
-        outputs=[_or_source(_output, output, problems, folder) for output in cell.outputs],
-    )
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+
+    tokens = highlight(cell.source, get_lexer_by_name("ipython3"), HtmlFormatter(nowrap=True))
+    folded = cell.metadata.get("jupyter", {}).get("source_hidden")
+    outputs = [_or_source(partial(_output, one, problems, folder), one, problems) for one in cell.outputs]
+    return html("code_cell", source=Markup(tokens if cell.source.strip() else ""), folded=folded, outputs=outputs)
 
 
-def _or_source(show: Callable[..., Markup], part: NotebookNode, problems: list[str], *context: Any) -> Markup:
+def _or_source(show: Callable[[], Markup], part: NotebookNode, problems: list[str]) -> Markup:
     """A cell or an output as `show` shows it; where that fails, a sentence and the source or the plain text."""
     try:
-        return show(part, problems, *context)
+        return show()
     except Exception as error:  # whatever a bundle of foreign data or a parser brings up
-        problem = f"what cannot be shown: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        problems.append(problem)
+        problems.append(f"what cannot be shown: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
         plain = part.get("source") or part.get("data", {}).get("text/plain", "")
-        return html("output", problem=problem, text=plain)
+        return html("output", problem=problems[-1], text=plain)
 
 
 def _output(output: NotebookNode, problems: list[str], folder: Path) -> Markup:
@@ -77,16 +72,13 @@ def _output(output: NotebookNode, problems: list[str], folder: Path) -> Markup:
         return html("output", kind="error", text=_terminal("\n".join(output.traceback), problems))
     data: dict[str, Any] = output.data
     plain = str(data.get("text/plain", ""))
-    for kind in ("text/html", "image/svg+xml"):
-        if kind in data:
-            return html("output", element=Markup(_str(data[kind])))
-    for kind in PICTURES:
-        if kind in data:
-            alt = str(output.metadata.get("alt", "")) or plain
-            return html("output", kind=kind, picture=_str(data[kind]).strip(), alt=alt)
-    for kind in ("text/markdown", "text/latex"):
-        if kind in data:
-            return markdown_html(_str(data[kind]), folder, problems=problems)
+    kind = next((kind for kind in RICHEST if kind in data), "")
+    if kind in ("text/html", "image/svg+xml"):
+        return html("output", element=Markup(_str(data[kind])))
+    if kind in ("text/markdown", "text/latex"):
+        return markdown_html(_str(data[kind]), folder, problems=problems)
+    if kind:
+        return html("output", kind=kind, picture=_str(data[kind]).strip(), alt=output.metadata.get("alt") or plain)
     return html("output", kind="", text=_terminal(plain, problems))
 
 
@@ -108,12 +100,3 @@ def _str(data: object) -> str:
     if not isinstance(data, str):
         raise TypeError(f"an output's data is text; got {str(data)[:40]}")
     return data
-
-
-def _highlight(source: str) -> Markup:
-    """Python source with its tokens in spans of classes."""
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers import get_lexer_by_name
-
-    return Markup(highlight(source, get_lexer_by_name("ipython3"), HtmlFormatter(nowrap=True)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -17,7 +19,7 @@ from workbench.headless.files import make_folder, results_folder
 from workbench.headless.notebook import INJECTED, find_notebooks, read_notebook, title
 from workbench.headless.parameters import check_values, read_parameters
 from workbench.headless.processes import executed
-from workbench.headless.record import KEY, Run, read_record
+from workbench.headless.record import KEY, RECORD, Run, read_record
 from workbench.headless.worker import Job
 from workbench.project_data import project_data
 from workbench.seeds import versions
@@ -27,9 +29,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 FACES = ("live", "picture", "site")
-
+# The variables by which the libraries underneath know how many threads to compute with.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "WORKBENCH_THREADS")
-"""The variables by which the libraries underneath know how many threads to compute with."""
 
 
 def run(
@@ -48,30 +49,29 @@ def run(
 
     `parameters` (and `profile`, which is one of them and yields to an explicit value) must be known to *each* notebook
     and are checked before anything starts: ValueError. Each notebook runs in a process and a kernel of its own, `jobs`
-    at a time, on one thread unless OMP_NUM_THREADS or WORKBENCH_THREADS says otherwise; outputs, cells of injected
-    parameters and widgets that its file still has from another run are dropped first. A run is skipped where its
-    notebook, parameters, face, threads, package source, shipped data and versions are those of a finished run in `out`.
-    A notebook that cannot be read, a failed cell, an error inside a widget or a process that ended is a problem of that
-    run; the others go on.
+    at a time, on one thread unless OMP_NUM_THREADS or WORKBENCH_THREADS says otherwise, without the outputs, injected
+    parameters and widgets of an earlier run. It is skipped where notebook, parameters, face, threads, package source,
+    shipped data and versions are those of a finished run in `out`. A notebook that cannot be read, a failed cell, an
+    error inside a widget or a process that ended is a problem of that run; the others go on.
 
-    A run is one executed notebook, which carries its record, and then its page. Each is written in one step, so that a
-    kill leaves whole files only. What of an earlier run is out of date is removed before the first one starts; a run
-    that fails leaves its record. What a page cannot show (`page_problems`) fails no run: the page says so, and is made
-    again by the next call, without running the notebook.
+    A run is an executed notebook with its record, and then its page, each written in one step: a kill leaves whole
+    files only. What is out of date is removed before the first run; a failed one leaves its record. What a page cannot
+    show (`page_problems`) fails no run: the page says so, and the next call makes it again from the executed notebook.
 
     One command at a time writes to a folder. Files bear the notebook's name with the profile and a hash of the other
-    parameters where these differ from the defaults; the name alone where pages lie in a folder of their own (`pages`).
-    `on_run` is called with all runs so far when one ends. It misleads where a notebook reads files that are not
-    shipped: a change of those does not start it again.
+    parameters that differ from the defaults; the name alone where pages have a folder of their own (`pages`). `on_run`
+    hears of all runs so far when one ends. It misleads where a notebook reads files that are not shipped: a change of
+    those does not start it again.
     """
     check_count("jobs", jobs)
     check_choice("face", face, FACES)
     asked = {**({"profile": profile} if profile is not None else {}), **(parameters or {})}
     sources = find_notebooks([str(n) for n in notebooks])
     folder, side = results_folder(out), results_folder(out if pages is None else pages)
-    others = [face, _threads(), _origin()]
+    threads = {"OMP_NUM_THREADS": "1"} | {name: os.environ[name] for name in THREADS if os.environ.get(name)}
+    others = [face, threads, _origin()]  # one thread where nobody says more: `jobs` does not change a number
     plan = [_planned(source, asked, others, folder, side) for source in sources]
-    _refuse_to_overwrite(sources, [(one.executed, one.page) for one in plan])
+    _refuse_to_overwrite(sources, plan)
     make_folder(folder)
     make_folder(side)
     todo: list[Job] = []
@@ -102,15 +102,12 @@ def run(
 
 
 def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folder: Path, side: Path) -> Job | Run:
-    """What is to be done for a notebook; a failed Run where it cannot be. Values that it does not take: ValueError.
-
-    `others` is what decides about its results beside its text and its parameters: the face, the threads, the package.
-    """
-    face, threads, _ = others
+    """What is to be done for a notebook; a failed Run where it cannot be. Values that it does not take: ValueError."""
+    face, threads, _ = others  # what decides about its results beside its text and its parameters
 
     def failed(name: str, why: str) -> Run:
-        record = {"title": source.stem, "parameters": {}, "given": {}, "face": face, "key": "", "threads": threads}
-        record |= {"finished": "", "seconds": 0.0, "problems": [" ".join(why.split())], "page": []}
+        facts = {"title": source.stem, "face": face, "threads": threads, "problems": [" ".join(why.split())]}
+        record = copy.deepcopy(RECORD) | facts
         return Run(folder / f"{name}.ipynb", side / f"{name}.html", record)
 
     try:
@@ -126,10 +123,9 @@ def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folde
     given = {name: value for name, value in values.items() if value != declared[name].default}
     values = {name: parameter.default for name, parameter in declared.items()} | values
     name = source.stem if side != folder else _name(source, given)
-    if _foreign(folder / f"{name}.ipynb"):
-        return failed(
-            name, f"{folder / name}.ipynb is a notebook that no run wrote, and is kept. Move it, or the results"
-        )
+    if _foreign(target := folder / f"{name}.ipynb"):
+        return failed(name, f"{target} is a notebook that no run wrote, and is kept. Move it, or the results")
+    cells = [[c.cell_type, c.source, c.metadata.get("tags", []), c.get("attachments", {})] for c in notebook.cells]
     return Job(
         source=source.resolve(),
         text=text,
@@ -137,9 +133,9 @@ def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folde
         parameters=values,
         given=given,
         face=face,
-        key=_hash([_source(notebook), values, *others]),
+        key=_hash([cells, values, *others]),
         threads=threads,
-        executed=folder / f"{name}.ipynb",
+        executed=target,
         page=side / f"{name}.html",
     )
 
@@ -156,24 +152,15 @@ def _bare(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def _refuse_to_overwrite(sources: Sequence[Path], targets: Sequence[tuple[Path, Path]]) -> None:
+def _refuse_to_overwrite(sources: Sequence[Path], plan: Sequence[Job | Run]) -> None:
     """A ValueError where a result would be written over a notebook that is to be run, or over another result."""
-    found = {_identity(path): path for path in sources if os.path.exists(path)}
-    for source, files in zip(sources, targets, strict=True):
-        if [executed for executed, _ in targets].count(files[0]) > 1:
-            raise ValueError(f"two notebooks would be written to {files[0]}; run them into folders of their own")
-        for path in files:
-            if os.path.exists(path) and (there := found.get(_identity(path))):
-                raise ValueError(
-                    f"the result of {source} would be written over {there}, which is to be run. "
-                    "Name another folder for the results with -o (out=)"
-                )
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """What tells a file from all others, however it is spelled."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
+    for source, one in zip(sources, plan, strict=True):
+        if [other.executed for other in plan].count(one.executed) > 1:
+            raise ValueError(f"two notebooks would be written to {one.executed}; run them into folders of their own")
+        for path, there in itertools.product((one.executed, one.page), sources):
+            if os.path.exists(path) and os.path.exists(there) and path.samefile(there):
+                told = f"the result of {source} would be written over {there}, which is to be run"
+                raise ValueError(f"{told}. Name another folder for the results with -o (out=)")
 
 
 def _foreign(path: Path) -> bool:
@@ -187,12 +174,12 @@ def _foreign(path: Path) -> bool:
 
 def _of_the_same(source: Path, asked: Mapping[str, object], folder: Path, alone: bool) -> list[Path]:
     """The results in a folder of a notebook that cannot be run now, with the values that are asked for."""
-    found = []
+    found, wanted = [], {name: str(value) for name, value in asked.items()}
     for path in folder.glob("*.ipynb"):
         record = read_record(path)
         if record and path.stem == (source.stem if alone else _name(source, record["given"])):
             told = {name: str(record["parameters"].get(name)) for name in {*asked, *record["given"]}}
-            found += [path] if told == {name: str(value) for name, value in asked.items()} else []
+            found += [path] if told == wanted else []
     return found
 
 
@@ -203,12 +190,6 @@ def _remove(*paths: Path) -> None:
             path.unlink()
 
 
-def _threads() -> dict[str, str]:
-    """The environment's settings of threads: one where it has none, so that `jobs` does not change a number."""
-    found = {name: os.environ[name] for name in THREADS if os.environ.get(name)}
-    return {"OMP_NUM_THREADS": "1", **found}
-
-
 def _name(source: Path, given: Mapping[str, object]) -> str:
     """Name of a run's files: the notebook's, the profile, and a hash of the other given parameters."""
     profile = given.get("profile", "")
@@ -217,12 +198,6 @@ def _name(source: Path, given: Mapping[str, object]) -> str:
     others = {name: value for name, value in given.items() if name != "profile" or not profile}
     parts = [source.stem, profile, _hash(others)[:8] if others else ""]
     return "-".join(part for part in parts if part)
-
-
-def _source(notebook: NotebookNode) -> list[Any]:
-    """What of a notebook decides about its results: cells without outputs."""
-    cells = notebook.cells
-    return [[c.cell_type, c.source, c.metadata.get("tags", []), c.get("attachments", {})] for c in cells]
 
 
 def _origin() -> list[Any]:

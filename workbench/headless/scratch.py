@@ -19,10 +19,10 @@ LONGEST = 52
 
 @functools.cache
 def scratch() -> Path:
-    """This process's own folder, made on the first call and removed when the process ends.
+    """This process's own folder, removed when the process ends; what killed processes left is removed first.
 
-    What processes left that were killed is removed first. It lies in the system's folder for temporary files, in /tmp
-    where that name is too long for sockets. ValueError where neither can be used.
+    It lies in the system's folder for temporary files, in /tmp where that name is too long for sockets; ValueError
+    where neither can be used.
     """
     for base in _bases():
         try:

@@ -32,8 +32,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 class Job:
     """A notebook to execute (its text, without outputs): with which values, as which face, where the results go.
 
-    `threads` are the variables in the kernel's environment that say how many threads compute. Where the notebook was
-    `executed_before`, only its page is made.
+    `threads` are variables of the kernel's environment. Where it was `executed_before`, only its page is made.
     """
 
     source: Path
@@ -58,9 +57,8 @@ class Job:
 def work(job: Job, scratch: Path, pipe: Connection) -> None:
     """Execute a job, write its notebook with the record of the run in the metadata, then its page.
 
-    Temporary files lie in the folder `scratch`. Sends ("cell", number, of, seconds) as each code cell starts and
-    ("done", record) at the end. When the other end of the pipe closes, because the command was stopped or killed, this
-    process ends at once and the kernel with it.
+    Temporary files lie in `scratch`. Sends ("cell", number, of, seconds) as each code cell starts and ("done", record)
+    at the end. When the other end of the pipe closes (a stopped command), this process ends at once, and its kernel.
     """
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches the command, which closes the pipe
     if os.name == "posix":
@@ -131,9 +129,7 @@ def _execute(job: Job, scratch: Path, progress: Callable[[int, int, float], None
     notebook.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
     if job.given:
         notebook = parameterize_notebook(notebook, job.given)
-    numbers = places(notebook)
-    started = time.perf_counter()
-    current = 0
+    numbers, started, current = places(notebook), time.perf_counter(), 0
 
     def cell_starts(cell: NotebookNode, cell_index: int) -> None:
         nonlocal current
@@ -142,8 +138,8 @@ def _execute(job: Job, scratch: Path, progress: Callable[[int, int, float], None
             progress(numbers[cell_index], len(numbers), time.perf_counter() - started)
 
     with tempfile.TemporaryDirectory(prefix="kernel-", dir=scratch) as folder:
-        manager = {"connection_file": os.path.join(folder, "kernel.json")}
-        manager["client_class"] = "workbench.headless.client.PatientClient"
+        client = "workbench.headless.client.PatientClient"
+        manager = {"connection_file": os.path.join(folder, "kernel.json"), "client_class": client}
         if os.name == "posix":
             manager["transport"] = "ipc"  # sockets as files: no port is taken twice by kernels that start together
         try:
@@ -166,12 +162,10 @@ def _failures(notebook: NotebookNode, numbers: dict[int, int]) -> list[str]:
     """The traceback of the cell that ended the execution, if one did."""
     for index, cell in enumerate(notebook.cells):
         if cell.metadata.get("papermill", {}).get("exception"):
-            errors = [output for output in cell.outputs if output.output_type == "error"]
-            trace = ANSI.sub("", "\n".join(errors[-1].traceback) if errors else "")
-            where = (
-                f"cell {numbers[index]} of {len(numbers)}" if index in numbers else "the cell of injected parameters"
-            )
-            return [f"{where} failed\n{trace}"]
+            traces = ["\n".join(output.traceback) for output in cell.outputs if output.output_type == "error"]
+            injected = "the cell of injected parameters"
+            where = f"cell {numbers[index]} of {len(numbers)}" if index in numbers else injected
+            return [f"{where} failed\n{ANSI.sub('', (traces or [''])[-1])}"]
     return []
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from workbench.extras import lab
+from workbench.plots.looks import KEPT, Look, Looks, looks
 from workbench.templates import html
 from workbench.types import check_choice
 
@@ -41,8 +42,8 @@ STYLE = {
     "lines.linewidth": 2.0,
     "savefig.facecolor": "white",
 }
+# How a line looks that is no arm: a reference, the dense network.
 GUIDE: dict[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.5}
-"""How a line looks that is no arm: a reference, the dense network."""
 
 
 @contextmanager
@@ -90,10 +91,12 @@ def drawing(ax: Axes | None, width: float = 8.0, height: float = 4.6) -> Iterato
         yield axes(width, height) if ax is None else ax
 
 
-def check_rows(df: pd.DataFrame, arm: str | None, *columns: str, one_a_layer: bool = False) -> None:
-    """A ValueError where a table lacks one of the columns, has no rows, or has rows of no arm.
+def arms_of(
+    df: pd.DataFrame, arm: str | None, *columns: str, own: Looks | None = None, one_a_layer: bool = False
+) -> list[tuple[str, Look, pd.DataFrame]]:
+    """Name, look (`own` goes first) and rows of every arm, in the order of the table; of one arm where `arm` is None.
 
-    With `one_a_layer` also where an arm has two rows of one layer.
+    A ValueError where the table lacks a column, has no rows, rows of no arm or, `one_a_layer`, two of an arm's layer.
     """
     names = [arm] if arm else []
     for column in (*names, *columns):
@@ -101,14 +104,20 @@ def check_rows(df: pd.DataFrame, arm: str | None, *columns: str, one_a_layer: bo
     if not len(df):
         raise ValueError("a picture is drawn of rows; this table has none. Look at what its rows were chosen by")
     if arm and (lost := int(df[arm].isna().sum())):
-        raise ValueError(
-            f"every row has a name in {arm!r}; {lost} of {len(df)} have none. Fill it in or drop these rows"
-        )
+        rule = f"every row has a name in {arm!r}; {lost} of {len(df)} have none"
+        raise ValueError(f"{rule}. Fill it in or drop these rows")
     if one_a_layer and (twice := df.loc[df.duplicated([*names, "layer"]), "layer"].tolist()):
-        raise ValueError(
-            f"a layer has one row{f' for each {arm}' if arm else ''}; {twice[0]!r} has several. "
-            "Choose one setting first, such as one seed"
-        )
+        rule = f"a layer has one row{f' for each {arm}' if arm else ''}; {twice[0]!r} has several"
+        raise ValueError(f"{rule}. Choose one setting first, such as one seed")
+    if not arm:
+        return [("", Look(KEPT, "s"), df)]
+    found = looks(df[arm]) | {name: Look(*look) for name, look in (own or {}).items()}
+    return [(str(name), found[str(name)], rows) for name, rows in df.groupby(df[arm].astype(str), sort=False)]
+
+
+def apart(arms: int, wide: float) -> list[float]:
+    """How far each of some arms stands from their common place."""
+    return [(i - (arms - 1) / 2) * wide for i in range(arms)]
 
 
 def legend_beside(ax: Axes) -> None:
@@ -124,17 +133,16 @@ def bare(ax: Axes) -> None:
 
 
 def show(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> None:
-    """Display a figure with alternative text and caption, as HTML, PNG and text (`alt`), and close it.
+    """Display a figure as HTML, PNG and text, and close it; `fold`: folded away under words like "Expected picture".
 
-    `alt` says in words what the picture shows, with its numbers: it is all that some readers get. With `fold` the
-    figure is folded away under these words, such as "Expected picture".
+    `alt` says in words what the picture shows, with its numbers: it is all that some readers get.
     """
     lab("IPython.display").display(bundle(picture, alt=alt, caption=caption, fold=fold), raw=True)
 
 
 def bundle(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> dict[str, str]:
     """A figure in the formats that `show` displays, by MIME type; closes the figure."""
-    for name, text in (("alt", alt), ("caption", caption)):
+    for name, text in {"alt": alt, "caption": caption}.items():
         if not text.strip():
             raise ValueError(f"{name} is a text for readers of the figure; got an empty one")
     figure: Any = picture.get_figure(root=True) if hasattr(picture, "get_figure") else picture

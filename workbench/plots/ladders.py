@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from workbench.claims import interval
-from workbench.plots.figures import GUIDE, check_rows, drawing
+from workbench.plots.figures import GUIDE, arms_of, drawing
 from workbench.plots.looks import Look, looks, name_of
 
 if TYPE_CHECKING:
@@ -33,10 +33,9 @@ def ladder(
     >>> [float(value) for value in ax.lines[0].get_xdata()]
     [20.0, 20.0]
     """
-    check_rows(df, arm, x)
-    before = ""
-    with drawing(ax, 8.4, 1.5 + 0.33 * df[arm].nunique()) as ax:
-        for place, name, values, _ in _lines_of_dots(ax, df, x, arm, apart=0.22, s=46, alpha=0.8):
+    parts, before = arms_of(df, arm, x), ""
+    with drawing(ax, 8.4, 1.5 + 0.33 * len(parts)) as ax:
+        for place, name, values, _ in _lines_of_dots(ax, parts, x, apart=0.22, s=46, alpha=0.8):
             median = float(values.median())
             ax.plot([median, median], [place - 0.36, place + 0.36], color="#222222", linewidth=2.2, zorder=2)
             if place and name.split(",")[0] != before.split(",")[0]:
@@ -68,10 +67,10 @@ def differences(
     """
     from matplotlib.ticker import MaxNLocator
 
-    check_rows(df, arm, x)
-    with drawing(ax, 8.4, 1.5 + 0.36 * df[arm].nunique()) as ax:
+    parts = arms_of(df, arm, x)
+    with drawing(ax, 8.4, 1.5 + 0.36 * len(parts)) as ax:
         ax.axvline(0, color="#222222", linewidth=1.2, zorder=1)
-        for place, _, values, look in _lines_of_dots(ax, df, x, arm, apart=0.3, s=34, alpha=0.85):
+        for place, _, values, look in _lines_of_dots(ax, parts, x, apart=0.3, s=34, alpha=0.85):
             mean, low, high = interval(values.tolist())
             if low == low:  # one seed has no interval
                 ax.plot([low, high], [place] * 2, color=look.colour, linewidth=6, alpha=0.3, solid_capstyle="butt")
@@ -83,13 +82,13 @@ def differences(
 
 
 def _lines_of_dots(
-    ax: Axes, df: pd.DataFrame, x: str, arm: str, apart: float, **dots: Any
+    ax: Axes, parts: list[tuple[str, Look, pd.DataFrame]], x: str, apart: float, **dots: Any
 ) -> Iterator[tuple[int, str, pd.Series, Look]]:
     """Give each arm a line of dots, the first on top, and yield its place, its name, its values and its look."""
-    names = list(dict.fromkeys(df[arm].astype(str)))
-    own = looks(map(name_of, names))
-    for place, name in enumerate(names):
-        values, look = df.loc[df[arm].astype(str) == name, x].astype(float), own[name_of(name)]
+    names = [name for name, _, _ in parts]
+    shared = looks(map(name_of, names))
+    for place, (name, _, rows) in enumerate(parts):
+        values, look = rows[x].astype(float), shared[name_of(name)]
         upright = [place + apart * (k / max(len(values) - 1, 1) - 0.5) for k in range(len(values))]
         ax.scatter(values, upright, color=look.colour, marker=look.marker, linewidths=0, zorder=3, **dots)
         yield place, name, values, look

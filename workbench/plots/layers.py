@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from workbench.plots.figures import GUIDE, check_rows, drawing, legend_beside
-from workbench.plots.looks import Look
-from workbench.plots.looks import looks as looks_of
-from workbench.plots.weights import KEPT
+from workbench.plots.figures import GUIDE, apart, arms_of, drawing, legend_beside
+from workbench.plots.looks import Looks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +26,7 @@ def ending(name: str, letters: int = 30) -> str:
 
 
 def layer_densities(
-    df: pd.DataFrame,
-    *,
-    arm: str | None = None,
-    looks: Mapping[str, tuple[str, str]] | None = None,
-    ax: Axes | None = None,
+    df: pd.DataFrame, *, arm: str | None = None, looks: Looks | None = None, ax: Axes | None = None
 ) -> Axes:
     """Density of every layer on a log axis; a layer with no kept weight is named in words, if there is room.
 
@@ -41,29 +35,24 @@ def layer_densities(
     """
     import numpy as np
 
-    check_rows(df, arm, "layer", "kept", "weights", one_a_layer=True)
-    parts = list(df.groupby(arm, sort=False)) if arm else [("", df)]
+    parts = arms_of(df, arm, "layer", "kept", "weights", own=looks, one_a_layer=True)
     names = list(dict.fromkeys(df["layer"]))
     floor = 10.0 ** math.floor(math.log10(min((df["kept"] / df["weights"])[df["kept"] > 0], default=0.1)) - 0.5)
     thick = 0.8 / len(parts)
-    own = (looks_of(df[arm]) if arm else {"": Look(KEPT, "s")}) | dict(looks or {})
     with drawing(ax, height=1.4 + 0.42 * len(names)) as ax:
         points = 72 * ax.get_window_extent().height / ax.figure.dpi / (len(names) + 1)  # of a layer
         size, every = min(11, 0.7 * points / len(parts)), math.ceil(7 / points)
-        for i, (name, rows) in enumerate(parts):
-            rows = rows.set_index("layer").reindex(names)
-            at = np.arange(len(names)) + (i - (len(parts) - 1) / 2) * thick
+        for (name, look, rows), aside in zip(parts, apart(len(parts), thick), strict=True):
+            rows, at = rows.set_index("layer").reindex(names), np.arange(len(names)) + aside
             density = (rows["kept"] / rows["weights"]).to_numpy()
-            long, look = np.maximum(density, floor) - floor, own[str(name)]
-            ax.barh(at, long, 0.9 * thick, left=floor, color=look[0], label=str(name) or None)
+            long = np.maximum(density, floor) - floor
+            ax.barh(at, long, 0.9 * thick, left=floor, color=look.colour, label=name or None)
             if size < 6:  # lines of text would cover each other
-                dead = at[density == 0]
-                ax.plot([1.3 * floor] * len(dead), dead, "x", color=DEAD, markersize=4)
+                ax.plot([1.3 * floor] * sum(density == 0), at[density == 0], "x", color=DEAD, markersize=4)
                 continue
             for y, kept, value in zip(at, rows["kept"], density, strict=True):
-                text, colour = f"{value:.2g}  ({int(kept):,})", "#333333"
-                if kept == 0:
-                    text, colour = "dead: no weight left", DEAD
+                text = "dead: no weight left" if kept == 0 else f"{value:.2g}  ({int(kept):,})"
+                colour = DEAD if kept == 0 else "#333333"
                 ax.text(max(value, floor) * 1.08, y, text, va="center", fontsize=size, color=colour)
         ticks = [t for t in 10.0 ** np.arange(0, math.log10(floor) - 1, -1) if t >= floor]
         ax.set(xscale="log", xlim=(floor, 8.0), xticks=ticks, xlabel="density (kept weights)", ylabel="layer")
@@ -80,10 +69,9 @@ def layer_densities(
 def by_layer(
     df: pd.DataFrame, *, y: str = "density", arm: str = "criterion", log: bool = True, ax: Axes | None = None
 ) -> Axes:
-    """`y` of every layer in the network's order, one line with a marker of its own for each arm.
+    """`y` of every layer in the network's order, a line for each arm; `df` has one row per arm and layer.
 
-    `df` has one row per arm and layer (columns layer, `y`, `arm`). On a log axis a value of 0 has no place: it is drawn
-    below all others as a dot without a line, at a tick that says "none".
+    On a log axis a value of 0 has no place: it is drawn below all others as a dot, at a tick that says "none".
 
     >>> import pandas as pd
     >>> ax = by_layer(pd.DataFrame({"layer": ["a", "b"], "density": [0.5, 0.0], "criterion": "snip"}))
@@ -92,21 +80,23 @@ def by_layer(
     """
     import numpy as np
 
-    check_rows(df, arm, "layer", y, one_a_layer=True)
-    layers, own = list(dict.fromkeys(df["layer"])), looks_of(df[arm])
+    parts, layers = arms_of(df, arm, "layer", y, one_a_layer=True), list(dict.fromkeys(df["layer"]))
     least = float(df.loc[df[y] > 0, y].min()) if log and (df[y] > 0).any() else 1.0
     floor = least / 4
     with drawing(ax, 9.6, 4.8) as ax:
-        for name, rows in df.groupby(arm, sort=False):
-            look: dict[str, Any] = dict(zip(("color", "marker"), own[str(name)], strict=True))
+        for name, (colour, marker), rows in parts:
+            look: dict[str, Any] = {"color": colour, "marker": marker}
             values = rows.set_index("layer")[y].reindex(layers).to_numpy(float)
             lines = np.where(values > 0, values, np.nan) if log else values
-            ax.plot(range(len(layers)), lines, markersize=8, linewidth=1.8, label=str(name), **look)
-            if log and (values == 0).any():
-                empty = np.flatnonzero(values == 0)
+            ax.plot(range(len(layers)), lines, markersize=8, linewidth=1.8, label=name, **look)
+            if log and len(empty := np.flatnonzero(values == 0)):
                 ax.scatter(empty, [floor] * len(empty), s=70, zorder=3, **look)
         if log:
-            _log_axis(ax.yaxis, least, float(df[y].max()), floor if (df[y] == 0).any() else None)
+            ax.set_yscale("log")
+            ax.minorticks_off()
+            none = {floor: "none"} if (df[y] == 0).any() else {}
+            ticks = _log_ticks(least, float(df[y].max()))
+            ax.set_yticks([*none, *ticks], [*none.values(), *(f"{tick:g}" for tick in ticks)])
         _name_layers(ax, layers, y)
         if len(layers) > 12:
             ax.tick_params(axis="x", rotation=60, labelsize=11)
@@ -123,37 +113,30 @@ def layer_bars(df: pd.DataFrame, *, y: str = "share", arm: str = "criterion", ax
     """
     import numpy as np
 
-    check_rows(df, arm, "layer", y, one_a_layer=True)
-    layers, parts, own = list(dict.fromkeys(df["layer"])), list(df.groupby(arm, sort=False)), looks_of(df[arm])
-    wide = 0.82 / len(parts)
+    parts, layers = arms_of(df, arm, "layer", y, one_a_layer=True), list(dict.fromkeys(df["layer"]))
+    wide, hatches = 0.82 / len(parts), itertools.cycle(("", "//", "..", "xx"))
     with drawing(ax, 9.6, 4.4) as ax:
-        for i, (name, rows) in enumerate(parts):
-            at = np.arange(len(layers)) + (i - (len(parts) - 1) / 2) * wide
-            values = rows.set_index("layer")[y].reindex(layers).to_numpy(float)
-            hatch, colour = ("", "//", "..", "xx")[i % 4], own[str(name)].colour
-            ax.bar(at, values, 0.92 * wide, color=colour, hatch=hatch, edgecolor="white", label=str(name))
+        for (name, look, rows), aside, hatch in zip(parts, apart(len(parts), wide), hatches, strict=False):
+            at, values = np.arange(len(layers)) + aside, rows.set_index("layer")[y].reindex(layers).to_numpy(float)
+            ax.bar(at, values, 0.92 * wide, color=look.colour, hatch=hatch, edgecolor="white", label=name)
         _name_layers(ax, layers, y)
     return ax
 
 
 def against_size(df: pd.DataFrame, *, y: str = "mean score", arm: str = "criterion", ax: Axes | None = None) -> Axes:
-    """`y` against the number of weights of a layer, both on log axes.
-
-    A line shows 1 / size with the mean layer sum of the first arm.
+    """`y` against a layer's number of weights, on log axes; a line is 1 / size with the first arm's mean layer sum.
 
     >>> import pandas as pd
     >>> ax = against_size(pd.DataFrame({"weights": [10, 100], "mean score": [1.0, 0.1], "criterion": "synflow"}))
     >>> [round(float(value), 9) for value in ax.lines[-1].get_ydata()]
     [1.0, 0.1]
     """
-    check_rows(df, arm, "weights", y)
-    own = looks_of(df[arm])
+    parts = arms_of(df, arm, "weights", y)
     with drawing(ax, 8.4, 4.8) as ax:
-        for name, rows in df.groupby(arm, sort=False):
-            colour, marker = own[str(name)]
-            ax.scatter(rows["weights"], rows[y], color=colour, marker=marker, s=75, label=str(name), zorder=3)
+        for name, (colour, marker), rows in parts:
+            ax.scatter(rows["weights"], rows[y], color=colour, marker=marker, s=75, label=name, zorder=3)
         ends = [float(df["weights"].min()), float(df["weights"].max())]
-        top = float((df["weights"] * df[y]).groupby(df[arm], sort=False).mean().iloc[0])
+        top = float((parts[0][2]["weights"] * parts[0][2][y]).mean())
         ax.plot(ends, [top / end for end in ends], label="slope -1", **GUIDE)
         ax.set(xscale="log", yscale="log", xlabel="weights of the layer", ylabel=y)
         ax.minorticks_off()
@@ -169,14 +152,8 @@ def _name_layers(ax: Axes, layers: list[Any], y: str) -> None:
     legend_beside(ax)
 
 
-def _log_axis(axis: Any, low: float, high: float, floor: float | None) -> None:
-    """Ticks at the decades (with 2 and 5 between where there are few); `floor` is where "none" stands."""
-    axis.axes.set_yscale("log")
-    axis.axes.minorticks_off()
+def _log_ticks(low: float, high: float) -> list[float]:
+    """The decades, with 2 and 5 between where there are few."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if len(decades) <= 3 else (1,)
-    ticks = [f * 10.0**d for d in decades for f in factors if low / 1.5 <= f * 10.0**d <= high * 1.5]
-    labels = [f"{tick:g}" for tick in ticks]
-    if floor is not None:
-        ticks, labels = [floor, *ticks], ["none", *labels]
-    axis.set_ticks(ticks, labels)
+    return [f * 10.0**d for d in decades for f in factors if low / 1.5 <= f * 10.0**d <= high * 1.5]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -24,6 +24,8 @@ class Look(NamedTuple):
         return "#" + "".join(f"{round(part + 0.45 * (255 - part)):02x}" for part in parts)
 
 
+Looks = Mapping[str, tuple[str, str]]  # name -> colour and marker, such as a `Look`
+KEPT, REMOVED, OFF_PATH = "#0072B2", "#9a9a9a", "#D55E00"  # the colours of weights
 MARKERS = tuple("os^DvPX*h<>dp")
 # Okabe and Ito's colours first (yellow, orange and sky blue, too light on white, are darker here), then Tol's.
 LOOKS: dict[str, Look] = {
@@ -103,10 +105,9 @@ def name_of(label: object) -> str:
 def looks(names: Iterable[object]) -> dict[str, Look]:
     """The look of every name (as a string) of one picture, no two alike, whatever their order.
 
-    A name of `LOOKS` always has its own look. A label that begins with one ("snip, 20 rounds") has it too where no
-    other name of the picture does. Every other name takes one of the spare colours, chosen by its letters, with
-    another marker where the colours do not suffice. Misleads where markers are not drawn: of the names in `LOOKS` a
-    few share a colour, and only criteria, and only allocations, never do.
+    A name of `LOOKS` has its own look, and so has a label that begins with one ("snip, 20 rounds") where it is free.
+    Others take a spare colour, chosen by their letters, with another marker where the colours do not suffice. Misleads
+    where markers are not drawn: some names share a colour, but no two criteria and no two allocations do.
 
     >>> looks(["snip", "snip, 20 rounds", "my own"])["snip"]
     Look(colour='#D55E00', marker='^')

@@ -58,8 +58,7 @@ def maps(
 ) -> Figure:
     """Pictures `[rows, columns]` side by side under one colour scale from `low` to `high`, cividis, bright = high.
 
-    `side` is the width of one in inches, `shape` its height / width; `across` and `down` name what runs in each of
-    them from left to right and from top to bottom.
+    `side`: the width of one in inches; `shape`: its height / width; `across`, `down`: what runs to the right and down.
 
     >>> import torch
     >>> len(maps({"one": torch.rand(3, 3), "two": torch.rand(3, 3)}, columns=2).axes)  # and the scale
@@ -117,7 +116,6 @@ def regions(
                     at = points[(labels == label) & chosen]
                     ax.scatter(at[:, 0], at[:, 1], s=size, linewidths=edge, zorder=2 + int(edge > 0), **look)
             ax.set_title(name, fontsize=13)
-            ax.set(xlim=(left, right), ylim=(bottom, top))
-            ax.set_aspect("equal", adjustable="box")
+            ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
             bare(ax)
     return figure

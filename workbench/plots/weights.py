@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from workbench.plots.figures import bare, drawing
+from workbench.plots.looks import KEPT, OFF_PATH, REMOVED
 from workbench.types import Masks, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-KEPT, REMOVED, OFF_PATH = "#0072B2", "#9a9a9a", "#D55E00"
 
 
 def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 60, ax: Axes | None = None) -> Axes:
@@ -27,20 +26,15 @@ def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 6
     if not scores:
         raise ValueError("a histogram takes the scores of one layer at least; got none")
     values = torch.cat([s.detach().flatten() for s in scores.values()]).double().abs().cpu()
-    kept = torch.ones(len(values), dtype=torch.bool)
-    if masks:
-        kept = torch.cat([masks[name].flatten() for name in scores]).cpu()
-    logs = values.log10()
-    live = values > 0
+    kept = torch.cat([masks[name].flatten() for name in scores]).cpu() if masks else torch.ones_like(values).bool()
+    logs, live = values.log10(), values > 0
     edges = torch.linspace(*_ends(logs[live]), bins + 1, dtype=torch.float64)
     with drawing(ax) as ax:
         for part, colour, label in ((~kept, REMOVED, "removed"), (kept, KEPT, "kept")):
-            if not part.any():
-                continue
-            counts = torch.histogram(logs[part & live], edges).hist
-            zeros = int((part & ~live).sum())
-            text = f"{label}: {int(part.sum()):,}" + (f" ({zeros:,} of score 0 not drawn)" if zeros else "")
-            ax.stairs(counts.numpy(), edges.numpy(), fill=True, color=colour, alpha=0.6, label=text)
+            if part.any():
+                counts, zeros = torch.histogram(logs[part & live], edges).hist, int((part & ~live).sum())
+                text = f"{label}: {int(part.sum()):,}" + (f" ({zeros:,} of score 0 not drawn)" if zeros else "")
+                ax.stairs(counts.numpy(), edges.numpy(), fill=True, color=colour, alpha=0.6, label=text)
         above, below = logs[kept & live], logs[~kept & live]
         if len(above) and len(below) and above.min() >= below.max():
             cut = float(above.min())
@@ -73,13 +67,11 @@ def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None
 
     With `paths` (`wb.effective`) kept weights on no input-output path are dashed. For networks of few units.
     """
-    layers = list(masks.values())
-    shapes = [tuple(mask.shape) for mask in layers]
+    shapes = [tuple(mask.shape) for mask in masks.values()]
     sizes = [*(shapes[0][1:2] if shapes else []), *[shape[0] for shape in shapes]]
     if not shapes or shapes != [(size, before) for before, size in itertools.pairwise(sizes)]:
-        raise ValueError(
-            f"a drawing takes masks of linear layers in a row, [out, in] with in = out before; got {shapes}"
-        )
+        rule = "a drawing takes masks of linear layers in a row, [out, in] with in = out before"
+        raise ValueError(f"{rule}; got {shapes}")
     places = [[(at, (size - 1) / 2 - unit) for unit in range(size)] for at, size in enumerate(sizes)]
     with drawing(ax, 6.0, 3.4) as ax:
         for at, (name, mask) in enumerate(masks.items()):
@@ -91,9 +83,9 @@ def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None
             for unit, (x, y) in enumerate(column):
                 ax.scatter(x, y, s=620, color="white", edgecolors="black", linewidths=1.5, zorder=2)
                 ax.text(x, y, str(unit + 1), ha="center", va="center", zorder=3)
-            head = "inputs" if at == 0 else "outputs" if at == len(layers) else "hidden"
+            head = "inputs" if at == 0 else "outputs" if at == len(masks) else "hidden"
             ax.text(at, max(sizes) / 2 + 0.15, head, ha="center", va="bottom")
-        ax.set(xlim=(-0.35, len(layers) + 0.35), ylim=(-max(sizes) / 2, max(sizes) / 2 + 0.4))
+        ax.set(xlim=(-0.35, len(masks) + 0.35), ylim=(-max(sizes) / 2, max(sizes) / 2 + 0.4))
         ax.axis("off")
     return ax
 
