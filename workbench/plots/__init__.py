@@ -3,11 +3,11 @@
 A name has one colour and one marker in all of them (`workbench.plots.looks`).
 """
 
+from workbench.plots.areas import maps, matrix, regions
 from workbench.plots.figures import axes, bundle, show, style
 from workbench.plots.ladders import differences, ladder
 from workbench.plots.layers import against_size, by_layer, ending, layer_bars, layer_densities
 from workbench.plots.looks import REMOVED
-from workbench.plots.maps import maps, matrix, regions
 from workbench.plots.seeds import by_samples, curves, predictions, rises, tradeoff
 from workbench.plots.weights import mask_picture, network_drawing, score_histogram
 
