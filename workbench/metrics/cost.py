@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.metrics.products import Products
-from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.models.kernels import plain_kernels
 from workbench.models.running import evaluating, fitted, run_model
 from workbench.types import Masks, check_count, check_masks
 
@@ -43,7 +43,7 @@ def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) ->
 
     hooks = [m.register_forward_pre_hook(check) for m in model.modules() if isinstance(m, SEQUENCES)]
     try:
-        with evaluating(model), plain_kernels(), plain_layers(model), products:
+        with evaluating(model), plain_kernels(model), products:
             outputs = run_model(model, fitted(model, example))
     finally:
         for hook in hooks:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from workbench.metrics.reach import Reached, Values, dual_numbers
-from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.models.kernels import plain_kernels
 from workbench.models.running import evaluating, run_model
 from workbench.seeds import generator, threads
 from workbench.types import Masks, check_masks, check_weights
@@ -72,7 +72,7 @@ def _on_paths(model: nn.Module, masks: Masks, example: Tensor) -> tuple[Masks, s
     inputs = example[:1]
     mode = Reached(values, inputs, weights)
     try:
-        with threads(), plain_layers(model), evaluating(model), plain_kernels(), dual_numbers(), torch.enable_grad():
+        with threads(), plain_kernels(model), evaluating(model), dual_numbers(), torch.enable_grad():
             started = mode.start(inputs) if inputs.is_floating_point() else inputs
             with mode:
                 outputs = run_model(model, started, {**state, **weights})

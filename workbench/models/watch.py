@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from workbench.models import prunable
-from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.models.kernels import plain_kernels
 from workbench.models.running import evaluating, fitted, outputs, run_model
 from workbench.types import Batch, Masks
 
@@ -252,7 +252,7 @@ def following(model: nn.Module, batch: Batch) -> dict[str, Follows]:
     (['layer', 'norm', 'relu'], ['4.weight'], True)
     """
     watch = Watch(dict(prunable(model, strict=False)))
-    with plain_kernels(), plain_layers(model), evaluating(model), torch.no_grad(), watch:
+    with plain_kernels(model), evaluating(model), torch.no_grad(), watch:
         given = outputs(model, fitted(model, batch.inputs[:2]))
     return watch.finish(given)
 
