@@ -37,9 +37,8 @@ def jaccard(a: Masks, b: Masks) -> float:
 def chance(total: int, first: int, second: int) -> Chance:
     """The Jaccard overlap of two random masks that keep `first` and `second` of `total` weights.
 
-    The number X in common is hypergeometric, with mean `first * second / total`, and the overlap is
-    `X / (first + second - X)`: summed here over the distribution of X. For many weights of one density d it comes near
-    `d / (2 - d)`. NaN where neither keeps a weight.
+    The number X in common is hypergeometric, the overlap `X / (first + second - X)`, summed over the distribution of X;
+    near `d / (2 - d)` for many weights of one density d. NaN where neither keeps a weight.
     Misleads as the chance level of masks that share their layers' densities: then chance acts within each layer.
 
     >>> round(chance(4, 2, 2).mean, 4)  # 0, 1 or 2 in common, with probability 1/6, 4/6 and 1/6
@@ -55,7 +54,7 @@ def chance(total: int, first: int, second: int) -> Chance:
         if check_count(name, kept, least=0) > total:
             raise ValueError(f"{name} is a number of kept weights, at most {total:,}; got {kept:,}")
     if first == second == 0:
-        return Chance(float("nan"), float("nan"), float("nan"))
+        return Chance(*[float("nan")] * 3)
     common = np.arange(max(0, first + second - total), min(first, second) + 1)
     shares = common / (first + second - common)
     law = stats.hypergeom(total, first, second)
@@ -66,9 +65,9 @@ def chance(total: int, first: int, second: int) -> Chance:
 def agreement(a: Masks, b: Masks) -> pandas.DataFrame:
     """One row a layer: its weights, those kept by a, by b and by both, the overlap and what `chance` expects of it.
 
-    The last two rows are of the whole network. Chance draws from all weights at once in "all layers"; in "all layers,
-    at these densities" it draws within each layer: `sum of a_l b_l / n_l` weights in common, and the overlap that this
-    number gives. What an overlap has beyond that is agreement on which weights of a layer to keep.
+    The last two rows are of the whole network. In "all layers" chance draws from all weights at once; in "all layers,
+    at these densities" within each layer: `sum of a_l b_l / n_l` weights in common, and the overlap that this gives.
+    What an overlap has beyond that is agreement on which weights of a layer to keep.
 
     >>> table = agreement({"w": torch.tensor([True, False])}, {"w": torch.tensor([True, False])})
     >>> table.loc["w", ["overlap", "chance"]].tolist()
@@ -125,6 +124,5 @@ def _pair(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[dict[str, Tensor]
     return a, {name: b[name] for name in a}
 
 
-def _flat(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    first, second = (torch.cat([value.detach().reshape(-1).cpu() for value in side.values()]) for side in (a, b))
-    return first, second
+def _flat(*sides: dict[str, Tensor]) -> list[Tensor]:
+    return [torch.cat([value.detach().reshape(-1).cpu() for value in side.values()]) for side in sides]

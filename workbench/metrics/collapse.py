@@ -45,10 +45,9 @@ def max_compression(model: nn.Module, exclude: Iterable[str] = ()) -> float:
 def critical(scores: Scores, allocation: Allocation = "global") -> float:
     """The highest compression that one cut by `scores` reaches without layer collapse, exactly.
 
-    Under "global" a layer lives as long as its best weight does: with r the worst place, over the network, of any
-    layer's best weight (0 = highest score, ties by index), r + 1 weights are needed and the compression is n / (r + 1).
-    Any other allocation decides by the shapes alone; its budgets never rise as the total falls, so that the smallest
-    total with a weight for each layer is found by bisection.
+    Under "global" a layer lives as long as its best weight: with r the worst place of any layer's best weight (0 =
+    highest score, ties by index) it is n / (r + 1). Any other allocation decides by the shapes alone; its budgets never
+    rise as the total falls, so that the smallest total with a weight for each layer is found by bisection.
 
     Misleads for iterative criteria: their scores change with every round; see `critical_iterated`.
 
@@ -69,11 +68,11 @@ def critical(scores: Scores, allocation: Allocation = "global") -> float:
         return n / (1 + bisect.bisect_left(range(1, n), True, key=alive))
     values = torch.cat([s.reshape(-1).double() for s in scores.values()])
     place, offset = 0, 0
-    for score in scores.values():
-        best = score.double().max()
-        first = offset + int(torch.nonzero(score.reshape(-1).double() == best)[0])
+    for score in values.split([s.numel() for s in scores.values()]):
+        best = score.max()
+        first = offset + int((score == best).nonzero()[0])
         ahead = int((values > best).sum()) + int((values[:first] == best).sum())
-        place, offset = max(place, ahead), offset + score.numel()
+        place, offset = max(place, ahead), offset + len(score)
     return n / (place + 1)
 
 
@@ -88,9 +87,9 @@ def critical_iterated(
 ) -> float:
     """The compression before the first layer dies where every round removes the share `rate` of what is left.
 
-    One trajectory at one rate: each round scores the network as pruned so far and cuts (at least one weight), so that
-    the number is unique and costs one run, about log(critical) / rate scores. It is exact to that rate: the next round
-    loses a layer, or there is one weight a layer left, which is the network's limit. Knobs go to `wb.find_masks`.
+    Each round scores the network as pruned so far and cuts (at least one weight): one run of about log(critical) / rate
+    scores. Exact to that rate: the next round loses a layer, or one weight a layer is left, the network's limit. Knobs
+    go to `wb.find_masks`.
 
     Misleads as the limit of a schedule of K rounds, whose rates grow with its target: its masks at two targets do not
     nest, and collapse may come and go between them; see `first_failure`.
@@ -107,14 +106,12 @@ def critical_iterated(
     counts = [total]
     while (kept := counts[-1]) > least:
         counts.append(max(min(round(kept * (1 - rate)), kept - 1), least))
-    alive = total
     run = trajectory(scorer, [1 - kept / total for kept in counts[1:]], allocation)
     with untouched(model):
-        for kept, found in zip(counts[1:], run, strict=True):
+        for before, found in zip(counts, run, strict=False):
             if not all(bool(mask.any()) for mask in found.masks.values()):
-                break
-            alive = kept
-    return total / alive
+                return total / before
+    return total / least
 
 
 def first_failure(

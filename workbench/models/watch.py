@@ -58,9 +58,8 @@ class Follows:
 
     `steps` begins with "layer"; "norm" (the first BatchNorm) and "relu" or "activation" (the first such function) come
     in the network's order, as far as the channels take one way only. `norms` are the BatchNorms' weights, `entries` the
-    weights and biases of all norms, BatchNorms or not, that take these channels one by one, and nothing but channels of
-    layers. `readers` are the layers that read the channels. `mixed` says that something else does too: a sum, or the
-    model's output.
+    weights and biases of all norms that take these channels one by one, and nothing but channels of layers. `readers`
+    are the layers that read the channels; `mixed`: so does something else, a sum or the model's output.
     """
 
     steps: list[str] = field(default_factory=list)
@@ -83,9 +82,9 @@ class Call(NamedTuple):
 class Watch(TorchFunctionMode):
     """Follow the output channels of layers through the torch functions that run in a `with` block.
 
-    Functions are seen whether a module calls them or the model's own code, which hooks on modules would miss; nothing
-    is changed. `weights` are the tensors that the layers use. `on_step(place, output)` is called for the layer and for
-    each step after it, `on_read(place, call)` where a layer reads another's channels.
+    Functions are seen whether modules or the model's own code call them; nothing is changed. `weights` are the tensors
+    that the layers use. `on_step(place, output)` is called for the layer and for each step after it, `on_read(place,
+    call)` where a layer reads another's channels.
     """
 
     def __init__(
@@ -96,26 +95,22 @@ class Watch(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.names = {id(weight): name for name, weight in weights.items()}
-        self.follows: dict[str, Follows] = {}
-        self.branches: dict[str, int] = {}
-        self.places = WeakTensorKeyDictionary()
-        self.elsewhere: list[Tensor | None] = []
+        self.places, self.follows = WeakTensorKeyDictionary(), dict[str, Follows]()
+        self.branches, self.elsewhere = dict[str, int](), list[Tensor | None]()
         self.on_step, self.on_read = on_step, on_read
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named, name = kwargs or {}, getattr(func, "__name__", "")
         if LAYER.fullmatch(name):
             return self._layer(func, name, args, named)
-        sources = [t for t in _tensors((args, named)) if t in self.places]
+        sources = [t for t in tensors((args, named)) if t in self.places]
         norm = [named.get(own, args[k] if len(args) > k else None) for own, k in NORMS.get(func, ())]
         if not sources:
             self.elsewhere += norm
             return func(*args, **named)
         shape = sources[0].shape
         out = func(*args, **named)
-        if next(_tensors(out), None) is None:  # a question about its shape
+        if next(tensors(out), None) is None:  # a question about its shape
             return out
         places = [self._use(t) for t in sources]
         if isinstance(out, Tensor):
@@ -123,9 +118,7 @@ class Watch(TorchFunctionMode):
         moved = None
         if isinstance(out, Tensor) and len(places) == 1 and args and args[0] is sources[0]:
             moved = _moved(places[0], func, shape, out, args, named)
-        if moved is not None and norm and moved.dim != 1:  # they take dimension 1 for the channels
-            moved = None
-        if moved is None:
+        if moved is None or (norm and moved.dim != 1):  # norms take dimension 1 for the channels
             self._mix(places)
             self.elsewhere += norm
         elif norm:
@@ -190,7 +183,7 @@ class Watch(TorchFunctionMode):
 
     def finish(self, outputs: Any) -> dict[str, Follows]:
         """What was seen, once `outputs` left the model."""
-        self._mix([self._use(t) for t in _tensors(outputs) if t in self.places])
+        self._mix([self._use(t) for t in tensors(outputs) if t in self.places])
         for layer, steps in self.branches.items():
             del self.follows[layer].steps[steps:]
         elsewhere = {id(entry) for entry in self.elsewhere}
@@ -199,13 +192,17 @@ class Watch(TorchFunctionMode):
         return self.follows
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
-    """All tensors in nested lists, tuples and dicts."""
+def tensors(values: Any) -> Iterator[Tensor]:
+    """All tensors in nested lists, tuples and dicts.
+
+    >>> [t.item() for t in tensors((torch.tensor(1), {"a": [torch.tensor(2), None]}))]
+    [1, 2]
+    """
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, list | tuple | dict):
         for value in values.values() if isinstance(values, dict) else values:
-            yield from _tensors(value)
+            yield from tensors(value)
 
 
 def _rectifies(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
