@@ -17,7 +17,7 @@ def generator(seed: int, use: str = "") -> torch.Generator:
     """A CPU generator of its own: draws from it leave the global random state alone.
 
     Draw on the CPU and move the result: every device sees the same numbers. Without a `use` the stream is that of
-    `torch.manual_seed(seed)`; each `use` has its own, so that one seed serves for draws that know nothing of each other.
+    `torch.manual_seed(seed)`; each `use` has its own, for draws from one seed that know nothing of each other.
 
     >>> torch.equal(torch.rand(3, generator=generator(0)), torch.rand(3, generator=generator(0)))
     True
@@ -93,9 +93,8 @@ def threads(work: float = 0.0) -> Iterator[None]:
 
 
 def processor() -> str:
-    """Model of the processor, the instruction set that torch uses on it, and the GPU where this process has used one.
-
-    Sums are rounded differently by each: an untrained score may change its rank, a trained accuracy is another draw.
+    """The processor, the instruction set that torch uses on it, and the GPU that this process has used; each rounds sums
+    differently: an untrained score may change its rank, a trained accuracy is another draw.
 
     >>> torch.backends.cpu.get_cpu_capability() in processor()
     True

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.watch import following
-from workbench.models.weights import prunable, turned
+from workbench.models.weights import TRANSPOSED, prunable, turned
 from workbench.types import Batch
 
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 QUERY_KEY_VALUE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 """Matrices that share one bias, `in_proj_bias`, in this order."""
@@ -53,8 +52,8 @@ def whole(model: nn.Module, name: str, values: Tensor) -> Tensor:
 def entries(model: nn.Module, example: Tensor) -> dict[str, list[tuple[str, Tensor]]]:
     """What belongs to channels beside their weights: parameter name -> the layers it serves, each with its places.
 
-    Parameters are biases, and weights and biases of norms that take these channels one by one (see `following`).
-    `(name, places)` says that channel c of the weight `name` has the entries `places[c]`.
+    They are biases, and all parameters of norms that take these channels one by one (see `following`). `(name, places)`
+    says that channel c of the weight `name` has the entries `places[c]`.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     >>> {own: places.tolist() for own, [(_, places)] in entries(model, torch.zeros(1, 1, 3, 3)).items()}
@@ -71,9 +70,7 @@ def entries(model: nn.Module, example: Tensor) -> dict[str, list[tuple[str, Tens
             if own in QUERY_KEY_VALUE and module.in_proj_bias is not None:
                 part = torch.arange(3 * sizes[name]).view(3, -1)[QUERY_KEY_VALUE.index(own)]
                 found.setdefault(names[id(module.in_proj_bias)], []).append((name, part[:, None]))
-            elif (
-                isinstance(bias, Tensor) and id(bias) in names
-            ):  # of a recurrent layer [gates * hidden], of others [out]
+            elif isinstance(bias, Tensor) and id(bias) in names:  # of a recurrent layer [gates * hidden], else [out]
                 places = torch.arange(len(bias)).view(-1, sizes[name]).t()
                 found.setdefault(names[id(bias)], []).append((name, places))
     for name, follows in following(model, Batch(example, example)).items():
