@@ -30,9 +30,7 @@ def generator(seed: int, use: str = "") -> torch.Generator:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run a block under a global seed and put the global random state back afterwards.
-
-    For code that cannot take a generator, such as the initialisation of torch's layers.
+    """Run a block that cannot take a generator under a global seed, and put the global random state back.
 
     >>> with seeded(0):
     ...     a = torch.rand(2)
@@ -93,8 +91,9 @@ def threads(work: float = 0.0) -> Iterator[None]:
 
 
 def processor() -> str:
-    """The processor, the instruction set that torch uses on it, and the GPU that this process has used; each rounds sums
-    differently: an untrained score may change its rank, a trained accuracy is another draw.
+    """The processor, the instruction set that torch uses on it, and the GPU that this process has used.
+
+    Each rounds sums differently: an untrained score may change its rank, a trained accuracy is another draw.
 
     >>> torch.backends.cpu.get_cpu_capability() in processor()
     True

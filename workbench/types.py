@@ -114,10 +114,8 @@ def check_scores(scores: object) -> Scores:
         if not isinstance(score, Tensor) or not score.is_floating_point():
             raise TypeError(f"scores are floating-point tensors; {name!r} holds {_kind(score)}")
         if bad := count_not_finite(score):
-            raise ValueError(
-                f"scores are finite numbers; {bad:,} of {score.numel():,} in {name!r} are NaN or infinite. "
-                "Check the weights and the loss, or score in float64"
-            )
+            found = f"{bad:,} of {score.numel():,} in {name!r} are NaN or infinite"
+            raise ValueError(f"scores are finite numbers; {found}. Check the weights and the loss, or score in float64")
     return dict(scores)
 
 
@@ -155,18 +153,14 @@ def check_masks(model: nn.Module, masks: object) -> Masks:
     >>> check_masks(nn.Linear(2, 1), {"weight": torch.tensor([[True, False]])})["weight"].sum().item()
     1
     """
-    found, parameters = check_bools(masks), dict(model.named_parameters())
+    found, shapes = check_bools(masks), {name: tuple(p.shape) for name, p in model.named_parameters()}
     for name, mask in found.items():
-        if name not in parameters:
-            raise ValueError(
-                f"masks name parameters of the model; {name!r} is none of them. "
-                f"The model has {', '.join(sorted(parameters))}. Were these masks made for another model?"
-            )
-        if mask.shape != parameters[name].shape:
-            raise ValueError(
-                f"a mask has its parameter's shape; {name!r} is {tuple(parameters[name].shape)}, its mask "
-                f"{tuple(mask.shape)}. Were these masks made for another model?"
-            )
+        if name not in shapes:
+            told = f"masks name parameters of the model; {name!r} is none of them. The model has "
+            raise ValueError(f"{told}{', '.join(sorted(shapes))}. Were these masks made for another model?")
+        if mask.shape != shapes[name]:
+            told = f"a mask has its parameter's shape; {name!r} is {shapes[name]}, its mask {tuple(mask.shape)}"
+            raise ValueError(f"{told}. Were these masks made for another model?")
     return found
 
 
@@ -178,10 +172,8 @@ def check_batch(batch: object) -> Batch:
     """
     if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(t, Tensor) for t in batch)):
         parts = f" of {', '.join(type(part).__name__ for part in batch)}" if isinstance(batch, tuple | list) else ""
-        raise TypeError(
-            f"a batch is (inputs, targets), two tensors; got {type(batch).__name__}{parts}. Use task.batch(256) or "
-            "wb.Batch(x, y)"
-        )
+        got = f"{type(batch).__name__}{parts}"
+        raise TypeError(f"a batch is (inputs, targets), two tensors; got {got}. Use task.batch(256) or wb.Batch(x, y)")
     inputs, targets = batch
     if inputs.ndim < 2 or targets.ndim == 0:
         raise ValueError(

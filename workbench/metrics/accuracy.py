@@ -22,7 +22,7 @@ def evaluate(
 
     Returns {name: sum / count, ..., "n": samples}, added up over the batches and divided once; NaN where there is
     nothing to count. With `masks` the masked network is measured; the model stays as it was. Inputs come in the model's
-    floating dtype, whole numbers as they are; accuracy takes the outputs' logits, your own measure the outputs as given.
+    floating dtype, whole numbers as they are; accuracy takes the logits, a measure of your own the outputs as given.
     Choose models by "val"; touch "test" once.
 
     Misleads on small splits: on the 300 validation digits one image is 0.33 points.

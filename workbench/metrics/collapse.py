@@ -28,8 +28,7 @@ def collapsed(masks: Masks) -> list[str]:
     ['a']
     """
     kept = {name: int(m.sum()) for name, m in check_weights(masks).items()}
-    avoidable = any(count >= 2 for count in kept.values())
-    return [name for name, count in kept.items() if count == 0 and avoidable]
+    return [name for name, count in kept.items() if count == 0 and max(kept.values()) >= 2]
 
 
 def max_compression(model: nn.Module, exclude: Iterable[str] = ()) -> float:
@@ -87,9 +86,8 @@ def critical_iterated(
 ) -> float:
     """The compression before the first layer dies where every round removes the share `rate` of what is left.
 
-    Each round scores the network as pruned so far and cuts (at least one weight): one run of about log(critical) / rate
-    scores. Exact to that rate: the next round loses a layer, or one weight a layer is left, the network's limit. Knobs
-    go to `wb.find_masks`.
+    Each round scores the network as pruned so far and cuts: one run of about log(critical) / rate scores, exact to that
+    rate: the next round loses a layer, or one weight a layer is left. Knobs go to `wb.find_masks`.
 
     Misleads as the limit of a schedule of K rounds, whose rates grow with its target: its masks at two targets do not
     nest, and collapse may come and go between them; see `first_failure`.
@@ -109,7 +107,7 @@ def critical_iterated(
     run = trajectory(scorer, [1 - kept / total for kept in counts[1:]], allocation)
     with untouched(model):
         for before, found in zip(counts, run, strict=False):
-            if not all(bool(mask.any()) for mask in found.masks.values()):
+            if not _complete(found.masks):
                 return total / before
     return total / least
 
@@ -124,8 +122,6 @@ def first_failure(
 ) -> float | None:
     """The first of the rising `compressions` at which `find_masks(..., rounds=rounds)` leaves a layer empty, or None.
 
-    What a paper reports that prunes in K rounds to each compression of a grid. Knobs go to `wb.find_masks`.
-
     Misleads as a limit: the schedule's rate depends on the target, and a higher compression may lose no layer.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -135,6 +131,10 @@ def first_failure(
     """
     for compression in sorted(compressions):
         masks = find_masks(model, batch, criterion, 1 - 1 / compression, rounds=rounds, **knobs)
-        if not all(bool(mask.any()) for mask in masks.values()):
+        if not _complete(masks):
             return compression
     return None
+
+
+def _complete(masks: Masks) -> bool:
+    return all(bool(mask.any()) for mask in masks.values())

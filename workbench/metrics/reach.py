@@ -41,12 +41,12 @@ class Values:
     def __init__(self, draw: torch.Generator, dtype: torch.dtype) -> None:
         self.draw, self.dtype = draw, dtype
 
+    def __call__(self, like: Tensor) -> Tensor:
+        return (torch.rand(like.shape, generator=self.draw, dtype=self.dtype) + 0.5).to(like.device)
+
     def parameter(self, like: Tensor) -> Tensor:
         """The same, those of a matrix divided by its inputs: the gates of a recurrent layer saturate otherwise."""
         return self(like) / (like[:1].numel() if like.ndim > 1 else 1)
-
-    def __call__(self, like: Tensor) -> Tensor:
-        return (torch.rand(like.shape, generator=self.draw, dtype=self.dtype) + 0.5).to(like.device)
 
 
 class _Layer(torch.autograd.Function):
@@ -70,10 +70,7 @@ class _Layer(torch.autograd.Function):
 
 
 class Reached(TorchFunctionMode):
-    """Within a block, tensors carry what of them depends on an input, and nothing hides a path.
-
-    Such a tensor is a dual number: its values are random but for zeros, its tangent is not zero where it depends.
-    """
+    """Within a block, tensors are dual numbers, random but for zeros, with a tangent where they depend on an input."""
 
     def __init__(self, values: Values, inputs: Tensor, weights: Mapping[str, Tensor]) -> None:
         super().__init__()

@@ -23,8 +23,7 @@ class Block(nn.Module):
         self.stride, self.extra = stride, width - channels
 
     def forward(self, x: Tensor) -> Tensor:
-        out = functional.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
+        out = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
         if self.extra or self.stride > 1:
             x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
         return functional.relu(out + x)

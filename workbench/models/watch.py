@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -79,6 +79,10 @@ class Call(NamedTuple):
     named: dict[str, Any]
 
 
+Told = Callable[[Place, Any], None] | None
+"""What is called with a place, and the output of a step or the `Call` that reads it."""
+
+
 class Watch(TorchFunctionMode):
     """Follow the output channels of layers through the torch functions that run in a `with` block.
 
@@ -87,12 +91,7 @@ class Watch(TorchFunctionMode):
     call)` where a layer reads another's channels.
     """
 
-    def __init__(
-        self,
-        weights: dict[str, Tensor],
-        on_step: Callable[[Place, Tensor], None] | None = None,
-        on_read: Callable[[Place, Call], None] | None = None,
-    ) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], on_step: Told = None, on_read: Told = None) -> None:
         super().__init__()
         self.names = {id(weight): name for name, weight in weights.items()}
         self.places, self.follows = WeakTensorKeyDictionary(), dict[str, Follows]()
@@ -105,11 +104,11 @@ class Watch(TorchFunctionMode):
             return self._layer(func, name, args, named)
         sources = [t for t in tensors((args, named)) if t in self.places]
         norm = [named.get(own, args[k] if len(args) > k else None) for own, k in NORMS.get(func, ())]
-        if not sources:
-            self.elsewhere += norm
-            return func(*args, **named)
-        shape = sources[0].shape
+        shape = sources[0].shape if sources else None
         out = func(*args, **named)
+        if shape is None:
+            self.elsewhere += norm
+            return out
         if next(tensors(out), None) is None:  # a question about its shape
             return out
         places = [self._use(t) for t in sources]
@@ -133,9 +132,10 @@ class Watch(TorchFunctionMode):
         given = dict(zip(("input", "weight", "bias"), args, strict=False)) | named
         inputs, weight = given["input"], given["weight"]
         layer, linear = self.names.get(id(weight)), name == "linear"
+        dim = inputs.ndim - 1 if linear else 1  # of the channels, in inputs and outputs
         if inputs in self.places:
             place = self._use(inputs)
-            if layer is None or place.dim != (inputs.ndim - 1 if linear else 1):
+            if layer is None or place.dim != dim:
                 self._mix([place])
             else:
                 self.follows[place.layer].readers.append(layer)
@@ -144,26 +144,24 @@ class Watch(TorchFunctionMode):
                     self.on_read(place, Call(func, inputs, weight, args[3:], rest))
         out = func(*args, **named)
         if layer is not None and (linear or inputs.ndim == weight.ndim):
-            dim = out.ndim - 1 if linear else 1
             self._step(Place(layer, dim, out.shape[dim]), "layer", out)
         return out
 
     def _norm(self, place: Place, func: Any, entries: list[Any], out: Tensor) -> None:
         follows, gamma = self.follows[place.layer], entries[0]
         follows.entries += [entry for entry in entries if entry is not None and len(entry) % place.channels == 0]
+        self.places[out] = place
         if func is not functional.batch_norm or gamma is None or len(gamma) != place.channels:
-            self.places[out] = place
             return
         if "norm" not in place.passed and all(gamma is not norm for norm in follows.norms):
             follows.norms.append(gamma)
         self._step(place, "norm", out)
 
     def _step(self, place: Place, step: str, out: Tensor) -> None:
-        if step in place.passed or (step != "norm" and {"relu", "activation"} & set(place.passed)):
-            self.places[out] = place
-            return
-        place = Place(place.layer, place.dim, place.channels, (*place.passed, step))
         self.places[out] = place
+        if step in place.passed or (step != "norm" and {"relu", "activation"} & set(place.passed)):
+            return
+        self.places[out] = place = Place(place.layer, place.dim, place.channels, (*place.passed, step))
         follows = self.follows.setdefault(place.layer, Follows())
         if step not in follows.steps:
             follows.steps.append(step)
@@ -211,9 +209,7 @@ def _rectifies(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
     return cut or name in ("relu", "relu_", "relu6")
 
 
-def _moved(
-    place: Place, func: Any, shape: torch.Size, out: Tensor, args: tuple[Any, ...], named: dict[str, Any]
-) -> Place | None:
+def _moved(place: Place, func: Any, shape: torch.Size, out: Tensor, args: Any, named: dict[str, Any]) -> Place | None:
     """Where the channels are after a function that keeps them apart; None after any other."""
     name, dim, size = getattr(func, "__name__", ""), place.dim, len(shape)
     if ACTIVATION.fullmatch(name) or KEEPING.fullmatch(name):
@@ -244,11 +240,11 @@ def following(model: nn.Module, batch: Batch) -> dict[str, Follows]:
     """What follows each prunable layer that the model runs, from a pass over one or two inputs in evaluation mode.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
-    >>> found = following(model, Batch(torch.zeros(1, 1, 3, 3), torch.zeros(1)))
-    >>> found["0.weight"].steps, found["0.weight"].readers, found["4.weight"].mixed
-    (['layer', 'norm', 'relu'], ['4.weight'], True)
+    >>> found = following(model, Batch(torch.zeros(1, 1, 3, 3), torch.zeros(1)))["0.weight"]
+    >>> found.steps, found.readers, found.mixed
+    (['layer', 'norm', 'relu'], ['4.weight'], False)
     """
-    watch = Watch(dict(prunable(model, strict=False)))
+    watch = Watch(prunable(model, strict=False))
     with plain_kernels(model), evaluating(model), torch.no_grad(), watch:
         given = outputs(model, fitted(model, batch.inputs[:2]))
     return watch.finish(given)
@@ -267,15 +263,9 @@ def example_of(model: nn.Module, example: Tensor | None) -> Tensor:
     return example
 
 
-def watch_pass(
-    model: nn.Module,
-    batch: Batch,
-    masks: Masks | None,
-    on_step: Callable[[Place, Tensor], None] | None = None,
-    on_read: Callable[[Place, Call], None] | None = None,
-) -> None:
-    """Pass the batch through the masked model, without derivatives, and watch it."""
+def watch_pass(model: nn.Module, batch: Batch, masks: Masks | None, **on: Told) -> None:
+    """Pass the batch through the masked model, without derivatives; `on_step` and `on_read` are those of `Watch`."""
     state = masked_state(model, masks)
     weights = {name: state.get(name, weight) for name, weight in prunable(model, strict=False).items()}
-    with torch.no_grad(), Watch(weights, on_step, on_read):
+    with torch.no_grad(), Watch(weights, **on):
         run_model(model, batch.inputs, state)
