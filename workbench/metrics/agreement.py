@@ -22,10 +22,9 @@ class Chance(NamedTuple):
 
 
 def jaccard(a: Masks, b: Masks) -> float:
-    """`|A and B| / |A or B|` of the weights that two masks keep: 1 = the same, 0 = none in common.
+    """`|A and B| / |A or B|` of the weights that two masks keep; NaN where neither keeps one.
 
-    NaN where neither keeps a weight. Raises ValueError unless both cover the same layers.
-    Misleads without what chance gives, which grows with the density: see `chance`.
+    Raises ValueError unless both cover the same layers. Misleads without what `chance` gives, which grows with density.
 
     >>> jaccard({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([False, True, True])})
     0.3333333333333333
@@ -115,10 +114,10 @@ def _share(common: float, first: float, second: float) -> float:
 def _pair(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Both in the layers' order of the first."""
     for name in [*a, *b]:
-        shapes = [tuple(side[name].shape) if name in side else "nothing" for side in (a, b)]
-        if shapes[0] != shapes[1]:
+        here, there = (tuple(side[name].shape) if name in side else "nothing" for side in (a, b))
+        if here != there:
             raise ValueError(
-                f"two criteria are compared on one network; {name!r} has {shapes[0]} here and {shapes[1]} there. "
+                f"two criteria are compared on one network; {name!r} has {here} here and {there} there. "
                 "Score the same model, with the same exclude="
             )
     return a, {name: b[name] for name in a}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -41,13 +42,11 @@ def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) ->
         if example.ndim == 2 and inputs and inputs[0].shape[:-1] == example.shape[:1]:
             products.unbatched(f"inputs of shape {tuple(inputs[0].shape)} for {type(module).__name__}")
 
-    hooks = [m.register_forward_pre_hook(check) for m in model.modules() if isinstance(m, SEQUENCES)]
-    try:
-        with evaluating(model), plain_kernels(model), products:
-            outputs = run_model(model, fitted(model, example))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with contextlib.ExitStack() as hooks, evaluating(model), plain_kernels(model), products:
+        for module in model.modules():
+            if isinstance(module, SEQUENCES):
+                hooks.enter_context(module.register_forward_pre_hook(check))
+        outputs = run_model(model, fitted(model, example))
     if isinstance(outputs, Tensor) and (outputs.ndim == 0 or len(outputs) % len(example)):
         products.unbatched(f"outputs of shape {tuple(outputs.shape)}")
     return {name: total // len(example) for name, total in products.totals().items()}

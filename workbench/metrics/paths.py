@@ -47,11 +47,11 @@ def effective(model: nn.Module, masks: Masks, example: Tensor) -> Masks:
 def effective_sparsity(model: nn.Module, masks: Masks, example: Tensor) -> float:
     """1 - weights on some path / all masked weights: at least the direct sparsity.
 
-    Misleads as a fault of the pruning: the network itself may hold weights on no path. Where 3 x 3 convolutions see
-    1 x 1 maps, eight of their nine taps only meet padding.
+    Misleads as a fault of the pruning: the network itself may hold weights on no path, such as the eight of nine taps
+    of a 3 x 3 convolution that only meet padding where it sees 1 x 1 maps.
 
     >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
-    >>> masks = {"0.weight": torch.tensor([[True, True], [True, True]]), "2.weight": torch.tensor([[True, False]])}
+    >>> masks = {"0.weight": torch.ones(2, 2).bool(), "2.weight": torch.tensor([[True, False]])}
     >>> round(effective_sparsity(model, masks, torch.ones(1, 2)), 3)
     0.5
     """

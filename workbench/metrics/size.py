@@ -31,7 +31,7 @@ def sparsity(masks: Masks) -> float:
 def compression(masks: Masks) -> float:
     """1 / density: all masked weights / kept ones; infinite where nothing is kept.
 
-    Misleads as "how much smaller the file gets": biases, norms and indices are not in it; see `size_ratio`.
+    Misleads about files: biases, norms and indices are not in it; see `size_ratio`.
 
     >>> compression({"a": torch.tensor([True, False, False, False])})
     4.0
@@ -51,8 +51,7 @@ def _count(masks: Masks) -> tuple[int, int]:
 def size_ratio(model: nn.Module, masks: Masks) -> float:
     """All parameters / parameters that remain; biases and norms remain where masks say nothing else.
 
-    Definition: Blalock et al. 2020, arXiv:2003.03033 (compression ratio of the whole model).
-    Misleads about files: a stored sparse tensor also needs indices.
+    Source: Blalock et al. 2020, arXiv:2003.03033. Misleads about files: a stored sparse tensor also needs indices.
 
     >>> size_ratio(nn.Linear(3, 1), {"weight": torch.tensor([[True, False, False]])})
     2.0

@@ -21,14 +21,13 @@ def by_channel(model: nn.Module, name: str, values: Tensor) -> Tensor:
 
     An output of a recurrent layer is a hidden unit: the rows of all its gates belong to it.
 
-    >>> by_channel(nn.ConvTranspose1d(4, 6, 3, groups=2), "weight", nn.ConvTranspose1d(4, 6, 3, groups=2).weight).shape
+    >>> by_channel(nn.ConvTranspose1d(4, 6, 3, groups=2), "weight", torch.ones(4, 3, 3)).shape
     torch.Size([6, 6])
     """
     layer = model.get_submodule(name.rpartition(".")[0])
     if isinstance(layer, TRANSPOSED):  # their weights are [in, out / groups, ...]
-        inputs, outputs = values.shape[:2]
-        grouped = values.reshape(layer.groups, inputs // layer.groups, outputs, -1)
-        return grouped.transpose(1, 2).reshape(layer.groups * outputs, -1)
+        grouped = values.unflatten(0, (layer.groups, -1))
+        return grouped.transpose(1, 2).reshape(layer.groups * values.shape[1], -1)
     if turned(layer):  # [in, out]
         return values.t()
     if isinstance(layer, RECURRENT) and "weight_hr" not in name:  # [gates * hidden, in]

@@ -65,7 +65,7 @@ def outputs(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None
     """The model's outputs as they are, with `state` in place of its own parameters and buffers of these names.
 
     A tensor used under two names is replaced under both; a `state` that holds both saves the search (`tie=False`).
-    Raises ValueError where the inputs do not pass through the model, and TypeError where it takes other arguments.
+    Raises ValueError where inputs do not pass through the model, TypeError where it takes other arguments.
     """
     try:
         if inputs.dtype != torch.float64:  # there the layout pays only where the weights have it too
@@ -137,10 +137,7 @@ def measured(measure: Callable[[Any, Tensor], Sums], outputs: Any, targets: Tens
 
 
 def check_labels(outputs: Tensor, targets: Tensor) -> None:
-    """Raise ValueError unless `targets` are class numbers of `outputs` `[n, classes]` or `[n, classes, ...]`.
-
-    They are one a sample, `[n]`, or one a place, `[n, ...]`, where -100 stands for none.
-    """
+    """Raise ValueError unless `targets` `[n]`, or `[n, ...]` with -100 for none, are classes of `[n, classes, ...]`."""
     if targets.dtype != torch.int64:
         raise ValueError(
             f"labels are int64 class numbers of shape [n]; got {targets.dtype} of shape {tuple(targets.shape)}. "

@@ -151,11 +151,10 @@ class Watch(TorchFunctionMode):
         follows, gamma = self.follows[place.layer], entries[0]
         follows.entries += [entry for entry in entries if entry is not None and len(entry) % place.channels == 0]
         self.places[out] = place
-        if func is not functional.batch_norm or gamma is None or len(gamma) != place.channels:
-            return
-        if "norm" not in place.passed and all(gamma is not norm for norm in follows.norms):
-            follows.norms.append(gamma)
-        self._step(place, "norm", out)
+        if func is functional.batch_norm and gamma is not None and len(gamma) == place.channels:
+            if "norm" not in place.passed and all(gamma is not norm for norm in follows.norms):
+                follows.norms.append(gamma)
+            self._step(place, "norm", out)
 
     def _step(self, place: Place, step: str, out: Tensor) -> None:
         self.places[out] = place
@@ -216,8 +215,7 @@ def _moved(place: Place, func: Any, shape: torch.Size, out: Tensor, args: Any, n
         if out.ndim != size or out.shape[dim] != shape[dim]:
             return None
     elif RESHAPING.fullmatch(name) and out.ndim > 1 and out.shape[0] == shape[0]:
-        # Flattened, each channel's values stand in a row.
-        if not (dim == 1 and (out.ndim == 2 or out.shape[1] == shape[1])):
+        if dim != 1 or (out.ndim != 2 and out.shape[1] != shape[1]):  # flattened, a channel's values stand in a row
             if dim != size - 1 or out.shape[-1] != shape[-1]:
                 return None
             dim = out.ndim - 1
@@ -252,8 +250,7 @@ def following(model: nn.Module, batch: Batch) -> dict[str, Follows]:
 
 def example_of(model: nn.Module, example: Tensor | None) -> Tensor:
     """Inputs to pass through the model once: those given, or ones of the shape that the model says it takes."""
-    shape = getattr(model, "input_shape", None)
-    if example is None and shape is not None:
+    if example is None and (shape := getattr(model, "input_shape", None)) is not None:
         return torch.ones(1, *shape, device=next(model.parameters()).device)
     if not isinstance(example, Tensor):
         raise TypeError(

@@ -38,9 +38,7 @@ def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True)
     ['0.weight']
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model is an nn.Module; got {type(model).__name__}. Use wb.make(name, task) or your own module"
-        )
+        raise TypeError(f"model is an nn.Module; got {type(model).__name__}. Use wb.make(name, task) or your own one")
     patterns, found = _patterns(exclude), dict[str, nn.Parameter]()
     unused = set(patterns)
     for names, weight in _candidates(model):
@@ -115,7 +113,7 @@ def shares(missed: dict[str, float], most: int = 3) -> str:
     >>> shares({"a": 0.25, "b": 0.5})
     'b (50.0%), a (25.0%)'
     """
-    names = sorted(missed, key=lambda name: -missed[name])
+    names = sorted(missed, key=missed.__getitem__, reverse=True)
     listed = ", ".join(f"{name} ({missed[name]:.1%})" for name in names[:most])
     return listed + (f" and {len(names) - most} more" if len(names) > most else "")
 
