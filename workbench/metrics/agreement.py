@@ -91,8 +91,8 @@ def agreement(a: Masks, b: Masks) -> pandas.DataFrame:
 def rank_correlation(a: Scores, b: Scores) -> float:
     """Spearman's correlation of two criteria's scores over all weights, in [-1, 1]; equal scores share their mean rank.
 
-    NaN where one of them gives every weight the same score. Blind to scale: the squares of scores rank as they do.
-    Misleads about masks at high sparsity, which depend on the few highest scores alone; see `jaccard`.
+    NaN where one of them gives every weight the same score. Misleads about masks at high sparsity, which depend on the
+    few highest scores alone; see `jaccard`.
 
     >>> rank_correlation({"w": torch.tensor([1.0, 2.0, 3.0])}, {"w": torch.tensor([1.0, 4.0, 9.0])})
     1.0

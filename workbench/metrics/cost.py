@@ -55,9 +55,8 @@ def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) ->
 def macs(model: nn.Module, example: Tensor, masks: Masks | None = None) -> int:
     """Multiply-adds per sample; a multiply-add counts 1, convolutions and matrix products with weights only.
 
-    With `masks` only kept weights count. Half of `torch.utils.flop_counter` on networks of such layers. Products with
-    parameters that cannot be pruned count too; those between activations, as in attention, do not. `example` `[n, ...]`
-    is a batch; see `layer_macs` for what is refused.
+    With `masks` only kept weights count; also products with parameters that cannot be pruned, but none between
+    activations, as in attention. `example` `[n, ...]` is a batch; see `layer_macs` for what is refused.
 
     Misleads as a promise of speed: a dense kernel multiplies the zeros too, see `latency`. Where the input chooses the
     weights (experts), the number is of this example.

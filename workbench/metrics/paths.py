@@ -27,8 +27,7 @@ def effective(model: nn.Module, masks: Masks, example: Tensor) -> Masks:
     Source: Vysogorets and Kempe 2023, arXiv:2107.02306 (effective sparsity).
 
     The taps of a convolution that only ever see padding are on no path, nor are layers that the forward does not call.
-    Raises ValueError where other weights are on none in the dense network: top-k, argmax, rounding, the softmax of one
-    value or `detach` hide paths.
+    Raises ValueError where other weights are on none in the dense network: top-k, argmax or `detach` hide paths.
 
     Misleads with softmax and norms written by hand, which mix their inputs: a path through one leads past the dead.
 
@@ -96,8 +95,7 @@ _passed: WeakKeyDictionary[nn.Module, set[Any]] = WeakKeyDictionary()
 def _check_dense(model: nn.Module, masks: Masks, example: Tensor) -> None:
     """Raise ValueError where masked weights are on no path in the dense network, and not by the network's own making.
 
-    Its own making are layers that are not called, and whole places of a kernel that only ever see padding. A model that
-    passed is not asked again for the same layers and inputs.
+    That are layers not called, and places of a kernel that only see padding. A model that passed is not asked again.
     """
     kinds = tuple(type(module) for module in model.modules())
     asked = (example.shape[1:], kinds, tuple((name, mask.shape) for name, mask in masks.items()))

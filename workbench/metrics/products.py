@@ -16,9 +16,8 @@ from workbench.models.watch import tensors
 from workbench.types import Masks
 
 PRODUCTS = dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv", "_addmm_activation"), (1, 2))
-PRODUCTS |= dict.fromkeys(
-    ["mm", "bmm", "mv", "dot", "vdot", "_int_mm", "_grouped_mm", "convolution", "_trilinear"], (0, 1)
-)
+PRODUCTS |= dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "_int_mm", "_grouped_mm"), (0, 1))
+PRODUCTS |= dict.fromkeys(("convolution", "_trilinear"), (0, 1))
 """Operations that multiply and add, by name, with the places of their two operands."""
 
 PICKING = ("index", "index_select", "gather", "_unsafe_index")

@@ -8,12 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.watch import following
-from workbench.models.weights import TRANSPOSED, prunable, turned
+from workbench.models.weights import QUERY_KEY_VALUE, RECURRENT, TRANSPOSED, prunable, turned
 from workbench.types import Batch
-
-RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-QUERY_KEY_VALUE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
-"""Matrices that share one bias, `in_proj_bias`, in this order."""
 
 
 def by_channel(model: nn.Module, name: str, values: Tensor) -> Tensor:
@@ -51,8 +47,7 @@ def whole(model: nn.Module, name: str, values: Tensor) -> Tensor:
 def entries(model: nn.Module, example: Tensor) -> dict[str, list[tuple[str, Tensor]]]:
     """What belongs to channels beside their weights: parameter name -> the layers it serves, each with its places.
 
-    They are biases, and all parameters of norms that take these channels one by one (see `following`). `(name, places)`
-    says that channel c of the weight `name` has the entries `places[c]`.
+    They are biases, and parameters of norms of single channels (see `following`). `places[c]` are channel c's entries.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     >>> {own: places.tolist() for own, [(_, places)] in entries(model, torch.zeros(1, 1, 3, 3)).items()}

@@ -26,10 +26,7 @@ NETWORKS: Registry[Architecture] = Registry("network")
 
 
 def network(name: str, *, fits: Callable[[Shape], bool], inputs: str) -> Callable[[Build], Build]:
-    """Register `f(input shape, number of classes, width) -> nn.Module` under `name`.
-
-    `width` multiplies the channels or units of every hidden layer: `scaled(channels, width)`.
-    """
+    """Register `f(input shape, classes, width) -> nn.Module` under `name`; hidden layers are `scaled(n, width)` wide."""
 
     def register(build: Build) -> Build:
         NETWORKS.add(name, Architecture(build, fits, inputs))

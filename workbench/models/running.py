@@ -104,8 +104,7 @@ def taken(function: Callable[[Any, Tensor], Any], outputs: Any) -> Any:
 def loss_of(loss_fn: Loss, outputs: Any, targets: Tensor) -> Tensor:
     """`loss_fn` of what it takes of the model's outputs, and of targets that fit.
 
-    Raises ValueError where labels do not fit the logits, or where a loss of numbers would compare each output with
-    every target, as torch does for `[n, 1]` and `[n]`.
+    Raises ValueError where labels do not fit, or torch would compare each output `[n, 1]` with every target `[n]`.
 
     >>> loss_of(functional.cross_entropy, (torch.tensor([[50.0, 0.0]]), None), torch.tensor([1])).item()
     50.0

@@ -86,9 +86,8 @@ Told = Callable[[Place, Any], None] | None
 class Watch(TorchFunctionMode):
     """Follow the output channels of layers through the torch functions that run in a `with` block.
 
-    Functions are seen whether modules or the model's own code call them; nothing is changed. `weights` are the tensors
-    that the layers use. `on_step(place, output)` is called for the layer and for each step after it, `on_read(place,
-    call)` where a layer reads another's channels.
+    Functions are seen whoever calls them; nothing is changed. `weights` are the tensors that the layers use. Called are
+    `on_step(place, output)` for each layer and step after it, `on_read(place, call)` where a layer reads another.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], on_step: Told = None, on_read: Told = None) -> None:

@@ -16,7 +16,11 @@ TRANSPOSED = nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 PRUNABLE_LAYERS = nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED
 """Layers whose `weight` multiplies their one input."""
 
-EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+RECURRENT = nn.RNNBase, nn.RNNCellBase
+QUERY_KEY_VALUE = "q_proj_weight", "k_proj_weight", "v_proj_weight"
+"""Matrices that share one bias, `in_proj_bias`, in this order."""
+
+EMBEDDINGS = nn.Embedding, nn.EmbeddingBag
 NORM = re.compile(r"norm(\dd)?$", re.IGNORECASE)
 ADDED = re.compile(r"bias|position|^pos|embed(ding)?s?$|tokens?$")
 COMPUTED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$|(?<=weight)_(orig|[gv])$")
@@ -151,14 +155,13 @@ def _candidates(model: nn.Module) -> list[tuple[list[str], Tensor]]:
 
 
 def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:
+    names: Iterable[str] = []
     if isinstance(module, (*PRUNABLE_LAYERS, nn.Bilinear)) or turned(module):
         names = ["weight"]
     elif isinstance(module, nn.MultiheadAttention):
-        names = ["in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"]
-    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        names = ["in_proj_weight", *QUERY_KEY_VALUE]
+    elif isinstance(module, RECURRENT):
         names = [name for name, _ in module.named_parameters(recurse=False) if name.startswith("weight")]
-    else:
-        return []
     return [(n, w) for n in names if isinstance(w := getattr(module, n), Tensor)]
 
 
