@@ -76,10 +76,9 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
     import pandas as pd
 
     masks, missed = check_weights(check_masks(model, masks)), left_out(model)
-    rows = [(name, tuple(mask.shape), mask.numel(), int(mask.sum())) for name, mask in masks.items()]
-    table = pd.DataFrame(rows, columns=["layer", "shape", "weights", "kept"])
-    table["sparsity"] = 1 - table["kept"] / table["weights"]
-    table["collapsed"] = table["kept"] == 0
+    counts = [(name, tuple(mask.shape), mask.numel(), int(mask.sum())) for name, mask in masks.items()]
+    rows = [(*names, total, kept, 1 - kept / total, kept == 0) for *names, total, kept in counts]
+    table = pd.DataFrame(rows, columns=["layer", "shape", "weights", "kept", "sparsity", "collapsed"])
     table.attrs["rule"] = (
         "prunable: weights of linear, convolution, recurrent and attention layers; no biases, no norms; tied weights "
         "once" + (f"; left out of the matrices: {shares(missed)}" if missed else "")

@@ -26,7 +26,7 @@ NETWORKS: Registry[Architecture] = Registry("network")
 
 
 def network(name: str, *, fits: Callable[[Shape], bool], inputs: str) -> Callable[[Build], Build]:
-    """Register `f(input shape, classes, width) -> nn.Module` under `name`; hidden layers are `scaled(n, width)` wide."""
+    """Register `f(input shape, classes, width) -> nn.Module` under `name`; layers are `scaled(n, width)` wide."""
 
     def register(build: Build) -> Build:
         NETWORKS.add(name, Architecture(build, fits, inputs))
