@@ -15,7 +15,7 @@ import workbench as wb
 from workbench.granularity import GRANULARITIES, REDUCTIONS, Granularity, channel_masks, channels
 from workbench.models.channels import by_channel
 from workbench.models.channels import channels as sizes
-from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.models.kernels import plain_kernels
 from workbench.types import check_masks, check_weights
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
@@ -60,7 +60,7 @@ def silent(model: nn.Module, masks: wb.Masks, inputs: Tensor) -> int:
 
     wb.apply_masks_(model, masks)
     hooks = [module.register_forward_hook(look) for module in model.modules()]
-    with plain_kernels(), plain_layers(model), torch.no_grad():
+    with plain_kernels(model), torch.no_grad():
         model.eval()(inputs)
     for hook in hooks:
         hook.remove()

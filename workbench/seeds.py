@@ -16,9 +16,8 @@ from workbench.types import check_count
 def generator(seed: int, use: str = "") -> torch.Generator:
     """A CPU generator of its own: draws from it leave the global random state alone.
 
-    Draw on the CPU and move the result, so that every device sees the same numbers. Without a `use` the stream is that
-    of `torch.manual_seed(seed)`, which networks draw their weights from; each `use` has a stream of its own, so that
-    one seed may serve for several draws that must know nothing of each other.
+    Draw on the CPU and move the result: every device sees the same numbers. Without a `use` the stream is that of
+    `torch.manual_seed(seed)`; each `use` has its own, for draws from one seed that know nothing of each other.
 
     >>> torch.equal(torch.rand(3, generator=generator(0)), torch.rand(3, generator=generator(0)))
     True
@@ -31,9 +30,7 @@ def generator(seed: int, use: str = "") -> torch.Generator:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run a block under a global seed and put the global random state back afterwards.
-
-    For code that cannot take a generator, such as the initialisation of torch's layers.
+    """Run a block that cannot take a generator under a global seed, and put the global random state back.
 
     >>> with seeded(0):
     ...     a = torch.rand(2)
@@ -43,17 +40,11 @@ def seeded(seed: int) -> Iterator[None]:
     True
     """
     check_count("seed", seed, least=0)
-    state = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
-    try:
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.default_generator.manual_seed(seed)  # a step of training takes this path: torch.manual_seed is far slower
-        if cuda is not None:
+        if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
         yield
-    finally:
-        torch.set_rng_state(state)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -69,9 +60,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     except (RuntimeError, TypeError):
         raise ValueError(f"device is a torch device such as 'cpu' or 'cuda'; got {device!r}") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device {device!r} asks for CUDA, and torch sees none here. Pass device='cpu' or leave it out"
-        )
+        raise ValueError(f"device {device!r} asks for CUDA; torch sees none here. Pass device='cpu' or leave it out")
     return chosen
 
 
@@ -83,10 +72,9 @@ SMALL = 4e9
 def threads(work: float = 0.0) -> Iterator[None]:
     """Run a block of so many multiply-adds on one thread where that is little work, and put torch's number back.
 
-    Threads that wait for each other at every small operation are many times slower than one as soon as anything else
-    runs beside them: three epochs of `vgg` on digits took 10 s on one thread and 20 to 60 s on two. One thread also
-    gives the same bits whatever the machine does. Larger work takes as many threads as torch is set to; the environment
-    variable WORKBENCH_THREADS overrides both.
+    Threads that wait for each other at every small operation are far slower than one as soon as anything runs beside
+    them (three epochs of `vgg` on digits: 10 s on one thread, 20 to 60 s on two), and one always gives the same bits.
+    Larger work takes as many threads as torch is set to; the environment variable WORKBENCH_THREADS overrides both.
 
     >>> with threads():
     ...     torch.get_num_threads()
@@ -95,21 +83,17 @@ def threads(work: float = 0.0) -> Iterator[None]:
     before, asked = torch.get_num_threads(), os.environ.get("WORKBENCH_THREADS")
     if asked and not (asked.isdecimal() and int(asked)):
         raise ValueError(f"WORKBENCH_THREADS is a whole number of at least 1; got {asked!r}. Unset it for the default")
-    wanted = int(asked) if asked else 1 if work < SMALL else before
-    if wanted == before:
-        yield
-        return
-    torch.set_num_threads(wanted)
     try:
+        torch.set_num_threads(int(asked) if asked else 1 if work < SMALL else before)
         yield
     finally:
         torch.set_num_threads(before)
 
 
 def processor() -> str:
-    """Model of the processor, the instruction set that torch uses on it, and the GPU where this process has used one.
+    """The processor, the instruction set that torch uses on it, and the GPU that this process has used.
 
-    Sums are rounded differently by each: an untrained score may change its rank, a trained accuracy is another draw.
+    Each rounds sums differently: an untrained score may change its rank, a trained accuracy is another draw.
 
     >>> torch.backends.cpu.get_cpu_capability() in processor()
     True
@@ -147,10 +131,8 @@ def versions() -> dict[str, str]:
     from importlib import metadata
 
     found = {"python": platform.python_version()}
-    for label, package in {
-        "workbench": "pruning-workbench",
-        **{p: p for p in ("torch", "numpy", "pandas", "scikit-learn")},
-    }.items():
+    for package in ("pruning-workbench", "torch", "numpy", "pandas", "scikit-learn"):
+        label = package.removeprefix("pruning-")
         try:
             found[label] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -42,10 +42,10 @@ def check_choice(what: str, value: object, options: Iterable[str]) -> str:
     'snip'
     """
     names = sorted(options)
-    if isinstance(value, str) and value in names:
-        return value
     if not isinstance(value, str):
         raise TypeError(f"{what} is a name, one of {', '.join(names)}; got {value!r} ({type(value).__name__})")
+    if value in names:
+        return value
     near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"{what} is one of {', '.join(names)}; got {value!r}.{hint}")
@@ -74,25 +74,20 @@ def check_sparsity(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{rule}; got {value!r} ({type(value).__name__}). Pass a number such as 0.9")
     sparsity = float(value)
+    if 0 <= sparsity < 1:
+        return sparsity
     if math.isnan(sparsity):
         raise ValueError(f"{rule}; got NaN. Check the expression it comes from")
-    if sparsity > 1:
-        raise ValueError(f"{rule}; got {value}. {_size_remedy(sparsity)}")
     if sparsity < 0:
-        raise ValueError(f"{rule}; got {value}. 0 removes nothing")
-    if sparsity == 1:
-        raise ValueError(
-            f"{rule}; got {value}. 1 would remove every weight; the highest useful value keeps one a layer"
-        )
-    return sparsity
-
-
-def _size_remedy(size: float) -> str:
-    """Say which sparsity somebody meant who passed a compression or a percentage."""
-    if math.isinf(size):
-        return "Pass a number below 1"
-    compression = f"For {size:g}x compression pass sparsity={1 - 1 / size:.4g}"
-    return compression if size <= 10 or size >= 100 else f"{compression}; for {size:g} % pass sparsity={size / 100:g}"
+        remedy = "0 removes nothing"
+    elif sparsity == 1:
+        remedy = "1 would remove every weight; the highest useful value keeps one a layer"
+    elif math.isinf(sparsity):
+        remedy = "Pass a number below 1"
+    else:
+        remedy = f"For {sparsity:g}x compression pass sparsity={1 - 1 / sparsity:.4g}"
+        remedy += f"; for {sparsity:g} % pass sparsity={sparsity / 100:g}" if 10 < sparsity < 100 else ""
+    raise ValueError(f"{rule}; got {value}. {remedy}")
 
 
 def count_not_finite(values: Tensor) -> int:
@@ -117,13 +112,10 @@ def check_scores(scores: object) -> Scores:
         raise ValueError("scores are a dict of parameter name -> tensor; got an empty one. Score a model first")
     for name, score in scores.items():
         if not isinstance(score, Tensor) or not score.is_floating_point():
-            got = str(score.dtype) if isinstance(score, Tensor) else type(score).__name__
-            raise TypeError(f"scores are floating-point tensors; {name!r} holds {got}")
+            raise TypeError(f"scores are floating-point tensors; {name!r} holds {_kind(score)}")
         if bad := count_not_finite(score):
-            raise ValueError(
-                f"scores are finite numbers; {bad:,} of {score.numel():,} in {name!r} are NaN or infinite. "
-                "Check the weights and the loss, or score in float64"
-            )
+            found = f"{bad:,} of {score.numel():,} in {name!r} are NaN or infinite"
+            raise ValueError(f"scores are finite numbers; {found}. Check the weights and the loss, or score in float64")
     return dict(scores)
 
 
@@ -137,15 +129,16 @@ def check_bools(masks: object) -> Masks:
         raise TypeError(f"masks are a dict of parameter name -> bool tensor; got {type(masks).__name__}")
     for name, mask in masks.items():
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            got = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(f"masks are bool tensors, True = kept; {name!r} is {got}. Use mask.bool()")
+            raise TypeError(f"masks are bool tensors, True = kept; {name!r} is {_kind(mask)}. Use mask.bool()")
     return dict(masks)
 
 
-def check_weights(masks: object) -> Masks:
-    """Return those of `masks` that count, as `check_bools`: biases and entries of norms follow their units.
+def _kind(value: object) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
 
-    They are the masks of one dimension; where there are no others, they are what is counted.
+
+def check_weights(masks: object) -> Masks:
+    """Return those of `masks` that count: not those of one dimension (biases, norms), unless there are no others.
 
     >>> list(check_weights({"weight": torch.ones(2, 3).bool(), "bias": torch.ones(2).bool()}))
     ['weight']
@@ -160,18 +153,14 @@ def check_masks(model: nn.Module, masks: object) -> Masks:
     >>> check_masks(nn.Linear(2, 1), {"weight": torch.tensor([[True, False]])})["weight"].sum().item()
     1
     """
-    found, parameters = check_bools(masks), dict(model.named_parameters())
+    found, shapes = check_bools(masks), {name: tuple(p.shape) for name, p in model.named_parameters()}
     for name, mask in found.items():
-        if name not in parameters:
-            raise ValueError(
-                f"masks name parameters of the model; {name!r} is none of them. "
-                f"The model has {', '.join(sorted(parameters))}. Were these masks made for another model?"
-            )
-        if mask.shape != parameters[name].shape:
-            raise ValueError(
-                f"a mask has its parameter's shape; {name!r} is {tuple(parameters[name].shape)}, "
-                f"its mask {tuple(mask.shape)}. Were these masks made for another model?"
-            )
+        if name not in shapes:
+            told = f"masks name parameters of the model; {name!r} is none of them. The model has "
+            raise ValueError(f"{told}{', '.join(sorted(shapes))}. Were these masks made for another model?")
+        if mask.shape != shapes[name]:
+            told = f"a mask has its parameter's shape; {name!r} is {shapes[name]}, its mask {tuple(mask.shape)}"
+            raise ValueError(f"{told}. Were these masks made for another model?")
     return found
 
 
@@ -182,11 +171,9 @@ def check_batch(batch: object) -> Batch:
     torch.Size([3, 2])
     """
     if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(t, Tensor) for t in batch)):
-        raise TypeError(
-            f"a batch is (inputs, targets), two tensors; got {type(batch).__name__}"
-            + (f" of {', '.join(type(part).__name__ for part in batch)}" if isinstance(batch, tuple | list) else "")
-            + ". Use task.batch(256) or wb.Batch(x, y)"
-        )
+        parts = f" of {', '.join(type(part).__name__ for part in batch)}" if isinstance(batch, tuple | list) else ""
+        got = f"{type(batch).__name__}{parts}"
+        raise TypeError(f"a batch is (inputs, targets), two tensors; got {got}. Use task.batch(256) or wb.Batch(x, y)")
     inputs, targets = batch
     if inputs.ndim < 2 or targets.ndim == 0:
         raise ValueError(

@@ -18,7 +18,7 @@ from zoo import ZOO
 
 import workbench as wb
 from workbench.metrics.cost import layer_macs, speedup
-from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.models.kernels import plain_kernels
 
 
 def kept(*values: int) -> Tensor:
@@ -226,7 +226,7 @@ def test_macs_of_every_kind_of_model_are_half_of_torch_s_flops(kind: str) -> Non
         "llama": 6 * 2 * 5 * 5 * 8,
         "bilinear": -6 * 3 * 3 * 4,
     }
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), plain_kernels(), plain_layers(model):
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), plain_kernels(model):
         model.eval()(inputs)
     assert wb.macs(model, inputs) * len(inputs) == counter.get_total_flops() / 2 - uncounted.get(kind, 0)
     assert wb.macs(model, inputs, wb.dense(model)) == wb.macs(model, inputs)

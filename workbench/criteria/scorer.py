@@ -15,7 +15,7 @@ from workbench.criteria.registry import STATISTICS, Criterion, find_criterion
 from workbench.granularity import GRANULARITIES, REDUCTIONS
 from workbench.models import prunable, work
 from workbench.models.channels import by_channel
-from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.models.kernels import plain_kernels
 from workbench.models.running import Loss, own_dtype
 from workbench.models.weights import counted
 from workbench.seeds import generator, threads
@@ -95,7 +95,7 @@ class Scorer:
         """Scores of the prunable weights, checked for names, shapes and finite values."""
         self.prepare()
         given = dict(zip(GIVEN, (self.model, self.batch, masks, self.loss_fn, self.draw), strict=True))
-        with plain_kernels(), plain_layers(self.model), threads(self.amount):
+        with plain_kernels(self.model), threads(self.amount):
             try:
                 scores = self.entry.run(given, self.knobs)
             except RuntimeError as error:

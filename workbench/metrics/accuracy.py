@@ -20,10 +20,10 @@ def evaluate(
 ) -> dict[str, float]:
     """The task's `measure` over a whole split, in evaluation mode: accuracy and mean cross entropy ("loss") if not set.
 
-    Adds up `{name: (sum, count)}` over the batches and divides once; NaN where there is nothing to count. With `masks`
-    the masked network is measured; the model stays as it was. Inputs are passed in the model's own floating dtype,
-    whole numbers as they are; the accuracy takes the outputs' logits, a measure of one's own the outputs as they are.
-    Returns {name: sum / count, ..., "n": samples}. Choose models by "val"; touch "test" once.
+    Returns {name: sum / count, ..., "n": samples}, added up over the batches and divided once; NaN where there is
+    nothing to count. With `masks` the masked network is measured; the model stays as it was. Inputs come in the model's
+    floating dtype, whole numbers as they are; accuracy takes the logits, a measure of your own the outputs as given.
+    Choose models by "val"; touch "test" once.
 
     Misleads on small splits: on the 300 validation digits one image is 0.33 points.
 

@@ -22,10 +22,9 @@ class Chance(NamedTuple):
 
 
 def jaccard(a: Masks, b: Masks) -> float:
-    """`|A and B| / |A or B|` of the weights that two masks keep: 1 = the same, 0 = none in common.
+    """`|A and B| / |A or B|` of the weights that two masks keep; NaN where neither keeps one.
 
-    NaN where neither keeps a weight. Raises ValueError unless both cover the same layers.
-    Misleads without what chance gives, which grows with the density: see `chance`.
+    Raises ValueError unless both cover the same layers. Misleads without what `chance` gives, which grows with density.
 
     >>> jaccard({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([False, True, True])})
     0.3333333333333333
@@ -37,9 +36,8 @@ def jaccard(a: Masks, b: Masks) -> float:
 def chance(total: int, first: int, second: int) -> Chance:
     """The Jaccard overlap of two random masks that keep `first` and `second` of `total` weights.
 
-    The number X in common is hypergeometric, with mean `first * second / total`, and the overlap is
-    `X / (first + second - X)`: summed here over the distribution of X. For many weights of one density d it comes near
-    `d / (2 - d)`. NaN where neither keeps a weight.
+    The number X in common is hypergeometric, the overlap `X / (first + second - X)`, summed over the distribution of X;
+    near `d / (2 - d)` for many weights of one density d. NaN where neither keeps a weight.
     Misleads as the chance level of masks that share their layers' densities: then chance acts within each layer.
 
     >>> round(chance(4, 2, 2).mean, 4)  # 0, 1 or 2 in common, with probability 1/6, 4/6 and 1/6
@@ -55,7 +53,7 @@ def chance(total: int, first: int, second: int) -> Chance:
         if check_count(name, kept, least=0) > total:
             raise ValueError(f"{name} is a number of kept weights, at most {total:,}; got {kept:,}")
     if first == second == 0:
-        return Chance(float("nan"), float("nan"), float("nan"))
+        return Chance(*[float("nan")] * 3)
     common = np.arange(max(0, first + second - total), min(first, second) + 1)
     shares = common / (first + second - common)
     law = stats.hypergeom(total, first, second)
@@ -66,9 +64,9 @@ def chance(total: int, first: int, second: int) -> Chance:
 def agreement(a: Masks, b: Masks) -> pandas.DataFrame:
     """One row a layer: its weights, those kept by a, by b and by both, the overlap and what `chance` expects of it.
 
-    The last two rows are of the whole network. Chance draws from all weights at once in "all layers"; in "all layers,
-    at these densities" it draws within each layer: `sum of a_l b_l / n_l` weights in common, and the overlap that this
-    number gives. What an overlap has beyond that is agreement on which weights of a layer to keep.
+    The last two rows are of the whole network. In "all layers" chance draws from all weights at once; in "all layers,
+    at these densities" within each layer: `sum of a_l b_l / n_l` weights in common, and the overlap that this gives.
+    What an overlap has beyond that is agreement on which weights of a layer to keep.
 
     >>> table = agreement({"w": torch.tensor([True, False])}, {"w": torch.tensor([True, False])})
     >>> table.loc["w", ["overlap", "chance"]].tolist()
@@ -93,8 +91,8 @@ def agreement(a: Masks, b: Masks) -> pandas.DataFrame:
 def rank_correlation(a: Scores, b: Scores) -> float:
     """Spearman's correlation of two criteria's scores over all weights, in [-1, 1]; equal scores share their mean rank.
 
-    NaN where one of them gives every weight the same score. Blind to scale: the squares of scores rank as they do.
-    Misleads about masks at high sparsity, which depend on the few highest scores alone; see `jaccard`.
+    NaN where one of them gives every weight the same score. Misleads about masks at high sparsity, which depend on the
+    few highest scores alone; see `jaccard`.
 
     >>> rank_correlation({"w": torch.tensor([1.0, 2.0, 3.0])}, {"w": torch.tensor([1.0, 4.0, 9.0])})
     1.0
@@ -116,15 +114,14 @@ def _share(common: float, first: float, second: float) -> float:
 def _pair(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Both in the layers' order of the first."""
     for name in [*a, *b]:
-        shapes = [tuple(side[name].shape) if name in side else "nothing" for side in (a, b)]
-        if shapes[0] != shapes[1]:
+        here, there = (tuple(side[name].shape) if name in side else "nothing" for side in (a, b))
+        if here != there:
             raise ValueError(
-                f"two criteria are compared on one network; {name!r} has {shapes[0]} here and {shapes[1]} there. "
+                f"two criteria are compared on one network; {name!r} has {here} here and {there} there. "
                 "Score the same model, with the same exclude="
             )
     return a, {name: b[name] for name in a}
 
 
-def _flat(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    first, second = (torch.cat([value.detach().reshape(-1).cpu() for value in side.values()]) for side in (a, b))
-    return first, second
+def _flat(*sides: dict[str, Tensor]) -> list[Tensor]:
+    return [torch.cat([value.detach().reshape(-1).cpu() for value in side.values()]) for side in sides]

@@ -28,8 +28,7 @@ def collapsed(masks: Masks) -> list[str]:
     ['a']
     """
     kept = {name: int(m.sum()) for name, m in check_weights(masks).items()}
-    avoidable = any(count >= 2 for count in kept.values())
-    return [name for name, count in kept.items() if count == 0 and avoidable]
+    return [name for name, count in kept.items() if count == 0 and max(kept.values()) >= 2]
 
 
 def max_compression(model: nn.Module, exclude: Iterable[str] = ()) -> float:
@@ -45,10 +44,9 @@ def max_compression(model: nn.Module, exclude: Iterable[str] = ()) -> float:
 def critical(scores: Scores, allocation: Allocation = "global") -> float:
     """The highest compression that one cut by `scores` reaches without layer collapse, exactly.
 
-    Under "global" a layer lives as long as its best weight does: with r the worst place, over the network, of any
-    layer's best weight (0 = highest score, ties by index), r + 1 weights are needed and the compression is n / (r + 1).
-    Any other allocation decides by the shapes alone; its budgets never rise as the total falls, so that the smallest
-    total with a weight for each layer is found by bisection.
+    Under "global" a layer lives as long as its best weight: with r the worst place of any layer's best weight (0 =
+    highest score, ties by index) it is n / (r + 1). Any other allocation decides by the shapes alone; its budgets never
+    rise as the total falls, so that the smallest total with a weight for each layer is found by bisection.
 
     Misleads for iterative criteria: their scores change with every round; see `critical_iterated`.
 
@@ -69,11 +67,11 @@ def critical(scores: Scores, allocation: Allocation = "global") -> float:
         return n / (1 + bisect.bisect_left(range(1, n), True, key=alive))
     values = torch.cat([s.reshape(-1).double() for s in scores.values()])
     place, offset = 0, 0
-    for score in scores.values():
-        best = score.double().max()
-        first = offset + int(torch.nonzero(score.reshape(-1).double() == best)[0])
+    for score in values.split([s.numel() for s in scores.values()]):
+        best = score.max()
+        first = offset + int((score == best).nonzero()[0])
         ahead = int((values > best).sum()) + int((values[:first] == best).sum())
-        place, offset = max(place, ahead), offset + score.numel()
+        place, offset = max(place, ahead), offset + len(score)
     return n / (place + 1)
 
 
@@ -88,9 +86,8 @@ def critical_iterated(
 ) -> float:
     """The compression before the first layer dies where every round removes the share `rate` of what is left.
 
-    One trajectory at one rate: each round scores the network as pruned so far and cuts (at least one weight), so that
-    the number is unique and costs one run, about log(critical) / rate scores. It is exact to that rate: the next round
-    loses a layer, or there is one weight a layer left, which is the network's limit. Knobs go to `wb.find_masks`.
+    Each round scores the network as pruned so far and cuts: one run of about log(critical) / rate scores, exact to that
+    rate: the next round loses a layer, or one weight a layer is left. Knobs go to `wb.find_masks`.
 
     Misleads as the limit of a schedule of K rounds, whose rates grow with its target: its masks at two targets do not
     nest, and collapse may come and go between them; see `first_failure`.
@@ -107,14 +104,12 @@ def critical_iterated(
     counts = [total]
     while (kept := counts[-1]) > least:
         counts.append(max(min(round(kept * (1 - rate)), kept - 1), least))
-    alive = total
     run = trajectory(scorer, [1 - kept / total for kept in counts[1:]], allocation)
     with untouched(model):
-        for kept, found in zip(counts[1:], run, strict=True):
-            if not all(bool(mask.any()) for mask in found.masks.values()):
-                break
-            alive = kept
-    return total / alive
+        for before, found in zip(counts, run, strict=False):
+            if not _complete(found.masks):
+                return total / before
+    return total / least
 
 
 def first_failure(
@@ -127,8 +122,6 @@ def first_failure(
 ) -> float | None:
     """The first of the rising `compressions` at which `find_masks(..., rounds=rounds)` leaves a layer empty, or None.
 
-    What a paper reports that prunes in K rounds to each compression of a grid. Knobs go to `wb.find_masks`.
-
     Misleads as a limit: the schedule's rate depends on the target, and a higher compression may lose no layer.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -138,6 +131,10 @@ def first_failure(
     """
     for compression in sorted(compressions):
         masks = find_masks(model, batch, criterion, 1 - 1 / compression, rounds=rounds, **knobs)
-        if not all(bool(mask.any()) for mask in masks.values()):
+        if not _complete(masks):
             return compression
     return None
+
+
+def _complete(masks: Masks) -> bool:
+    return all(bool(mask.any()) for mask in masks.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.metrics.products import Products
-from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.models.kernels import plain_kernels
 from workbench.models.running import evaluating, fitted, run_model
 from workbench.types import Masks, check_count, check_masks
 
@@ -23,11 +24,11 @@ SEQUENCES = (nn.RNNBase, nn.MultiheadAttention)
 def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) -> dict[str, int]:
     """Multiply-adds per sample of each weight: its entries (those that `masks` keep) x positions they are applied at.
 
-    One pass of `example` `[n, ...]`, in which the calls are counted that the model makes, by a module or by hand: see
-    `Products`. A weight shared by several calls counts each; products between activations, as in attention, have no
-    weights and do not count. Keys are those of `wb.prunable`, then the other parameters that enter a product: matrices
-    that are left out, tied embeddings, and those that a weight norm makes the weight of. Raises ValueError for an
-    example without samples or without a batch dimension, and where a prunable weight is used in no product.
+    One pass of `example` `[n, ...]` counts the calls that the model makes, by a module or by hand: see `Products`. A
+    weight shared by several calls counts each; products between activations have no weights and do not count. Keys are
+    those of `wb.prunable`, then the other parameters that enter a product: matrices left out, tied embeddings, and
+    those that a weight norm makes the weight of. Raises ValueError for an example without samples or without a batch
+    dimension, and where a prunable weight is used in no product.
     """
     if not isinstance(example, Tensor) or example.ndim < 2 or len(example) == 0:
         got = f"shape {tuple(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
@@ -41,13 +42,11 @@ def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) ->
         if example.ndim == 2 and inputs and inputs[0].shape[:-1] == example.shape[:1]:
             products.unbatched(f"inputs of shape {tuple(inputs[0].shape)} for {type(module).__name__}")
 
-    hooks = [m.register_forward_pre_hook(check) for m in model.modules() if isinstance(m, SEQUENCES)]
-    try:
-        with evaluating(model), plain_kernels(), plain_layers(model), products:
-            outputs = run_model(model, fitted(model, example))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with contextlib.ExitStack() as hooks, evaluating(model), plain_kernels(model), products:
+        for module in model.modules():
+            if isinstance(module, SEQUENCES):
+                hooks.enter_context(module.register_forward_pre_hook(check))
+        outputs = run_model(model, fitted(model, example))
     if isinstance(outputs, Tensor) and (outputs.ndim == 0 or len(outputs) % len(example)):
         products.unbatched(f"outputs of shape {tuple(outputs.shape)}")
     return {name: total // len(example) for name, total in products.totals().items()}
@@ -56,12 +55,11 @@ def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) ->
 def macs(model: nn.Module, example: Tensor, masks: Masks | None = None) -> int:
     """Multiply-adds per sample; a multiply-add counts 1, convolutions and matrix products with weights only.
 
-    With `masks` only kept weights count. Equal to half of `torch.utils.flop_counter` on networks of such layers. All
-    products with parameters count, also with those that cannot be pruned; products between activations, as in
-    attention, have no weights and do not. `example` `[n, ...]` is a batch; see `layer_macs` for what is refused.
+    With `masks` only kept weights count; also products with parameters that cannot be pruned, but none between
+    activations, as in attention. `example` `[n, ...]` is a batch; see `layer_macs` for what is refused.
 
-    Misleads as a promise of speed: a dense kernel multiplies the zeros too. See `latency`. Misleads too for networks
-    that choose their weights by the input (experts): the number is of this example.
+    Misleads as a promise of speed: a dense kernel multiplies the zeros too, see `latency`. Where the input chooses the
+    weights (experts), the number is of this example.
 
     >>> macs(nn.Linear(3, 2), torch.ones(5, 3))
     6
@@ -100,16 +98,9 @@ def latency(
                     seconds.append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(before)
-    low, middle, high = statistics.quantiles(seconds, n=4)
-    return {
-        "median": middle,
-        "low": low,
-        "high": high,
-        "device": str(example.device),
-        "batch": len(example),
-        "threads": used,
-        "repeats": repeats,
-    }
+    low, median, high = statistics.quantiles(seconds, n=4)
+    conditions = dict(device=str(example.device), batch=len(example), threads=used, repeats=repeats)
+    return dict(median=median, low=low, high=high) | conditions
 
 
 def speedup(before: dict[str, Any], after: dict[str, Any]) -> float:
@@ -121,7 +112,6 @@ def speedup(before: dict[str, Any], after: dict[str, Any]) -> float:
     """
     for key in ("device", "batch", "threads"):
         if before[key] != after[key]:
-            raise ValueError(
-                f"a speedup compares equal conditions; {key} is {before[key]} before and {after[key]} after"
-            )
+            found = f"{before[key]} before and {after[key]} after"
+            raise ValueError(f"a speedup compares equal conditions; {key} is {found}")
     return math.inf if after["median"] == 0 else before["median"] / after["median"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from workbench.metrics.reach import Reached, Values, dual_numbers
-from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.models.kernels import plain_kernels
 from workbench.models.running import evaluating, run_model
 from workbench.seeds import generator, threads
 from workbench.types import Masks, check_masks, check_weights
@@ -19,20 +19,17 @@ from workbench.types import Masks, check_masks, check_weights
 def effective(model: nn.Module, masks: Masks, example: Tensor) -> Masks:
     """Masks of the kept weights on some input-output path; those of biases and norms come back as they are.
 
-    A weight is on a path when what it reads depends on an input and an output depends on what it feeds. One forward
-    pass in forward mode says what depends on an input, one backward pass what an output depends on, both as yes or no
-    at each layer, so that no path is lost by its length or its small share. Biases make no path. Norm layers and
-    activation functions pass each of their inputs on, and a maximum passes all, so that nothing hides a path; softmax,
-    products and norms written by hand are taken as they are, at random values. `example` gives the shape of the input;
-    of whole numbers (tokens) it gives the values too, and paths start at their embedding.
+    A weight is on a path when what it reads depends on an input (one pass in forward mode) and an output depends on
+    what it feeds (one backward pass), both as yes or no at each layer: no path is lost by its length or its small
+    share. Biases make no path. Norm layers and activation functions pass each of their inputs on, a maximum all;
+    softmax, products and norms written by hand are taken as they are, at random values. `example` gives the shape of
+    the input; of whole numbers (tokens) also the values, and paths start at their embedding.
     Source: Vysogorets and Kempe 2023, arXiv:2107.02306 (effective sparsity).
 
     The taps of a convolution that only ever see padding are on no path, nor are layers that the forward does not call.
-    Raises ValueError where other weights are on none although all masked weights are there: functions such as top-k,
-    argmax or rounding, the softmax of one value or `detach` hide paths, and a number would be wrong.
+    Raises ValueError where other weights are on none in the dense network: top-k, argmax or `detach` hide paths.
 
-    Misleads in the presence of softmax and of norms written by hand, which mix their inputs: a path through one that
-    lives leads past those that are dead.
+    Misleads with softmax and norms written by hand, which mix their inputs: a path through one leads past the dead.
 
     >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
     >>> masks = {"0.weight": torch.tensor([[True, True], [True, True]]), "2.weight": torch.tensor([[True, False]])}
@@ -49,11 +46,11 @@ def effective(model: nn.Module, masks: Masks, example: Tensor) -> Masks:
 def effective_sparsity(model: nn.Module, masks: Masks, example: Tensor) -> float:
     """1 - weights on some path / all masked weights: at least the direct sparsity.
 
-    Misleads as a fault of the pruning: the network itself may hold weights on no path. Where 3 x 3 convolutions see
-    1 x 1 maps, eight of their nine taps only meet padding.
+    Misleads as a fault of the pruning: the network itself may hold weights on no path, such as the eight of nine taps
+    of a 3 x 3 convolution that only meet padding where it sees 1 x 1 maps.
 
     >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
-    >>> masks = {"0.weight": torch.tensor([[True, True], [True, True]]), "2.weight": torch.tensor([[True, False]])}
+    >>> masks = {"0.weight": torch.ones(2, 2).bool(), "2.weight": torch.tensor([[True, False]])}
     >>> round(effective_sparsity(model, masks, torch.ones(1, 2)), 3)
     0.5
     """
@@ -69,19 +66,17 @@ def _on_paths(model: nn.Module, masks: Masks, example: Tensor) -> tuple[Masks, s
     state = {n: values.parameter(p) for n, p in tensors.items() if p.is_floating_point() and n not in masks}
     state |= {n: b.to(wide) for n, b in model.named_buffers() if b.is_floating_point() and b.dtype != wide}
     weights = {n: (values.parameter(m) * m).requires_grad_() for n, m in masks.items()}
-    inputs = example[:1]
-    mode = Reached(values, inputs, weights)
+    mode = Reached(values, inputs := example[:1], weights)
     try:
-        with threads(), plain_layers(model), evaluating(model), plain_kernels(), dual_numbers(), torch.enable_grad():
+        with threads(), plain_kernels(model), evaluating(model), dual_numbers(), torch.enable_grad():
             started = mode.start(inputs) if inputs.is_floating_point() else inputs
             with mode:
                 outputs = run_model(model, started, {**state, **weights})
             reached = forward_ad.unpack_dual(outputs).tangent
             if reached is None or not reached.requires_grad:
                 return {n: torch.zeros_like(m) for n, m in masks.items()}, mode.used
-            flows = torch.autograd.grad(
-                (reached * values(reached)).sum(), list(weights.values()), allow_unused=True, materialize_grads=True
-            )
+            total = (reached * values(reached)).sum()
+            flows = torch.autograd.grad(total, list(weights.values()), allow_unused=True, materialize_grads=True)
     except (RuntimeError, ValueError, TypeError) as error:
         with evaluating(model), torch.no_grad():
             run_model(model, inputs)  # says what does not fit
@@ -100,8 +95,7 @@ _passed: WeakKeyDictionary[nn.Module, set[Any]] = WeakKeyDictionary()
 def _check_dense(model: nn.Module, masks: Masks, example: Tensor) -> None:
     """Raise ValueError where masked weights are on no path in the dense network, and not by the network's own making.
 
-    Its own making are layers that are not called, and taps of a convolution that only ever see padding: whole places of
-    the kernel, the same for all channels. A model that passed is not asked again for the same layers and inputs.
+    That are layers not called, and places of a kernel that only see padding. A model that passed is not asked again.
     """
     kinds = tuple(type(module) for module in model.modules())
     asked = (example.shape[1:], kinds, tuple((name, mask.shape) for name, mask in masks.items()))

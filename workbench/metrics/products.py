@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -12,13 +12,12 @@ from torch.nn.parameter import UninitializedParameter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench.models import prunable
+from workbench.models.watch import tensors
 from workbench.types import Masks
 
-PRODUCTS = {
-    **dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "_int_mm", "_grouped_mm"), (0, 1)),
-    **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv", "_addmm_activation"), (1, 2)),
-    **dict.fromkeys(("convolution", "_trilinear"), (0, 1)),
-}
+PRODUCTS = dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv", "_addmm_activation"), (1, 2))
+PRODUCTS |= dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "_int_mm", "_grouped_mm"), (0, 1))
+PRODUCTS |= dict.fromkeys(("convolution", "_trilinear"), (0, 1))
 """Operations that multiply and add, by name, with the places of their two operands."""
 
 PICKING = ("index", "index_select", "gather", "_unsafe_index")
@@ -38,11 +37,10 @@ OWNED, MADE, INPUT = Origin("owned"), Origin("made"), Origin("input")
 class Products(TorchDispatchMode):
     """Count the multiply-adds that each parameter of `model` takes part in, of the operations run in a `with` block.
 
-    Below modules and functions, each product is one of a few operations on tensors. Which parameters a tensor is made
-    of is followed by the memory that it views and through operations on parameters alone, such as a weight norm; so a
-    product with a part of a weight counts the part (`masks` that of the mask), one with a weight made of others counts
-    for those of them that can be pruned, or else for the largest. Where weights alone are multiplied, they make a
-    weight, which is not counted.
+    Which parameters a tensor is made of is followed by the memory that it views and through operations on parameters
+    alone, such as a weight norm. A product with a part of a weight counts the part (`masks` that of the mask), one with
+    a weight made of others counts for those of them that can be pruned, or else for the largest. Where weights alone
+    are multiplied, they make a weight, which is not counted.
     """
 
     def __init__(self, model: nn.Module, example: Tensor, masks: Masks) -> None:
@@ -52,28 +50,23 @@ class Products(TorchDispatchMode):
         self.sizes = {name: p.numel() for name, p in model.named_parameters()}
         self.owned = prunable(model, strict=False)
         self.counts = dict.fromkeys(self.owned, 0)
-        self.seen: set[str] = set()
-        self.lost: dict[str, str] = {}
+        self.seen, self.lost = set[str](), dict[str, str]()
         self.samples, self.shape = len(example), tuple(example.shape)
-        self.origins: dict[StorageWeakRef, Origin] = {}
+        self.origins = {_memory(example): INPUT}
         self.ranges: dict[StorageWeakRef, list[tuple[int, int, str]]] = {}
         self.masks = {name: _laid_out(model.get_parameter(name), mask) for name, mask in masks.items()}
         self.starts = {name: int(p.storage_offset()) for name, p in model.named_parameters()}
         for name, p in model.named_parameters():
-            span = self.starts[name], self.starts[name] + _extent(p), name
-            self.ranges.setdefault(_memory(p), []).append(span)
-        self.origins[_memory(example)] = INPUT
+            start = self.starts[name]
+            self.ranges.setdefault(_memory(p), []).append((start, start + _extent(p), name))
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named, name = kwargs or {}, func.overloadpacket.__name__
-        given = list(_tensors((*args, *named.values())))
-        origins = [self._origin(t) for t in given]
+        origins = [self._origin(t) for t in tensors((args, named)) if t.layout is torch.strided]
         out = func(*args, **named)
         made = self._product(name, args, out) if name in PRODUCTS else self._combined(name, origins)
-        for tensor in _tensors((out,)):
-            if (memory := _memory(tensor)) not in self.ranges:
+        for tensor in tensors(out):
+            if tensor.layout is torch.strided and (memory := _memory(tensor)) not in self.ranges:
                 self.origins[memory] = made
         return out
 
@@ -131,15 +124,12 @@ class Products(TorchDispatchMode):
         whole = sum(self.sizes[name] for name in names)
         for name in names:
             self.seen.add(name)
-            kept, numbers = 1, 1
-            if name in self.masks:
-                mask = self.masks[name]
+            kept = numbers = self.sizes[name]
+            if (mask := self.masks.get(name)) is not None:
                 if _memory(operand) in self.ranges:
-                    place = operand.storage_offset() - self.starts[name]
+                    place, numbers = operand.storage_offset() - self.starts[name], operand.numel()
                     mask = mask.as_strided(operand.shape, operand.stride(), place)
-                    kept, numbers = int(mask.sum()), mask.numel()
-                else:
-                    kept, numbers = int(mask.sum()), self.sizes[name]
+                kept = int(mask.sum())
             self.counts[name] = self.counts.get(name, 0) + cost * self.sizes[name] * kept // (whole * numbers)
 
     def unbatched(self, what: str) -> NoReturn:
@@ -151,12 +141,11 @@ class Products(TorchDispatchMode):
 
     def totals(self) -> dict[str, int]:
         """Multiply-adds of the whole pass by parameter name, those that can be pruned first."""
-        for name in self.owned:
-            if name in self.lost and name not in self.seen:
-                raise ValueError(
-                    f"multiply-adds are counted of convolutions and matrix products; {name!r} is used in "
-                    f"{self.lost[name]!r} alone. Use torch.nn.functional.linear or a matrix product for it"
-                )
+        if uncounted := [name for name in self.owned if name in self.lost and name not in self.seen]:
+            raise ValueError(
+                f"multiply-adds are counted of convolutions and matrix products; {uncounted[0]!r} is used in "
+                f"{self.lost[uncounted[0]]!r} alone. Use torch.nn.functional.linear or a matrix product for it"
+            )
         return self.counts
 
 
@@ -176,12 +165,3 @@ def _laid_out(weight: Tensor, mask: Tensor) -> Tensor:
     flat = torch.zeros(_extent(weight), dtype=torch.bool, device=mask.device)
     flat.as_strided(weight.shape, weight.stride()).copy_(mask)
     return flat
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            if value.layout is torch.strided:
-                yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)

@@ -28,9 +28,9 @@ _ONE_LEVEL = threading.Lock()
 
 @contextlib.contextmanager
 def dual_numbers() -> Iterator[None]:
+    """Run a block in forward mode, without torch's warnings about itself at first use."""
     with _ONE_LEVEL, warnings.catch_warnings():
-        for own in ("`torch.jit.script` is", "TF32 acceleration on top"):  # of torch about itself, at first use
-            warnings.filterwarnings("ignore", own)
+        warnings.filterwarnings("ignore", "`torch.jit.script` is|TF32 acceleration on top")
         with forward_ad.dual_level():
             yield
 
@@ -41,21 +41,19 @@ class Values:
     def __init__(self, draw: torch.Generator, dtype: torch.dtype) -> None:
         self.draw, self.dtype = draw, dtype
 
+    def __call__(self, like: Tensor) -> Tensor:
+        return (torch.rand(like.shape, generator=self.draw, dtype=self.dtype) + 0.5).to(like.device)
+
     def parameter(self, like: Tensor) -> Tensor:
         """The same, those of a matrix divided by its inputs: the gates of a recurrent layer saturate otherwise."""
         return self(like) / (like[:1].numel() if like.ndim > 1 else 1)
-
-    def __call__(self, like: Tensor) -> Tensor:
-        return (torch.rand(like.shape, generator=self.draw, dtype=self.dtype) + 0.5).to(like.device)
 
 
 class _Layer(torch.autograd.Function):
     """A layer on yes and no: forward what depends on an input, backward what an output depends on."""
 
     @staticmethod
-    def forward(
-        ctx: Any, reached: Tensor, weight: Tensor, run: Callable[[Tensor, Tensor], Tensor], values: Values
-    ) -> Tensor:
+    def forward(ctx: Any, reached: Tensor, weight: Tensor, run: Callable[..., Tensor], values: Values) -> Tensor:
         ctx.values = values
         with torch.enable_grad():
             ctx.leaves = [(t != 0).to(values.dtype).requires_grad_() for t in (reached, weight)]
@@ -72,10 +70,7 @@ class _Layer(torch.autograd.Function):
 
 
 class Reached(TorchFunctionMode):
-    """Within a block, tensors carry what of them depends on an input, and nothing hides a path.
-
-    Such a tensor is a dual number: its values are random but for zeros, its tangent is not zero where it depends.
-    """
+    """Within a block, tensors are dual numbers, random but for zeros, with a tangent where they depend on an input."""
 
     def __init__(self, values: Values, inputs: Tensor, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -86,30 +81,23 @@ class Reached(TorchFunctionMode):
         """A tensor all of whose entries are inputs."""
         return forward_ad.make_dual(self.values(like), self.values(like))
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, options = getattr(func, "__name__", "").rstrip("_"), dict(kwargs or {})
         self.used |= {self.names[id(a)] for a in (*args, *options.values()) if id(a) in self.names}
-        first: Any
         first, rest = (args[0], args[1:]) if args else (options.get("input"), ())
-        real = isinstance(first, Tensor) and first.is_floating_point()
-        if real and PASSED_THROUGH.fullmatch(name):
-            return first
-        if real and LAYER.fullmatch(name):
-            return self._layer(func, *args, **options)
-        if real and ("max_pool" in name or name in LARGEST or ACTIVATION.fullmatch(name)):
-            options.pop("input", None)
-            return _open(func, name, first, rest, options)
-        if real and name == "scaled_dot_product_attention":
-            return _attention(*args, **options)
-        if real and name == "glu":
-            value, gate = first.chunk(2, *(rest or (options.get("dim", -1),)))
-            return value * gate.sigmoid()
+        if isinstance(first, Tensor) and first.is_floating_point():
+            if PASSED_THROUGH.fullmatch(name):
+                return first
+            if LAYER.fullmatch(name):
+                return self._layer(func, *args, **options)
+            if "max_pool" in name or name in LARGEST or ACTIVATION.fullmatch(name):
+                options.pop("input", None)
+                return _open(func, name, first, rest, options)
+            if name == "scaled_dot_product_attention":
+                return _attention(*args, **options)
+            if name == "glu":
+                value, gate = first.chunk(2, *(rest or (options.get("dim", -1),)))
+                return value * gate.sigmoid()
         if name == "multi_head_attention_forward":
             given = inspect.signature(func).bind(*args, **options)
             given.apply_defaults()
@@ -122,13 +110,7 @@ class Reached(TorchFunctionMode):
         return self.start(found) if name == "embedding" or first is self.inputs else found
 
     def _layer(
-        self,
-        func: Callable[..., Tensor],
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None = None,
-        *rest: Any,
-        **options: Any,
+        self, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **options: Any
     ) -> Tensor:
         def run(inputs: Tensor, weights: Tensor) -> Tensor:
             return func(inputs, weights, None, *rest, **options)
@@ -147,23 +129,23 @@ class Reached(TorchFunctionMode):
         """What `nn.MultiheadAttention` gives, layer by layer."""
         parts = [given[f"{part}_proj_weight"] for part in "qkv"]
         weights = parts if given["use_separate_proj_weight"] else given["in_proj_weight"].chunk(3)
-        sources, n = [given[part] for part in ("query", "key", "value")], given["num_heads"]
-        bias = given["in_proj_bias"]
+        sources, n, bias = (
+            [given[part] for part in ("query", "key", "value")],
+            given["num_heads"],
+            given["in_proj_bias"],
+        )
         inner = [self._layer(functional.linear, x, w, bias) for x, w in zip(sources, weights, strict=True)]
         query, key, value = (x.unflatten(-1, (n, -1)).movedim(0, -2) for x in inner)
         mask, padding = given["attn_mask"], given["key_padding_mask"]
-        if mask is not None and mask.ndim == 3 and query.ndim == 4:
-            mask = mask.unflatten(0, (-1, n))
-        if padding is not None and query.ndim == 4:
-            padding = padding[:, None, None]
+        if query.ndim == 4:
+            mask = mask.unflatten(0, (-1, n)) if mask is not None and mask.ndim == 3 else mask
+            padding = padding if padding is None else padding[:, None, None]
         total = torch.zeros((), dtype=query.dtype, device=query.device)
         for hidden in (mask, padding):
             if hidden is not None:
                 total = total + (_minus_infinity(hidden, query) if hidden.dtype == torch.bool else hidden)
-        found = _attention(query, key, value, total)
-        return self._layer(
-            functional.linear, found.movedim(-2, 0).flatten(-2), given["out_proj_weight"], given["out_proj_bias"]
-        )
+        found = _attention(query, key, value, total).movedim(-2, 0).flatten(-2)
+        return self._layer(functional.linear, found, given["out_proj_weight"], given["out_proj_bias"])
 
 
 def _attention(
@@ -198,18 +180,16 @@ def _open(func: Callable[..., Any], name: str, tensor: Tensor, rest: Sequence[An
     others = [forward_ad.unpack_dual(v) if isinstance(v, Tensor) else (v, None) for v in (*rest, *options.values())]
     plain = [v for v, _ in others]
     given, named = plain[: len(rest)], dict(zip(options, plain[len(rest) :], strict=True))
-    if ACTIVATION.fullmatch(name):
-        found = func(value.abs(), *given, **named)
-        return found if reached is None else forward_ad.make_dual(found, reached)
-    found = func(value, *given, **named)
-    if reached is None and all(t is None for _, t in others):
+    opens = ACTIVATION.fullmatch(name)
+    found = func(value.abs() if opens else value, *given, **named)
+    if reached is None and (opens or all(t is None for _, t in others)):
         return found
     passed = torch.zeros_like(value) if reached is None else reached
     if "pool" in name:
         passed = _mean_pool(name, passed, given, named)
-    elif plain and isinstance(plain[0], Tensor):  # of two tensors
+    elif not opens and plain and isinstance(plain[0], Tensor):  # of two tensors
         passed = passed + (0 if others[0][1] is None else others[0][1])
-    else:
+    elif not opens:
         passed = passed.mean(*given[:2], **named)
     if isinstance(found, tuple):
         return type(found)((forward_ad.make_dual(found[0], passed), *found[1:]))
@@ -217,12 +197,12 @@ def _open(func: Callable[..., Any], name: str, tensor: Tensor, rest: Sequence[An
 
 
 def _mean_pool(name: str, tensor: Tensor, given: Sequence[Any], named: dict[str, Any]) -> Tensor:
-    mean = getattr(functional, name.replace("max", "avg").removesuffix("_with_indices"))
+    name = name.removesuffix("_with_indices")
+    mean = getattr(functional, name.replace("max", "avg"))
     size = given[0] if given else named.get("kernel_size", named.get("output_size"))
     if "adaptive" in name:
         return mean(tensor, size)
     options = dict(zip(("stride", "padding", "dilation", "ceil_mode"), given[1:], strict=False)) | named
     if options.get("dilation", 1) not in (1, (1, 1)):
-        largest = getattr(functional, name.removesuffix("_with_indices"))
-        return largest(tensor, *given, **{**named, "return_indices": False})
+        return getattr(functional, name)(tensor, *given, **{**named, "return_indices": False})
     return mean(tensor, size, **{k: options[k] for k in ("stride", "padding", "ceil_mode") if k in options})

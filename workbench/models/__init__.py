@@ -47,9 +47,8 @@ def make(name: str, task: Task, seed: int = 0, width: float = 1.0) -> nn.Module:
     """A freshly initialised network for a task, on the task's device; the global random state stays as it was.
 
     Weights are drawn from N(0, 2 / fan-in) (He et al. 2015, arXiv:1502.01852, eq. 10) under `seed`; biases start at 0.
-    `width` multiplies the channels or units of every hidden layer. The network carries its name (`model.network`) and
-    the shape of one input (`model.input_shape`). Raises ValueError for an unknown name, a pair that does not fit or a
-    width that is not positive.
+    `width` multiplies the channels of every hidden layer. The network has a name (`model.network`) and the shape of one
+    input (`model.input_shape`). Raises ValueError for an unknown name, a pair that does not fit, or a width below 0.
 
     Misleads when compared across processors: torch's random numbers can differ in the last digits between CPU types.
 
@@ -68,25 +67,20 @@ def make(name: str, task: Task, seed: int = 0, width: float = 1.0) -> nn.Module:
         )
     with seeded(seed):
         model = spec.build(task.shape, task.outputs, width)
-        _initialise_(model)
-    model.network = name  # type: ignore[assignment]
-    model.input_shape = task.shape  # type: ignore[assignment]
+        for module in model.modules():
+            if isinstance(module, PRUNABLE_LAYERS):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+    model.network, model.input_shape = name, task.shape  # type: ignore[assignment]
     return model.to(task.device)
-
-
-def _initialise_(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, PRUNABLE_LAYERS):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
 
 
 def fast_layout(model: nn.Module, tensor: Tensor) -> Tensor:
     """Images, or a convolution's weights, in the memory layout the model is fastest with; other tensors as they are.
 
-    That is channels-last for the workbench's own networks, which saves 10 to 35 % of a pass on CPUs. Networks of the
-    user's own keep the default layout: many of them use `view`, which needs it.
+    Channels-last for the workbench's own networks saves 10 to 35 % of a pass on CPUs. Networks of the user's own keep
+    the default layout: many of them use `view`, which needs it.
 
     >>> import workbench as wb
     >>> fast_layout(wb.make("vgg", wb.load("digits", device="cpu")), torch.zeros(2, 3, 8, 8)).stride()

@@ -8,13 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.watch import following
-from workbench.models.weights import prunable, turned
+from workbench.models.weights import QUERY_KEY_VALUE, RECURRENT, TRANSPOSED, prunable, turned
 from workbench.types import Batch
-
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-QUERY_KEY_VALUE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
-"""Matrices that share one bias, `in_proj_bias`, in this order."""
 
 
 def by_channel(model: nn.Module, name: str, values: Tensor) -> Tensor:
@@ -22,14 +17,13 @@ def by_channel(model: nn.Module, name: str, values: Tensor) -> Tensor:
 
     An output of a recurrent layer is a hidden unit: the rows of all its gates belong to it.
 
-    >>> by_channel(nn.ConvTranspose1d(4, 6, 3, groups=2), "weight", nn.ConvTranspose1d(4, 6, 3, groups=2).weight).shape
+    >>> by_channel(nn.ConvTranspose1d(4, 6, 3, groups=2), "weight", torch.ones(4, 3, 3)).shape
     torch.Size([6, 6])
     """
     layer = model.get_submodule(name.rpartition(".")[0])
     if isinstance(layer, TRANSPOSED):  # their weights are [in, out / groups, ...]
-        inputs, outputs = values.shape[:2]
-        grouped = values.reshape(layer.groups, inputs // layer.groups, outputs, -1)
-        return grouped.transpose(1, 2).reshape(layer.groups * outputs, -1)
+        grouped = values.unflatten(0, (layer.groups, -1))
+        return grouped.transpose(1, 2).reshape(layer.groups * values.shape[1], -1)
     if turned(layer):  # [in, out]
         return values.t()
     if isinstance(layer, RECURRENT) and "weight_hr" not in name:  # [gates * hidden, in]
@@ -53,8 +47,7 @@ def whole(model: nn.Module, name: str, values: Tensor) -> Tensor:
 def entries(model: nn.Module, example: Tensor) -> dict[str, list[tuple[str, Tensor]]]:
     """What belongs to channels beside their weights: parameter name -> the layers it serves, each with its places.
 
-    Parameters are biases, and weights and biases of norms that take these channels one by one (see `following`).
-    `(name, places)` says that channel c of the weight `name` has the entries `places[c]`.
+    They are biases, and parameters of norms of single channels (see `following`). `places[c]` are channel c's entries.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     >>> {own: places.tolist() for own, [(_, places)] in entries(model, torch.zeros(1, 1, 3, 3)).items()}
@@ -71,9 +64,7 @@ def entries(model: nn.Module, example: Tensor) -> dict[str, list[tuple[str, Tens
             if own in QUERY_KEY_VALUE and module.in_proj_bias is not None:
                 part = torch.arange(3 * sizes[name]).view(3, -1)[QUERY_KEY_VALUE.index(own)]
                 found.setdefault(names[id(module.in_proj_bias)], []).append((name, part[:, None]))
-            elif (
-                isinstance(bias, Tensor) and id(bias) in names
-            ):  # of a recurrent layer [gates * hidden], of others [out]
+            elif isinstance(bias, Tensor) and id(bias) in names:  # of a recurrent layer [gates * hidden], else [out]
                 places = torch.arange(len(bias)).view(-1, sizes[name]).t()
                 found.setdefault(names[id(bias)], []).append((name, places))
     for name, follows in following(model, Batch(example, example)).items():

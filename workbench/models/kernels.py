@@ -14,36 +14,24 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 @contextlib.contextmanager
-def plain_kernels() -> Iterator[None]:
+def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Run a block with kernels that can be differentiated twice and mapped over samples.
 
-    Fused attention cannot, and compiled modules run as they were written.
+    Fused attention cannot, compiled modules run as they were written, and the model's recurrent layers and attention
+    are made of matrix products, which their fused kernels hide. Other models keep all other kernels.
+
+    >>> with plain_kernels(nn.LSTM(2, 3)):
+    ...     torch.backends.mkldnn.enabled
+    False
     """
+    layers = list(model.modules())
+    recurrent = any(isinstance(layer, nn.RNNBase) for layer in layers)
+    attention = any(isinstance(layer, nn.MultiheadAttention | nn.TransformerEncoderLayer) for layer in layers)
     with contextlib.ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        yield
-
-
-@contextlib.contextmanager
-def plain_layers(model: nn.Module) -> Iterator[None]:
-    """Run a block in which the model's recurrent layers and attention are made of matrix products.
-
-    Their fused kernels can be differentiated once or not at all, and hide the products. Other models keep all kernels.
-
-    >>> with plain_layers(nn.LSTM(2, 3)):
-    ...     torch.backends.mkldnn.enabled
-    False
-    """
-    kinds = {type(module) for module in model.modules()}
-    wanted: list[_Switch] = []
-    if any(issubclass(kind, nn.RNNBase) for kind in kinds):
-        wanted += [MKLDNN, CUDNN]
-    if any(issubclass(kind, nn.MultiheadAttention | nn.TransformerEncoderLayer) for kind in kinds):
-        wanted.append(FAST_ATTENTION)
-    with contextlib.ExitStack() as stack:
-        for switch in wanted:
+        for switch in [MKLDNN, CUDNN] * recurrent + [FAST_ATTENTION] * attention:
             stack.enter_context(switch.off())
         yield
 
@@ -56,7 +44,6 @@ class _Switch:
 
     @contextlib.contextmanager
     def off(self) -> Iterator[None]:
-        """Run a block with the setting off."""
         with self.lock:
             if self.users == 0:
                 self.before = self.get()

@@ -1,4 +1,4 @@
-"""Which networks can be made by name, which input each fits, and how each trains well by default."""
+"""Which networks can be made by name, and which input each fits."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ NETWORKS: Registry[Architecture] = Registry("network")
 
 
 def network(name: str, *, fits: Callable[[Shape], bool], inputs: str) -> Callable[[Build], Build]:
-    """Register `f(input shape, number of classes, width) -> nn.Module` under `name`.
-
-    `width` multiplies the channels or units of every hidden layer: `scaled(channels, width)`.
-    """
+    """Register `f(input shape, classes, width) -> nn.Module` under `name`; layers are `scaled(n, width)` wide."""
 
     def register(build: Build) -> Build:
         NETWORKS.add(name, Architecture(build, fits, inputs))
@@ -47,8 +44,6 @@ def scaled(channels: int, width: float) -> int:
     return max(1, math.floor(channels * width + 0.5))
 
 
-def image_of(least: int, most: int | None = None) -> Callable[[Shape], bool]:
+def image_of(least: int, most: float = math.inf) -> Callable[[Shape], bool]:
     """A test for square image shapes `[c, side, side]` with `least <= side <= most`."""
-    return lambda shape: (
-        len(shape) == 3 and shape[1] == shape[2] and least <= shape[1] and (most is None or shape[1] <= most)
-    )
+    return lambda shape: len(shape) == 3 and least <= shape[1] == shape[2] <= most

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,8 +23,7 @@ class Block(nn.Module):
         self.stride, self.extra = stride, width - channels
 
     def forward(self, x: Tensor) -> Tensor:
-        out = functional.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
+        out = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
         if self.extra or self.stride > 1:
             x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
         return functional.relu(out + x)
@@ -31,30 +32,21 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """3 stages of `blocks` residual blocks with 16, 32 and 64 times `width` channels: depth 6 * blocks + 2."""
 
-    def __init__(self, blocks: int, channels: int, classes: int, width: float) -> None:
+    def __init__(self, blocks: int, shape: Shape, classes: int, width: float) -> None:
         super().__init__()
-        plan = [scaled(stage, width) for stage in (16, 32, 64)]
-        before = plan[0]
-        self.conv = nn.Conv2d(channels, before, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(before)
-        stages: list[nn.Module] = []
-        for stage, after in enumerate(plan):
-            for block in range(blocks):
-                stages.append(Block(before, after, stride=2 if stage and not block else 1))
-                before = after
-        self.blocks = nn.Sequential(*stages)
-        self.fc = nn.Linear(before, classes)
+        a, b, c = (scaled(stage, width) for stage in (16, 32, 64))
+        self.conv = nn.Conv2d(shape[0], a, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(a)
+        plan = [a] * (blocks + 1) + [b] * blocks + [c] * blocks
+        strides = [2 if k in (blocks, 2 * blocks) else 1 for k in range(3 * blocks)]
+        self.blocks = nn.Sequential(*map(Block, plan, plan[1:], strides))
+        self.fc = nn.Linear(c, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(functional.relu(self.bn(self.conv(x))))
         return self.fc(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1))
 
 
-def _register(depth: int) -> None:
-    @network(f"resnet-{depth}", fits=image_of(8), inputs="images of at least 8 x 8")
-    def build(shape: Shape, classes: int, width: float) -> nn.Module:
-        return ResNet((depth - 2) // 6, shape[0], classes, width)
-
-
 for _depth in (20, 32, 56):
-    _register(_depth)
+    _build = functools.partial(ResNet, (_depth - 2) // 6)
+    network(f"resnet-{_depth}", fits=image_of(8), inputs="images of at least 8 x 8")(_build)

@@ -33,8 +33,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def logits(outputs: object) -> Tensor:
     """The one tensor that counts of what a model gave.
 
-    That is the tensor itself; what is called "logits" (an attribute or a key, as in outputs of `transformers`); the
-    first item of a tuple or list; the only tensor of a dict. Raises TypeError where it is none of these.
+    The tensor itself; what is called "logits" (attribute or key, as in `transformers`); the first item of a tuple or
+    list; the only tensor of a dict. Raises TypeError where it is none of these.
 
     >>> logits((torch.ones(2, 3), None)).shape
     torch.Size([2, 3])
@@ -64,9 +64,8 @@ def run_model(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | No
 def outputs(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None = None, tie: bool = True) -> Any:
     """The model's outputs as they are, with `state` in place of its own parameters and buffers of these names.
 
-    A tensor that the model uses under two names is replaced under both; a `state` that holds both saves looking for
-    them (`tie=False`). Raises ValueError where the inputs do not pass through the model, and TypeError where it takes
-    other arguments.
+    A tensor used under two names is replaced under both; a `state` that holds both saves the search (`tie=False`).
+    Raises ValueError where inputs do not pass through the model, TypeError where it takes other arguments.
     """
     try:
         if inputs.dtype != torch.float64:  # there the layout pays only where the weights have it too
@@ -105,8 +104,7 @@ def taken(function: Callable[[Any, Tensor], Any], outputs: Any) -> Any:
 def loss_of(loss_fn: Loss, outputs: Any, targets: Tensor) -> Tensor:
     """`loss_fn` of what it takes of the model's outputs, and of targets that fit.
 
-    Raises ValueError where labels do not fit the logits, or where a loss that compares number by number would compare
-    each output with every target, as torch does for `[n, 1]` and `[n]`.
+    Raises ValueError where labels do not fit, or torch would compare each output `[n, 1]` with every target `[n]`.
 
     >>> loss_of(functional.cross_entropy, (torch.tensor([[50.0, 0.0]]), None), torch.tensor([1])).item()
     50.0
@@ -138,10 +136,7 @@ def measured(measure: Callable[[Any, Tensor], Sums], outputs: Any, targets: Tens
 
 
 def check_labels(outputs: Tensor, targets: Tensor) -> None:
-    """Raise ValueError unless `targets` are class numbers of `outputs` `[n, classes]` or `[n, classes, ...]`.
-
-    They are one a sample, `[n]`, or one a place, `[n, ...]`, where -100 stands for none.
-    """
+    """Raise ValueError unless `targets` `[n]`, or `[n, ...]` with -100 for none, are classes of `[n, classes, ...]`."""
     if targets.dtype != torch.int64:
         raise ValueError(
             f"labels are int64 class numbers of shape [n]; got {targets.dtype} of shape {tuple(targets.shape)}. "

@@ -15,8 +15,8 @@ from torch import nn
 def untouched(model: nn.Module) -> Iterator[None]:
     """Whatever the block does to `model`, put it back: weights, gradients, buffers, flags, and the random state.
 
-    Also tensors that the block replaced or cast (`model.double()`). Gradients are set aside, so that a `backward()`
-    inside starts from none. Cost: one copy of the weights. Layers and hooks that the block adds stay.
+    Also tensors that it replaced or cast (`model.double()`). Gradients are set aside: a `backward()` inside starts from
+    none. Cost: one copy of the weights. Layers and hooks that the block adds stay.
 
     >>> model = nn.Linear(2, 1)
     >>> before = model.weight.clone()
@@ -29,12 +29,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
     tensors = [(t, t.data, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
     grads = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     flags = [(module, module.training) for module in model.modules()]
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    cuda = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
     for parameter, _, _ in grads:
         parameter.grad = None
     try:
-        yield
+        with torch.random.fork_rng(cuda):
+            yield
     finally:
         for store, entries in owned:
             store.clear()
@@ -49,8 +50,5 @@ def untouched(model: nn.Module) -> Iterator[None]:
             parameter.grad = grad
         for module, training in flags:
             module.training = training
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from workbench.models import prunable
-from workbench.models.kernels import plain_kernels, plain_layers
+from workbench.models.kernels import plain_kernels
 from workbench.models.running import evaluating, fitted, outputs, run_model
 from workbench.types import Batch, Masks
 
@@ -58,9 +58,8 @@ class Follows:
 
     `steps` begins with "layer"; "norm" (the first BatchNorm) and "relu" or "activation" (the first such function) come
     in the network's order, as far as the channels take one way only. `norms` are the BatchNorms' weights, `entries` the
-    weights and biases of all norms, BatchNorms or not, that take these channels one by one, and nothing but channels of
-    layers. `readers` are the layers that read the channels. `mixed` says that something else does too: a sum, or the
-    model's output.
+    weights and biases of all norms that take these channels one by one, and nothing but channels of layers. `readers`
+    are the layers that read the channels; `mixed`: so does something else, a sum or the model's output.
     """
 
     steps: list[str] = field(default_factory=list)
@@ -80,42 +79,36 @@ class Call(NamedTuple):
     named: dict[str, Any]
 
 
+Told = Callable[[Place, Any], None] | None
+"""What is called with a place, and the output of a step or the `Call` that reads it."""
+
+
 class Watch(TorchFunctionMode):
     """Follow the output channels of layers through the torch functions that run in a `with` block.
 
-    Functions are seen whether a module calls them or the model's own code, which hooks on modules would miss; nothing
-    is changed. `weights` are the tensors that the layers use. `on_step(place, output)` is called for the layer and for
-    each step after it, `on_read(place, call)` where a layer reads another's channels.
+    Functions are seen whoever calls them; nothing is changed. `weights` are the tensors that the layers use. Called are
+    `on_step(place, output)` for each layer and step after it, `on_read(place, call)` where a layer reads another.
     """
 
-    def __init__(
-        self,
-        weights: dict[str, Tensor],
-        on_step: Callable[[Place, Tensor], None] | None = None,
-        on_read: Callable[[Place, Call], None] | None = None,
-    ) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], on_step: Told = None, on_read: Told = None) -> None:
         super().__init__()
         self.names = {id(weight): name for name, weight in weights.items()}
-        self.follows: dict[str, Follows] = {}
-        self.branches: dict[str, int] = {}
-        self.places = WeakTensorKeyDictionary()
-        self.elsewhere: list[Tensor | None] = []
+        self.places, self.follows = WeakTensorKeyDictionary(), dict[str, Follows]()
+        self.branches, self.elsewhere = dict[str, int](), list[Tensor | None]()
         self.on_step, self.on_read = on_step, on_read
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named, name = kwargs or {}, getattr(func, "__name__", "")
         if LAYER.fullmatch(name):
             return self._layer(func, name, args, named)
-        sources = [t for t in _tensors((args, named)) if t in self.places]
+        sources = [t for t in tensors((args, named)) if t in self.places]
         norm = [named.get(own, args[k] if len(args) > k else None) for own, k in NORMS.get(func, ())]
-        if not sources:
-            self.elsewhere += norm
-            return func(*args, **named)
-        shape = sources[0].shape
+        shape = sources[0].shape if sources else None
         out = func(*args, **named)
-        if next(_tensors(out), None) is None:  # a question about its shape
+        if shape is None:
+            self.elsewhere += norm
+            return out
+        if next(tensors(out), None) is None:  # a question about its shape
             return out
         places = [self._use(t) for t in sources]
         if isinstance(out, Tensor):
@@ -123,9 +116,7 @@ class Watch(TorchFunctionMode):
         moved = None
         if isinstance(out, Tensor) and len(places) == 1 and args and args[0] is sources[0]:
             moved = _moved(places[0], func, shape, out, args, named)
-        if moved is not None and norm and moved.dim != 1:  # they take dimension 1 for the channels
-            moved = None
-        if moved is None:
+        if moved is None or (norm and moved.dim != 1):  # norms take dimension 1 for the channels
             self._mix(places)
             self.elsewhere += norm
         elif norm:
@@ -140,9 +131,10 @@ class Watch(TorchFunctionMode):
         given = dict(zip(("input", "weight", "bias"), args, strict=False)) | named
         inputs, weight = given["input"], given["weight"]
         layer, linear = self.names.get(id(weight)), name == "linear"
+        dim = inputs.ndim - 1 if linear else 1  # of the channels, in inputs and outputs
         if inputs in self.places:
             place = self._use(inputs)
-            if layer is None or place.dim != (inputs.ndim - 1 if linear else 1):
+            if layer is None or place.dim != dim:
                 self._mix([place])
             else:
                 self.follows[place.layer].readers.append(layer)
@@ -151,26 +143,23 @@ class Watch(TorchFunctionMode):
                     self.on_read(place, Call(func, inputs, weight, args[3:], rest))
         out = func(*args, **named)
         if layer is not None and (linear or inputs.ndim == weight.ndim):
-            dim = out.ndim - 1 if linear else 1
             self._step(Place(layer, dim, out.shape[dim]), "layer", out)
         return out
 
     def _norm(self, place: Place, func: Any, entries: list[Any], out: Tensor) -> None:
         follows, gamma = self.follows[place.layer], entries[0]
         follows.entries += [entry for entry in entries if entry is not None and len(entry) % place.channels == 0]
-        if func is not functional.batch_norm or gamma is None or len(gamma) != place.channels:
-            self.places[out] = place
-            return
-        if "norm" not in place.passed and all(gamma is not norm for norm in follows.norms):
-            follows.norms.append(gamma)
-        self._step(place, "norm", out)
+        self.places[out] = place
+        if func is functional.batch_norm and gamma is not None and len(gamma) == place.channels:
+            if "norm" not in place.passed and all(gamma is not norm for norm in follows.norms):
+                follows.norms.append(gamma)
+            self._step(place, "norm", out)
 
     def _step(self, place: Place, step: str, out: Tensor) -> None:
-        if step in place.passed or (step != "norm" and {"relu", "activation"} & set(place.passed)):
-            self.places[out] = place
-            return
-        place = Place(place.layer, place.dim, place.channels, (*place.passed, step))
         self.places[out] = place
+        if step in place.passed or (step != "norm" and {"relu", "activation"} & set(place.passed)):
+            return
+        self.places[out] = place = Place(place.layer, place.dim, place.channels, (*place.passed, step))
         follows = self.follows.setdefault(place.layer, Follows())
         if step not in follows.steps:
             follows.steps.append(step)
@@ -190,7 +179,7 @@ class Watch(TorchFunctionMode):
 
     def finish(self, outputs: Any) -> dict[str, Follows]:
         """What was seen, once `outputs` left the model."""
-        self._mix([self._use(t) for t in _tensors(outputs) if t in self.places])
+        self._mix([self._use(t) for t in tensors(outputs) if t in self.places])
         for layer, steps in self.branches.items():
             del self.follows[layer].steps[steps:]
         elsewhere = {id(entry) for entry in self.elsewhere}
@@ -199,13 +188,17 @@ class Watch(TorchFunctionMode):
         return self.follows
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
-    """All tensors in nested lists, tuples and dicts."""
+def tensors(values: Any) -> Iterator[Tensor]:
+    """All tensors in nested lists, tuples and dicts.
+
+    >>> [t.item() for t in tensors((torch.tensor(1), {"a": [torch.tensor(2), None]}))]
+    [1, 2]
+    """
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, list | tuple | dict):
         for value in values.values() if isinstance(values, dict) else values:
-            yield from _tensors(value)
+            yield from tensors(value)
 
 
 def _rectifies(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
@@ -214,17 +207,14 @@ def _rectifies(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
     return cut or name in ("relu", "relu_", "relu6")
 
 
-def _moved(
-    place: Place, func: Any, shape: torch.Size, out: Tensor, args: tuple[Any, ...], named: dict[str, Any]
-) -> Place | None:
+def _moved(place: Place, func: Any, shape: torch.Size, out: Tensor, args: Any, named: dict[str, Any]) -> Place | None:
     """Where the channels are after a function that keeps them apart; None after any other."""
     name, dim, size = getattr(func, "__name__", ""), place.dim, len(shape)
     if ACTIVATION.fullmatch(name) or KEEPING.fullmatch(name):
         if out.ndim != size or out.shape[dim] != shape[dim]:
             return None
     elif RESHAPING.fullmatch(name) and out.ndim > 1 and out.shape[0] == shape[0]:
-        # Flattened, each channel's values stand in a row.
-        if not (dim == 1 and (out.ndim == 2 or out.shape[1] == shape[1])):
+        if dim != 1 or (out.ndim != 2 and out.shape[1] != shape[1]):  # flattened, a channel's values stand in a row
             if dim != size - 1 or out.shape[-1] != shape[-1]:
                 return None
             dim = out.ndim - 1
@@ -247,20 +237,19 @@ def following(model: nn.Module, batch: Batch) -> dict[str, Follows]:
     """What follows each prunable layer that the model runs, from a pass over one or two inputs in evaluation mode.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
-    >>> found = following(model, Batch(torch.zeros(1, 1, 3, 3), torch.zeros(1)))
-    >>> found["0.weight"].steps, found["0.weight"].readers, found["4.weight"].mixed
-    (['layer', 'norm', 'relu'], ['4.weight'], True)
+    >>> found = following(model, Batch(torch.zeros(1, 1, 3, 3), torch.zeros(1)))["0.weight"]
+    >>> found.steps, found.readers, found.mixed
+    (['layer', 'norm', 'relu'], ['4.weight'], False)
     """
-    watch = Watch(dict(prunable(model, strict=False)))
-    with plain_kernels(), plain_layers(model), evaluating(model), torch.no_grad(), watch:
+    watch = Watch(prunable(model, strict=False))
+    with plain_kernels(model), evaluating(model), torch.no_grad(), watch:
         given = outputs(model, fitted(model, batch.inputs[:2]))
     return watch.finish(given)
 
 
 def example_of(model: nn.Module, example: Tensor | None) -> Tensor:
     """Inputs to pass through the model once: those given, or ones of the shape that the model says it takes."""
-    shape = getattr(model, "input_shape", None)
-    if example is None and shape is not None:
+    if example is None and (shape := getattr(model, "input_shape", None)) is not None:
         return torch.ones(1, *shape, device=next(model.parameters()).device)
     if not isinstance(example, Tensor):
         raise TypeError(
@@ -270,15 +259,9 @@ def example_of(model: nn.Module, example: Tensor | None) -> Tensor:
     return example
 
 
-def watch_pass(
-    model: nn.Module,
-    batch: Batch,
-    masks: Masks | None,
-    on_step: Callable[[Place, Tensor], None] | None = None,
-    on_read: Callable[[Place, Call], None] | None = None,
-) -> None:
-    """Pass the batch through the masked model, without derivatives, and watch it."""
+def watch_pass(model: nn.Module, batch: Batch, masks: Masks | None, **on: Told) -> None:
+    """Pass the batch through the masked model, without derivatives; `on_step` and `on_read` are those of `Watch`."""
     state = masked_state(model, masks)
     weights = {name: state.get(name, weight) for name, weight in prunable(model, strict=False).items()}
-    with torch.no_grad(), Watch(weights, on_step, on_read):
+    with torch.no_grad(), Watch(weights, **on):
         run_model(model, batch.inputs, state)

@@ -12,18 +12,15 @@ from torch.nn.parameter import UninitializedParameter
 
 from workbench.types import warn
 
-PRUNABLE_LAYERS = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
+TRANSPOSED = nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
+PRUNABLE_LAYERS = nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED
 """Layers whose `weight` multiplies their one input."""
 
-EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+RECURRENT = nn.RNNBase, nn.RNNCellBase
+QUERY_KEY_VALUE = "q_proj_weight", "k_proj_weight", "v_proj_weight"
+"""Matrices that share one bias, `in_proj_bias`, in this order."""
+
+EMBEDDINGS = nn.Embedding, nn.EmbeddingBag
 NORM = re.compile(r"norm(\dd)?$", re.IGNORECASE)
 ADDED = re.compile(r"bias|position|^pos|embed(ding)?s?$|tokens?$")
 COMPUTED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$|(?<=weight)_(orig|[gv])$")
@@ -34,11 +31,10 @@ def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True)
 
     The rule: the `weight` of every linear, bilinear, convolution and transposed convolution layer (also of the `Conv1D`
     of transformers), the matrices of recurrent layers and cells, and the projections inside `nn.MultiheadAttention`; no
-    biases, no norms, no embeddings; a tensor used under several names counts once, under its first name, and not at all
-    when it is also an embedding. `left_out` names the matrices that this rule misses. `exclude` takes parameter or
-    layer names, with `*` as wildcard. Raises ValueError if nothing is left, or where a weight cannot be pruned
-    (uninitialised, empty, integer, computed from others); `strict=False` passes such weights over, for criteria whose
-    caller has excluded them.
+    biases, no norms, no embeddings; a tensor of several names counts once, under the first, and not at all when it is
+    also an embedding. `left_out` names the matrices that this rule misses. `exclude` takes parameter or layer names,
+    with `*` as wildcard. Raises ValueError if nothing is left, or where a weight cannot be pruned (uninitialised,
+    empty, integer, computed from others); `strict=False` passes such weights over.
 
     Misleads when ratios are compared with papers that leave out the first or last layer: use `exclude` for those.
 
@@ -46,33 +42,24 @@ def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True)
     ['0.weight']
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model is an nn.Module; got {type(model).__name__}. Use wb.make(name, task) or your own module"
-        )
-    patterns = _patterns(exclude)
-    found: dict[str, nn.Parameter] = {}
+        raise TypeError(f"model is an nn.Module; got {type(model).__name__}. Use wb.make(name, task) or your own one")
+    patterns, found = _patterns(exclude), dict[str, nn.Parameter]()
     unused = set(patterns)
     for names, weight in _candidates(model):
-        name, matching = names[0], _matching(patterns, names)
-        unused -= matching
-        if matching:
-            continue
-        fault = _fault(name, weight)
-        if fault and strict:
+        if matching := _matching(patterns, names):
+            unused -= matching
+        elif not (fault := _fault(names[0], weight)):
+            found[names[0]] = weight  # type: ignore[assignment]
+        elif strict:
             raise ValueError(fault)
-        if not fault:
-            found[name] = weight  # type: ignore[assignment]
-    if unused:
-        unused -= _matching(patterns, left_out(model))
-    if unused:
+    if unused and (unused := unused - _matching(patterns, left_out(model))):
         everything = ", ".join(found) or "nothing"
         raise ValueError(f"exclude names layers of the model; {sorted(unused)} match none. Prunable here: {everything}")
     if not found:
-        missed = ", ".join(left_out(model, patterns))
+        missed, outside = ", ".join(left_out(model, patterns)), f" outside exclude={patterns}" if patterns else ""
         raise ValueError(
             f"a model needs at least one weight of a linear, convolution, recurrent or attention layer to prune; "
-            f"{type(model).__name__} has none"
-            + (f" outside exclude={patterns}" if patterns else "")
+            f"{type(model).__name__} has none{outside}"
             + (f". Left out as matrices of no known layer: {missed}. Put them into nn.Linear layers" if missed else "")
         )
     return found
@@ -81,11 +68,10 @@ def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True)
 def left_out(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, float]:
     """Matrices that `prunable` misses: parameter name -> its share of the weights in all of the model's matrices.
 
-    Matrices are the prunable weights and all other parameters with at least two dimensions longer than 1, but for those
-    of embeddings and norms, and those whose own name says that they are added (with "bias" or "position" in it, from
-    "pos", or to "embedding" or "token"). A parameter that the model multiplies by hand, such as the stacked weights of
-    experts, is one. What `exclude` names is not left out: it was chosen. Sparsity and compression do not count these
-    weights: where they are 0.9 of all, a compression of 10x removes 9 % of the matrices' weights.
+    Matrices are the prunable weights and all other parameters with at least two dimensions longer than 1, such as the
+    stacked weights of experts, but for those of embeddings and norms, and those whose own name says that they are added
+    (with "bias" or "position" in it, from "pos", or to "embedding" or "token"). What `exclude` names is not left out.
+    Sparsity and compression do not count these weights: where they are 0.9 of all, 10x removes 9 % of all.
 
     Misleads as a list of matrix products: a table of numbers that the model adds is in it too.
 
@@ -94,24 +80,18 @@ def left_out(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, float]:
     >>> left_out(model)
     {'experts': 0.75}
     """
-    patterns = _patterns(exclude)
-    parameters = [(name, p) for name, p in model.named_parameters() if not isinstance(p, UninitializedParameter)]
-    known = {id(weight) for _, weight in _candidates(model)}
-    passed = {
-        id(p)
-        for m in model.modules()
-        if isinstance(m, EMBEDDINGS) or NORM.search(type(m).__name__)
-        for p in m.parameters(recurse=False)
-    }
-    others = {
-        name: p
-        for name, p in parameters
-        if id(p) not in known | passed
-        and sum(size > 1 for size in p.shape) > 1
-        and not ADDED.search(name.rpartition(".")[2])
-    }
-    total = sum(p.numel() for name, p in parameters if id(p) in known or name in others)
-    return {name: p.numel() / total for name, p in others.items() if not _matching(patterns, [name])}
+    patterns, known = _patterns(exclude), {id(weight) for _, weight in _candidates(model)}
+    passing = [m for m in model.modules() if isinstance(m, EMBEDDINGS) or NORM.search(type(m).__name__)]
+    passed = {id(p) for module in passing for p in module.parameters(recurse=False)}
+    sizes, total = dict[str, int](), 0
+    for name, p in model.named_parameters():
+        if isinstance(p, UninitializedParameter):
+            continue
+        added = id(p) in passed or ADDED.search(name.rpartition(".")[2])
+        if id(p) not in known and not added and sum(size > 1 for size in p.shape) > 1:
+            sizes[name] = p.numel()
+        total += p.numel() if id(p) in known or name in sizes else 0
+    return {name: size / total for name, size in sizes.items() if not _matching(patterns, [name])}
 
 
 def counted(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Parameter]:
@@ -137,7 +117,7 @@ def shares(missed: dict[str, float], most: int = 3) -> str:
     >>> shares({"a": 0.25, "b": 0.5})
     'b (50.0%), a (25.0%)'
     """
-    names = sorted(missed, key=lambda name: -missed[name])
+    names = sorted(missed, key=missed.__getitem__, reverse=True)
     listed = ", ".join(f"{name} ({missed[name]:.1%})" for name in names[:most])
     return listed + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -148,9 +128,8 @@ def turned(module: nn.Module) -> bool:
     >>> turned(nn.Linear(2, 3))
     False
     """
-    if type(module).__name__ != "Conv1D" or not isinstance(module.weight, Tensor):
-        return False
-    return module.weight.ndim == 2 and getattr(module, "nf", None) == module.weight.shape[1]
+    weight = module.weight if type(module).__name__ == "Conv1D" else None
+    return isinstance(weight, Tensor) and weight.ndim == 2 and getattr(module, "nf", None) == weight.shape[1]
 
 
 def _patterns(exclude: Iterable[str]) -> list[str]:
@@ -176,14 +155,13 @@ def _candidates(model: nn.Module) -> list[tuple[list[str], Tensor]]:
 
 
 def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:
+    names: Iterable[str] = []
     if isinstance(module, (*PRUNABLE_LAYERS, nn.Bilinear)) or turned(module):
         names = ["weight"]
     elif isinstance(module, nn.MultiheadAttention):
-        names = ["in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"]
-    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        names = ["in_proj_weight", *QUERY_KEY_VALUE]
+    elif isinstance(module, RECURRENT):
         names = [name for name, _ in module.named_parameters(recurse=False) if name.startswith("weight")]
-    else:
-        return []
     return [(n, w) for n in names if isinstance(w := getattr(module, n), Tensor)]
 
 
