@@ -1,41 +1,18 @@
 """Criteria: functions that score weights, higher = keep; `score` runs one and leaves the model as it was.
 
-A new criterion is one file here and one line below.
+A new criterion is one file here, which is found by itself.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
 import torch  # noqa: F401  (for the doctests)
 from torch import nn
 
-from workbench.criteria import (  # noqa: F401  (importing registers the criteria)
-    apoz,
-    bn_scale,
-    cp,
-    fisher,
-    force,
-    fpgm,
-    grasp,
-    hrank,
-    l1,
-    l2,
-    lamp,
-    lrp,
-    magnitude,
-    ntk_sap,
-    obd,
-    obs,
-    phew,
-    prospr,
-    random,
-    snip,
-    synflow,
-    taylor,
-    thinet,
-)
 from workbench.criteria.registry import Criterion, criteria, criterion_table, own_criteria, register_criterion
 from workbench.criteria.scorer import Scorer
 from workbench.models.running import Loss
@@ -43,6 +20,9 @@ from workbench.models.untouched import untouched
 from workbench.types import Batch, Masks, Scores, check_masks
 
 __all__ = ["criteria", "criterion_table", "own_criteria", "register_criterion", "score"]
+
+for _file in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_file.name}")
 
 
 def score(
@@ -83,17 +63,6 @@ def score(
     >>> wb.score(model, None, "magnitude")["weight"].tolist()
     [[3.0, 4.0]]
     """
-    run = Scorer(
-        model,
-        batch,
-        criterion,
-        loss_fn=loss_fn,
-        exclude=exclude,
-        bn=bn,
-        seed=seed,
-        granularity=granularity,
-        reduce=reduce,
-        **knobs,
-    )
+    run = Scorer(model, batch, criterion, loss_fn, exclude, bn, seed, granularity, reduce, **knobs)
     with untouched(model):
         return run(check_masks(model, masks) if masks is not None else None)

@@ -9,20 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.criteria.next_layer import Contributions, channel_contributions
-from workbench.criteria.registry import criterion
+from workbench.criteria.registry import MAPS, criterion
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
 
 
 @criterion(
     "cp",
-    needs="inputs",
-    family="saliency",
-    granularity="channel",
     cost="2 forward; a LASSO path over the channels of each layer",
     source="He et al. 2017, arXiv:1707.06168",
-    bn="running",
-    memory="activations",
+    **MAPS,
 )
 def cp(
     model: nn.Module, batch: Batch, masks: Masks | None, generator: torch.Generator, samples: int | None = 10

@@ -7,10 +7,12 @@ from torch import nn
 
 from workbench.criteria.curvature import sample_gradients
 from workbench.criteria.passes import masked_weights
-from workbench.criteria.registry import criterion
+from workbench.criteria.registry import ONE_PASS, criterion
 from workbench.criteria.taylor import output_products
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
+
+SOURCE = "Theis et al. 2018, arXiv:1801.05787"
 
 
 @criterion(
@@ -18,7 +20,7 @@ from workbench.types import Batch, Masks, Scores
     family="loss change",
     derivatives="gradients",
     cost="1 forward and 1 backward of each sample",
-    source="Theis et al. 2018, arXiv:1801.05787",
+    source=SOURCE,
     bn="running",
     bn_fixed=True,
     memory="samples",
@@ -39,15 +41,7 @@ def fisher(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -
     return {name: w.detach().double().square() * total[name] / (2 * len(batch.inputs)) for name, w in weights.items()}
 
 
-@criterion(
-    "fisher",
-    family="loss change",
-    granularity="channel",
-    derivatives="gradients",
-    cost="1 forward, 1 backward",
-    source="Theis et al. 2018, arXiv:1801.05787",
-    memory="activations",
-)
+@criterion("fisher", family="loss change", granularity="channel", source=SOURCE, memory="activations", **ONE_PASS)
 def fisher_channels(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = mean over samples n of (dL_n/dz)^2 / 2`, z = 1 a gate that multiplies the channel's output.
 

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from workbench.criteria.registry import criterion
+from workbench.criteria.registry import ONE_PASS, criterion
 from workbench.criteria.snip import snip
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 
-@criterion(
-    "force",
-    family="saliency",
-    derivatives="gradients",
-    cost="1 forward, 1 backward",
-    source="de Jorge et al. 2021, arXiv:2006.09081",
-    returns=True,
-)
+@criterion("force", family="saliency", source="de Jorge et al. 2021, arXiv:2006.09081", returns=True, **ONE_PASS)
 def force(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = |w dL/dw|`: the gradient of the network as pruned so far, the weights as they were, also removed ones.
 

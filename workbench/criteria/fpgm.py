@@ -11,9 +11,7 @@ from workbench.models.channels import by_channel
 from workbench.types import Masks, Scores
 
 
-@criterion(
-    "fpgm", family="norm", granularity="channel", cost="none", source="He et al. 2019, arXiv:1811.00250, section 3"
-)
+@criterion("fpgm", family="norm", granularity="channel", source="He et al. 2019, arXiv:1811.00250, section 3")
 def fpgm(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_c = sum_j ||F_c - F_j||`, the Euclidean distances from filter c to the layer's filters that are still there.
 

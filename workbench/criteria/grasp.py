@@ -21,7 +21,6 @@ from workbench.types import Batch, Masks, Scores
     derivatives="Hessian",
     cost="1 forward, 2 backward (the second through the first)",
     source="Wang et al. 2020, arXiv:2002.07376, eq. 8",
-    memory="Hessian",
 )
 def grasp(
     model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, temperature: float | None = None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.criteria.channelwise import no_layer, wide
-from workbench.criteria.registry import criterion
+from workbench.criteria.registry import MAPS, criterion
 from workbench.models import prunable
 from workbench.models.watch import Place, following, watch_pass
 from workbench.types import Batch, Masks, Scores
@@ -14,13 +14,9 @@ from workbench.types import Batch, Masks, Scores
 
 @criterion(
     "hrank",
-    needs="inputs",
-    family="saliency",
-    granularity="channel",
     cost="1 forward, a singular value decomposition of every feature map",
     source="Lin et al. 2020, arXiv:2002.10179",
-    bn="running",
-    memory="activations",
+    **MAPS,
 )
 def hrank(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s_c`: the matrix rank of channel c's feature map, averaged over the batch.

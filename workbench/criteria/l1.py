@@ -9,9 +9,7 @@ from workbench.criteria.registry import criterion
 from workbench.types import Masks, Scores
 
 
-@criterion(
-    "l1", family="norm", granularity="channel", cost="none", source="Li et al. 2017, arXiv:1608.08710, section 3.1"
-)
+@criterion("l1", family="norm", granularity="channel", source="Li et al. 2017, arXiv:1608.08710, section 3.1")
 def l1(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_c = sum |w|` over the weights that make output channel c; biases do not count.
 

@@ -10,9 +10,7 @@ from workbench.criteria.registry import criterion
 from workbench.types import Masks, Scores
 
 
-@criterion(
-    "l2", family="norm", granularity="channel", cost="none", source="He et al. 2018, arXiv:1808.06866, section 3.2"
-)
+@criterion("l2", family="norm", granularity="channel", source="He et al. 2018, arXiv:1808.06866, section 3.2")
 def l2(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_c = sqrt(sum w²)` over the weights that make output channel c; biases do not count.
 

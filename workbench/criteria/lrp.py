@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -9,16 +11,12 @@ from workbench.criteria.registry import criterion
 from workbench.criteria.relevance import relevances
 from workbench.types import Batch, Masks, Scores
 
-
-@criterion(
-    "lrp",
-    family="saliency",
-    cost="2 forward, 1 backward",
-    source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0; there for channels)",
-    bn="running",
-    bn_fixed=True,
-    memory="activations",
+FACTS: dict[str, Any] = dict(
+    family="saliency", cost="2 forward, 1 backward", bn="running", bn_fixed=True, memory="activations"
 )
+
+
+@criterion("lrp", source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0; there for channels)", **FACTS)
 def lrp(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s_ij = sum |R_ij|` over samples and positions, with `R_ij = (x_i w_ij)+ / sum_i (x_i w_ij)+ R_j`.
 
@@ -31,16 +29,7 @@ def lrp(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     return relevances(model, batch, masks, "weight")
 
 
-@criterion(
-    "lrp",
-    family="saliency",
-    granularity="channel",
-    cost="2 forward, 1 backward",
-    source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0)",
-    bn="running",
-    bn_fixed=True,
-    memory="activations",
-)
+@criterion("lrp", granularity="channel", source="Yeom et al. 2021, arXiv:1912.08881 (alpha 1, beta 0)", **FACTS)
 def lrp_channels(model: nn.Module, batch: Batch, masks: Masks | None, normalise: bool = True) -> Scores:
     """`s_c = sum |sum R|`: the relevance of a channel's outputs, over positions, then absolute over samples.
 

@@ -19,7 +19,6 @@ from workbench.types import Batch, Masks, Scores
     source="LeCun et al. 1989 (Optimal Brain Damage)",
     bn="running",
     bn_fixed=True,
-    memory="Hessian",
 )
 def obd(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, curvature: str = "gauss-newton") -> Scores:
     """`s = h w^2 / 2`, h the diagonal of the Hessian by its Gauss-Newton part, as in the paper, or "exact".

@@ -25,7 +25,6 @@ MOST = 4000
     bn="running",
     bn_fixed=True,
     most=MOST,
-    memory="Hessian",
 )
 def obs(
     model: nn.Module,
@@ -57,13 +56,7 @@ def live_weights(weights: dict[str, Tensor], masks: Masks | None) -> Tensor:
 
 
 def inverse_curvature(
-    model: nn.Module,
-    weights: dict[str, Tensor],
-    batch: Batch,
-    loss_fn: Loss,
-    curvature: str,
-    damp: float,
-    live: Tensor,
+    model: nn.Module, weights: dict[str, Tensor], batch: Batch, loss_fn: Loss, curvature: str, damp: float, live: Tensor
 ) -> Tensor:
     """The inverse of the damped curvature by the live weights; a ValueError where it is too large or not positive."""
     if len(live) > MOST:

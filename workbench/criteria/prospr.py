@@ -18,7 +18,6 @@ from workbench.types import Batch, Masks, Scores, check_count
     cost="steps + 1 forward and backward, and a backward through all of them",
     source="Alizadeh et al. 2022, arXiv:2202.08132",
     bn_fixed=True,
-    memory="Hessian",
 )
 def prospr(
     model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, steps: int = 3, lr: float = 0.1

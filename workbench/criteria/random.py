@@ -10,7 +10,7 @@ from workbench.models import prunable
 from workbench.types import Scores
 
 
-@criterion("random", family="baseline", cost="none", source="baseline; seed= chooses the draw")
+@criterion("random", family="baseline", source="baseline; seed= chooses the draw")
 def random(model: nn.Module, generator: torch.Generator) -> Scores:
     """`s ~ U[0, 1)`, independent for every weight.
 

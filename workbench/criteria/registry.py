@@ -54,13 +54,14 @@ class CriterionEntry:
     returns: bool = False
     most: int | None = None
     chain: bool = False
-    memory: str = "weights"
+    memory: str = ""
     arguments: Arguments = field(init=False)
 
     def __post_init__(self) -> None:
         self.arguments = arguments(self.function)
         batch = "batch" in self.arguments.places + self.arguments.names
         self.needs = self.needs or ("targets" if batch else "nothing")
+        self.memory = self.memory or ("Hessian" if self.derivatives == "Hessian" else "weights")
         for what, options in FACTS.items():
             check_choice(what, getattr(self, what), options)
         if self.needs != "nothing" and not batch:
@@ -80,15 +81,21 @@ class CriterionEntry:
         return self.family != "own"
 
 
+ONE_PASS = dict(derivatives="gradients", cost="1 forward, 1 backward")
+"""Facts of criteria by the gradients of one pass of the batch."""
+
+MAPS = dict(family="saliency", granularity="channel", needs="inputs", bn="running", memory="activations")
+"""Facts of criteria by what channels give for the inputs."""
+
 CRITERIA: defaultdict[str, Registry[CriterionEntry]] = defaultdict(lambda: Registry("criterion"))
 """Granularity -> name -> entry."""
 
 
-def criterion(name: str, *, family: str, **facts: Any) -> Callable[[Criterion], Criterion]:
+def criterion(name: str, *, cost: str = "none", **facts: Any) -> Callable[[Criterion], Criterion]:
     """Register one of the workbench's own criteria; `facts` are the other fields of `CriterionEntry`."""
 
     def register(function: Criterion) -> Criterion:
-        entry = CriterionEntry(function, family=family, **facts)
+        entry = CriterionEntry(function, cost=cost, **facts)
         CRITERIA[entry.granularity].add(name, entry, own=not entry.builtin)
         return function
 
@@ -120,7 +127,7 @@ def register_criterion(
 
     def register(function: Criterion) -> Criterion:
         told = source or (function.__doc__ or "").strip().split("\n")[0]
-        return criterion(name, family="own", needs=needs, source=told, granularity=granularity)(function)
+        return criterion(name, cost="", needs=needs, source=told, granularity=granularity)(function)
 
     return register
 

@@ -35,7 +35,6 @@ class Scorer:
         model: nn.Module,
         batch: Batch | None,
         criterion: str | Criterion,
-        *,
         loss_fn: Loss | None = None,
         exclude: Iterable[str] = (),
         bn: str | None = None,

@@ -5,20 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from workbench.criteria.passes import gradients
-from workbench.criteria.registry import criterion
+from workbench.criteria.registry import ONE_PASS, criterion
 from workbench.models import prunable
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
 
 
-@criterion(
-    "snip",
-    family="saliency",
-    derivatives="gradients",
-    cost="1 forward, 1 backward",
-    source="Lee et al. 2019, arXiv:1810.02340, eq. 4-6",
-    bn="running",
-)
+@criterion("snip", family="saliency", source="Lee et al. 2019, arXiv:1810.02340, eq. 4-6", bn="running", **ONE_PASS)
 def snip(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = |w dL/d(w m)| = |dL/dm|`, one forward and backward pass; the paper's normalisation by the sum is left out.
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from workbench.criteria.channelwise import wide
 from workbench.criteria.passes import gradients, loss_at, masked_weights
-from workbench.criteria.registry import criterion
+from workbench.criteria.registry import ONE_PASS, criterion
 from workbench.models.channels import by_channel
 from workbench.models.running import Loss
 from workbench.models.watch import Place, Watch, following, masked_state
@@ -18,10 +18,9 @@ from workbench.types import Batch, Masks, Scores, check_choice
     "taylor",
     family="loss change",
     granularity="channel",
-    derivatives="gradients",
-    cost="1 forward, 1 backward",
     source="Molchanov et al. 2017, arXiv:1611.06440; 2019, arXiv:1906.10771, eq. 7-8",
     memory="activations",
+    **ONE_PASS,
 )
 def taylor_channels(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, kind: str = "gates") -> Scores:
     """How much the loss changes, to first order, when an output channel is set to zero.
@@ -76,9 +75,8 @@ def output_products(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn
 @criterion(
     "taylor",
     family="loss change",
-    derivatives="gradients",
-    cost="1 forward, 1 backward",
     source="Molchanov et al. 2019, arXiv:1906.10771, first order, one weight",
+    **ONE_PASS,
 )
 def taylor(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = (w dL/dw)^2`: the squared change of the loss, to first order, when the weight is set to zero.

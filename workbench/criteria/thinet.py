@@ -6,20 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from workbench.criteria.next_layer import channel_contributions
-from workbench.criteria.registry import criterion
+from workbench.criteria.registry import MAPS, criterion
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
 
 
 @criterion(
     "thinet",
-    needs="inputs",
-    family="saliency",
-    granularity="channel",
     cost="2 forward; a greedy search over the channels of each layer",
     source="Luo et al. 2017, arXiv:1707.06342, the greedy selection",
-    bn="running",
-    memory="activations",
+    **MAPS,
 )
 def thinet(
     model: nn.Module, batch: Batch, masks: Masks | None, generator: torch.Generator, samples: int | None = 10
