@@ -65,7 +65,6 @@ def budgets(shapes: Shapes, sparsity: float, allocation: Allocation = "layer") -
     A name stands for one of `allocations()`; a dict gives each layer its own density in [0, 1] and `sparsity` must
     agree with it. Shares are rounded by Webster's rule, so that the total is `n - floor(n * sparsity + 1/2)` and a
     higher sparsity never gives a layer more. Raises ValueError for `"global"`, where the scores decide.
-
     Misleads on tiny layers: a layer of 10 weights at sparsity 0.99 keeps none.
 
     >>> budgets({"a": (2, 5), "b": (1, 3)}, 0.5)
@@ -109,14 +108,13 @@ def layer(shapes: Shapes, total: int) -> Counts:
 def uniform_plus(shapes: Shapes, total: int) -> Counts:
     """As "layer", but the first convolution is dense and the last linear layer keeps at least a fifth of its weights.
 
-    What the two need in addition the other layers give, with one density. Where less is kept than the two need, only
-    they keep weights, in proportion: the others are empty at the border, and a smaller budget never gives more.
-    Networks without convolutions have the second exception alone.
+    The others, with one density, give what the two need. Where less is kept than that, only the two keep weights, in
+    proportion, so that a smaller budget never gives a layer more. Without convolutions the second rule stands alone.
     """
     _check_layers("uniform+", shapes)
     sizes = _sizes(shapes)
     least = dict.fromkeys(shapes, 0)
-    for name in _first_convolution(shapes):
+    for name in [name for name, shape in shapes.items() if len(shape) > 2][:1]:
         least[name] = sizes[name]
     for name in _classifier(shapes):
         least[name] = math.ceil(sizes[name] / 5)
@@ -141,8 +139,7 @@ def er(shapes: Shapes, total: int) -> Counts:
 def erk(shapes: Shapes, total: int) -> Counts:
     """Erdos-Renyi-kernel: density `e (n_in + n_out + k_h + k_w) / (n_in n_out k_h k_w)`, at most 1.
 
-    e is such that the total is met: what dense layers have no room for goes to the others. For linear layers it is the
-    density of "er"; `n_in` of a convolution are the channels of a group.
+    e is such that the total is met. For linear layers it is "er"; `n_in` of a convolution are the channels of a group.
     """
     _check_layers("erk", shapes)
     return _apportion(total, _sizes(shapes), {name: sum(shape) for name, shape in shapes.items()})
@@ -152,17 +149,16 @@ def erk(shapes: Shapes, total: int) -> Counts:
 def igq(shapes: Shapes, total: int) -> Counts:
     """Ideal gas quotas: density `1 / (1 + F S)` of a layer of S weights, F >= 0 such that the total is met.
 
-    A layer's compression less 1 is in proportion to its size, so that 1 / kept = 1 / S + F.
+    A layer's compression less 1 is in proportion to its size: 1 / kept = 1 / S + F.
     """
     sizes = _sizes(shapes)
 
-    def kept(name: str, place: float) -> float:
-        return place * sizes[name] / (place + sizes[name])
-
-    def place(name: str, kept: float) -> float:
-        return kept * sizes[name] / (sizes[name] - kept)
-
-    return _places(total, sizes, kept, place)
+    return _places(
+        total,
+        sizes,
+        lambda name, place: place * sizes[name] / (place + sizes[name]),
+        lambda name, kept: kept * sizes[name] / (sizes[name] - kept),
+    )
 
 
 @named("smart-ratio", "Su et al. 2020, arXiv:2009.11094 (as for ResNets)")
@@ -210,10 +206,6 @@ def _check_layers(allocation: str, shapes: Shapes) -> None:
             )
 
 
-def _first_convolution(shapes: Shapes) -> list[str]:
-    return [name for name, shape in shapes.items() if len(shape) > 2][:1]
-
-
 def _classifier(shapes: Shapes) -> list[str]:
     return [name for name, shape in shapes.items() if len(shape) == 2][-1:]
 
@@ -249,9 +241,7 @@ def _places(
     floor = dict.fromkeys(sizes, 0) if least is None else least
 
     def below(place: float) -> Counts:
-        return {
-            name: max(floor[name], min(size, math.floor(kept_at(name, place) + 0.5))) for name, size in sizes.items()
-        }
+        return {n: max(floor[n], min(size, math.floor(kept_at(n, place) + 0.5))) for n, size in sizes.items()}
 
     low, high, kept = 0.0, 1.0, dict(floor)
     while sum(below(high).values()) < total:
@@ -263,16 +253,13 @@ def _places(
         else:
             high = middle
     for _ in range(total - sum(kept.values())):
-        room = [
-            name for name, size in sizes.items() if kept[name] < size and place_of(name, kept[name] + 0.5) < math.inf
-        ]
-        kept[min(room, key=lambda name: place_of(name, kept[name] + 0.5))] += 1
+        places = {name: place_of(name, kept[name] + 0.5) for name, size in sizes.items() if kept[name] < size}
+        kept[min((n for n, place in places.items() if place < math.inf), key=places.__getitem__)] += 1
     return kept
 
 
 def _check_densities(sizes: Mapping[str, int], allocation: Mapping[str, float], total: int) -> dict[str, float]:
-    if set(allocation) != set(sizes):
-        off = sorted(set(allocation) ^ set(sizes))
+    if off := sorted(set(allocation) ^ set(sizes)):
         raise ValueError(
             f"an allocation names each layer once, {', '.join(sizes)}; missing or unknown: {', '.join(off)}"
         )
@@ -283,9 +270,9 @@ def _check_densities(sizes: Mapping[str, int], allocation: Mapping[str, float], 
     room = sum(size for name, size in sizes.items() if allocation[name] > 0)
     if abs(sum(share.values()) - total) > len(sizes) or total > room:
         n = sum(sizes.values())
+        removed = f"{1 - sum(share.values()) / n:.6g}"
         raise ValueError(
-            "the allocation's densities and the sparsity say the same; "
-            f"the densities remove {1 - sum(share.values()) / n:.6g}, "
-            f"sparsity is {1 - total / n:.6g}. Pass sparsity={1 - sum(share.values()) / n:.6g}"
+            f"the allocation's densities and the sparsity say the same; the densities remove {removed}, sparsity is "
+            f"{1 - total / n:.6g}. Pass sparsity={removed}"
         )
     return share

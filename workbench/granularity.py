@@ -30,11 +30,10 @@ REDUCTIONS: dict[str, Rule] = {
 
 
 class Granularity(NamedTuple):
-    """How units are made of weights, and masks of units.
+    """`reduce(model, values, rule)` gives one value a unit, of values in the weights' shapes (those of units stay).
 
-    `reduce(model, values, rule)` gives one value a unit, of values that have the weights' shapes (those of units stay
-    as they are). `expand(model, example)` gives the function that makes masks of a model's parameters of those of
-    its units; `example` is a batch of inputs, to see how the model goes on.
+    `expand(model, example)` gives the function that makes masks of a model's parameters of those of its units; of
+    `example`, a batch of inputs, it sees how the model goes on.
     """
 
     reduce: Callable[[nn.Module | None, Scores, Rule], Scores]
@@ -75,10 +74,9 @@ def channels(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
 def channel_masks(model: nn.Module | None, example: Tensor | None = None) -> Callable[[Masks], Masks]:
     """Masks of a channel's weights, its bias, and its entries in the norms that take channels one by one.
 
-    Those norms are the batch and instance norms that the channels meet on their way before anything mixes them; without
-    `affine` they have no entries, and a removed channel leaves them as a constant. A norm behind a sum, or one
-    over several channels (layer and group norms), is not the channel's own and stays. An entry that channels of several
-    layers use goes when all of them go.
+    Those are the batch and instance norms that the channels meet before anything mixes them; without `affine` they have
+    no entries, and a removed channel leaves them as a constant. A norm behind a sum, or over several channels (layer
+    and group norms), is not the channel's own and stays. An entry that several layers' channels use goes with the last.
     """
     model = _needed(model)
     owned = entries(model, example_of(model, example))

@@ -54,7 +54,6 @@ def score(
     Models in float16 or bfloat16 are scored in float32: products of small gradients would be 0 there.
     Raises ValueError for weights that are not finite, a batch or labels that do not fit, or scores that do not fit the
     model.
-
     Misleads when scores of different layers are compared under a criterion that does not normalise for layer size.
 
     >>> import workbench as wb

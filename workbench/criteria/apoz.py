@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import no_layer
+from workbench.criteria.passes import no_layer
 from workbench.criteria.registry import MAPS, criterion
 from workbench.models.watch import Place, following, watch_pass
 from workbench.types import Batch, Masks, Scores

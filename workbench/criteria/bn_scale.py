@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.channelwise import no_layer, wide
+from workbench.criteria.passes import no_layer, wide
 from workbench.criteria.registry import criterion
 from workbench.models.watch import following
 from workbench.types import Batch, Masks, Scores

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vjp, vmap
 
-from workbench.criteria.passes import derivatives, loss_at
+from workbench.criteria.passes import Weights, derivatives, loss_at
 from workbench.models.running import Loss, taken
 from workbench.types import Batch, check_choice
 
-Weights = dict[str, Tensor]
 KINDS = ("exact", "gauss-newton")
 CHUNK = 2**26
 """Numbers held at once: samples are taken together as long as their derivatives stay below it (256 MB in float32)."""
@@ -38,7 +37,7 @@ def sample_gradients(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
             return derivatives(loss(leaves, x, y), leaves)
 
     fixed = {name: w.detach() for name, w in weights.items()}
-    for part in _parts(batch, _count(weights)):
+    for part in _parts(batch, sum(map(torch.numel, weights.values()))):
         grads = _together(grad(loss), (None, 0, 0), fixed, *part)
         if grads is None:
             each = [alone(*sample) for sample in zip(*part, strict=True)]
@@ -82,7 +81,7 @@ def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn:
             "curvature='gauss-newton' takes the second derivative of a loss of one's own by outputs of one tensor; the "
             f"model gives {type(outputs).__name__}. Wrap the model, or pass curvature='exact'"
         )
-    for part in _parts(batch, outputs.numel() * _count(weights)):
+    for part in _parts(batch, outputs.numel() * sum(map(torch.numel, weights.values()))):
         found = _together(rows, (0, 0), *part)
         if found is None:
             found = torch.stack([alone(*sample) for sample in zip(*part, strict=True)])
@@ -159,10 +158,6 @@ def _loss_by_point(
         return loss_fn(_outputs(model, named(weights, point), batch.inputs, loss_fn), batch.targets)
 
     return flat(weights), loss
-
-
-def _count(weights: Weights) -> int:
-    return sum(w.numel() for w in weights.values())
 
 
 def _parts(batch: Batch, each: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import no_layer, wide
+from workbench.criteria.passes import no_layer, wide
 from workbench.criteria.registry import MAPS, criterion
 from workbench.models import prunable
 from workbench.models.watch import Place, following, watch_pass

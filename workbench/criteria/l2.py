@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workbench.criteria.channelwise import filters
+from workbench.criteria.passes import filters
 from workbench.criteria.registry import criterion
 from workbench.types import Masks, Scores
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import no_layer
+from workbench.criteria.passes import no_layer
 from workbench.models.watch import Call, Place, following, watch_pass
 from workbench.types import Batch, Masks, check_count
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.passes import check_real, derivatives
+from workbench.criteria.passes import Weights, check_real, derivatives
 from workbench.criteria.registry import criterion
 from workbench.models import prunable
 from workbench.models.running import run_model
@@ -41,12 +41,12 @@ def ntk_sap(
     check_count("draws", draws)
     check_real("ntk-sap", batch)
     own = prunable(model, strict=False)
-    total: dict[str, Tensor] = {}
+    total: Weights = {}
     for _ in range(draws):
         inputs = _normal(next(iter(own.values())), generator, shape=(samples, *batch.inputs.shape[1:]))
         start = generator.get_state()
 
-        def draw(start: Tensor = start) -> dict[str, Tensor]:
+        def draw(start: Tensor = start) -> Weights:
             """The weights of this draw, masked: drawn again when they are needed again, and not kept."""
             generator.set_state(start)
             with torch.no_grad():
@@ -73,7 +73,7 @@ def _normal(like: Tensor, generator: torch.Generator, shape: tuple[int, ...] | N
     return drawn.to(like.device, like.dtype)
 
 
-def _statistics(model: nn.Module, inputs: Tensor, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _statistics(model: nn.Module, inputs: Tensor, weights: Weights) -> Weights:
     """The running statistics that BatchNorms take from one pass of `inputs` under these weights, by name."""
     norms = {
         name: module
@@ -94,18 +94,12 @@ def _statistics(model: nn.Module, inputs: Tensor, weights: dict[str, Tensor]) ->
 
 
 def _add_slopes_(
-    total: dict[str, Tensor],
-    model: nn.Module,
-    inputs: Tensor,
-    weights: dict[str, Tensor],
-    statistics: dict[str, Tensor],
-    other: Tensor,
+    total: Weights, model: nn.Module, inputs: Tensor, weights: Weights, statistics: Weights, other: Tensor
 ) -> Tensor:
     """Add `w d|f(x; w) - other|^2/dw` to `total`, which is the derivative by the masks; returns f(x; w)."""
     with torch.enable_grad():
         outputs = run_model(model, inputs, {name: w.requires_grad_() for name, w in weights.items()} | statistics)
-        apart = (outputs - other).square().sum()
-        slopes = derivatives(apart, weights)
+        slopes = derivatives((outputs - other).square().sum(), weights)
     with torch.no_grad():
         for name in list(weights):
             part = weights.pop(name).detach().mul_(slopes.pop(name))

@@ -6,7 +6,7 @@ network's own calls by functions whose backward pass does that, so that `torch.a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from workbench.criteria.passes import derivatives, masked_weights
 from workbench.models.channels import channels
 from workbench.models.running import check_labels, run_model
+from workbench.models.watch import tensors
 from workbench.types import Batch, Masks
 
 WEIGHTED = {"linear"} | {f"conv{turned}{n}d" for n in (1, 2, 3) for turned in ("", "_transpose")}
@@ -65,7 +66,7 @@ class Relevances(TorchFunctionMode):
         name, kwargs = getattr(func, "__name__", str(func)), kwargs or {}
         if name in WEIGHTED:
             return self._weighted(func, *args, **kwargs)
-        relevant = [t for t in _tensors((*args, *kwargs.values())) if t.requires_grad]
+        relevant = [t for t in tensors((args, kwargs)) if t.requires_grad]
         if not relevant or not torch.is_grad_enabled():
             return func(*args, **kwargs)
         if not args and "input" in kwargs:
@@ -78,7 +79,7 @@ class Relevances(TorchFunctionMode):
         if name in ONE_INPUT | SCALES | ADDS and len(relevant) == 1:
             return _one_input(func, name, relevant[0], args, kwargs)
         result = func(*args, **kwargs)
-        if name not in MOVES and any(t.requires_grad for t in _tensors((result,))):
+        if name not in MOVES and any(t.requires_grad for t in tensors(result)):
             raise _no_rule(name)
         return result
 
@@ -98,14 +99,6 @@ def _no_rule(name: str) -> ValueError:
         f"the addition of two activations; got {name!r}, for which there is no rule. "
         "Use another criterion, such as 'snip'"
     )
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
 
 
 def _one_input(func: Callable[..., Any], name: str, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -174,10 +167,8 @@ class _Weighted(Function):
     def backward(ctx: Any, relevance: Tensor) -> tuple[Any, ...]:
         x, w = ctx.saved_tensors
         wanted = [ctx.needs_input_grad[1], ctx.needs_input_grad[2] and not ctx.carried]
-        carried = None
-        if ctx.carried:
-            channel = relevance.ndim - max(w.ndim - 1, 1)
-            carried = relevance.sum([d for d in range(relevance.ndim) if d != channel])
+        channel = relevance.ndim - max(w.ndim - 1, 1)
+        carried = relevance.sum([d for d in range(relevance.ndim) if d != channel]) if ctx.carried else None
         if not any(wanted):
             return None, None, None, None, carried
         parts = [[x.clamp(min=0), w.clamp(min=0)]]
@@ -216,7 +207,7 @@ def relevances(model: nn.Module, batch: Batch, masks: Masks | None, granularity:
     the absolute relevances that start from the logit itself.
     """
     weights = masked_weights(model, masks)
-    owned = {id(p) for n in weights for p in (model.get_parameter(n),)}
+    owned = {id(model.get_parameter(name)) for name in weights}
     constants = {n: p.detach() for n, p in model.named_parameters() if id(p) not in owned}
     leaves, carriers = weights, {}
     if granularity == "channel":

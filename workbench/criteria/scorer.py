@@ -76,10 +76,10 @@ class Scorer:
         if self.entry.needs == "shape" and shape is not None:
             device = next(model.parameters()).device
             return Batch(torch.ones(1, *shape, device=device), torch.zeros(1, dtype=torch.long, device=device))
-        what = {"targets": "inputs and targets", "inputs": "inputs", "shape": "the shape of one input"}[
-            self.entry.needs
-        ]
-        raise ValueError(f"{self.name!r} needs {what}; got batch=None. Pass a batch such as task.batch(256, seed=0)")
+        what = {"targets": "inputs and targets", "inputs": "inputs", "shape": "the shape of one input"}
+        raise ValueError(
+            f"{self.name!r} needs {what[self.entry.needs]}; got batch=None. Pass one such as task.batch(256, seed=0)"
+        )
 
     def prepare(self) -> None:
         """Evaluation mode, but for the norms that see the batch's statistics; half precision becomes float32."""
@@ -115,8 +115,7 @@ class Scorer:
             raise TypeError(
                 f"a criterion returns a dict of parameter name -> tensor; {self.name!r} gave {type(scores).__name__}"
             )
-        unknown = sorted(set(scores) - set(self.everything))
-        if unknown:
+        if unknown := sorted(set(scores) - set(self.everything)):
             raise ValueError(
                 f"a criterion scores prunable weights; {self.name!r} also gave {', '.join(map(repr, unknown))}. "
                 f"Prunable here: {', '.join(self.everything)}"

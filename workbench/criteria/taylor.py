@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import wide
-from workbench.criteria.passes import gradients, loss_at, masked_weights
+from workbench.criteria.passes import gradients, loss_at, masked_weights, wide
 from workbench.criteria.registry import ONE_PASS, criterion
 from workbench.models.channels import by_channel
 from workbench.models.running import Loss

@@ -108,14 +108,14 @@ class Watch(TorchFunctionMode):
         named, name = kwargs or {}, getattr(func, "__name__", "")
         if LAYER.fullmatch(name):
             return self._layer(func, name, args, named)
-        sources = [t for t in _tensors((args, named)) if t in self.places]
+        sources = [t for t in tensors((args, named)) if t in self.places]
         norm = [named.get(own, args[k] if len(args) > k else None) for own, k in NORMS.get(func, ())]
         if not sources:
             self.elsewhere += norm
             return func(*args, **named)
         shape = sources[0].shape
         out = func(*args, **named)
-        if next(_tensors(out), None) is None:  # a question about its shape
+        if next(tensors(out), None) is None:  # a question about its shape
             return out
         places = [self._use(t) for t in sources]
         if isinstance(out, Tensor):
@@ -190,7 +190,7 @@ class Watch(TorchFunctionMode):
 
     def finish(self, outputs: Any) -> dict[str, Follows]:
         """What was seen, once `outputs` left the model."""
-        self._mix([self._use(t) for t in _tensors(outputs) if t in self.places])
+        self._mix([self._use(t) for t in tensors(outputs) if t in self.places])
         for layer, steps in self.branches.items():
             del self.follows[layer].steps[steps:]
         elsewhere = {id(entry) for entry in self.elsewhere}
@@ -199,13 +199,13 @@ class Watch(TorchFunctionMode):
         return self.follows
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
+def tensors(values: Any) -> Iterator[Tensor]:
     """All tensors in nested lists, tuples and dicts."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, list | tuple | dict):
         for value in values.values() if isinstance(values, dict) else values:
-            yield from _tensors(value)
+            yield from tensors(value)
 
 
 def _rectifies(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
