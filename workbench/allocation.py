@@ -4,8 +4,6 @@ A new allocation is one function here: of the shapes of the weights and the numb
 sum to it, and that never give a layer more when the number is smaller.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 A new granularity is one pair of functions here, `reduce` and `expand`, and one line that registers it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

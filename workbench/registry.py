@@ -1,7 +1,5 @@
 """One way to find things by name: criteria, networks, data, allocations, granularities, experiments."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 

@@ -3,8 +3,6 @@
 A new criterion is one file here, which is found by itself.
 """
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """APoZ: the average percentage of zeros of a channel (Hu, Peng, Tai and Tang 2016, arXiv:1607.03250)."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from workbench.criteria.passes import no_layer

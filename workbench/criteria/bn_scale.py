@@ -1,7 +1,5 @@
 """The scale of the BatchNorm behind a channel (Liu et al. 2017, arXiv:1708.06519, section 3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """What every criterion must do, tried on a small network: `check_criterion`."""
 
-from __future__ import annotations
-
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Channel pruning by LASSO on the next layer's outputs (He, Zhang and Sun 2017, arXiv:1707.06168)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

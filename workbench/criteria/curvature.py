@@ -1,7 +1,5 @@
 """Derivatives sample by sample, and the loss's curvature: exact, or without the network's own second derivatives."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Fisher: loss change by the diagonal of the empirical Fisher matrix (Theis et al. 2018, arXiv:1801.05787)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

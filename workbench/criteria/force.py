@@ -1,7 +1,5 @@
 """FORCE: iterated SNIP in which removed weights may return (de Jorge et al. 2021, arXiv:2006.09081)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from workbench.criteria.registry import ONE_PASS, criterion

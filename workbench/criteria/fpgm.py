@@ -1,7 +1,5 @@
 """FPGM: drop the filters that the others can replace (He, Liu, Wang, Hu and Yang 2019, arXiv:1811.00250, section 3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -2,8 +2,6 @@
 
 (Wang, Zhang and Grosse 2020, arXiv:2002.07376, eq. 8)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """HRank: the mean rank of a channel's feature map (Lin et al. 2020, arXiv:2002.10179)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

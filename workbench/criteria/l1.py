@@ -1,7 +1,5 @@
 """The L1 norm of a filter (Li, Kadav, Durdanovic, Samet and Graf 2017, arXiv:1608.08710, section 3.1)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from workbench.criteria.passes import filters

@@ -1,7 +1,5 @@
 """The L2 norm of a filter (He, Kang, Dong, Fu and Yang 2018, arXiv:1808.06866, section 3.2)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

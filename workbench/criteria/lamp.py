@@ -1,7 +1,5 @@
 """LAMP: magnitude relative to what is left of the layer (Lee et al. 2021, arXiv:2010.07611)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """LRP: the share of the true logit that flows through a weight or channel (Yeom et al. 2021, arXiv:1912.08881)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

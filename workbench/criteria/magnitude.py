@@ -1,7 +1,5 @@
 """Magnitude: keep the largest weights (Han, Pool, Tran and Dally 2015, arXiv:1506.02626, section 3)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from workbench.criteria.registry import criterion

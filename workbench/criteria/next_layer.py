@@ -1,7 +1,5 @@
 """How the next layer reads a layer's channels: its outputs taken apart, for criteria that reconstruct them."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

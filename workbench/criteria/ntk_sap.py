@@ -1,7 +1,5 @@
 """NTK-SAP: how much of the tangent kernel's trace a weight holds (Wang et al. 2023, arXiv:2304.02840, section 5.3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

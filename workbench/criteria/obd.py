@@ -1,7 +1,5 @@
 """OBD: optimal brain damage, loss change by the diagonal of the curvature (LeCun, Denker and Solla 1989)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from workbench.criteria.curvature import curvature_diagonal

@@ -1,7 +1,5 @@
 """OBS: optimal brain surgeon, loss change after the others' best correction (Hassibi and Stork 1993)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

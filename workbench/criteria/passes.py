@@ -1,7 +1,5 @@
 """What criteria share: a masked loss and its gradients; a layer's filters, in a dtype that holds their sums."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """PHEW: weights in the order in which random walks visit them (Patil and Dovrolis 2021, arXiv:2010.11354)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """ProsPr: sensitivity of the loss after some steps of training (Alizadeh et al. 2022, arXiv:2202.08132)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """The criteria by name and granularity, what each asks for, and how a user's own joins them."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -156,7 +154,7 @@ def entries() -> dict[tuple[str, str], CriterionEntry]:
     return {(name, granularity): CRITERIA[granularity][name] for name, granularity in places}
 
 
-def criterion_table() -> pd.DataFrame:
+def criterion_table() -> "pd.DataFrame":
     """What each criterion scores, needs and costs, and where it comes from: one row per name and granularity.
 
     >>> criterion_table().loc["snip", "cost"]

@@ -4,8 +4,6 @@ A unit gives its relevance to its inputs in proportion to their positive contrib
 network's own calls by functions whose backward pass does that, so that `torch.autograd.grad` gives relevances.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One checked set-up in which a criterion scores a model, round after round."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any

@@ -4,8 +4,6 @@ PyTorch spells the derivative of their backward passes out in many small operati
 same fast kernels, which the mode `CheapSecondDerivatives` puts in place of a network's own calls while it is on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """SNIP: the loss's sensitivity to removing a connection (Lee, Ajanthan and Torr 2019, arXiv:1810.02340, eq. 4-6)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from workbench.criteria.passes import gradients

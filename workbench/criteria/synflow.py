@@ -1,7 +1,5 @@
 """SynFlow: synaptic flow without data (Tanaka, Kunin, Yamins and Ganguli 2020, arXiv:2006.05467, the loss R_SF)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

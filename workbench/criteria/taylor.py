@@ -1,7 +1,5 @@
 """First-order Taylor expansion of the loss (Molchanov et al. 2017, arXiv:1611.06440; 2019, arXiv:1906.10771)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """ThiNet: drop the channels that the next layer misses least (Luo, Wu and Lin 2017, arXiv:1707.06342)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """What masks do to a model, its gradients and its optimizer."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """From scores to masks by one cut."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Mapping
 

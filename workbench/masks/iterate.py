@@ -1,7 +1,5 @@
 """Score, cut, and score again what is left."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator
 from operator import attrgetter

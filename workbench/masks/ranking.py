@@ -1,7 +1,5 @@
 """Scores sorted once, for masks of any sparsity."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
