@@ -16,6 +16,7 @@ Shapes = Mapping[str, Sequence[int]]
 """Parameter name -> shape of its weight (or of its scores), in the network's order."""
 
 Counts = dict[str, int]
+Rule = Callable[[str, float], float]
 Split = Callable[[Shapes, int], Counts]
 
 
@@ -81,8 +82,8 @@ def on_the_way(sizes: Mapping[str, int], sparsity: float, densities: Mapping[str
     >>> on_the_way({"a": 10, "b": 10}, 0.25, {"a": 0.1, "b": 0.9})
     {'a': 0.5, 'b': 1.0}
     """
-    last = 1e-12  # layers that end empty keep what the others have no room for
-    shares = {name: size * max(densities[name], last) for name, size in sizes.items()}
+    # Layers that end empty keep what the others have no room for.
+    shares = {name: size * max(densities[name], 1e-12) for name, size in sizes.items()}
     kept = _apportion(kept_count(sum(sizes.values()), sparsity), sizes, shares)
     return {name: kept[name] / size for name, size in sizes.items()}
 
@@ -116,9 +117,7 @@ def uniform_plus(shapes: Shapes, total: int) -> Counts:
         least[name] = sizes[name]
     for name in _classifier(shapes):
         least[name] = math.ceil(sizes[name] / 5)
-    if total <= sum(least.values()):
-        return _apportion(total, least, least)
-    return _apportion(total, sizes, sizes, least)
+    return _apportion(total, least, least) if total <= sum(least.values()) else _apportion(total, sizes, sizes, least)
 
 
 @named("er", "Mocanu et al. 2018, arXiv:1707.04780; for kernels as in Evci et al. 2020, arXiv:1911.11134")
@@ -183,12 +182,10 @@ def _smart(name: str, shapes: Shapes, total: int, power: int) -> Counts:
     places = dict(zip(shapes, range(1, count + 1), strict=True))
     shares = {n: sizes[n] * (count - k + 1) * (count - k + 2) / k**power for n, k in places.items()}
     final = _classifier(shapes) if count > 1 else []
-    first = {n: math.floor(0.3 * sizes[n] + 0.5) for n in final}
     others = {n: 0 if n in final else size for n, size in sizes.items()}
-    own = min(total, sum(first.values()))
+    own = min(total, sum(math.floor(0.3 * sizes[n] + 0.5) for n in final))
     kept = _apportion(min(total - own, sum(others.values())), others, shares)
-    rest = total - sum(kept.values())
-    return kept | dict.fromkeys(final, rest)
+    return kept | dict.fromkeys(final, total - sum(kept.values()))
 
 
 def _sizes(shapes: Shapes) -> Counts:
@@ -225,18 +222,14 @@ def _apportion(
 
 
 def _places(
-    total: int,
-    sizes: Mapping[str, int],
-    kept_at: Callable[[str, float], float],
-    place_of: Callable[[str, float], float],
-    least: Mapping[str, int] | None = None,
+    total: int, sizes: Mapping[str, int], kept_at: Rule, place_of: Rule, least: Mapping[str, int] | None = None
 ) -> Counts:
     """Keep the `total` weights of the lowest places, after the `least` of each layer (ties: the earlier layer).
 
     Weight j of a layer stands at `place_of(name, j + 1/2)`, a rising function with the inverse `kept_at`. No place
     depends on `total`, so that the splits of smaller totals nest in those of larger ones.
     """
-    floor = dict.fromkeys(sizes, 0) if least is None else least
+    floor = least or dict.fromkeys(sizes, 0)
 
     def below(place: float) -> Counts:
         return {n: max(floor[n], min(size, math.floor(kept_at(n, place) + 0.5))) for n, size in sizes.items()}
@@ -246,8 +239,8 @@ def _places(
         high *= 2
     while total - sum(kept.values()) > len(sizes):
         middle = (low + high) / 2
-        if sum(below(middle).values()) <= total:
-            low, kept = middle, below(middle)
+        if sum((found := below(middle)).values()) <= total:
+            low, kept = middle, found
         else:
             high = middle
     for _ in range(total - sum(kept.values())):

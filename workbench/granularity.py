@@ -41,16 +41,6 @@ class Granularity(NamedTuple):
 GRANULARITIES: Registry[Granularity] = Registry("granularity")
 
 
-def weights(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
-    """Every weight is a unit."""
-    return values
-
-
-def weight_masks(model: nn.Module | None, example: Tensor | None) -> Callable[[Masks], Masks]:
-    """The masks of weights are those of units."""
-    return lambda units: units
-
-
 def channels(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
     """A layer's output channel is a unit: `[out]`, in the order of `by_channel`."""
     model, found = _needed(model), {}
@@ -99,4 +89,4 @@ def _needed(model: nn.Module | None) -> nn.Module:
 
 
 GRANULARITIES.add("channel", Granularity(channels, channel_masks))
-GRANULARITIES.add("weight", Granularity(weights, weight_masks))
+GRANULARITIES.add("weight", Granularity(lambda model, values, rule: values, lambda model, example: lambda units: units))

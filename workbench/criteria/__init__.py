@@ -41,17 +41,15 @@ def score(
 
     `criterion` is a name, or a function of what it names of `model, batch, masks, loss_fn, generator` and its knobs.
     `batch=None` is legal for those that need none (random, magnitude; SynFlow for networks made by `wb.make`).
-    `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring.
-    `exclude` leaves layers out. `bn` says which BatchNorm statistics data-driven criteria see: those of the "batch" or
-    the "running" ones. The default is what the criterion's authors do (`wb.criterion_table()`): SNIP takes the running
-    ones, GraSP, FORCE and ProsPr the batch's. Criteria that look at samples one by one or need a shape alone always see
-    the running ones (NTK-SAP those of its own inputs); dropout is off.
-    `seed` feeds the generator that random criteria draw from.
+    `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring;
+    `exclude` leaves layers out; `seed` feeds the generator that random criteria draw from.
+    `bn` says which BatchNorm statistics data-driven criteria see, the "batch"'s or the "running" ones; by default those
+    of the authors' code (`wb.criterion_table()`). Criteria that look at samples one by one or need a shape alone always
+    see the running ones (NTK-SAP those of its own inputs); dropout is off. Models in half precision are scored in
+    float32: products of small gradients would be 0 there.
     `granularity="channel"` gives `[out]` scores by each weight's name; a criterion with no formula for channels is
     summed over a channel's weights, or reduced by the "mean", "max" or "norm" (root of the sum of squares).
-    Models in float16 or bfloat16 are scored in float32: products of small gradients would be 0 there.
-    Raises ValueError for weights that are not finite, a batch or labels that do not fit, or scores that do not fit the
-    model.
+    Raises ValueError for weights that are not finite, or a batch, labels or scores that do not fit the model.
     Misleads when scores of different layers are compared under a criterion that does not normalise for layer size.
 
     >>> import workbench as wb

@@ -25,11 +25,10 @@ def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", 
 
     The rules: it names what it needs of `model, batch, masks, loss_fn, generator`, and its knobs have defaults; it
     gives a finite float score for every prunable weight (or output channel) in its shape, also where half are masked;
-    weights, gradients, buffers, train flags and the random state are left as they are; the same arguments give the same
-    scores again; the order of the samples in the batch does not matter; and channels have no names: with a layer's
-    outputs in another order the scores come in that order. The last two are not tried on a criterion that draws from
-    `generator`. Raises ValueError or TypeError that says which rule is broken. `wb.score` puts back what a criterion
-    changes, but what it computed on a changed model stays wrong.
+    weights, gradients, buffers, train flags and the random state are left as they are (`wb.score` puts them back, but
+    what was computed on a changed model stays wrong); the same arguments give the same scores again. Unless it draws
+    from `generator`: the order of the samples does not matter, and channels have no names: with a layer's outputs in
+    another order the scores come in that order. Raises ValueError or TypeError that says which rule is broken.
     Misleads as a proof: passing says that a criterion is a function of the network, not that it is a good one.
 
     >>> def largest(model):

@@ -21,8 +21,7 @@ CHUNK = 2**26
 def sample_gradients(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss) -> Iterator[Weights]:
     """Gradients of each sample's own loss by the weights, `[samples, *shape]`, some samples at a time.
 
-    Samples are mapped over together; where the model cannot be (recurrent layers, values read with `item`), one after
-    another, which gives the same numbers slower.
+    Samples are mapped over together; where the model cannot be (recurrent layers, `item`), one after another, slower.
     """
     loss_at(model, weights, batch, loss_fn)  # says what does not fit
 
@@ -53,10 +52,7 @@ def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn:
     fixed = {name: w.detach() for name, w in weights.items()}
 
     def roots(outputs: Tensor, y: Tensor) -> Tensor:
-        def loss(outputs: Tensor) -> Tensor:
-            return loss_fn(outputs[None], y[None])
-
-        second = jacrev(grad(loss))(outputs).reshape(outputs.numel(), -1)
+        second = jacrev(grad(lambda outputs: loss_fn(outputs[None], y[None])))(outputs).reshape(outputs.numel(), -1)
         values, vectors = torch.linalg.eigh(second.to(torch.promote_types(second.dtype, torch.float32)))
         return (vectors * values.clamp_min(0).sqrt()).T.to(second.dtype).reshape(-1, *outputs.shape)
 
@@ -92,7 +88,7 @@ def curvature_diagonal(model: nn.Module, weights: Weights, batch: Batch, loss_fn
         total = sum(rows.square().sum(0) for rows in gauss_newton_rows(model, weights, batch, loss_fn))
         diagonal = torch.as_tensor(total) / len(batch.inputs)
     else:
-        point, loss = _loss_by_point(model, weights, batch, loss_fn)
+        point, loss = flat(weights), _loss_by_point(model, weights, batch, loss_fn)
         units = torch.eye(len(point), dtype=point.dtype, device=point.device).split(max(CHUNK // len(point) ** 2, 1))
         with _second_derivatives():
             _, pull, *_ = vjp(grad(loss), point)
@@ -105,9 +101,8 @@ def curvature_matrix(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
     if check_choice("curvature", kind, KINDS) == "gauss-newton":
         total = sum(rows.T @ rows for rows in map(Tensor.double, gauss_newton_rows(model, weights, batch, loss_fn)))
         return torch.as_tensor(total) / len(batch.inputs)
-    point, loss = _loss_by_point(model, weights, batch, loss_fn)
     with _second_derivatives():
-        return jacrev(grad(loss))(point)
+        return jacrev(grad(_loss_by_point(model, weights, batch, loss_fn)))(flat(weights))
 
 
 def flat(tensors: Weights) -> Tensor:
@@ -147,15 +142,9 @@ def _outputs(model: nn.Module, weights: Weights, inputs: Tensor, loss_fn: Loss) 
     return taken(loss_fn, functional_call(model, weights, (inputs,)))
 
 
-def _loss_by_point(
-    model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss
-) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    loss_at(model, weights, batch, loss_fn)
-
-    def loss(point: Tensor) -> Tensor:
-        return loss_fn(_outputs(model, named(weights, point), batch.inputs, loss_fn), batch.targets)
-
-    return flat(weights), loss
+def _loss_by_point(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss) -> Callable[[Tensor], Tensor]:
+    loss_at(model, weights, batch, loss_fn)  # says what does not fit
+    return lambda point: loss_fn(_outputs(model, named(weights, point), batch.inputs, loss_fn), batch.targets)
 
 
 def _parts(batch: Batch, each: int) -> Iterator[tuple[Tensor, Tensor]]:

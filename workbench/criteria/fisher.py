@@ -26,9 +26,8 @@ SOURCE = "Theis et al. 2018, arXiv:1801.05787"
 def fisher(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = w^2 / 2 * mean over samples n of g_n^2`, with `g_n = dL_n/dw` of sample n's own loss.
 
-    The mean of squares, not the square of the mean, which vanishes at a minimum; squares are taken in float64, as those
-    of float32 gradients can be too small for float32. BatchNorm runs on its running
-    statistics, as a sample alone has none.
+    The mean of squares, not the square of the mean, which vanishes at a minimum; in float64, as they can be too small for
+    float32. BatchNorm runs on its running statistics, as a sample alone has none.
     Misleads far from a minimum and with wrong labels: there the empirical Fisher is not the curvature.
     """
     weights = masked_weights(model, masks)
@@ -43,10 +42,9 @@ def fisher(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -
 def fisher_channels(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = mean over samples n of (dL_n/dz)^2 / 2`, z = 1 a gate that multiplies the channel's output.
 
-    `dL_n/dz` is `sum over positions of a dL_n/da` of sample n's own loss, so that one pass of the batch gives all; the
-    loss is taken as the mean over samples. The gate stands behind the norm and activation that follow the layer. Group
-    Fisher (Liu et al. 2021, arXiv:2108.00708) adds up coupled layers before the square and divides by the cost saved;
-    this does neither.
+    `dL_n/dz` is `sum over positions of a dL_n/da` of sample n's own loss; the batch's loss is taken as their mean. The
+    gate stands behind the norm and activation that follow the layer. Group Fisher (Liu et al. 2021, arXiv:2108.00708)
+    adds up coupled layers before the square and divides by the cost saved; this does neither.
     Misleads far from a minimum and with wrong labels: there the empirical Fisher is not the curvature.
     """
     products = output_products(model, batch, masks, loss_fn)

@@ -21,8 +21,8 @@ def hrank(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
 
     The map is taken after the norm and the activation function that follow the layer, where there are any. Layers
     without two-dimensional maps have no score and must be left out with `exclude`; ValueError if none has them.
-    Misleads under global allocation, as the rank is at most the map's shorter side; where a map passes no ReLU, it has
-    nearly always full rank; small maps leave many ties.
+    Misleads under global allocation, as the rank is at most the map's shorter side; small maps leave many ties, and
+    maps that pass no ReLU have nearly always full rank.
     """
     follows, maps = following(model, batch), {n for n, w in prunable(model, strict=False).items() if w.ndim == 4}
     ranks: dict[str, list[Tensor]] = {}

@@ -19,9 +19,8 @@ def lrp(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s_ij = sum |R_ij|` over samples and positions, with `R_ij = (x_i w_ij)+ / sum_i (x_i w_ij)+ R_j`.
 
     The relevance R starts as each sample's true logit (no loss is used) and passes down to the inputs; biases get no
-    share, so that every layer hands on all it got where some contribution is positive. Behind a ReLU `(x_i w_ij)+` is
-    the `x_i w+_ij` of the z+ rule. Batch norm passes relevance on unchanged. (The
-    authors' code for ResNets takes the epsilon rule in linear layers.)
+    share, so that every layer hands on all it got where some contribution is positive. Behind a ReLU this is the z+
+    rule. Batch norm passes relevance on. (The authors' code for ResNets takes the epsilon rule in linear layers.)
     Misleads above half density: behind a ReLU every negative weight scores 0, and among equals the index decides.
     """
     return relevances(model, batch, masks, "weight")

@@ -11,10 +11,9 @@ from workbench.types import Batch, Masks, check_count
 
 
 class Contributions(NamedTuple):
-    """A sample of the next layer's outputs, without bias, as sums over the channels it reads.
+    """A sample of the next layer's outputs, without bias: the rows of `parts` `[outputs, channels]` sum to one each.
 
-    `parts` is `[outputs, channels]`: each row sums to one output. `norms` are the Euclidean norms of the next layer's
-    weights that read each channel. Both are float64 on the CPU.
+    `norms` are those of the next layer's weights that read each channel. Both are float64 on the CPU.
     """
 
     parts: Tensor
@@ -26,8 +25,8 @@ def channel_contributions(
 ) -> dict[str, Contributions]:
     """The contributions of the channels of every layer that one other layer reads, and nothing else does.
 
-    From each input `samples` outputs of the next layer (a position and a channel at once) are drawn with replacement;
-    None takes them all. Raises ValueError, for the criterion `name`, if the model has no such layer.
+    From each input `samples` outputs of the next layer (position and channel) are drawn with replacement; None takes
+    them all. Raises ValueError, for the criterion `name`, if the model has no such layer.
     """
     if samples is not None:
         check_count("samples", samples)

@@ -21,8 +21,7 @@ from workbench.types import Batch, Masks, Scores
 def obd(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, curvature: str = "gauss-newton") -> Scores:
     """`s = h w^2 / 2`, h the diagonal of the Hessian by its Gauss-Newton part, as in the paper, or "exact".
 
-    Gauss-Newton leaves out the second derivatives of the network itself, so that h >= 0; "exact" costs a pass over the
-    batch for every weight. BatchNorm runs on its running statistics.
+    Gauss-Newton leaves out the network's own second derivatives, so that h >= 0; "exact" costs a pass for every weight.
     Misleads where weights act together: the diagonal knows of no other weight (`obs` does), and away from a minimum,
     where the gradient counts too (`taylor`).
     """

@@ -25,10 +25,7 @@ def check_real(name: str, batch: Batch) -> None:
 
 
 def masked_weights(model: nn.Module, masks: Masks | None) -> Weights:
-    """The prunable weights, masked, as leaves that gradients can be taken by (frozen weights too).
-
-    Layers that `masks` does not name are whole, and share their values with the model: do not write into them.
-    """
+    """The prunable weights, masked, as leaves; do not write: whole ones share the model's values."""
     masks = masks or {}
     return {
         name: (w.detach() * masks[name] if name in masks else w.detach()).requires_grad_()
@@ -37,10 +34,7 @@ def masked_weights(model: nn.Module, masks: Masks | None) -> Weights:
 
 
 def loss_at(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss, temperature: float = 1.0) -> Tensor:
-    """The loss of `batch` with `weights` in place of the model's own, logits divided by `temperature`.
-
-    Raises ValueError where the batch does not fit the model or the labels do not fit its outputs.
-    """
+    """The loss of `batch` with `weights` in place of the model's own, logits divided by `temperature`."""
     given = outputs(model, batch.inputs, weights)
     if temperature == 1:
         return loss_of(loss_fn, given, batch.targets)

@@ -22,9 +22,8 @@ def prospr(
 ) -> Scores:
     """`s = |dL(w_M)/dm|` at m = 1, with `w_0 = m w` and `w_(t+1) = w_t - lr dL(w_t)/dw_t` for M = `steps` steps.
 
-    The derivative passes through the steps, in which biases and norms move too. Every step takes the whole batch, so
-    that the order of its samples does not matter (the authors' code can take a new one for each). BatchNorm sees the
-    batch, as in training. With no steps this is SNIP. Memory grows with `steps`.
+    The derivative passes through the steps, in which biases and norms move too. Every step takes the whole batch (the
+    authors' code can take a new one for each), which BatchNorm sees. With no steps this is SNIP. Memory grows too.
     Misleads with a rate at which these few steps diverge: then it measures the divergence.
     """
     check_count("steps", steps, least=0)

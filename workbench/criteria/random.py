@@ -14,6 +14,5 @@ def random(model: nn.Module, generator: torch.Generator) -> Scores:
 
     Misleads with one seed: the spread over seeds is the message.
     """
-    return {
-        name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in prunable(model, strict=False).items()
-    }
+    weights = prunable(model, strict=False)
+    return {name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in weights.items()}

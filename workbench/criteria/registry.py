@@ -31,13 +31,12 @@ class CriterionEntry:
     """A registered criterion: the function and what it asks for.
 
     `needs` is what it uses of the batch (by default the "targets" too, or "nothing" where it names no batch),
-    `derivatives` of the loss, `cost` its passes over the batch. `bn` are the BatchNorm statistics it sees unless the
-    caller says otherwise, those of its authors' code: the "batch"'s, or the "running" ones; `bn_fixed` says that it has
-    a meaning with no others. `returns` says that in iterative scoring removed weights may come back, `most` how many
-    weights it can score (None: any number), `chain` that it needs layers which follow one another. `memory` is what it
-    holds beyond the model and the passes: at most three copies of the "weights" (in float64, which SynFlow, LAMP and
-    PHEW compute in), gradients of single "samples", the batch's "activations", or what comes with a "Hessian" (a
-    matrix, or a graph that gradients are differentiated through).
+    `derivatives` of the loss, `cost` its passes over the batch. `bn` are the BatchNorm statistics it sees by default,
+    those of its authors' code: the "batch"'s, or the "running" ones; `bn_fixed` says that others have no meaning.
+    `returns` says that in iterative scoring removed weights may come back, `most` how many weights it can score (None:
+    any number), `chain` that it needs layers which follow one another. `memory` is what it holds beyond the model and
+    the passes: at most three copies of the "weights" (in float64), gradients of single "samples", the batch's
+    "activations", or what comes with a "Hessian" (a matrix, or a graph that gradients are differentiated through).
     """
 
     function: Criterion
@@ -108,10 +107,9 @@ def register_criterion(
     It returns scores, higher = keep; arguments with defaults are its knobs. `masks` are the weights still there in
     iterative scoring (None: all); the model passed in is unmasked. `needs` says what it uses of the batch: "nothing"
     (where it names no batch), the input's "shape", "inputs", or inputs and "targets" (else). `granularity` says what
-    one score is for: a "weight" (scores have the weights' shapes) or an output "channel" (scores `[out]`).
-    Registering a name again replaces one's own criterion, so that a notebook cell can be run again; the workbench's own
-    are protected. `wb.check_criterion(f)` tries the function out. Functions written as
-    `f(model, batch, *, masks=None, loss_fn, generator, **knobs)` work too.
+    one score is for: a "weight" (scores have the weights' shapes) or an output "channel" (scores `[out]`). A name
+    registered again replaces one's own criterion; the workbench's own are protected. `wb.check_criterion(f)` tries the
+    function out. Functions `f(model, batch, *, masks=None, loss_fn, generator, **knobs)` work too.
 
     >>> @register_criterion("largest-row")
     ... def largest_row(model):

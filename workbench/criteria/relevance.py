@@ -50,8 +50,7 @@ class Relevances(TorchFunctionMode):
     """A context: gradients of what runs inside it, taken outside, are relevances by the rule alpha = 1, beta = 0.
 
     `carriers` holds, by the `id` of a weight, a leaf `[out]` whose gradient becomes the relevance of that layer's
-    output channels; then the weight's own is left out. A call that relevance would pass through wrongly raises
-    ValueError with its name.
+    output channels instead. A call that relevance would pass through wrongly raises ValueError with its name.
     """
 
     def __init__(self, carriers: Mapping[int, Tensor] | None = None) -> None:

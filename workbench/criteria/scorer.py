@@ -15,6 +15,7 @@ from workbench.models import prunable, work
 from workbench.models.channels import by_channel
 from workbench.models.kernels import plain_kernels, plain_layers
 from workbench.models.running import Loss, own_dtype
+from workbench.models.watch import example_of
 from workbench.models.weights import counted
 from workbench.seeds import generator, threads
 from workbench.types import Batch, Masks, Scores, check_batch, check_choice, count_not_finite
@@ -70,10 +71,9 @@ class Scorer:
             return check_batch(batch)
         if self.entry.needs == "nothing":
             return None
-        shape = getattr(model, "input_shape", None)
-        if self.entry.needs == "shape" and shape is not None:
-            device = next(model.parameters()).device
-            return Batch(torch.ones(1, *shape, device=device), torch.zeros(1, dtype=torch.long, device=device))
+        if self.entry.needs == "shape" and getattr(model, "input_shape", None) is not None:
+            inputs = example_of(model, None)
+            return Batch(inputs, inputs.new_zeros(1, dtype=torch.long))
         what = {"targets": "inputs and targets", "inputs": "inputs", "shape": "the shape of one input"}
         raise ValueError(
             f"{self.name!r} needs {what[self.entry.needs]}; got batch=None. Pass one such as task.batch(256, seed=0)"

@@ -21,10 +21,9 @@ def thinet(
     """`s_c`: the step, from 1, at which channel c is removed; each step adds to T the channel with the least error.
 
     The error is `sum (sum over c in T of x_c)²` over `samples` outputs of the next layer drawn from each input (None:
-    all), x_c being what channel c adds to the output. Equal errors (to 1e-12 of the
-    largest channel's own) go to the earlier channel. The least squares that follow in the paper change weights and no
-    ranks. Layers without one certain next layer (residual sums, the last layer) have no score and must be left out with
-    `exclude`; ValueError if no layer has one.
+    all), x_c being what channel c adds to the output. Equal errors (to 1e-12 of the largest channel's own) go to the
+    earlier channel. The paper's least squares change no ranks. Layers without one certain next layer (residual sums,
+    the last layer) have no score and must be left out with `exclude`; ValueError if no layer has one.
     Misleads under global allocation: steps count to the layer's own width.
     """
     found = channel_contributions("thinet", model, batch, masks, samples, generator)

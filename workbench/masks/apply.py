@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from workbench.types import Masks, check_masks
 
 
-@torch.no_grad()
 def apply_masks_(model: nn.Module, masks: Masks) -> None:
     """Set the model's removed weights to exactly 0, in place.
 
@@ -18,7 +17,6 @@ def apply_masks_(model: nn.Module, masks: Masks) -> None:
     clear_weights_(kept_bits(model, masks))
 
 
-@torch.no_grad()
 def mask_grads_(model: nn.Module, masks: Masks) -> None:
     """Set the gradients of removed weights to 0, in place; call after `backward` and before clipping."""
     clear_grads_(kept_bits(model, masks))
