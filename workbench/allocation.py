@@ -1,7 +1,6 @@
 """How the budget of kept weights is split over layers.
 
-A new allocation is one function here: of the shapes of the weights and the number that is kept, with whole numbers that
-sum to it, and that never give a layer more when the number is smaller.
+A new allocation is a function of shapes and the number kept: whole numbers that sum to it and never rise as it falls.
 """
 
 import math
@@ -112,11 +111,8 @@ def uniform_plus(shapes: Shapes, total: int) -> Counts:
     """
     _check_layers("uniform+", shapes)
     sizes = _sizes(shapes)
-    least = dict.fromkeys(shapes, 0)
-    for name in [name for name, shape in shapes.items() if len(shape) > 2][:1]:
-        least[name] = sizes[name]
-    for name in _classifier(shapes):
-        least[name] = math.ceil(sizes[name] / 5)
+    first, last = [name for name, shape in shapes.items() if len(shape) > 2][:1], _classifier(shapes)
+    least = {n: size if n in first else math.ceil(size / 5) if n in last else 0 for n, size in sizes.items()}
     return _apportion(total, least, least) if total <= sum(least.values()) else _apportion(total, sizes, sizes, least)
 
 
@@ -127,9 +123,8 @@ def er(shapes: Shapes, total: int) -> Counts:
     Of a convolution `n_in` and `n_out` are its channels (within a group), and every kernel weight has this density.
     """
     _check_layers("er", shapes)
-    sizes = _sizes(shapes)
-    shares = {name: (s[0] + s[1]) * (sizes[name] // (s[0] * s[1])) for name, s in shapes.items()}
-    return _apportion(total, sizes, shares)
+    shares = {name: (s[0] + s[1]) * math.prod(s[2:]) for name, s in shapes.items()}
+    return _apportion(total, _sizes(shapes), shares)
 
 
 @named("erk", "Evci et al. 2020, arXiv:1911.11134")
@@ -163,9 +158,8 @@ def smart_ratio(shapes: Shapes, total: int) -> Counts:
     """Density in proportion to `(L - l + 1)^2 + (L - l + 1)` for layer l of L, and 0.3 for the last linear layer.
 
     L counts that layer too. A density stops at 1, and what is left goes to the others in proportion. (The authors' code
-    gives 0.3 to every linear layer, their networks having one, and fills the next layers in order.) Where no more than
-    0.3 of the last linear layer is kept in all, it alone keeps weights; where all others are dense, it takes the rest:
-    both so that a smaller budget never gives a layer more.
+    gives 0.3 to every linear layer, their networks having one, and fills the next layers in order.) So that a smaller
+    budget never gives more, a total below that 0.3 is the last layer's alone, and it takes the rest of dense networks.
     """
     return _smart("smart-ratio", shapes, total, 0)
 
@@ -208,10 +202,7 @@ def _classifier(shapes: Shapes) -> list[str]:
 def _apportion(
     total: int, sizes: Mapping[str, int], shares: Mapping[str, float], least: Mapping[str, int] | None = None
 ) -> Counts:
-    """Split `total` in proportion to `shares`, at most a layer's size and at least its `least`, by Webster's rule.
-
-    Weight j of a layer stands at place (j + 1/2) / share.
-    """
+    """Split `total` in proportion to `shares`, from `least` to a layer's size, by Webster: place (j + 1/2) / share."""
     return _places(
         total,
         sizes,

@@ -30,8 +30,7 @@ REDUCTIONS: dict[str, Rule] = {
 class Granularity(NamedTuple):
     """`reduce(model, values, rule)` gives one value a unit, of values in the weights' shapes (those of units stay).
 
-    `expand(model, example)` gives the function that makes masks of a model's parameters of those of its units; of
-    `example`, a batch of inputs, it sees how the model goes on.
+    `expand(model, example)`, with a batch of inputs, gives the function from units' masks to the parameters' masks.
     """
 
     reduce: Callable[[nn.Module | None, Scores, Rule], Scores]
@@ -48,8 +47,7 @@ def channels(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"scores name prunable weights, {', '.join(known)}; got {name!r}. Score this model")
-        of_weights = value.shape == known[name].shape
-        found[name] = rule(by_channel(model, name, value)) if of_weights else value
+        found[name] = rule(by_channel(model, name, value)) if value.shape == known[name].shape else value
         shape = (len(by_channel(model, name, known[name])),)
         if tuple(found[name].shape) != shape:
             raise ValueError(

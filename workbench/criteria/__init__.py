@@ -1,14 +1,10 @@
-"""Criteria: functions that score weights, higher = keep; `score` runs one and leaves the model as it was.
-
-A new criterion is one file here, which is found by itself.
-"""
+"""Functions that score weights, higher = keep; `score` runs one. A new criterion is a file here, found by itself."""
 
 import importlib
 import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
-import torch  # noqa: F401  (for the doctests)
 from torch import nn
 
 from workbench.criteria.registry import Criterion, criteria, criterion_table, own_criteria, register_criterion
@@ -45,18 +41,16 @@ def score(
     `exclude` leaves layers out; `seed` feeds the generator that random criteria draw from.
     `bn` says which BatchNorm statistics data-driven criteria see, the "batch"'s or the "running" ones; by default those
     of the authors' code (`wb.criterion_table()`). Criteria that look at samples one by one or need a shape alone always
-    see the running ones (NTK-SAP those of its own inputs); dropout is off. Models in half precision are scored in
-    float32: products of small gradients would be 0 there.
+    see the running ones (NTK-SAP those of its own inputs); dropout is off; half precision is scored in float32.
     `granularity="channel"` gives `[out]` scores by each weight's name; a criterion with no formula for channels is
     summed over a channel's weights, or reduced by the "mean", "max" or "norm" (root of the sum of squares).
     Raises ValueError for weights that are not finite, or a batch, labels or scores that do not fit the model.
     Misleads when scores of different layers are compared under a criterion that does not normalise for layer size.
 
-    >>> import workbench as wb
     >>> model = nn.Linear(2, 1, bias=False)
-    >>> _ = model.weight.data.copy_(torch.tensor([[3.0, -4.0]]))
-    >>> wb.score(model, None, "magnitude")["weight"].tolist()
-    [[3.0, 4.0]]
+    >>> _ = nn.init.constant_(model.weight, -3)
+    >>> score(model, None, "magnitude")["weight"].tolist()
+    [[3.0, 3.0]]
     """
     run = Scorer(model, batch, criterion, loss_fn, exclude, bn, seed, granularity, reduce, **knobs)
     with untouched(model):

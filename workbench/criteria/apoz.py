@@ -12,8 +12,7 @@ from workbench.types import Batch, Masks, Scores
 def apoz(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s_c = 1 - APoZ_c`, the share of samples and positions where channel c is not 0 after the ReLU that follows.
 
-    Layers whose channels pass no ReLU before they meet others have no score and must be left out with `exclude`;
-    ValueError if no layer has one.
+    Layers whose channels pass no ReLU before they meet others must be left out with `exclude`; ValueError if all are.
     Misleads about channels that are seldom active and matter then; and a channel that is never 0 may be constant.
     """
     found = [name for name, follows in following(model, batch).items() if "relu" in follows.steps]

@@ -28,6 +28,6 @@ def bn_scale(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
         what = "layers whose output a BatchNorm with a weight scales"
         raise no_layer("bn-scale", what, model, "Use a model with BatchNorm, or 'l1'")
     parameters = {id(parameter): name for name, parameter in model.named_parameters()}
-    whole = torch.ones((), dtype=torch.bool)
-    kept = {name: (masks or {}).get(parameters.get(id(gamma), ""), whole) for name, gamma in found.items()}
+    masks, whole = masks or {}, torch.tensor(True)
+    kept = {name: masks.get(parameters.get(id(gamma), ""), whole) for name, gamma in found.items()}
     return {name: wide(gamma).abs() * kept[name].to(gamma.device) for name, gamma in found.items()}

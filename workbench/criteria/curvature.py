@@ -52,7 +52,10 @@ def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn:
     fixed = {name: w.detach() for name, w in weights.items()}
 
     def roots(outputs: Tensor, y: Tensor) -> Tensor:
-        second = jacrev(grad(lambda outputs: loss_fn(outputs[None], y[None])))(outputs).reshape(outputs.numel(), -1)
+        def loss(outputs: Tensor) -> Tensor:
+            return loss_fn(outputs[None], y[None])
+
+        second = jacrev(grad(loss))(outputs).reshape(outputs.numel(), -1)
         values, vectors = torch.linalg.eigh(second.to(torch.promote_types(second.dtype, torch.float32)))
         return (vectors * values.clamp_min(0).sqrt()).T.to(second.dtype).reshape(-1, *outputs.shape)
 

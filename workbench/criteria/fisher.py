@@ -26,8 +26,8 @@ SOURCE = "Theis et al. 2018, arXiv:1801.05787"
 def fisher(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = w^2 / 2 * mean over samples n of g_n^2`, with `g_n = dL_n/dw` of sample n's own loss.
 
-    The mean of squares, not the square of the mean, which vanishes at a minimum; in float64, as they can be too small for
-    float32. BatchNorm runs on its running statistics, as a sample alone has none.
+    The mean of squares, not the square of the mean, which vanishes at a minimum; in float64, as they can be too small
+    for float32. BatchNorm runs on its running statistics, as a sample alone has none.
     Misleads far from a minimum and with wrong labels: there the empirical Fisher is not the curvature.
     """
     weights = masked_weights(model, masks)

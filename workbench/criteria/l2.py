@@ -12,7 +12,6 @@ from workbench.types import Masks, Scores
 def l2(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_c = sqrt(sum w²)` over the weights that make output channel c; biases do not count.
 
-    Misleads when a BatchNorm follows, which undoes the scale of a filter; and under global allocation, since filters
-    with more weights have larger norms.
+    Misleads before a BatchNorm, which undoes a filter's scale; and under global allocation, where larger filters win.
     """
     return {name: torch.linalg.vector_norm(rows, dim=1) for name, rows in filters(model, masks).items()}

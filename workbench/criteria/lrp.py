@@ -30,8 +30,7 @@ def lrp(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
 def lrp_channels(model: nn.Module, batch: Batch, masks: Masks | None, normalise: bool = True) -> Scores:
     """`s_c = sum |sum R|`: the relevance of a channel's outputs, over positions, then absolute over samples.
 
-    Divided by the layer's sum, as in the paper (`normalise=False` leaves it out): without biases and shortcuts all
-    layers have the same sum, so that this changes no ranking there.
+    Divided by the layer's sum, as in the paper, unless `normalise=False`; without shortcuts all layers have the same.
     Misleads in networks of unequal widths: a layer's scores sum to 1, so that wide layers are pruned first.
     """
     scores = relevances(model, batch, masks, "channel")

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from workbench.criteria.passes import Weights, check_real, derivatives
 from workbench.criteria.registry import criterion
+from workbench.criteria.scorer import BATCH_NORMS
 from workbench.models import prunable
 from workbench.models.running import run_model
 from workbench.types import Batch, Masks, Scores, check_count
@@ -40,17 +41,15 @@ def ntk_sap(
     own = prunable(model, strict=False)
     total: Weights = {}
     for _ in range(draws):
-        inputs = _normal(next(iter(own.values())), generator, shape=(samples, *batch.inputs.shape[1:]))
+        inputs = _normal(next(iter(own.values())).new_empty(samples, *batch.inputs.shape[1:]), generator)
         start = generator.get_state()
 
+        @torch.no_grad()
         def draw(start: Tensor = start) -> Weights:
             """The weights of this draw, masked: drawn again when they are needed again, and not kept."""
             generator.set_state(start)
-            with torch.no_grad():
-                drawn = {
-                    n: _normal(w, generator) * w.std(correction=0) if redraw else w.clone() for n, w in own.items()
-                }
-                return {n: w.mul_(masks[n]) if masks and n in masks else w for n, w in drawn.items()}
+            drawn = {n: _normal(w, generator) * w.std(correction=0) if redraw else w.clone() for n, w in own.items()}
+            return {n: w.mul_(masks[n]) if masks and n in masks else w for n, w in drawn.items()}
 
         weights = draw()
         with torch.no_grad():
@@ -65,18 +64,13 @@ def ntk_sap(
     return {name: value.abs_() for name, value in total.items()}
 
 
-def _normal(like: Tensor, generator: torch.Generator, shape: tuple[int, ...] | None = None) -> Tensor:
-    drawn = torch.randn(like.shape if shape is None else shape, generator=generator)
-    return drawn.to(like.device, like.dtype)
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator).to(like.device, like.dtype)
 
 
 def _statistics(model: nn.Module, inputs: Tensor, weights: Weights) -> Weights:
     """The running statistics that BatchNorms take from one pass of `inputs` under these weights, by name."""
-    norms = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
-    }
+    norms = {n: m for n, m in model.named_modules() if isinstance(m, BATCH_NORMS) and m.track_running_stats}
     taken = {f"{name}.{own}": buffer.clone() for name, norm in norms.items() for own, buffer in norm.named_buffers()}
     momenta = [norm.momentum for norm in norms.values()]
     try:

@@ -22,8 +22,7 @@ def obd(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, curv
     """`s = h w^2 / 2`, h the diagonal of the Hessian by its Gauss-Newton part, as in the paper, or "exact".
 
     Gauss-Newton leaves out the network's own second derivatives, so that h >= 0; "exact" costs a pass for every weight.
-    Misleads where weights act together: the diagonal knows of no other weight (`obs` does), and away from a minimum,
-    where the gradient counts too (`taylor`).
+    Misleads where weights act together (see `obs`), and away from a minimum, where the gradient counts too (`taylor`).
     """
     weights = masked_weights(model, masks)
     diagonal = curvature_diagonal(model, weights, batch, loss_fn, curvature)

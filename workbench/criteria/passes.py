@@ -26,11 +26,8 @@ def check_real(name: str, batch: Batch) -> None:
 
 def masked_weights(model: nn.Module, masks: Masks | None) -> Weights:
     """The prunable weights, masked, as leaves; do not write: whole ones share the model's values."""
-    masks = masks or {}
-    return {
-        name: (w.detach() * masks[name] if name in masks else w.detach()).requires_grad_()
-        for name, w in prunable(model, strict=False).items()
-    }
+    masks, weights = masks or {}, prunable(model, strict=False)
+    return {n: (w.detach() * masks[n] if n in masks else w.detach()).requires_grad_() for n, w in weights.items()}
 
 
 def loss_at(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss, temperature: float = 1.0) -> Tensor:

@@ -27,18 +27,14 @@ def prospr(
     Misleads with a rate at which these few steps diverge: then it measures the divergence.
     """
     check_count("steps", steps, least=0)
-    start = masked_weights(model, None)
-    ones = {
-        name: (masks[name].to(w.dtype) if masks and name in masks else torch.ones_like(w)).requires_grad_()
-        for name, w in start.items()
-    }
+    start, masks = masked_weights(model, None), masks or {}
+    ones = {n: (masks[n].to(w.dtype) if n in masks else torch.ones_like(w)).requires_grad_() for n, w in start.items()}
     others = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if name not in start}
     there = {name: one.detach() for name, one in ones.items()}  # what is removed stays out of the steps
     with torch.enable_grad():
         weights = {name: w.detach() * ones[name] for name, w in start.items()} | others
         for _ in range(steps):
-            loss = loss_at(model, weights, batch, loss_fn)
-            grads = derivatives(loss, weights, create_graph=True)
+            grads = derivatives(loss_at(model, weights, batch, loss_fn), weights, create_graph=True)
             weights = {n: w - lr * (grads[n] * there[n] if n in there else grads[n]) for n, w in weights.items()}
-        loss = loss_at(model, weights, batch, loss_fn)
-        return {name: slope.abs() for name, slope in derivatives(loss, ones).items()}
+        slopes = derivatives(loss_at(model, weights, batch, loss_fn), ones)
+    return {name: slope.abs() for name, slope in slopes.items()}

@@ -130,11 +130,10 @@ def register_criterion(
 
 def unregister_criterion(name: str) -> None:
     """Forget a criterion of one's own; the workbench's own are protected."""
-    mine = own_criteria()
-    check_choice("criterion", name, {own for own, _ in mine})
-    for own, granularity in mine:
-        if own == name:
-            CRITERIA[granularity].remove(name)
+    check_choice("criterion", name, {own for own, _ in own_criteria()})
+    for known in CRITERIA.values():
+        if name in known.own():
+            known.remove(name)
 
 
 def criteria(granularity: str = "weight") -> list[str]:
@@ -177,10 +176,7 @@ def add_criteria(entries: dict[tuple[str, str], CriterionEntry]) -> None:
 
 
 def find_criterion(criterion: str | Criterion, granularity: str = "weight") -> tuple[str, CriterionEntry]:
-    """The name and entry of a criterion given by name or as a function.
-
-    At channel granularity a name without a channel formula stands for its weight formula, which `score` reduces.
-    """
+    """The name and entry of a criterion or its name; without a channel formula, the weights', which `score` reduces."""
     own, weight = CRITERIA[granularity], CRITERIA["weight"]
     if not callable(criterion):
         name = check_choice("criterion", criterion, {*own, *weight})

@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation by the rule alpha = 1, beta = 0, as gradients that pass on relevance.
+"""Layer-wise relevance propagation by the rule alpha = 1, beta = 0, as gradients.
 
 A unit gives its relevance to its inputs in proportion to their positive contributions. The mode `Relevances` replaces a
 network's own calls by functions whose backward pass does that, so that `torch.autograd.grad` gives relevances.
@@ -27,10 +27,9 @@ POOLS = {f"{kind}avg_pool{n}d" for n in (1, 2, 3) for kind in ("", "adaptive_")}
 ADDS = {"add", "add_", "__add__", "__radd__", "__iadd__"}
 """In proportion to the positive summands, where both carry relevance."""
 
-ACTIVATIONS = {"relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "rrelu_", "elu", "elu_"}
-ACTIVATIONS |= {"celu", "celu_", "selu", "selu_", "gelu", "silu", "mish", "softplus", "threshold", "threshold_"}
-ACTIVATIONS |= {"hardtanh", "hardtanh_", "hardswish", "hardsigmoid", "tanh", "sigmoid", "clamp", "clamp_"}
-ONE_INPUT = ACTIVATIONS | {"batch_norm"}
+ONE_INPUT = {"relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "rrelu_", "elu", "elu_"}
+ONE_INPUT |= {"celu", "celu_", "selu", "selu_", "gelu", "silu", "mish", "softplus", "threshold", "threshold_"}
+ONE_INPUT |= {"hardtanh", "hardtanh_", "hardswish", "hardsigmoid", "tanh", "sigmoid", "clamp", "clamp_", "batch_norm"}
 """One output for one input: it takes all the relevance."""
 
 SCALES = {"mul", "mul_", "__mul__", "__rmul__", "__imul__", "div", "div_", "__truediv__", "__itruediv__"}
@@ -67,8 +66,7 @@ class Relevances(TorchFunctionMode):
         if not relevant or not torch.is_grad_enabled():
             return func(*args, **kwargs)
         if not args and "input" in kwargs:
-            kwargs = dict(kwargs)
-            args = (kwargs.pop("input"),)
+            args, kwargs = (kwargs["input"],), {key: value for key, value in kwargs.items() if key != "input"}
         if name in POOLS and args[0] is relevant[0]:
             return _Shares.apply(lambda x: func(x, *args[1:], **kwargs), None, args[0])
         if name in ADDS and len(relevant) == len(args) == 2 and not kwargs:
@@ -200,8 +198,7 @@ def _shared(
 def relevances(model: nn.Module, batch: Batch, masks: Masks | None, granularity: str) -> dict[str, Tensor]:
     """Absolute relevance of every prunable weight, or output channel, summed over the samples of the batch.
 
-    Each sample starts from the absolute value of its true logit: all shares are positive, so that this is the sum of
-    the absolute relevances that start from the logit itself.
+    Each sample starts from its true logit's absolute value: as shares are positive, that gives absolute relevances.
     """
     weights = masked_weights(model, masks)
     owned = {id(model.get_parameter(name)) for name in weights}

@@ -150,9 +150,7 @@ class _BatchNormBackward(Function):
 
 def _project(u: Tensor, x: Tensor, mean: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`p(u)`, `sum(u z)` and `sum(u)` of each channel: PyTorch's backward pass of batch norm with weight 1."""
-    return aten.native_batch_norm_backward(
-        u, x, torch.ones_like(mean), None, None, mean, r, True, 0.0, [True, True, True]
-    )
+    return aten.native_batch_norm_backward(u, x, torch.ones_like(mean), None, None, mean, r, True, 0.0, [True] * 3)
 
 
 def _combine(constant: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:

@@ -13,9 +13,8 @@ from workbench.types import Batch, Masks, Scores
 def snip(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = |w dL/d(w m)| = |dL/dm|`, one forward and backward pass; the paper's normalisation by the sum is left out.
 
-    BatchNorm takes its running statistics, as in the authors' code; with the batch's the masks are others, and on a
-    fresh vgg at high compression far worse ones (the recorded rows `headline` hold both).
-    Weights already removed keep a score, as the derivative by their mask is not zero at m = 0.
+    BatchNorm takes its running statistics, as in the authors' code; with the batch's the masks of a fresh vgg are far
+    worse at high compression. Weights already removed keep a score: the derivative by their mask is not 0 at m = 0.
     Misleads when one-shot at high sparsity: the derivative describes removing one weight, not nearly all of them.
     """
     _, grads = gradients(model, batch, masks, loss_fn)

@@ -43,11 +43,10 @@ def keep_top(
     `within` remove stays removed. A unit is a weight, or with `granularity="channel"` an output channel of a layer of
     `model`, by scores `[out]`, or those of weights, which the rule `reduce` makes one: "sum", "mean", "max" or "norm"
     (root of the sum of squares). The masks then are those of weights, biases, and the entries of norms that take the
-    channels one by one, so that a removed channel is 0 behind them. Which norms follow is seen in a pass of `example`
-    `[n, ...]`, by default one input of the model's `input_shape`.
+    channels one by one: a removed channel is 0 behind them. A pass of `example` `[n, ...]` shows which these are; by
+    default it is one input of the model's `input_shape`.
     Raises ValueError for a sparsity outside [0, 1), scores that are not finite or not of this model, or a budget that
-    `within` cannot meet, TypeError without a model or example that is needed; warns where ties decide about a tenth of
-    what is kept, or more.
+    `within` cannot meet, TypeError without a model or example that is needed; warns where ties decide a tenth or more.
     Misleads under "global" when layers differ in scale: whole layers can go while the total is exact.
 
     >>> keep_top({"a": torch.tensor([1.0, 5.0]), "b": torch.tensor([3.0, 3.0])}, 0.5)
@@ -102,9 +101,8 @@ def allocate(
 ) -> dict[str, float]:
     """The density of each layer under an allocation: parameter name -> kept / all, exact in total.
 
-    Every density times the layer's size is a whole number, and they sum to the weights that `keep_top` keeps; the dict
-    is an allocation itself. `"global"` needs the `scores` that compete. With scores the layers are those scored, else
-    all prunable ones but `exclude`.
+    Densities times sizes are whole and sum to what `keep_top` keeps; the dict is an allocation itself. `"global"`
+    needs `scores` that compete; with scores the layers are those scored, else all prunable ones but `exclude`.
 
     >>> model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> allocate(model, 0.5, "erk")
