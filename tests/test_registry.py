@@ -71,12 +71,18 @@ def imported(room: Path) -> set[str]:
     return {alias.name for line in from_here for alias in line.names}
 
 
-@pytest.mark.parametrize(("room", "mark"), [("criteria", "criterion"), ("models", "network"), ("data", "source")])
+@pytest.mark.parametrize(("room", "mark"), [("models", "network"), ("data", "source")])
 def test_no_file_is_forgotten(room: str, mark: str) -> None:
     folder = Path(workbench.__file__).parent / room
     files = registering(folder, mark)
     assert len(files) >= 3
     assert files - imported(folder) == set(), f"add them to the imports of workbench/{room}/__init__.py"
+
+
+def test_no_criterion_is_forgotten() -> None:
+    found = {entry.function.__module__.rpartition(".")[2] for own in CRITERIA.values() for entry in own.values()}
+    files = registering(Path(workbench.__file__).parent / "criteria", "criterion")
+    assert len(files) >= 3 and files <= found
 
 
 def test_all_three_are_the_same_kind() -> None:

@@ -1,10 +1,7 @@
 """How the budget of kept weights is split over layers.
 
-A new allocation is one function here: of the shapes of the weights and the number that is kept, with whole numbers that
-sum to it, and that never give a layer more when the number is smaller.
+A new allocation is a function of shapes and the number kept: whole numbers that sum to it and never rise as it falls.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +15,7 @@ Shapes = Mapping[str, Sequence[int]]
 """Parameter name -> shape of its weight (or of its scores), in the network's order."""
 
 Counts = dict[str, int]
+Rule = Callable[[str, float], float]
 Split = Callable[[Shapes, int], Counts]
 
 
@@ -65,7 +63,6 @@ def budgets(shapes: Shapes, sparsity: float, allocation: Allocation = "layer") -
     A name stands for one of `allocations()`; a dict gives each layer its own density in [0, 1] and `sparsity` must
     agree with it. Shares are rounded by Webster's rule, so that the total is `n - floor(n * sparsity + 1/2)` and a
     higher sparsity never gives a layer more. Raises ValueError for `"global"`, where the scores decide.
-
     Misleads on tiny layers: a layer of 10 weights at sparsity 0.99 keeps none.
 
     >>> budgets({"a": (2, 5), "b": (1, 3)}, 0.5)
@@ -84,8 +81,8 @@ def on_the_way(sizes: Mapping[str, int], sparsity: float, densities: Mapping[str
     >>> on_the_way({"a": 10, "b": 10}, 0.25, {"a": 0.1, "b": 0.9})
     {'a': 0.5, 'b': 1.0}
     """
-    last = 1e-12  # layers that end empty keep what the others have no room for
-    shares = {name: size * max(densities[name], last) for name, size in sizes.items()}
+    # Layers that end empty keep what the others have no room for.
+    shares = {name: size * max(densities[name], 1e-12) for name, size in sizes.items()}
     kept = _apportion(kept_count(sum(sizes.values()), sparsity), sizes, shares)
     return {name: kept[name] / size for name, size in sizes.items()}
 
@@ -109,20 +106,14 @@ def layer(shapes: Shapes, total: int) -> Counts:
 def uniform_plus(shapes: Shapes, total: int) -> Counts:
     """As "layer", but the first convolution is dense and the last linear layer keeps at least a fifth of its weights.
 
-    What the two need in addition the other layers give, with one density. Where less is kept than the two need, only
-    they keep weights, in proportion: the others are empty at the border, and a smaller budget never gives more.
-    Networks without convolutions have the second exception alone.
+    The others, with one density, give what the two need. Where less is kept than that, only the two keep weights, in
+    proportion, so that a smaller budget never gives a layer more. Without convolutions the second rule stands alone.
     """
     _check_layers("uniform+", shapes)
     sizes = _sizes(shapes)
-    least = dict.fromkeys(shapes, 0)
-    for name in _first_convolution(shapes):
-        least[name] = sizes[name]
-    for name in _classifier(shapes):
-        least[name] = math.ceil(sizes[name] / 5)
-    if total <= sum(least.values()):
-        return _apportion(total, least, least)
-    return _apportion(total, sizes, sizes, least)
+    first, last = [name for name, shape in shapes.items() if len(shape) > 2][:1], _classifier(shapes)
+    least = {n: size if n in first else math.ceil(size / 5) if n in last else 0 for n, size in sizes.items()}
+    return _apportion(total, least, least) if total <= sum(least.values()) else _apportion(total, sizes, sizes, least)
 
 
 @named("er", "Mocanu et al. 2018, arXiv:1707.04780; for kernels as in Evci et al. 2020, arXiv:1911.11134")
@@ -132,17 +123,15 @@ def er(shapes: Shapes, total: int) -> Counts:
     Of a convolution `n_in` and `n_out` are its channels (within a group), and every kernel weight has this density.
     """
     _check_layers("er", shapes)
-    sizes = _sizes(shapes)
-    shares = {name: (s[0] + s[1]) * (sizes[name] // (s[0] * s[1])) for name, s in shapes.items()}
-    return _apportion(total, sizes, shares)
+    shares = {name: (s[0] + s[1]) * math.prod(s[2:]) for name, s in shapes.items()}
+    return _apportion(total, _sizes(shapes), shares)
 
 
 @named("erk", "Evci et al. 2020, arXiv:1911.11134")
 def erk(shapes: Shapes, total: int) -> Counts:
     """Erdos-Renyi-kernel: density `e (n_in + n_out + k_h + k_w) / (n_in n_out k_h k_w)`, at most 1.
 
-    e is such that the total is met: what dense layers have no room for goes to the others. For linear layers it is the
-    density of "er"; `n_in` of a convolution are the channels of a group.
+    e is such that the total is met. For linear layers it is "er"; `n_in` of a convolution are the channels of a group.
     """
     _check_layers("erk", shapes)
     return _apportion(total, _sizes(shapes), {name: sum(shape) for name, shape in shapes.items()})
@@ -152,17 +141,16 @@ def erk(shapes: Shapes, total: int) -> Counts:
 def igq(shapes: Shapes, total: int) -> Counts:
     """Ideal gas quotas: density `1 / (1 + F S)` of a layer of S weights, F >= 0 such that the total is met.
 
-    A layer's compression less 1 is in proportion to its size, so that 1 / kept = 1 / S + F.
+    A layer's compression less 1 is in proportion to its size: 1 / kept = 1 / S + F.
     """
     sizes = _sizes(shapes)
 
-    def kept(name: str, place: float) -> float:
-        return place * sizes[name] / (place + sizes[name])
-
-    def place(name: str, kept: float) -> float:
-        return kept * sizes[name] / (sizes[name] - kept)
-
-    return _places(total, sizes, kept, place)
+    return _places(
+        total,
+        sizes,
+        lambda name, place: place * sizes[name] / (place + sizes[name]),
+        lambda name, kept: kept * sizes[name] / (sizes[name] - kept),
+    )
 
 
 @named("smart-ratio", "Su et al. 2020, arXiv:2009.11094 (as for ResNets)")
@@ -170,9 +158,8 @@ def smart_ratio(shapes: Shapes, total: int) -> Counts:
     """Density in proportion to `(L - l + 1)^2 + (L - l + 1)` for layer l of L, and 0.3 for the last linear layer.
 
     L counts that layer too. A density stops at 1, and what is left goes to the others in proportion. (The authors' code
-    gives 0.3 to every linear layer, their networks having one, and fills the next layers in order.) Where no more than
-    0.3 of the last linear layer is kept in all, it alone keeps weights; where all others are dense, it takes the rest:
-    both so that a smaller budget never gives a layer more.
+    gives 0.3 to every linear layer, their networks having one, and fills the next layers in order.) So that a smaller
+    budget never gives more, a total below that 0.3 is the last layer's alone, and it takes the rest of dense networks.
     """
     return _smart("smart-ratio", shapes, total, 0)
 
@@ -189,12 +176,10 @@ def _smart(name: str, shapes: Shapes, total: int, power: int) -> Counts:
     places = dict(zip(shapes, range(1, count + 1), strict=True))
     shares = {n: sizes[n] * (count - k + 1) * (count - k + 2) / k**power for n, k in places.items()}
     final = _classifier(shapes) if count > 1 else []
-    first = {n: math.floor(0.3 * sizes[n] + 0.5) for n in final}
     others = {n: 0 if n in final else size for n, size in sizes.items()}
-    own = min(total, sum(first.values()))
+    own = min(total, sum(math.floor(0.3 * sizes[n] + 0.5) for n in final))
     kept = _apportion(min(total - own, sum(others.values())), others, shares)
-    rest = total - sum(kept.values())
-    return kept | dict.fromkeys(final, rest)
+    return kept | dict.fromkeys(final, total - sum(kept.values()))
 
 
 def _sizes(shapes: Shapes) -> Counts:
@@ -210,10 +195,6 @@ def _check_layers(allocation: str, shapes: Shapes) -> None:
             )
 
 
-def _first_convolution(shapes: Shapes) -> list[str]:
-    return [name for name, shape in shapes.items() if len(shape) > 2][:1]
-
-
 def _classifier(shapes: Shapes) -> list[str]:
     return [name for name, shape in shapes.items() if len(shape) == 2][-1:]
 
@@ -221,10 +202,7 @@ def _classifier(shapes: Shapes) -> list[str]:
 def _apportion(
     total: int, sizes: Mapping[str, int], shares: Mapping[str, float], least: Mapping[str, int] | None = None
 ) -> Counts:
-    """Split `total` in proportion to `shares`, at most a layer's size and at least its `least`, by Webster's rule.
-
-    Weight j of a layer stands at place (j + 1/2) / share.
-    """
+    """Split `total` in proportion to `shares`, from `least` to a layer's size, by Webster: place (j + 1/2) / share."""
     return _places(
         total,
         sizes,
@@ -235,44 +213,35 @@ def _apportion(
 
 
 def _places(
-    total: int,
-    sizes: Mapping[str, int],
-    kept_at: Callable[[str, float], float],
-    place_of: Callable[[str, float], float],
-    least: Mapping[str, int] | None = None,
+    total: int, sizes: Mapping[str, int], kept_at: Rule, place_of: Rule, least: Mapping[str, int] | None = None
 ) -> Counts:
     """Keep the `total` weights of the lowest places, after the `least` of each layer (ties: the earlier layer).
 
     Weight j of a layer stands at `place_of(name, j + 1/2)`, a rising function with the inverse `kept_at`. No place
     depends on `total`, so that the splits of smaller totals nest in those of larger ones.
     """
-    floor = dict.fromkeys(sizes, 0) if least is None else least
+    floor = least or dict.fromkeys(sizes, 0)
 
     def below(place: float) -> Counts:
-        return {
-            name: max(floor[name], min(size, math.floor(kept_at(name, place) + 0.5))) for name, size in sizes.items()
-        }
+        return {n: max(floor[n], min(size, math.floor(kept_at(n, place) + 0.5))) for n, size in sizes.items()}
 
     low, high, kept = 0.0, 1.0, dict(floor)
     while sum(below(high).values()) < total:
         high *= 2
     while total - sum(kept.values()) > len(sizes):
         middle = (low + high) / 2
-        if sum(below(middle).values()) <= total:
-            low, kept = middle, below(middle)
+        if sum((found := below(middle)).values()) <= total:
+            low, kept = middle, found
         else:
             high = middle
     for _ in range(total - sum(kept.values())):
-        room = [
-            name for name, size in sizes.items() if kept[name] < size and place_of(name, kept[name] + 0.5) < math.inf
-        ]
-        kept[min(room, key=lambda name: place_of(name, kept[name] + 0.5))] += 1
+        places = {name: place_of(name, kept[name] + 0.5) for name, size in sizes.items() if kept[name] < size}
+        kept[min((n for n, place in places.items() if place < math.inf), key=places.__getitem__)] += 1
     return kept
 
 
 def _check_densities(sizes: Mapping[str, int], allocation: Mapping[str, float], total: int) -> dict[str, float]:
-    if set(allocation) != set(sizes):
-        off = sorted(set(allocation) ^ set(sizes))
+    if off := sorted(set(allocation) ^ set(sizes)):
         raise ValueError(
             f"an allocation names each layer once, {', '.join(sizes)}; missing or unknown: {', '.join(off)}"
         )
@@ -283,9 +252,9 @@ def _check_densities(sizes: Mapping[str, int], allocation: Mapping[str, float], 
     room = sum(size for name, size in sizes.items() if allocation[name] > 0)
     if abs(sum(share.values()) - total) > len(sizes) or total > room:
         n = sum(sizes.values())
+        removed = f"{1 - sum(share.values()) / n:.6g}"
         raise ValueError(
-            "the allocation's densities and the sparsity say the same; "
-            f"the densities remove {1 - sum(share.values()) / n:.6g}, "
-            f"sparsity is {1 - total / n:.6g}. Pass sparsity={1 - sum(share.values()) / n:.6g}"
+            f"the allocation's densities and the sparsity say the same; the densities remove {removed}, sparsity is "
+            f"{1 - total / n:.6g}. Pass sparsity={removed}"
         )
     return share

@@ -3,8 +3,6 @@
 A new granularity is one pair of functions here, `reduce` and `expand`, and one line that registers it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -30,11 +28,9 @@ REDUCTIONS: dict[str, Rule] = {
 
 
 class Granularity(NamedTuple):
-    """How units are made of weights, and masks of units.
+    """`reduce(model, values, rule)` gives one value a unit, of values in the weights' shapes (those of units stay).
 
-    `reduce(model, values, rule)` gives one value a unit, of values that have the weights' shapes (those of units stay
-    as they are). `expand(model, example)` gives the function that makes masks of a model's parameters of those of
-    its units; `example` is a batch of inputs, to see how the model goes on.
+    `expand(model, example)`, with a batch of inputs, gives the function from units' masks to the parameters' masks.
     """
 
     reduce: Callable[[nn.Module | None, Scores, Rule], Scores]
@@ -44,16 +40,6 @@ class Granularity(NamedTuple):
 GRANULARITIES: Registry[Granularity] = Registry("granularity")
 
 
-def weights(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
-    """Every weight is a unit."""
-    return values
-
-
-def weight_masks(model: nn.Module | None, example: Tensor | None) -> Callable[[Masks], Masks]:
-    """The masks of weights are those of units."""
-    return lambda units: units
-
-
 def channels(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
     """A layer's output channel is a unit: `[out]`, in the order of `by_channel`."""
     model, found = _needed(model), {}
@@ -61,8 +47,7 @@ def channels(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"scores name prunable weights, {', '.join(known)}; got {name!r}. Score this model")
-        of_weights = value.shape == known[name].shape
-        found[name] = rule(by_channel(model, name, value)) if of_weights else value
+        found[name] = rule(by_channel(model, name, value)) if value.shape == known[name].shape else value
         shape = (len(by_channel(model, name, known[name])),)
         if tuple(found[name].shape) != shape:
             raise ValueError(
@@ -75,10 +60,9 @@ def channels(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
 def channel_masks(model: nn.Module | None, example: Tensor | None = None) -> Callable[[Masks], Masks]:
     """Masks of a channel's weights, its bias, and its entries in the norms that take channels one by one.
 
-    Those norms are the batch and instance norms that the channels meet on their way before anything mixes them; without
-    `affine` they have no entries, and a removed channel leaves them as a constant. A norm behind a sum, or one
-    over several channels (layer and group norms), is not the channel's own and stays. An entry that channels of several
-    layers use goes when all of them go.
+    Those are the batch and instance norms that the channels meet before anything mixes them; without `affine` they have
+    no entries, and a removed channel leaves them as a constant. A norm behind a sum, or over several channels (layer
+    and group norms), is not the channel's own and stays. An entry that several layers' channels use goes with the last.
     """
     model = _needed(model)
     owned = entries(model, example_of(model, example))
@@ -103,4 +87,4 @@ def _needed(model: nn.Module | None) -> nn.Module:
 
 
 GRANULARITIES.add("channel", Granularity(channels, channel_masks))
-GRANULARITIES.add("weight", Granularity(weights, weight_masks))
+GRANULARITIES.add("weight", Granularity(lambda model, values, rule: values, lambda model, example: lambda units: units))

@@ -1,7 +1,5 @@
 """One way to find things by name: criteria, networks, data, allocations, granularities, experiments."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
@@ -13,8 +11,7 @@ Entry = TypeVar("Entry")
 class Registry(Mapping[str, Entry]):
     """Name -> entry, in the order of the names; a wrong name is told with the nearest and all that there are.
 
-    The workbench's own entries stay as they are. Those that a user adds (`own=True`) may be added again, so that a
-    notebook's cell can run twice, and removed; `own()` gives them to worker processes.
+    The workbench's own entries stay. A user's (`own=True`) may be removed, and added again, so that a cell runs twice.
 
     >>> shapes: Registry[int] = Registry("shape")
     >>> shapes.add("square", 4)

@@ -1,41 +1,12 @@
-"""Criteria: functions that score weights, higher = keep; `score` runs one and leaves the model as it was.
+"""Functions that score weights, higher = keep; `score` runs one. A new criterion is a file here, found by itself."""
 
-A new criterion is one file here and one line below.
-"""
-
-from __future__ import annotations
-
+import importlib
+import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
-import torch  # noqa: F401  (for the doctests)
 from torch import nn
 
-from workbench.criteria import (  # noqa: F401  (importing registers the criteria)
-    apoz,
-    bn_scale,
-    cp,
-    fisher,
-    force,
-    fpgm,
-    grasp,
-    hrank,
-    l1,
-    l2,
-    lamp,
-    lrp,
-    magnitude,
-    ntk_sap,
-    obd,
-    obs,
-    phew,
-    prospr,
-    random,
-    snip,
-    synflow,
-    taylor,
-    thinet,
-)
 from workbench.criteria.registry import Criterion, criteria, criterion_table, own_criteria, register_criterion
 from workbench.criteria.scorer import Scorer
 from workbench.models.running import Loss
@@ -43,6 +14,9 @@ from workbench.models.untouched import untouched
 from workbench.types import Batch, Masks, Scores, check_masks
 
 __all__ = ["criteria", "criterion_table", "own_criteria", "register_criterion", "score"]
+
+for _file in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_file.name}")
 
 
 def score(
@@ -63,37 +37,21 @@ def score(
 
     `criterion` is a name, or a function of what it names of `model, batch, masks, loss_fn, generator` and its knobs.
     `batch=None` is legal for those that need none (random, magnitude; SynFlow for networks made by `wb.make`).
-    `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring.
-    `exclude` leaves layers out. `bn` says which BatchNorm statistics data-driven criteria see: those of the "batch" or
-    the "running" ones. The default is what the criterion's authors do (`wb.criterion_table()`): SNIP takes the running
-    ones, GraSP, FORCE and ProsPr the batch's. Criteria that look at samples one by one or need a shape alone always see
-    the running ones (NTK-SAP those of its own inputs); dropout is off.
-    `seed` feeds the generator that random criteria draw from.
+    `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring;
+    `exclude` leaves layers out; `seed` feeds the generator that random criteria draw from.
+    `bn` says which BatchNorm statistics data-driven criteria see, the "batch"'s or the "running" ones; by default those
+    of the authors' code (`wb.criterion_table()`). Criteria that look at samples one by one or need a shape alone always
+    see the running ones (NTK-SAP those of its own inputs); dropout is off; half precision is scored in float32.
     `granularity="channel"` gives `[out]` scores by each weight's name; a criterion with no formula for channels is
     summed over a channel's weights, or reduced by the "mean", "max" or "norm" (root of the sum of squares).
-    Models in float16 or bfloat16 are scored in float32: products of small gradients would be 0 there.
-    Raises ValueError for weights that are not finite, a batch or labels that do not fit, or scores that do not fit the
-    model.
-
+    Raises ValueError for weights that are not finite, or a batch, labels or scores that do not fit the model.
     Misleads when scores of different layers are compared under a criterion that does not normalise for layer size.
 
-    >>> import workbench as wb
     >>> model = nn.Linear(2, 1, bias=False)
-    >>> _ = model.weight.data.copy_(torch.tensor([[3.0, -4.0]]))
-    >>> wb.score(model, None, "magnitude")["weight"].tolist()
-    [[3.0, 4.0]]
+    >>> _ = nn.init.constant_(model.weight, -3)
+    >>> score(model, None, "magnitude")["weight"].tolist()
+    [[3.0, 3.0]]
     """
-    run = Scorer(
-        model,
-        batch,
-        criterion,
-        loss_fn=loss_fn,
-        exclude=exclude,
-        bn=bn,
-        seed=seed,
-        granularity=granularity,
-        reduce=reduce,
-        **knobs,
-    )
+    run = Scorer(model, batch, criterion, loss_fn, exclude, bn, seed, granularity, reduce, **knobs)
     with untouched(model):
         return run(check_masks(model, masks) if masks is not None else None)

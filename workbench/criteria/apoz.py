@@ -1,30 +1,18 @@
 """APoZ: the average percentage of zeros of a channel (Hu, Peng, Tai and Tang 2016, arXiv:1607.03250)."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import no_layer
-from workbench.criteria.registry import criterion
+from workbench.criteria.passes import no_layer
+from workbench.criteria.registry import MAPS, criterion
 from workbench.models.watch import Place, following, watch_pass
 from workbench.types import Batch, Masks, Scores
 
 
-@criterion(
-    "apoz",
-    needs="inputs",
-    family="saliency",
-    granularity="channel",
-    cost="1 forward",
-    source="Hu et al. 2016, arXiv:1607.03250",
-    bn="running",
-    memory="activations",
-)
+@criterion("apoz", cost="1 forward", source="Hu et al. 2016, arXiv:1607.03250", **MAPS)
 def apoz(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s_c = 1 - APoZ_c`, the share of samples and positions where channel c is not 0 after the ReLU that follows.
 
-    The paper drops the highest APoZ; here higher = keep. Layers whose channels pass no ReLU before they meet others
-    have no score and must be left out with `exclude`; ValueError if no layer has one.
+    Layers whose channels pass no ReLU before they meet others must be left out with `exclude`; ValueError if all are.
     Misleads about channels that are seldom active and matter then; and a channel that is never 0 may be constant.
     """
     found = [name for name, follows in following(model, batch).items() if "relu" in follows.steps]

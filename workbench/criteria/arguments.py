@@ -1,7 +1,5 @@
 """What a criterion is given: the arguments it names."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from itertools import takewhile

@@ -1,11 +1,9 @@
 """The scale of the BatchNorm behind a channel (Liu et al. 2017, arXiv:1708.06519, section 3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
-from workbench.criteria.channelwise import no_layer, wide
+from workbench.criteria.passes import no_layer, wide
 from workbench.criteria.registry import criterion
 from workbench.models.watch import following
 from workbench.types import Batch, Masks, Scores
@@ -30,6 +28,6 @@ def bn_scale(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
         what = "layers whose output a BatchNorm with a weight scales"
         raise no_layer("bn-scale", what, model, "Use a model with BatchNorm, or 'l1'")
     parameters = {id(parameter): name for name, parameter in model.named_parameters()}
-    whole = torch.ones((), dtype=torch.bool)
-    kept = {name: (masks or {}).get(parameters.get(id(gamma), ""), whole) for name, gamma in found.items()}
+    masks, whole = masks or {}, torch.tensor(True)
+    kept = {name: masks.get(parameters.get(id(gamma), ""), whole) for name, gamma in found.items()}
     return {name: wide(gamma).abs() * kept[name].to(gamma.device) for name, gamma in found.items()}

@@ -1,7 +1,6 @@
 """What every criterion must do, tried on a small network: `check_criterion`."""
 
-from __future__ import annotations
-
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -18,20 +17,16 @@ from workbench.models.untouched import untouched
 from workbench.seeds import generator
 from workbench.types import Batch, Masks, Scores
 
-TOLERANCE = 1e-9
-
 
 def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", **knobs: Any) -> Scores:
     """Try a criterion on a small network of convolutions, BatchNorm and a linear layer; its scores, if all is well.
 
     The rules: it names what it needs of `model, batch, masks, loss_fn, generator`, and its knobs have defaults; it
     gives a finite float score for every prunable weight (or output channel) in its shape, also where half are masked;
-    weights, gradients, buffers, train flags and the random state are left as they are; the same arguments give the same
-    scores again; the order of the samples in the batch does not matter; and channels have no names: with a layer's
-    outputs in another order the scores come in that order. The last two are not tried on a criterion that draws from
-    `generator`. Raises ValueError or TypeError that says which rule is broken. `wb.score` puts back what a criterion
-    changes, but what it computed on a changed model stays wrong.
-
+    weights, gradients, buffers, train flags and the random state are left as they are (`wb.score` puts them back, but
+    what was computed on a changed model stays wrong); the same arguments give the same scores again. Unless it draws
+    from `generator`: the order of the samples does not matter, and channels have no names: with a layer's outputs in
+    another order the scores come in that order. Raises ValueError or TypeError that says which rule is broken.
     Misleads as a proof: passing says that a criterion is a function of the network, not that it is a good one.
 
     >>> def largest(model):
@@ -39,7 +34,8 @@ def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", 
     >>> sorted(check_criterion(largest))
     ['conv1.weight', 'conv2.weight', 'fc.weight']
     """
-    model, batch = _network(), _batch()
+    model, draw = _network(), generator(2)
+    batch = Batch(torch.randn(12, 2, 5, 5, generator=draw, dtype=torch.float64), torch.arange(12) % 5)
 
     def run(model: nn.Module, batch: Batch, masks: Masks | None = None) -> tuple[Scores, bool]:
         scorer = Scorer(model, batch, criterion, granularity=granularity, bn="running", **knobs)
@@ -50,9 +46,8 @@ def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", 
             _compare(scorer.name, before, _facts(model))
             return scores, not torch.equal(draws, scorer.draw.get_state())
 
-    scores, random = run(model, batch)
+    (scores, random), (again, _) = run(model, batch), run(model, batch)
     name = criterion if isinstance(criterion, str) else called(criterion)
-    again, _ = run(model, batch)
     if not all(torch.equal(score, again[layer]) for layer, score in scores.items()):
         raise ValueError(
             f"a criterion gives the same scores for the same arguments; {name!r} gave others the second time. "
@@ -66,30 +61,22 @@ def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", 
     shuffled, _ = run(model, Batch(batch.inputs[order], batch.targets[order]))
     _same(scores, shuffled, f"a batch is a set: scores do not depend on the order of its samples; {name!r} gave others")
     permuted, rows = _permuted(model)
-    found, _ = run(permuted, batch)
     expected = {layer: rows(layer, score) for layer, score in scores.items()}
     rule = "channels have no names: with a layer's channels in another order the scores come in that order"
-    _same(expected, found, f"{rule}; {name!r} gave others")
+    _same(expected, run(permuted, batch)[0], f"{rule}; {name!r} gave others")
     return scores
 
 
 def _network() -> nn.Module:
     """A network in the middle of training: statistics, gradients and flags are not those of a fresh one."""
     draw = generator(0)
-    layers: dict[str, nn.Module] = {
-        "conv1": nn.Conv2d(2, 4, 3, padding=1, bias=False),
-        "bn1": nn.BatchNorm2d(4),
-        "relu1": nn.ReLU(),
-        "conv2": nn.Conv2d(4, 6, 3, padding=1, bias=False),
-        "bn2": nn.BatchNorm2d(6),
-        "relu2": nn.ReLU(),
-        "pool": nn.AdaptiveAvgPool2d(1),
-        "flatten": nn.Flatten(),
-        "fc": nn.Linear(6, 5),
-    }
-    model = nn.Sequential(OrderedDict(layers)).double().train()
+    first, second = (nn.Conv2d(n, m, 3, padding=1, bias=False) for n, m in ((2, 4), (4, 6)))
+    layers = OrderedDict[str, nn.Module](conv1=first, bn1=nn.BatchNorm2d(4), relu1=nn.ReLU())
+    layers |= dict(conv2=second, bn2=nn.BatchNorm2d(6), relu2=nn.ReLU())
+    layers |= dict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(6, 5))
+    model = nn.Sequential(layers).double().train()
     with torch.no_grad():
-        for _, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        for tensor in (*model.parameters(), *model.buffers()):
             if tensor.is_floating_point():
                 tensor.copy_(torch.rand(tensor.shape, generator=draw, dtype=torch.float64) - 0.4)
         for name in ("bn1.running_var", "bn2.running_var", "bn1.weight", "bn2.weight"):
@@ -99,11 +86,6 @@ def _network() -> nn.Module:
     layers["relu1"].eval()
     model.input_shape = (2, 5, 5)  # type: ignore[assignment]
     return model
-
-
-def _batch() -> Batch:
-    draw = generator(2)
-    return Batch(torch.randn(12, 2, 5, 5, generator=draw, dtype=torch.float64), torch.arange(12) % 5)
 
 
 def _permuted(model: nn.Module) -> tuple[nn.Module, Callable[[str, Tensor], Tensor]]:
@@ -120,37 +102,35 @@ def _permuted(model: nn.Module) -> tuple[nn.Module, Callable[[str, Tensor], Tens
     with torch.no_grad():
         for name, weight in prunable(twin).items():
             weight.copy_(rows(name, model.get_parameter(name)))
-        for number in ("1", "2"):
-            old, new = model.get_submodule(f"bn{number}"), twin.get_submodule(f"bn{number}")
-            for own in ("weight", "bias", "running_mean", "running_var"):
-                getattr(new, own).copy_(getattr(old, own)[orders[f"conv{number}.weight"]])
+        for number, own in itertools.product("12", ("weight", "bias", "running_mean", "running_var")):
+            values = model.state_dict()[f"bn{number}.{own}"][orders[f"conv{number}.weight"]]
+            twin.state_dict()[f"bn{number}.{own}"].copy_(values)
     return twin, rows
 
 
 def _facts(model: nn.Module) -> dict[str, object]:
     """All that a criterion leaves alone, in plain values."""
-    found: dict[str, object] = {}
-    buffers = dict(model.named_buffers())
-    learning = [name for name, module in model.named_modules() if isinstance(module, BATCH_NORMS) and module.training]
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if name in buffers and name.rpartition(".")[0] in learning:
-            continue  # any forward pass moves the statistics of a norm that sees the batch's
-        found[f"the values of {name!r}"] = tensor.dtype, tensor.detach().numpy().tobytes()
-    for name, parameter in model.named_parameters():
-        grad = parameter.grad
-        found[f"the gradient of {name!r}"] = None if grad is None else grad.numpy().tobytes()
-        found[f"requires_grad of {name!r}"] = parameter.requires_grad
-    for name, module in model.named_modules():
-        found[f"the train flag of {name!r}"] = module.training
-        found[f"the hooks of {name!r}"] = len(module._forward_hooks) + len(module._forward_pre_hooks)
-    found["torch's random state"] = torch.get_rng_state().numpy().tobytes()
-    return found
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    # any forward pass moves the statistics of a norm that sees the batch's
+    learning = [name for name, module in modules.items() if isinstance(module, BATCH_NORMS) and module.training]
+    still = {n: b for n, b in model.named_buffers() if n.rpartition(".")[0] not in learning}
+    values = {n: (t.dtype, t.detach().numpy().tobytes()) for n, t in (parameters | still).items()}
+    gradients = {n: None if p.grad is None else p.grad.numpy().tobytes() for n, p in parameters.items()}
+    facts: dict[str, dict[str, Any]] = {
+        "the values": values,
+        "the gradient": gradients,
+        "requires_grad": {name: parameter.requires_grad for name, parameter in parameters.items()},
+        "the train flag": {name: module.training for name, module in modules.items()},
+        "the hooks": {name: len(m._forward_hooks) + len(m._forward_pre_hooks) for name, m in modules.items()},
+    }
+    found: dict[str, object] = {f"{what} of {n!r}": own for what, held in facts.items() for n, own in held.items()}
+    return found | {"torch's random state": torch.get_rng_state().numpy().tobytes()}
 
 
 def _compare(name: str, before: dict[str, object], after: dict[str, object]) -> None:
-    changed = [what for what, value in before.items() if after.get(what) != value]
-    if changed or set(before) != set(after):
-        what = changed[0] if changed else "the names of the model's tensors"
+    if before != after:
+        changed = (what for what, value in before.items() if after.get(what) != value)
+        what = next(changed, "the names of the model's tensors")
         raise ValueError(
             f"a criterion leaves the model and the random state as they are; {name!r} gave a model in which {what} "
             "changed. Work on copies, or with torch.func.functional_call"
@@ -160,5 +140,5 @@ def _compare(name: str, before: dict[str, object], after: dict[str, object]) -> 
 def _same(expected: Scores, found: Scores, message: str) -> None:
     for layer, score in expected.items():
         apart = float((score.double() - found[layer].double()).abs().max())
-        if apart > TOLERANCE * max(1.0, float(score.double().abs().max())):
+        if apart > 1e-9 * max(1.0, float(score.double().abs().max())):
             raise ValueError(f"{message}, apart by up to {apart:.3g} in {layer!r}")

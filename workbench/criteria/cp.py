@@ -1,7 +1,5 @@
 """Channel pruning by LASSO on the next layer's outputs (He, Zhang and Sun 2017, arXiv:1707.06168)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -9,20 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.criteria.next_layer import Contributions, channel_contributions
-from workbench.criteria.registry import criterion
+from workbench.criteria.registry import MAPS, criterion
 from workbench.models import prunable
 from workbench.types import Batch, Masks, Scores
 
 
 @criterion(
     "cp",
-    needs="inputs",
-    family="saliency",
-    granularity="channel",
     cost="2 forward; a LASSO path over the channels of each layer",
     source="He et al. 2017, arXiv:1707.06168",
-    bn="running",
-    memory="activations",
+    **MAPS,
 )
 def cp(
     model: nn.Module, batch: Batch, masks: Masks | None, generator: torch.Generator, samples: int | None = 10
@@ -31,9 +25,8 @@ def cp(
 
     y are `samples` outputs of the next layer without bias, drawn from each input (None: all), x_c is what channel c
     adds to them, and W_c the next layer's weights that read it, whose norm is set to 1 as in the paper. The path of
-    solutions is exact; the paper's least squares on W between its steps are left out, and so is the intercept of the
-    authors' code, which does not set norms. A channel that the path never takes in, such as one that is always zero,
-    scores 0; so does one that adds the same as an earlier channel. Layers without one certain next layer (residual
+    solutions is exact, without the paper's least squares on W and the intercept of the authors' code. A channel that it
+    never takes in (always zero, or equal to an earlier one) scores 0. Layers without one certain next layer (residual
     sums, the last layer) have no score and must be left out with `exclude`; ValueError if no layer has one.
     Misleads under global allocation, as λ has the scale of the layer's outputs, and with fewer samples than channels.
     """
@@ -50,21 +43,19 @@ def _penalties(found: Contributions) -> Tensor:
 def lasso_entries(gram: Tensor, products: Tensor) -> Tensor:
     """The largest λ at which each coefficient of `min 1/2 ||y - X β||² + λ ||β||_1` is not 0, from `X'X` and `X'y`.
 
-    The path of solutions from knot to knot, as λ falls from the first coefficient's entry to 0 (Efron et al. 2004,
-    "Least angle regression"). Columns that reach a knot together, to a part in 10^9, enter by their index; one that the
-    columns inside already give, to a part in 10^5 of its length, stays out until one of them leaves. So equal and
-    dependent columns have defined entries, which a solver's own would leave to rounding.
+    The path of solutions from knot to knot (Efron et al. 2004, "Least angle regression"). Columns that reach a knot
+    together, to a part in 10^9, enter by their index; one that the columns inside already give, to a part in 10^5 of
+    its length, stays out until one of them leaves: a solver would leave the entries of equal columns to rounding.
 
     >>> lasso_entries(torch.eye(2).double(), torch.tensor([3.0, -1.0]).double())
     tensor([3., 1.], dtype=torch.float64)
     """
-    entries, beta = torch.zeros_like(products), torch.zeros_like(products)
+    entries, beta, signs = products.new_zeros(3, len(products)).unbind()
     inside: list[int] = []
+    gone: list[int] = []  # what left at this very knot
     inverse = gram.new_empty(0, 0)  # of the part of `gram` inside
     empty = gram.diagonal() <= 0
     out = empty.clone()  # what cannot enter while these are inside
-    gone: list[int] = []  # what left at this very knot
-    signs = torch.zeros_like(products)
     penalty = float(products.abs().max()) if len(products) else 0.0
     for _ in range(8 * len(products)):
         rest = products - gram @ beta

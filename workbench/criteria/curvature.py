@@ -1,7 +1,5 @@
 """Derivatives sample by sample, and the loss's curvature: exact, or without the network's own second derivatives."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vjp, vmap
 
-from workbench.criteria.passes import derivatives, loss_at
+from workbench.criteria.passes import Weights, derivatives, loss_at
 from workbench.models.running import Loss, taken
 from workbench.types import Batch, check_choice
 
-Weights = dict[str, Tensor]
 KINDS = ("exact", "gauss-newton")
 CHUNK = 2**26
 """Numbers held at once: samples are taken together as long as their derivatives stay below it (256 MB in float32)."""
@@ -24,8 +21,7 @@ CHUNK = 2**26
 def sample_gradients(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss) -> Iterator[Weights]:
     """Gradients of each sample's own loss by the weights, `[samples, *shape]`, some samples at a time.
 
-    Samples are mapped over together; where the model cannot be (recurrent layers, values read with `item`), one after
-    another, which gives the same numbers slower.
+    Samples are mapped over together; where the model cannot be (recurrent layers, `item`), one after another, slower.
     """
     loss_at(model, weights, batch, loss_fn)  # says what does not fit
 
@@ -38,7 +34,7 @@ def sample_gradients(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
             return derivatives(loss(leaves, x, y), leaves)
 
     fixed = {name: w.detach() for name, w in weights.items()}
-    for part in _parts(batch, _count(weights)):
+    for part in _parts(batch, sum(map(torch.numel, weights.values()))):
         grads = _together(grad(loss), (None, 0, 0), fixed, *part)
         if grads is None:
             each = [alone(*sample) for sample in zip(*part, strict=True)]
@@ -82,7 +78,7 @@ def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn:
             "curvature='gauss-newton' takes the second derivative of a loss of one's own by outputs of one tensor; the "
             f"model gives {type(outputs).__name__}. Wrap the model, or pass curvature='exact'"
         )
-    for part in _parts(batch, outputs.numel() * _count(weights)):
+    for part in _parts(batch, outputs.numel() * sum(map(torch.numel, weights.values()))):
         found = _together(rows, (0, 0), *part)
         if found is None:
             found = torch.stack([alone(*sample) for sample in zip(*part, strict=True)])
@@ -95,7 +91,7 @@ def curvature_diagonal(model: nn.Module, weights: Weights, batch: Batch, loss_fn
         total = sum(rows.square().sum(0) for rows in gauss_newton_rows(model, weights, batch, loss_fn))
         diagonal = torch.as_tensor(total) / len(batch.inputs)
     else:
-        point, loss = _loss_by_point(model, weights, batch, loss_fn)
+        point, loss = flat(weights), _loss_by_point(model, weights, batch, loss_fn)
         units = torch.eye(len(point), dtype=point.dtype, device=point.device).split(max(CHUNK // len(point) ** 2, 1))
         with _second_derivatives():
             _, pull, *_ = vjp(grad(loss), point)
@@ -108,9 +104,8 @@ def curvature_matrix(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
     if check_choice("curvature", kind, KINDS) == "gauss-newton":
         total = sum(rows.T @ rows for rows in map(Tensor.double, gauss_newton_rows(model, weights, batch, loss_fn)))
         return torch.as_tensor(total) / len(batch.inputs)
-    point, loss = _loss_by_point(model, weights, batch, loss_fn)
     with _second_derivatives():
-        return jacrev(grad(loss))(point)
+        return jacrev(grad(_loss_by_point(model, weights, batch, loss_fn)))(flat(weights))
 
 
 def flat(tensors: Weights) -> Tensor:
@@ -150,19 +145,9 @@ def _outputs(model: nn.Module, weights: Weights, inputs: Tensor, loss_fn: Loss) 
     return taken(loss_fn, functional_call(model, weights, (inputs,)))
 
 
-def _loss_by_point(
-    model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss
-) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    loss_at(model, weights, batch, loss_fn)
-
-    def loss(point: Tensor) -> Tensor:
-        return loss_fn(_outputs(model, named(weights, point), batch.inputs, loss_fn), batch.targets)
-
-    return flat(weights), loss
-
-
-def _count(weights: Weights) -> int:
-    return sum(w.numel() for w in weights.values())
+def _loss_by_point(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss) -> Callable[[Tensor], Tensor]:
+    loss_at(model, weights, batch, loss_fn)  # says what does not fit
+    return lambda point: loss_fn(_outputs(model, named(weights, point), batch.inputs, loss_fn), batch.targets)
 
 
 def _parts(batch: Batch, each: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,16 +1,16 @@
 """Fisher: loss change by the diagonal of the empirical Fisher matrix (Theis et al. 2018, arXiv:1801.05787)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
 from workbench.criteria.curvature import sample_gradients
 from workbench.criteria.passes import masked_weights
-from workbench.criteria.registry import criterion
+from workbench.criteria.registry import ONE_PASS, criterion
 from workbench.criteria.taylor import output_products
 from workbench.models.running import Loss
 from workbench.types import Batch, Masks, Scores
+
+SOURCE = "Theis et al. 2018, arXiv:1801.05787"
 
 
 @criterion(
@@ -18,7 +18,7 @@ from workbench.types import Batch, Masks, Scores
     family="loss change",
     derivatives="gradients",
     cost="1 forward and 1 backward of each sample",
-    source="Theis et al. 2018, arXiv:1801.05787",
+    source=SOURCE,
     bn="running",
     bn_fixed=True,
     memory="samples",
@@ -26,9 +26,8 @@ from workbench.types import Batch, Masks, Scores
 def fisher(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = w^2 / 2 * mean over samples n of g_n^2`, with `g_n = dL_n/dw` of sample n's own loss.
 
-    The mean of squares, not the square of the mean, which vanishes at a minimum; squares are taken in float64, as those
-    of float32 gradients can be too small for float32. BatchNorm runs on its running
-    statistics, as a sample alone has none.
+    The mean of squares, not the square of the mean, which vanishes at a minimum; in float64, as they can be too small
+    for float32. BatchNorm runs on its running statistics, as a sample alone has none.
     Misleads far from a minimum and with wrong labels: there the empirical Fisher is not the curvature.
     """
     weights = masked_weights(model, masks)
@@ -39,22 +38,13 @@ def fisher(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -
     return {name: w.detach().double().square() * total[name] / (2 * len(batch.inputs)) for name, w in weights.items()}
 
 
-@criterion(
-    "fisher",
-    family="loss change",
-    granularity="channel",
-    derivatives="gradients",
-    cost="1 forward, 1 backward",
-    source="Theis et al. 2018, arXiv:1801.05787",
-    memory="activations",
-)
+@criterion("fisher", family="loss change", granularity="channel", source=SOURCE, memory="activations", **ONE_PASS)
 def fisher_channels(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = mean over samples n of (dL_n/dz)^2 / 2`, z = 1 a gate that multiplies the channel's output.
 
-    `dL_n/dz` is `sum over positions of a dL_n/da` of sample n's own loss, so that one pass of the batch gives all; the
-    loss is taken as the mean over samples. The gate stands behind the norm and activation that follow the layer. Group
-    Fisher (Liu et al. 2021, arXiv:2108.00708) adds up coupled layers before the square and divides by the cost saved;
-    this does neither.
+    `dL_n/dz` is `sum over positions of a dL_n/da` of sample n's own loss; the batch's loss is taken as their mean. The
+    gate stands behind the norm and activation that follow the layer. Group Fisher (Liu et al. 2021, arXiv:2108.00708)
+    adds up coupled layers before the square and divides by the cost saved; this does neither.
     Misleads far from a minimum and with wrong labels: there the empirical Fisher is not the curvature.
     """
     products = output_products(model, batch, masks, loss_fn)

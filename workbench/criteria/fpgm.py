@@ -1,19 +1,15 @@
 """FPGM: drop the filters that the others can replace (He, Liu, Wang, Hu and Yang 2019, arXiv:1811.00250, section 3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
-from workbench.criteria.channelwise import filters
+from workbench.criteria.passes import filters
 from workbench.criteria.registry import criterion
 from workbench.models.channels import by_channel
 from workbench.types import Masks, Scores
 
 
-@criterion(
-    "fpgm", family="norm", granularity="channel", cost="none", source="He et al. 2019, arXiv:1811.00250, section 3"
-)
+@criterion("fpgm", family="norm", granularity="channel", source="He et al. 2019, arXiv:1811.00250, section 3")
 def fpgm(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_c = sum_j ||F_c - F_j||`, the Euclidean distances from filter c to the layer's filters that are still there.
 

@@ -1,8 +1,4 @@
-"""GraSP: keep the weights whose removal would most reduce the gradient's norm
-
-(Wang, Zhang and Grosse 2020, arXiv:2002.07376, eq. 8)."""
-
-from __future__ import annotations
+"""GraSP: keep the weights whose removal would most reduce the gradient's norm (Wang et al. 2020, arXiv:2002.07376)."""
 
 import torch
 from torch import nn
@@ -21,19 +17,16 @@ from workbench.types import Batch, Masks, Scores
     derivatives="Hessian",
     cost="1 forward, 2 backward (the second through the first)",
     source="Wang et al. 2020, arXiv:2002.07376, eq. 8",
-    memory="Hessian",
 )
 def grasp(
     model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, temperature: float | None = None
 ) -> Scores:
     """`s = w (H g)`, with the Hessian-vector product `H g = d(g . stop(g))/dw` and logits divided by `temperature`.
 
-    The paper divides by 200 for the cross entropy; so does the default, and by 1 for another loss.
-    The authors' code draws linear layers anew before it scores; here the network is scored as it is.
-    The paper's score is `-w (H g)` and drops the highest; here higher = keep, so the sign is turned.
-    Where a BatchNorm on the batch's statistics follows a layer, its scale has no effect and its scores sum to `-|g|^2`
-    over the layer, g that of the loss with divided logits: layers with the largest `|g|^2` per weight, the narrow ones,
-    are thinned first, and faster with every round.
+    The default divides by 200 for the cross entropy, as the paper, and by 1 for another loss. The paper's score is
+    `-w (H g)` and drops the highest. Its code draws linear layers anew first; here the network is scored as it is.
+    Where a BatchNorm on the batch's statistics follows a layer, its scores sum to `-|g|^2`, g that of the loss with
+    divided logits: the narrow layers, with the largest `|g|^2` per weight, are thinned first, and faster every round.
     Misleads as a ranking of harm: a large negative score marks a weight that hinders gradient flow, not a small effect.
     """
     if temperature is None:

@@ -1,7 +1,5 @@
 """LAMP: magnitude relative to what is left of the layer (Lee et al. 2021, arXiv:2010.07611)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +12,7 @@ from workbench.types import Masks, Scores
 def lamp(model: nn.Module, masks: Masks | None) -> Scores:
     """`s_u = w_u^2 / sum of w_v^2 over the layer's weights v that rank with u or above it`; equal weights by index.
 
-    The largest weight of every layer scores 1, so that under global allocation no layer empties before all others are
-    down to one weight.
+    The largest weight of every layer scores 1: under global allocation none empties before all have one weight left.
     Misleads as a measure of a single weight's effect: it compares within a layer and sets layers equal by construction.
     """
     return {name: _share(weight.detach()) for name, weight in masked_weights(model, masks).items()}

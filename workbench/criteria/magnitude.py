@@ -1,7 +1,5 @@
 """Magnitude: keep the largest weights (Han, Pool, Tran and Dally 2015, arXiv:1506.02626, section 3)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from workbench.criteria.registry import criterion
@@ -9,7 +7,7 @@ from workbench.models import prunable
 from workbench.types import Scores
 
 
-@criterion("magnitude", family="magnitude", cost="none", source="Han et al. 2015, arXiv:1506.02626, section 3")
+@criterion("magnitude", family="magnitude", source="Han et al. 2015, arXiv:1506.02626, section 3")
 def magnitude(model: nn.Module) -> Scores:
     """`s = |w|`.
 

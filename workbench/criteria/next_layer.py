@@ -1,22 +1,19 @@
 """How the next layer reads a layer's channels: its outputs taken apart, for criteria that reconstruct them."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import no_layer
+from workbench.criteria.passes import no_layer
 from workbench.models.watch import Call, Place, following, watch_pass
 from workbench.types import Batch, Masks, check_count
 
 
 class Contributions(NamedTuple):
-    """A sample of the next layer's outputs, without bias, as sums over the channels it reads.
+    """A sample of the next layer's outputs, without bias: the rows of `parts` `[outputs, channels]` sum to one each.
 
-    `parts` is `[outputs, channels]`: each row sums to one output. `norms` are the Euclidean norms of the next layer's
-    weights that read each channel. Both are float64 on the CPU.
+    `norms` are those of the next layer's weights that read each channel. Both are float64 on the CPU.
     """
 
     parts: Tensor
@@ -28,8 +25,8 @@ def channel_contributions(
 ) -> dict[str, Contributions]:
     """The contributions of the channels of every layer that one other layer reads, and nothing else does.
 
-    From each input `samples` outputs of the next layer (a position and a channel at once) are drawn with replacement;
-    None takes them all. Raises ValueError, for the criterion `name`, if the model has no such layer.
+    From each input `samples` outputs of the next layer (position and channel) are drawn with replacement; None takes
+    them all. Raises ValueError, for the criterion `name`, if the model has no such layer.
     """
     if samples is not None:
         check_count("samples", samples)

@@ -1,7 +1,5 @@
 """OBD: optimal brain damage, loss change by the diagonal of the curvature (LeCun, Denker and Solla 1989)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from workbench.criteria.curvature import curvature_diagonal
@@ -19,15 +17,12 @@ from workbench.types import Batch, Masks, Scores
     source="LeCun et al. 1989 (Optimal Brain Damage)",
     bn="running",
     bn_fixed=True,
-    memory="Hessian",
 )
 def obd(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, curvature: str = "gauss-newton") -> Scores:
     """`s = h w^2 / 2`, h the diagonal of the Hessian by its Gauss-Newton part, as in the paper, or "exact".
 
-    Gauss-Newton leaves out the second derivatives of the network itself, so that h >= 0; "exact" costs a pass over the
-    batch for every weight. BatchNorm runs on its running statistics.
-    Misleads where weights act together: the diagonal knows of no other weight (`obs` does), and away from a minimum,
-    where the gradient counts too (`taylor`).
+    Gauss-Newton leaves out the network's own second derivatives, so that h >= 0; "exact" costs a pass for every weight.
+    Misleads where weights act together (see `obs`), and away from a minimum, where the gradient counts too (`taylor`).
     """
     weights = masked_weights(model, masks)
     diagonal = curvature_diagonal(model, weights, batch, loss_fn, curvature)

@@ -1,12 +1,10 @@
 """OBS: optimal brain surgeon, loss change after the others' best correction (Hassibi and Stork 1993)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
 from workbench.criteria.curvature import curvature_matrix, flat, named
-from workbench.criteria.passes import masked_weights
+from workbench.criteria.passes import Weights, masked_weights
 from workbench.criteria.registry import criterion
 from workbench.models import prunable
 from workbench.models.running import Loss
@@ -25,7 +23,6 @@ MOST = 4000
     bn="running",
     bn_fixed=True,
     most=MOST,
-    memory="Hessian",
 )
 def obs(
     model: nn.Module,
@@ -50,20 +47,14 @@ def obs(
     return named(weights, scores)
 
 
-def live_weights(weights: dict[str, Tensor], masks: Masks | None) -> Tensor:
+def live_weights(weights: Weights, masks: Masks | None) -> Tensor:
     """Which weights are left, as one flat mask over all layers."""
     masks = masks or {}
     return flat({name: masks.get(name, torch.ones_like(w, dtype=torch.bool)) for name, w in weights.items()})
 
 
 def inverse_curvature(
-    model: nn.Module,
-    weights: dict[str, Tensor],
-    batch: Batch,
-    loss_fn: Loss,
-    curvature: str,
-    damp: float,
-    live: Tensor,
+    model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss, curvature: str, damp: float, live: Tensor
 ) -> Tensor:
     """The inverse of the damped curvature by the live weights; a ValueError where it is too large or not positive."""
     if len(live) > MOST:

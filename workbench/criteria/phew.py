@@ -1,7 +1,5 @@
 """PHEW: weights in the order in which random walks visit them (Patil and Dovrolis 2021, arXiv:2010.11354)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -25,12 +23,10 @@ def phew(model: nn.Module, masks: Masks | None, generator: torch.Generator, walk
     Even walks go from an input to an output, odd ones from an output to an input, and each kind starts at every unit in
     turn. From unit to unit a walk picks a weight with chance in proportion to `|w|`: forward of those that leave the
     unit, backward of those that enter it. Units are channels, and a kernel has a weight for every place; forward out of
-    a flattened map comes first a place of it, all with equal chance. All this is as the authors have it (Patil and
-    Dovrolis 2021, arXiv:2010.11354). They stop at the walk with which enough weights are visited; keeping the highest
-    scores comes to the same, save that it may cut the last walk short.
-    The rest is this workbench's reading: the order of what no walk visits, walks that meet a unit without weights and
-    then visit nothing, and walks within masks. Takes chains (`nn.Sequential`) of linear and convolution layers; of the
-    batch nothing is used.
+    a flattened map comes first a place of it, all with equal chance. The authors stop when enough weights are visited;
+    to keep the highest scores is the same, save that it may cut the last walk short. This workbench's reading is the
+    order of what no walk visits, walks that meet a unit without weights and then visit nothing, and walks within masks.
+    Takes chains (`nn.Sequential`) of linear and convolution layers.
     Misleads at densities that few walks reach: what no walk visited is ranked by magnitude alone.
     """
     check_count("walks", walks)

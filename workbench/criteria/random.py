@@ -1,7 +1,5 @@
 """Random scores: the baseline every criterion must beat."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
@@ -10,12 +8,11 @@ from workbench.models import prunable
 from workbench.types import Scores
 
 
-@criterion("random", family="baseline", cost="none", source="baseline; seed= chooses the draw")
+@criterion("random", family="baseline", source="baseline; seed= chooses the draw")
 def random(model: nn.Module, generator: torch.Generator) -> Scores:
     """`s ~ U[0, 1)`, independent for every weight.
 
     Misleads with one seed: the spread over seeds is the message.
     """
-    return {
-        name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in prunable(model, strict=False).items()
-    }
+    weights = prunable(model, strict=False)
+    return {name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in weights.items()}

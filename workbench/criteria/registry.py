@@ -1,7 +1,5 @@
 """The criteria by name and granularity, what each asks for, and how a user's own joins them."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,13 +31,12 @@ class CriterionEntry:
     """A registered criterion: the function and what it asks for.
 
     `needs` is what it uses of the batch (by default the "targets" too, or "nothing" where it names no batch),
-    `derivatives` of the loss, `cost` its passes over the batch. `bn` are the BatchNorm statistics it sees unless the
-    caller says otherwise, those of its authors' code: the "batch"'s, or the "running" ones; `bn_fixed` says that it has
-    a meaning with no others. `returns` says that in iterative scoring removed weights may come back, `most` how many
-    weights it can score (None: any number), `chain` that it needs layers which follow one another. `memory` is what it
-    holds beyond the model and the passes: at most three copies of the "weights" (in float64, which SynFlow, LAMP and
-    PHEW compute in), gradients of single "samples", the batch's "activations", or what comes with a "Hessian" (a
-    matrix, or a graph that gradients are differentiated through).
+    `derivatives` of the loss, `cost` its passes over the batch. `bn` are the BatchNorm statistics it sees by default,
+    those of its authors' code: the "batch"'s, or the "running" ones; `bn_fixed` says that others have no meaning.
+    `returns` says that in iterative scoring removed weights may come back, `most` how many weights it can score (None:
+    any number), `chain` that it needs layers which follow one another. `memory` is what it holds beyond the model and
+    the passes: at most three copies of the "weights" (in float64), gradients of single "samples", the batch's
+    "activations", or what comes with a "Hessian" (a matrix, or a graph that gradients are differentiated through).
     """
 
     function: Criterion
@@ -54,13 +51,14 @@ class CriterionEntry:
     returns: bool = False
     most: int | None = None
     chain: bool = False
-    memory: str = "weights"
+    memory: str = ""
     arguments: Arguments = field(init=False)
 
     def __post_init__(self) -> None:
         self.arguments = arguments(self.function)
         batch = "batch" in self.arguments.places + self.arguments.names
         self.needs = self.needs or ("targets" if batch else "nothing")
+        self.memory = self.memory or ("Hessian" if self.derivatives == "Hessian" else "weights")
         for what, options in FACTS.items():
             check_choice(what, getattr(self, what), options)
         if self.needs != "nothing" and not batch:
@@ -80,15 +78,21 @@ class CriterionEntry:
         return self.family != "own"
 
 
+ONE_PASS = dict(derivatives="gradients", cost="1 forward, 1 backward")
+"""Facts of criteria by the gradients of one pass of the batch."""
+
+MAPS = dict(family="saliency", granularity="channel", needs="inputs", bn="running", memory="activations")
+"""Facts of criteria by what channels give for the inputs."""
+
 CRITERIA: defaultdict[str, Registry[CriterionEntry]] = defaultdict(lambda: Registry("criterion"))
 """Granularity -> name -> entry."""
 
 
-def criterion(name: str, *, family: str, **facts: Any) -> Callable[[Criterion], Criterion]:
+def criterion(name: str, *, cost: str = "none", **facts: Any) -> Callable[[Criterion], Criterion]:
     """Register one of the workbench's own criteria; `facts` are the other fields of `CriterionEntry`."""
 
     def register(function: Criterion) -> Criterion:
-        entry = CriterionEntry(function, family=family, **facts)
+        entry = CriterionEntry(function, cost=cost, **facts)
         CRITERIA[entry.granularity].add(name, entry, own=not entry.builtin)
         return function
 
@@ -103,10 +107,9 @@ def register_criterion(
     It returns scores, higher = keep; arguments with defaults are its knobs. `masks` are the weights still there in
     iterative scoring (None: all); the model passed in is unmasked. `needs` says what it uses of the batch: "nothing"
     (where it names no batch), the input's "shape", "inputs", or inputs and "targets" (else). `granularity` says what
-    one score is for: a "weight" (scores have the weights' shapes) or an output "channel" (scores `[out]`).
-    Registering a name again replaces one's own criterion, so that a notebook cell can be run again; the workbench's own
-    are protected. `wb.check_criterion(f)` tries the function out. Functions written as
-    `f(model, batch, *, masks=None, loss_fn, generator, **knobs)` work too.
+    one score is for: a "weight" (scores have the weights' shapes) or an output "channel" (scores `[out]`). A name
+    registered again replaces one's own criterion; the workbench's own are protected. `wb.check_criterion(f)` tries the
+    function out. Functions `f(model, batch, *, masks=None, loss_fn, generator, **knobs)` work too.
 
     >>> @register_criterion("largest-row")
     ... def largest_row(model):
@@ -120,18 +123,17 @@ def register_criterion(
 
     def register(function: Criterion) -> Criterion:
         told = source or (function.__doc__ or "").strip().split("\n")[0]
-        return criterion(name, family="own", needs=needs, source=told, granularity=granularity)(function)
+        return criterion(name, cost="", needs=needs, source=told, granularity=granularity)(function)
 
     return register
 
 
 def unregister_criterion(name: str) -> None:
     """Forget a criterion of one's own; the workbench's own are protected."""
-    mine = own_criteria()
-    check_choice("criterion", name, {own for own, _ in mine})
-    for own, granularity in mine:
-        if own == name:
-            CRITERIA[granularity].remove(name)
+    check_choice("criterion", name, {own for own, _ in own_criteria()})
+    for known in CRITERIA.values():
+        if name in known.own():
+            known.remove(name)
 
 
 def criteria(granularity: str = "weight") -> list[str]:
@@ -149,7 +151,7 @@ def entries() -> dict[tuple[str, str], CriterionEntry]:
     return {(name, granularity): CRITERIA[granularity][name] for name, granularity in places}
 
 
-def criterion_table() -> pd.DataFrame:
+def criterion_table() -> "pd.DataFrame":
     """What each criterion scores, needs and costs, and where it comes from: one row per name and granularity.
 
     >>> criterion_table().loc["snip", "cost"]
@@ -174,10 +176,7 @@ def add_criteria(entries: dict[tuple[str, str], CriterionEntry]) -> None:
 
 
 def find_criterion(criterion: str | Criterion, granularity: str = "weight") -> tuple[str, CriterionEntry]:
-    """The name and entry of a criterion given by name or as a function.
-
-    At channel granularity a name without a channel formula stands for its weight formula, which `score` reduces.
-    """
+    """The name and entry of a criterion or its name; without a channel formula, the weights', which `score` reduces."""
     own, weight = CRITERIA[granularity], CRITERIA["weight"]
     if not callable(criterion):
         name = check_choice("criterion", criterion, {*own, *weight})

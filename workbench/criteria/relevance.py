@@ -1,10 +1,8 @@
-"""Layer-wise relevance propagation by the rule alpha = 1, beta = 0, as gradients that pass on relevance.
+"""Layer-wise relevance propagation by the rule alpha = 1, beta = 0, as gradients.
 
 A unit gives its relevance to its inputs in proportion to their positive contributions. The mode `Relevances` replaces a
 network's own calls by functions whose backward pass does that, so that `torch.autograd.grad` gives relevances.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,10 +27,9 @@ POOLS = {f"{kind}avg_pool{n}d" for n in (1, 2, 3) for kind in ("", "adaptive_")}
 ADDS = {"add", "add_", "__add__", "__radd__", "__iadd__"}
 """In proportion to the positive summands, where both carry relevance."""
 
-ACTIVATIONS = {"relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "rrelu_", "elu", "elu_"}
-ACTIVATIONS |= {"celu", "celu_", "selu", "selu_", "gelu", "silu", "mish", "softplus", "threshold", "threshold_"}
-ACTIVATIONS |= {"hardtanh", "hardtanh_", "hardswish", "hardsigmoid", "tanh", "sigmoid", "clamp", "clamp_"}
-ONE_INPUT = ACTIVATIONS | {"batch_norm"}
+ONE_INPUT = {"relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "rrelu_", "elu", "elu_"}
+ONE_INPUT |= {"celu", "celu_", "selu", "selu_", "gelu", "silu", "mish", "softplus", "threshold", "threshold_"}
+ONE_INPUT |= {"hardtanh", "hardtanh_", "hardswish", "hardsigmoid", "tanh", "sigmoid", "clamp", "clamp_", "batch_norm"}
 """One output for one input: it takes all the relevance."""
 
 SCALES = {"mul", "mul_", "__mul__", "__rmul__", "__imul__", "div", "div_", "__truediv__", "__itruediv__"}
@@ -52,8 +49,7 @@ class Relevances(TorchFunctionMode):
     """A context: gradients of what runs inside it, taken outside, are relevances by the rule alpha = 1, beta = 0.
 
     `carriers` holds, by the `id` of a weight, a leaf `[out]` whose gradient becomes the relevance of that layer's
-    output channels; then the weight's own is left out. A call that relevance would pass through wrongly raises
-    ValueError with its name.
+    output channels instead. A call that relevance would pass through wrongly raises ValueError with its name.
     """
 
     def __init__(self, carriers: Mapping[int, Tensor] | None = None) -> None:
@@ -70,8 +66,7 @@ class Relevances(TorchFunctionMode):
         if not relevant or not torch.is_grad_enabled():
             return func(*args, **kwargs)
         if not args and "input" in kwargs:
-            kwargs = dict(kwargs)
-            args = (kwargs.pop("input"),)
+            args, kwargs = (kwargs["input"],), {key: value for key, value in kwargs.items() if key != "input"}
         if name in POOLS and args[0] is relevant[0]:
             return _Shares.apply(lambda x: func(x, *args[1:], **kwargs), None, args[0])
         if name in ADDS and len(relevant) == len(args) == 2 and not kwargs:
@@ -167,10 +162,8 @@ class _Weighted(Function):
     def backward(ctx: Any, relevance: Tensor) -> tuple[Any, ...]:
         x, w = ctx.saved_tensors
         wanted = [ctx.needs_input_grad[1], ctx.needs_input_grad[2] and not ctx.carried]
-        carried = None
-        if ctx.carried:
-            channel = relevance.ndim - max(w.ndim - 1, 1)
-            carried = relevance.sum([d for d in range(relevance.ndim) if d != channel])
+        channel = relevance.ndim - max(w.ndim - 1, 1)
+        carried = relevance.sum([d for d in range(relevance.ndim) if d != channel]) if ctx.carried else None
         if not any(wanted):
             return None, None, None, None, carried
         parts = [[x.clamp(min=0), w.clamp(min=0)]]
@@ -205,11 +198,10 @@ def _shared(
 def relevances(model: nn.Module, batch: Batch, masks: Masks | None, granularity: str) -> dict[str, Tensor]:
     """Absolute relevance of every prunable weight, or output channel, summed over the samples of the batch.
 
-    Each sample starts from the absolute value of its true logit: all shares are positive, so that this is the sum of
-    the absolute relevances that start from the logit itself.
+    Each sample starts from its true logit's absolute value: as shares are positive, that gives absolute relevances.
     """
     weights = masked_weights(model, masks)
-    owned = {id(p) for n in weights for p in (model.get_parameter(n),)}
+    owned = {id(model.get_parameter(name)) for name in weights}
     constants = {n: p.detach() for n, p in model.named_parameters() if id(p) not in owned}
     leaves, carriers = weights, {}
     if granularity == "channel":

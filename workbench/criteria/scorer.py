@@ -1,7 +1,5 @@
 """One checked set-up in which a criterion scores a model, round after round."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +15,7 @@ from workbench.models import prunable, work
 from workbench.models.channels import by_channel
 from workbench.models.kernels import plain_kernels
 from workbench.models.running import Loss, own_dtype
+from workbench.models.watch import example_of
 from workbench.models.weights import counted
 from workbench.seeds import generator, threads
 from workbench.types import Batch, Masks, Scores, check_batch, check_choice, count_not_finite
@@ -35,7 +34,6 @@ class Scorer:
         model: nn.Module,
         batch: Batch | None,
         criterion: str | Criterion,
-        *,
         loss_fn: Loss | None = None,
         exclude: Iterable[str] = (),
         bn: str | None = None,
@@ -73,14 +71,13 @@ class Scorer:
             return check_batch(batch)
         if self.entry.needs == "nothing":
             return None
-        shape = getattr(model, "input_shape", None)
-        if self.entry.needs == "shape" and shape is not None:
-            device = next(model.parameters()).device
-            return Batch(torch.ones(1, *shape, device=device), torch.zeros(1, dtype=torch.long, device=device))
-        what = {"targets": "inputs and targets", "inputs": "inputs", "shape": "the shape of one input"}[
-            self.entry.needs
-        ]
-        raise ValueError(f"{self.name!r} needs {what}; got batch=None. Pass a batch such as task.batch(256, seed=0)")
+        if self.entry.needs == "shape" and getattr(model, "input_shape", None) is not None:
+            inputs = example_of(model, None)
+            return Batch(inputs, inputs.new_zeros(1, dtype=torch.long))
+        what = {"targets": "inputs and targets", "inputs": "inputs", "shape": "the shape of one input"}
+        raise ValueError(
+            f"{self.name!r} needs {what[self.entry.needs]}; got batch=None. Pass one such as task.batch(256, seed=0)"
+        )
 
     def prepare(self) -> None:
         """Evaluation mode, but for the norms that see the batch's statistics; half precision becomes float32."""
@@ -116,8 +113,7 @@ class Scorer:
             raise TypeError(
                 f"a criterion returns a dict of parameter name -> tensor; {self.name!r} gave {type(scores).__name__}"
             )
-        unknown = sorted(set(scores) - set(self.everything))
-        if unknown:
+        if unknown := sorted(set(scores) - set(self.everything)):
             raise ValueError(
                 f"a criterion scores prunable weights; {self.name!r} also gave {', '.join(map(repr, unknown))}. "
                 f"Prunable here: {', '.join(self.everything)}"

@@ -4,8 +4,6 @@ PyTorch spells the derivative of their backward passes out in many small operati
 same fast kernels, which the mode `CheapSecondDerivatives` puts in place of a network's own calls while it is on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -28,13 +26,8 @@ class CheapSecondDerivatives(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        if func in (functional.conv1d, functional.conv2d, functional.conv3d):
-            result = _convolution(*args, **kwargs)
-        elif func is functional.batch_norm:
-            result = _batch_norm(*args, **kwargs)
-        else:
-            result = None
+        kwargs, formula = kwargs or {}, FORMULAS.get(func)
+        result = formula(*args, **kwargs) if formula else None
         return func(*args, **kwargs) if result is None else result
 
 
@@ -50,8 +43,9 @@ def _convolution(
     if isinstance(padding, str) or input.ndim != weight.ndim:
         return None
     each = _ntuple(weight.ndim - 2)
-    how = (each(stride), each(padding), each(dilation), False, each(0), groups)
-    return _Convolution.apply(input, weight, bias, how)
+    return _Convolution.apply(
+        input, weight, bias, (each(stride), each(padding), each(dilation), False, each(0), groups)
+    )
 
 
 class _Convolution(Function):
@@ -75,9 +69,7 @@ class _ConvolutionBackward(Function):
     """`(gx, gw)`, bilinear in `gy` and `(w, x)`: its derivatives by x and w are a backward pass at `(vx, vw)`."""
 
     @staticmethod
-    def forward(
-        ctx: Any, gy: Tensor, x: Tensor, w: Tensor, how: tuple[Any, ...], by_x: bool
-    ) -> tuple[Tensor | None, Tensor]:
+    def forward(ctx: Any, gy: Tensor, x: Tensor, w: Tensor, how: tuple[Any, ...], by_x: bool) -> tuple[Any, ...]:
         ctx.save_for_backward(gy, x, w)
         ctx.how = how
         gx, gw, _ = aten.convolution_backward(gy, x, w, None, *how, [by_x, True, False])
@@ -108,6 +100,10 @@ def _batch_norm(
     if not training or weight is None:
         return None
     return _BatchNorm.apply(input, weight, bias, running_mean, running_var, momentum, eps)
+
+
+FORMULAS: dict[Any, Callable[..., Tensor | None]] = {functional.batch_norm: _batch_norm}
+FORMULAS |= dict.fromkeys((functional.conv1d, functional.conv2d, functional.conv3d), _convolution)
 
 
 class _BatchNorm(Function):
@@ -154,9 +150,7 @@ class _BatchNormBackward(Function):
 
 def _project(u: Tensor, x: Tensor, mean: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`p(u)`, `sum(u z)` and `sum(u)` of each channel: PyTorch's backward pass of batch norm with weight 1."""
-    return aten.native_batch_norm_backward(
-        u, x, torch.ones_like(mean), None, None, mean, r, True, 0.0, [True, True, True]
-    )
+    return aten.native_batch_norm_backward(u, x, torch.ones_like(mean), None, None, mean, r, True, 0.0, [True] * 3)
 
 
 def _combine(constant: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:

@@ -1,7 +1,5 @@
 """SynFlow: synaptic flow without data (Tanaka, Kunin, Yamins and Ganguli 2020, arXiv:2006.05467, the loss R_SF)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
@@ -26,8 +24,7 @@ ROUNDING = 1e-10
 def synflow(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
     """`s = |w dR/dw|`, R the summed outputs, on an all-one input, of the net with absolute parameters and statistics.
 
-    Biases and BatchNorm statistics count by their absolute values; running statistics, float64; one forward and
-    backward pass of a single input. The batch gives the input's shape only.
+    Biases and BatchNorm's running statistics count by their absolute values, in float64; of the batch only the shape.
     ValueError where the outputs do not depend on the weights, as behind a softmax: the scores would be rounding.
     Misleads when one-shot: the widest layer has the smallest mean score and dies first; iterate it (100 rounds).
     """

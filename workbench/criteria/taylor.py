@@ -1,13 +1,10 @@
 """First-order Taylor expansion of the loss (Molchanov et al. 2017, arXiv:1611.06440; 2019, arXiv:1906.10771)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
-from workbench.criteria.channelwise import wide
-from workbench.criteria.passes import gradients, loss_at, masked_weights
-from workbench.criteria.registry import criterion
+from workbench.criteria.passes import gradients, loss_at, masked_weights, wide
+from workbench.criteria.registry import ONE_PASS, criterion
 from workbench.models.channels import by_channel
 from workbench.models.running import Loss
 from workbench.models.watch import Place, Watch, following, masked_state
@@ -18,10 +15,9 @@ from workbench.types import Batch, Masks, Scores, check_choice
     "taylor",
     family="loss change",
     granularity="channel",
-    derivatives="gradients",
-    cost="1 forward, 1 backward",
     source="Molchanov et al. 2017, arXiv:1611.06440; 2019, arXiv:1906.10771, eq. 7-8",
     memory="activations",
+    **ONE_PASS,
 )
 def taylor_channels(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss, kind: str = "gates") -> Scores:
     """How much the loss changes, to first order, when an output channel is set to zero.
@@ -35,9 +31,7 @@ def taylor_channels(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn
     check_choice("kind", kind, ("activations", "gates", "weights"))
     if kind == "weights":
         weights, grads = gradients(model, batch, masks, loss_fn)
-        return {
-            name: by_channel(model, name, wide(grads[name] * w)).double().square().sum(1) for name, w in weights.items()
-        }
+        return {n: by_channel(model, n, wide(grads[n] * w)).double().square().sum(1) for n, w in weights.items()}
     products = output_products(model, batch, masks, loss_fn)
     if kind == "gates":
         return {name: product.sum(0).double().square() for name, product in products.items()}
@@ -46,10 +40,7 @@ def taylor_channels(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn
 
 
 def output_products(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> dict[str, Tensor]:
-    """`a dL/da` summed over positions, `[samples, out]` for each layer whose output is seen.
-
-    Values are copied and hooks set where an output is made, so that what changes it in place later does not count.
-    """
+    """`a dL/da` summed over positions, `[samples, out]` for each layer whose output is seen, as it is when made."""
     follows = following(model, batch)
     weights = masked_weights(model, masks)
     products: dict[str, list[Tensor]] = {}
@@ -76,15 +67,13 @@ def output_products(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn
 @criterion(
     "taylor",
     family="loss change",
-    derivatives="gradients",
-    cost="1 forward, 1 backward",
     source="Molchanov et al. 2019, arXiv:1906.10771, first order, one weight",
+    **ONE_PASS,
 )
 def taylor(model: nn.Module, batch: Batch, masks: Masks | None, loss_fn: Loss) -> Scores:
     """`s = (w dL/dw)^2`: the squared change of the loss, to first order, when the weight is set to zero.
 
-    The square (in float64) of SNIP's score on the same BatchNorm statistics, so that the two rank alike; summed over a
-    channel they do not.
+    The square (in float64) of SNIP's score on the same BatchNorm statistics: the two rank alike, but not over channels.
     Misleads near a minimum of the loss, where the gradient of the batch vanishes and noise ranks.
     """
     weights, grads = gradients(model, batch, masks, loss_fn)

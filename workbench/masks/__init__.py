@@ -5,21 +5,5 @@ from workbench.masks.cut import allocate, dense, keep_top
 from workbench.masks.iterate import Round, find_masks, rounds, trajectory, unit_shapes
 from workbench.masks.ranking import Ranking, rank
 
-__all__ = [
-    "Ranking",
-    "Round",
-    "allocate",
-    "apply_masks_",
-    "clear_grads_",
-    "clear_weights_",
-    "dense",
-    "find_masks",
-    "keep_top",
-    "kept_bits",
-    "mask_grads_",
-    "rank",
-    "reset_state_",
-    "rounds",
-    "trajectory",
-    "unit_shapes",
-]
+__all__ = ["Ranking", "Round", "allocate", "apply_masks_", "clear_grads_", "clear_weights_", "dense", "find_masks"]
+__all__ += ["keep_top", "kept_bits", "mask_grads_", "rank", "reset_state_", "rounds", "trajectory", "unit_shapes"]

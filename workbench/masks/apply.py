@@ -1,14 +1,11 @@
 """What masks do to a model, its gradients and its optimizer."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
 from workbench.types import Masks, check_masks
 
 
-@torch.no_grad()
 def apply_masks_(model: nn.Module, masks: Masks) -> None:
     """Set the model's removed weights to exactly 0, in place.
 
@@ -20,7 +17,6 @@ def apply_masks_(model: nn.Module, masks: Masks) -> None:
     clear_weights_(kept_bits(model, masks))
 
 
-@torch.no_grad()
 def mask_grads_(model: nn.Module, masks: Masks) -> None:
     """Set the gradients of removed weights to 0, in place; call after `backward` and before clipping."""
     clear_grads_(kept_bits(model, masks))
@@ -31,12 +27,9 @@ def kept_bits(model: nn.Module, masks: Masks) -> list[tuple[nn.Parameter, Tensor
 
     A bitwise "and" with them sets a number to 0, NaN too, in a sixth of the time that `masked_fill_` takes.
     """
-    found = []
-    for name, mask in check_masks(model, masks).items():
-        weight = model.get_parameter(name)
-        whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
-        found.append((weight, mask.to(whole).neg_()))
-    return found
+    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    held = ((model.get_parameter(name), mask) for name, mask in check_masks(model, masks).items())
+    return [(weight, mask.to(whole[weight.element_size()]).neg_()) for weight, mask in held]
 
 
 def clear_weights_(held: list[tuple[nn.Parameter, Tensor]]) -> None:
@@ -54,10 +47,7 @@ def clear_grads_(held: list[tuple[nn.Parameter, Tensor]]) -> None:
 
 @torch.no_grad()
 def reset_state_(optimizer: torch.optim.Optimizer, model: nn.Module, masks: Masks) -> None:
-    """Clear the optimizer's moments of removed weights; call when masks change during training.
-
-    Otherwise a weight that is removed, or grows back, moves by momentum from another time.
-    """
+    """Clear the optimizer's moments of removed weights when masks change: old momentum would move what grows back."""
     for name, mask in check_masks(model, masks).items():
         for value in optimizer.state.get(model.get_parameter(name), {}).values():
             if isinstance(value, Tensor) and value.shape == mask.shape:

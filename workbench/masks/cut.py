@@ -1,7 +1,6 @@
 """From scores to masks by one cut."""
 
-from __future__ import annotations
-
+import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -39,32 +38,21 @@ def keep_top(
 ) -> Masks:
     """Masks that remove exactly `floor(n * sparsity + 1/2)` of the n units, lowest scores first.
 
-    By rank and never by threshold; among equal scores the earlier unit is kept. `allocation="global"` lets all
-    scores compete, any other of the `allocations()` (or a dict of densities) splits the budget over layers. `within`
-    are masks whose removed weights stay removed.
-
-    A unit is a weight, or with `granularity="channel"` an output channel of a layer of `model`, by scores `[out]`, or
-    those of weights, which the rule `reduce` makes one: "sum", "mean", "max" or "norm" (root of the sum of squares).
-    The masks then are those of the model's parameters: of weights, biases, and the entries of norms that take the
-    channels one by one, so that a removed channel is 0 behind them. Which norms follow is seen in a pass of `example`
-    `[n, ...]`, by default one input of the model's `input_shape`.
-
+    By rank and never by threshold; among equal scores the earlier unit is kept. `allocation="global"` lets all scores
+    compete; any other of the `allocations()`, or a dict of densities, splits the budget over layers. What the masks
+    `within` remove stays removed. A unit is a weight, or with `granularity="channel"` an output channel of a layer of
+    `model`, by scores `[out]`, or those of weights, which the rule `reduce` makes one: "sum", "mean", "max" or "norm"
+    (root of the sum of squares). The masks then are those of weights, biases, and the entries of norms that take the
+    channels one by one: a removed channel is 0 behind them. A pass of `example` `[n, ...]` shows which these are; by
+    default it is one input of the model's `input_shape`.
     Raises ValueError for a sparsity outside [0, 1), scores that are not finite or not of this model, or a budget that
-    `within` cannot meet, TypeError without a model or example that is needed; warns where ties decide about a tenth of
-    what is kept, or more.
-
+    `within` cannot meet, TypeError without a model or example that is needed; warns where ties decide a tenth or more.
     Misleads under "global" when layers differ in scale: whole layers can go while the total is exact.
 
     >>> keep_top({"a": torch.tensor([1.0, 5.0]), "b": torch.tensor([3.0, 3.0])}, 0.5)
     {'a': tensor([False,  True]), 'b': tensor([ True, False])}
-    >>> masks = keep_top(
-    ...     {"weight": torch.tensor([1.0, 2.0])},
-    ...     0.5,
-    ...     granularity="channel",
-    ...     model=nn.Linear(3, 2),
-    ...     example=torch.ones(1, 3),
-    ... )
-    >>> {name: mask.tolist() for name, mask in masks.items()}
+    >>> scores, whole = {"weight": torch.tensor([1.0, 2.0])}, dict(model=nn.Linear(3, 2), example=torch.ones(1, 3))
+    >>> {name: mask.tolist() for name, mask in keep_top(scores, 0.5, granularity="channel", **whole).items()}
     {'weight': [[False, False, False], [True, True, True]], 'bias': [False, True]}
     """
     kind, scores, sparsity = GRANULARITIES[granularity], check_scores(scores), check_sparsity(sparsity)
@@ -113,9 +101,8 @@ def allocate(
 ) -> dict[str, float]:
     """The density of each layer under an allocation: parameter name -> kept / all, exact in total.
 
-    Every density times the layer's size is a whole number, and they sum to the n - floor(n * sparsity + 1/2) weights
-    that `keep_top` keeps; the dict is an allocation itself. `"global"` needs the `scores` that compete. With scores
-    the layers are those scored, else all prunable ones but `exclude`.
+    Densities times sizes are whole and sum to what `keep_top` keeps; the dict is an allocation itself. `"global"`
+    needs `scores` that compete; with scores the layers are those scored, else all prunable ones but `exclude`.
 
     >>> model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> allocate(model, 0.5, "erk")
@@ -139,9 +126,7 @@ def allocate(
 
 def common(scores: Scores) -> Scores:
     """Scores in one float dtype that loses nothing, so that layers compete on equal terms."""
-    dtype = torch.float32
-    for score in scores.values():
-        dtype = torch.promote_types(dtype, score.dtype)
+    dtype = functools.reduce(torch.promote_types, (score.dtype for score in scores.values()), torch.float32)
     return {name: score.to(dtype) for name, score in scores.items()}
 
 

@@ -1,9 +1,7 @@
 """Score, cut, and score again what is left."""
 
-from __future__ import annotations
-
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -42,17 +40,15 @@ def rounds(
     Round k of K scores the network as it is now, pruned by the masks so far, and keeps `density ** (k / K)` of all
     weights; removed weights never return, except under `force`, which is made for that. Under a dict of densities the
     layers come down in proportion to them. The model is bit-equal at every round. Knobs go to `wb.score`: under
-    `granularity="channel"` whole channels go, and the masks are those of `keep_top` for them. Warns once where ties
-    decide about a tenth of what is kept, or more.
+    `granularity="channel"` whole channels go, by the masks of `keep_top`. Warns once where ties decide a tenth or more.
     Source: Tanaka et al. 2020, arXiv:2006.05467, algorithm 1 (the exponential schedule).
-
     Misleads when compared at equal sparsity with one-shot scores but not at equal cost: K rounds cost K scores.
 
     >>> model = nn.Linear(8, 1)
     >>> [int(masks["weight"].sum()) for _, _, masks in rounds(model, None, "magnitude", 0.75, rounds=2)]
     [4, 2]
     """
-    run = planned(model, batch, criterion, sparsity, rounds, allocation, knobs)
+    run = planned(Scorer(model, batch, criterion, **knobs), sparsity, rounds, allocation)
 
     def guarded() -> Iterator[Round]:
         while True:
@@ -65,18 +61,9 @@ def rounds(
     return guarded()
 
 
-def planned(
-    model: nn.Module,
-    batch: Batch | None,
-    criterion: str | Criterion,
-    sparsity: float,
-    rounds: int,
-    allocation: Allocation,
-    knobs: Mapping[str, Any],
-) -> Iterator[Round]:
-    """`rounds` of arguments that are checked here, to be run under `untouched`."""
+def planned(scorer: Scorer, sparsity: float, rounds: int, allocation: Allocation) -> Iterator[Round]:
+    """`rounds`, to be run under `untouched`; the arguments are checked at once."""
     sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
-    scorer = Scorer(model, batch, criterion, **knobs)
     if allocation != "global":
         budgets(unit_shapes(scorer), sparsity, allocation)  # a wrong allocation is named before the first round
     steps = [1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds)]
@@ -119,9 +106,7 @@ def find_masks(
     allocation: Allocation = "global",
     **knobs: Any,
 ) -> Masks:
-    """Masks by one-shot (`rounds=1`) or iterative scoring, the last of `wb.rounds`; the model is untouched.
-
-    Misleads when compared at equal sparsity with one-shot scores but not at equal cost: K rounds cost K scores.
+    """Masks by one-shot (`rounds=1`) or iterative scoring: the last of `wb.rounds`, which says when they mislead.
 
     >>> import workbench as wb
     >>> model = wb.make("vgg", wb.load("digits", device="cpu"))
@@ -129,6 +114,6 @@ def find_masks(
     >>> sum(int(m.sum()) for m in masks.values())
     29403
     """
-    run = planned(model, batch, criterion, sparsity, rounds, allocation, knobs)
+    run = planned(Scorer(model, batch, criterion, **knobs), sparsity, rounds, allocation)
     with untouched(model):
         return deque(map(attrgetter("masks"), run), maxlen=1).pop()

@@ -1,7 +1,6 @@
 """Scores sorted once, for masks of any sparsity."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,15 +58,14 @@ def rank(scores: Scores, allocation: Allocation = "global") -> Ranking:
     scores = common(check_scores(scores))
     if isinstance(allocation, str) and check_choice("allocation", allocation, ALLOCATIONS) != "global":
         budgets({name: s.shape for name, s in scores.items()}, 0, allocation)  # does it take these shapes?
-    sizes = [s.numel() for s in scores.values()]
+    sizes, flat = [s.numel() for s in scores.values()], [s.reshape(-1) for s in scores.values()]
+    parts: Sequence[Tensor]
     if allocation == "global":
-        values = torch.cat([s.reshape(-1) for s in scores.values()])
-        order = torch.argsort(values, descending=True, stable=True)
-        parts = list(_places(order).split(sizes))
-        cuts = values[order]
+        cuts, order = torch.cat(flat).sort(descending=True, stable=True)
+        parts = _places(order).split(sizes)
         ordered = {name: part.sort().values for name, part in zip(scores, parts, strict=True)}
     else:
-        parts = [_places(torch.argsort(s.reshape(-1), descending=True, stable=True)) for s in scores.values()]
+        parts = [_places(values.argsort(descending=True, stable=True)) for values in flat]
         cuts, ordered = torch.empty(0), {}
     ranks = {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
     return Ranking(ranks, ordered, cuts, allocation, sum(sizes))
