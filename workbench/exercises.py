@@ -1,7 +1,5 @@
 """Self-checks for a notebook's exercises: they know right from wrong, and the usual wrong answers by name."""
 
-from __future__ import annotations
-
 import math
 import numbers
 import os

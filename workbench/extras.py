@@ -1,7 +1,5 @@
 """The libraries of the extra `lab`: what needs one of them says so where it is not installed."""
 
-from __future__ import annotations
-
 import importlib
 from importlib.util import find_spec
 from typing import Any

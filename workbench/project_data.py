@@ -1,7 +1,5 @@
 """The project's own data (claims, recorded rows): the top-level `data/` of a checkout, or inside an installed wheel."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent

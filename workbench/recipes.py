@@ -1,7 +1,5 @@
 """Recipes, what trains a network well on a task, as data; and the optimizers that they set up."""
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import math

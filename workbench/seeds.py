@@ -1,7 +1,5 @@
 """Randomness with a name, the device, and the versions a result depends on."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """A stop of the `workbench` command by Ctrl-C or SIGTERM: one line and an exit code, at any moment."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Training as a generator: a record a step, masks kept exact, open to any loss and update, resumable bit for bit."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import math

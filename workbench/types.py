@@ -1,7 +1,5 @@
 """The nouns of the workbench as plain data, and the checks that name what is wrong with them."""
 
-from __future__ import annotations
-
 import difflib
 import math
 import sys

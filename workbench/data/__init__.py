@@ -1,7 +1,5 @@
 """Data by name: `load(name) -> Task`. A new source is one file here and one import line below."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", 
 (the test part of that set, 43 writers).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

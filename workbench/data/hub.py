@@ -1,7 +1,5 @@
 """Image data by their hub names: local parquet copies first, the `datasets` library otherwise."""
 
-from __future__ import annotations
-
 import filecmp
 import io
 import itertools

@@ -1,7 +1,5 @@
 """Inputs as users have them, made into tensors: right as they are, or an error that says what to change."""
 
-from __future__ import annotations
-
 from numbers import Real
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Labels as users have them, made into indices of classes: right as they are, or an error that says what to change."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from itertools import islice
 from numbers import Integral, Real

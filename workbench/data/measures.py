@@ -1,7 +1,5 @@
 """What is measured of a network's outputs, as sums that `evaluate` divides once, and what losses ask of targets."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

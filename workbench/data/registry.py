@@ -1,7 +1,5 @@
 """Which data can be loaded by name. One source a file; importing the file registers it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

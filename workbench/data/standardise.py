@@ -1,7 +1,5 @@
 """Inputs on one scale: mean 0 and standard deviation 1 in each channel of the training split."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

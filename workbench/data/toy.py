@@ -1,7 +1,5 @@
 """moons, circles, spirals: points in the plane, for pictures of decision boundaries."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

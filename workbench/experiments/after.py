@@ -1,7 +1,5 @@
 """Pruning after training: one-shot with fine-tuning, and iterative magnitude pruning with rewinding."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pruning before training: accuracy against compression, sanity checks of the masks, random masks, width."""
 
-from __future__ import annotations
-
 import torch
 
 from workbench.criteria import score

@@ -1,7 +1,5 @@
 """Layer collapse at initialisation: how far each criterion goes, and SynFlow's equal layer sums. No training."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -1,7 +1,5 @@
 """What the topics share: their seeds and networks, how a run begins, and how rows are chosen."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

@@ -1,7 +1,5 @@
 """The rise of the loss that the removal of weights causes, measured on a tiny trained network."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Masks side by side: paths and layers that kept weights lie on, and how far masks agree. Only one run trains."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from typing import Any

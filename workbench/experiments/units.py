@@ -1,7 +1,5 @@
 """Whole units removed from trained networks: channels of a vgg, and hidden units of a wide toy network."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import itertools

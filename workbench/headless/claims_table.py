@@ -1,7 +1,5 @@
 """The verdicts of a headless run in one table, those against a claim and the undecided ones too."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

@@ -1,7 +1,5 @@
 """The kernel client of headless runs."""
 
-from __future__ import annotations
-
 from queue import Empty
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Files that are whole or not there, and their addresses in pages."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from urllib.parse import quote

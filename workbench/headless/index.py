@@ -1,7 +1,5 @@
 """The pages that lead to other pages: the runs of a folder, the notebooks of a site, the claims of a run."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Markdown to HTML that needs no network: formulas become MathML, pictures become part of the page."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Mapping

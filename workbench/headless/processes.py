@@ -1,7 +1,5 @@
 """The processes that execute notebooks: one each, some at a time, whatever becomes of them."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

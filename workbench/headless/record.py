@@ -1,7 +1,5 @@
 """What a run leaves behind: an executed notebook that carries the record of its run, and a page."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The folder for the sockets of a command's processes and kernels: short, its own, and never left behind for good."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os

@@ -1,7 +1,5 @@
 """Pruning to a number of multiply-adds in place of a number of weights."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Optimal brain surgeon: weights go one by one, and those that stay make up for each (Hassibi and Stork 1993)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """What a task measures, over a whole split."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Layer collapse, and how far a criterion compresses before it."""
 
-from __future__ import annotations
-
 import bisect
 from collections.abc import Iterable
 from typing import Any

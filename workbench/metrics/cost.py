@@ -1,7 +1,5 @@
 """Multiply-adds and measured latency."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import statistics

@@ -1,7 +1,5 @@
 """Effective sparsity: which kept weights lie on a path from an input to an output."""
 
-from __future__ import annotations
-
 from typing import Any
 from weakref import WeakKeyDictionary
 

@@ -1,7 +1,5 @@
 """The multiply-adds of a pass, by the parameters whose products they are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 

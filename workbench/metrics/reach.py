@@ -1,7 +1,5 @@
 """What of a network's tensors depends on an input, as tangents of dual numbers; nothing hides a path."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import re

@@ -3,8 +3,6 @@
 A new family is one file here and one import line below.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

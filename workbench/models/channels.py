@@ -1,7 +1,5 @@
 """Weights seen channel by channel: what belongs to one output of a layer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """Kernels that can be differentiated twice and mapped over samples, in place of fused and compiled ones."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import threading

@@ -1,7 +1,5 @@
 """LeNet-300-100 and LeNet-5 (LeCun, Bottou, Bengio and Haffner 1998, doi:10.1109/5.726791), with ReLU."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 

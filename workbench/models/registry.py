@@ -1,7 +1,5 @@
 """Which networks can be made by name, and which input each fits."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """ResNets for CIFAR-sized images (He, Zhang, Ren and Sun 2016, arXiv:1512.03385, section 4.2)."""
 
-from __future__ import annotations
-
 import functools
 
 import torch

@@ -1,7 +1,5 @@
 """A model that is run: in evaluation mode, in its own dtype, with the one tensor of its outputs that counts."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any

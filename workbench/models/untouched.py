@@ -1,7 +1,5 @@
 """A model that is put back as it was."""
 
-from __future__ import annotations
-
 import contextlib
 import random
 from collections.abc import Iterator

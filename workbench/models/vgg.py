@@ -1,7 +1,5 @@
 """VGG networks with batch normalisation (Simonyan and Zisserman 2015, arXiv:1409.1556) for small images."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 

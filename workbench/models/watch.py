@@ -1,7 +1,5 @@
 """Follow a layer's output channels through a model: the steps behind them, and the layers that read them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field

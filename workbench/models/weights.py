@@ -1,7 +1,5 @@
 """Which of a model's weights can be pruned, and which matrices that leaves out."""
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """One colour and one marker for a name, in every picture: live, drawn and static."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
