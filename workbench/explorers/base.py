@@ -15,11 +15,11 @@ import anywidget
 import traitlets
 
 from workbench.claims import NUMBERS_MIME
+from workbench.explorers.page import IDLE
 from workbench.explorers.worker import Report, Work, Worker
 
 EVERY = 0.1
 """Seconds between two reports of the same work."""
-IDLE = {"busy": "", "progress": 0.0, "message": "", "error": ""}
 _open: list[tuple[str, str, Explorer]] = []
 
 
@@ -100,7 +100,7 @@ class Explorer(anywidget.AnyWidget):
                 if stale() or (self._said[0] == busy and time.monotonic() - self._said[1] < EVERY):
                     return
                 self._said = busy, time.monotonic()
-                self.status = {**self.status, "busy": busy, "progress": progress, "message": ""}
+                self.status = {**self.status, "busy": busy, "progress": progress}
 
         return tell
 

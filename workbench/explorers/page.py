@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.explorers.base import IDLE
-
 STATIC = Path(__file__).parent / "static"
+IDLE = {"busy": "", "progress": 0.0, "message": "", "error": ""}
+"""The status of an explorer that has nothing to do."""
 
 
 def module(*names: str) -> str:

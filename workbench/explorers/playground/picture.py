@@ -108,14 +108,15 @@ def _mask(side: Mapping[str, Any], ax: Axes) -> None:
 def _tradeoff(choices: Choices, points: Points, own: Mapping[str, Look], ax: Axes) -> None:
     import pandas as pd
 
+    name = points.measure(choices.data)
     if curve := points.curve(choices):
-        shown = {name: place for place, name in enumerate(choices.criteria)}
-        curve.sort(key=lambda point: (shown.get(point["criterion"], len(shown)), point["compression"]))
+        shown = choices.criteria
+        curve.sort(key=lambda p: (shown.index(p["criterion"]) if p["criterion"] in shown else 2, p["compression"]))
         table = pd.DataFrame(curve)
         plain = table["criterion"]
         table["arm"] = plain + table["rounds"].map(lambda rounds: f"-{rounds}" if rounds > 1 else "")
-        of_arms = {arm: own[name] for arm, name in zip(table["arm"], plain, strict=True) if name in own}
-        plots.tradeoff(table, arm="arm", dense=points.dense(choices) or None, looks=of_arms, ax=ax)
+        of_arms = {arm: own[criterion] for arm, criterion in zip(table["arm"], plain, strict=True) if criterion in own}
+        plots.tradeoff(table, y=name, arm="arm", dense=points.dense(choices) or None, looks=of_arms, ax=ax)
         for line in ax.get_lines():  # one round is dashed, as in the live face
             if str(line.get_label()).partition(" ")[0] in own:
                 line.set_linestyle((0, (4, 2)))
@@ -123,7 +124,7 @@ def _tradeoff(choices: Choices, points: Points, own: Mapping[str, Look], ax: Axe
         ax.text(0.5, 0.5, "no point trained yet", transform=ax.transAxes, ha="center", va="center", color="#555555")
         ax.set_xscale("log")
         ax.set_xlabel("compression")
-        ax.set_ylabel("accuracy")
+        ax.set_ylabel(name)
     ax.axvline(choices.compression, color="black", linewidth=1.0, label=f"now: {times(choices.compression)}")
     ax.legend(loc="lower left")
     ax.set_title("Trade-off")
