@@ -100,8 +100,7 @@ class Playground(Explorer):
         working = self.worker.busy("training")
         self.status = {**(self.status if working else IDLE), "message": self.status["message"], "error": ""}
         unmeasured = any(side["numbers"]["effective"] is None for side in self.frame["sides"])
-        unmeasured = unmeasured and self.session.has_paths(choices)
-        if unmeasured or (self.precompute and not self._framed):
+        if (unmeasured and self.session.has_paths(choices)) or (self.precompute and not self._framed):
             self.worker.submit("scoring", partial(self._complete, choices), delay=PAUSE)
 
     def _prepare(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:

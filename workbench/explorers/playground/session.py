@@ -55,7 +55,7 @@ class Session:
         return {
             "face": face,
             "data": self.data,
-            "networks": {name: self.fitting(name) for name in tuple(self.tasks)},
+            "networks": {name: self.fitting(name) for name in list(self.tasks)},
             "weights": list(WEIGHTS),
             "criteria": self.criteria(),
             "allocations": allocation.allocations(),
@@ -64,8 +64,7 @@ class Session:
             "stops": stops(net.maximum) if net else [1.0],
             "layers": list(net.sizes) if net else [],
             "looks": {
-                name: {"light": look.colour, "dark": look.dark, "marker": look.marker}
-                for name, look in self.looks().items()
+                name: dict(light=look.colour, dark=look.dark, marker=look.marker) for name, look in self.looks().items()
             },
         }
 
@@ -73,8 +72,8 @@ class Session:
         """Names of the criteria on offer."""
         if self.names is not None:
             return [name for name in self.names if name in criteria()]
-        found = {name: find_criterion(name)[1] for name in criteria()}
-        return [name for name, entry in found.items() if entry.most is None and not entry.chain]
+        entries = [(name, find_criterion(name)[1]) for name in criteria()]
+        return [name for name, entry in entries if entry.most is None and not entry.chain]
 
     def looks(self) -> dict[str, Look]:
         """Colour and marker of every criterion that may be shown, the same in every face."""
@@ -155,10 +154,8 @@ class Session:
         if found := self._networks.get(key):
             return found
         task = self.task(choices.data)
-        if choices.network in self.own_networks:
-            model = copy.deepcopy(self.own_networks[choices.network])
-        else:
-            model = models.make(choices.network, task, choices.seed)
+        own = self.own_networks.get(choices.network)
+        model = models.make(choices.network, task, choices.seed) if own is None else copy.deepcopy(own)
         made = prepared(model, task.batch(1).inputs)
         self.points.measures[choices.data] = measure(made, task)
         return self._networks.put(key, made, made.parameters)
@@ -168,12 +165,11 @@ class Session:
         if found := self._network(choices):
             return found
         made = self._at_init(choices)
-        if choices.weights == "trained":
-            model = copy.deepcopy(made.model)
-            self.points.add_dense(choices, (yield from self._fit(model, choices, None, report)))
-            made = prepared(model, made.example)
-            self._networks.put(self._network_key(choices), made, made.parameters)
-        return made
+        if choices.weights == "at init":
+            return made
+        model = copy.deepcopy(made.model)
+        self.points.add_dense(choices, (yield from self._fit(model, choices, None, report)))
+        return self._networks.put(self._network_key(choices), prepared(model, made.example), made.parameters)
 
     def _fit(self, model: nn.Module, choices: Choices, kept: Masks | None, report: Report) -> Work[float]:
         """Train `model` by its recipe; returns what the task measures first, on validation data, at the end."""
@@ -197,20 +193,15 @@ class Session:
 
     def frame(self, choices: Choices, measure: bool = False) -> dict[str, Any]:
         """The picture for choices that are `ready`; the effective sparsity is in it if known, quick, or asked for."""
-        return {
-            "request": choices.request,
-            "compression": choices.compression,
-            "sparsity": choices.sparsity,
-            "sides": [self._side(choices, name, measure) for name in choices.criteria],
-        }
+        sides = [self._side(choices, name, measure) for name in choices.criteria]
+        return dict(request=choices.request, compression=choices.compression, sparsity=choices.sparsity, sides=sides)
 
     def _side(self, choices: Choices, name: str, measure: bool) -> dict[str, Any]:
-        net, found = self._looked_up(choices, name)
-        sparsity, ranking = choices.sparsity, found.ranking
+        (net, found), layer = self._looked_up(choices, name), choices.layer
+        sparsity, ranking, pair = choices.sparsity, found.ranking, (choices.data, choices.network)
         counts = ranking.counts(sparsity)
-        kept = sum(counts.values())
+        kept, key = sum(counts.values()), (*self._key(choices, name), choices.compression)
         left = net.parameters - net.total + kept
-        key, pair = (*self._key(choices, name), choices.compression), (choices.data, choices.network)
         numbers = {
             "kept": kept,
             "total": net.total,
@@ -230,12 +221,10 @@ class Session:
             "numbers": numbers,
             "scores": found.histogram.json(ranking.cut(sparsity)),
             "layers": [
-                {"name": layer, "size": size, "kept": counts[layer], "density": counts[layer] / size}
-                for layer, size in net.sizes.items()
+                dict(name=name, size=size, kept=counts[name], density=counts[name] / size)
+                for name, size in net.sizes.items()
             ],
-            "mask": view.mask_json(
-                choices.layer, by_channel(net.model, choices.layer, ranking.mask(choices.layer, sparsity))
-            ),
+            "mask": view.mask_json(layer, by_channel(net.model, layer, ranking.mask(layer, sparsity))),
         }
 
     def has_paths(self, choices: Choices) -> bool:
