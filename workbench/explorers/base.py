@@ -123,11 +123,9 @@ class Explorer(anywidget.AnyWidget):
         return {}
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, metadata = bundle
-        return {**data, NUMBERS_MIME: self.numbers()}, metadata
+        if bundle := super()._repr_mimebundle_(**kwargs):
+            bundle[0][NUMBERS_MIME] = self.numbers()
+        return bundle
 
     def close(self) -> None:
         """End the worker and remove the widget with all that hangs on it."""
@@ -144,20 +142,14 @@ class Explorer(anywidget.AnyWidget):
 def _answer_where_asked(comm: Any) -> None:
     """Let the kernel take the page's messages in the thread that the page asks for, also while a cell runs.
 
-    JupyterLab asks for a subshell, a thread beside the main one, in each message's header. ipykernel 7.4 overrules it:
-    it takes the message in the shell whose loop published last on this channel. After the cell that made the explorer
-    this is the main shell, which in "Run All" is busy until the last cell ends. Other versions of ipykernel follow the
-    header, or have no subshells; where they ask in another way, nothing is changed.
+    JupyterLab names a subshell, a thread beside the main one, in each message's header. ipykernel 7.4 overrules it by
+    the shell that published last on this channel: the main one, which in "Run All" is busy until the last cell ends.
+    Where other versions have no such function, or ask in another way, nothing is changed.
     """
     route = getattr(comm, "_reply_subshell_for", None)
     with contextlib.suppress(TypeError, ValueError, AttributeError):  # no such function, or one that cannot be replaced
         if list(inspect.signature(route).parameters) == ["data", "default"]:  # type: ignore[arg-type]
-            comm._reply_subshell_for = _asked_for
-
-
-def _asked_for(data: Any, default: Any) -> Any:
-    """The subshell that a message's header names."""
-    return default
+            comm._reply_subshell_for = lambda data, default: default  # the subshell that the header names
 
 
 def _replace(name: str | None, explorer: Explorer) -> None:
