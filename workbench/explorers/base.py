@@ -26,10 +26,9 @@ _open: list[tuple[str, str, Explorer]] = []
 class Explorer(anywidget.AnyWidget):
     """A widget whose callbacks may run in any thread, whose slow work runs in its worker, and which never breaks.
 
-    Subclasses put their callbacks into `with self.guard():`, answer messages in `on_<kind>` methods, and submit jobs
-    to `self.worker` in the slots they name; files are written in a slot before all others. `self.lock` protects what
-    callbacks and jobs share; no job may hold it while it computes. `errors` keeps the text of every exception; the
-    last one also stands in `status["error"]`.
+    Subclasses put callbacks into `with self.guard():`, answer messages in `on_<kind>` methods, and submit jobs to
+    `self.worker` in the slots they name; files are written in a slot before all others. `self.lock` protects what
+    callbacks and jobs share; no job computes under it. `errors` keeps every exception's text, `status` the last one's.
     """
 
     slots: tuple[str, ...] = ()

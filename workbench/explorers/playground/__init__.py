@@ -64,7 +64,8 @@ def playground(
     start = Choices(data=session.home, network=network, criterion=criteria[0] if criteria else "magnitude")
     choices = session.check(check_state({} if state is None else state, start))
     if rows is not None:
-        session.record(rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows, choices)
+        table: Any = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
+        session.record(table, choices)
     if shown == "live":
         check_lab("anywidget", "traitlets", "IPython")
         from workbench.explorers.playground.live import Playground

@@ -200,9 +200,7 @@ class Playground(Explorer):
         """Show the setting as JSON, to copy or to change."""
         self.send({"kind": "text", "title": "State", "text": json.dumps(self.state(), indent=1), "editable": True})
 
-    def on_load_state(self, state: Any) -> None:
-        """Show the setting that was pasted."""
-        self.from_state(state)
+    on_load_state = from_state
 
     def on_save_table(self) -> None:
         """Write the layer table as CSV."""
