@@ -35,25 +35,20 @@ function oneHistogram(pen, { name, x: edges, counts, cut, zero, label: axis }, l
   const tip = (n) => (n ? Math.min(bottom - 1.5, Y(n)) : bottom); // one weight can be seen
   const outline = new Path2D(`M${X(edges[0])} ${bottom}${counts.map((n, i) => `L${X(edges[i])} ${tip(n)}H${X(edges[i + 1])}`).join("")}V${bottom}Z`);
   const limit = cut === null ? left : Math.min(right, Math.max(left, X(cut)));
-  const part = (x0, x1, paint) => {
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(x0, top, x1 - x0, height);
-    ctx.clip();
-    paint();
-    ctx.restore();
-  };
-  part(limit, right, () => { ctx.fillStyle = style.colour; ctx.fill(outline); });
-  part(left, limit, () => {
-    ctx.clip(outline);
-    ctx.fillStyle = ctx.strokeStyle = style.colour;
-    ctx.globalAlpha = 0.14;
-    ctx.fillRect(left, top, width, height);
-    ctx.globalAlpha = 0.75;
-    hatch(ctx, left, roof, limit, bottom);
-    ctx.lineWidth = 2;
-    ctx.stroke(outline);
-  });
+  ctx.save();
+  ctx.clip(outline);
+  ctx.fillStyle = ctx.strokeStyle = style.colour;
+  ctx.fillRect(limit, top, right - limit, height);
+  ctx.beginPath();
+  ctx.rect(left, top, limit - left, height);
+  ctx.clip();
+  ctx.globalAlpha = 0.14;
+  ctx.fillRect(left, top, width, height);
+  ctx.globalAlpha = 0.75;
+  hatch(ctx, left, roof, limit, bottom);
+  ctx.lineWidth = 2;
+  ctx.stroke(outline);
+  ctx.restore();
   rule(ctx, left, bottom, right, bottom, colours.muted);
   const tick = span > 1.5 ? Math.max(1, niceStep(high - low, 7)) : niceStep(high - low, 4);
   for (let v = Math.ceil(low / tick - 1e-9) * tick; v <= high + 1e-9; v += tick) {
