@@ -204,7 +204,7 @@ export function dots(pen, { points, most, now, level, share, names, empty }, loo
   const arm = ({ name, live, means }) => `${name}, ${live ? "live" : "recorded"}: ${means.map(said).join(", ")}`;
   return {
     words: `${names.y} against ${names.x}, now at ${times(now)}. ${level === null ? "" : `${names.level} ${part(level)}. `}${arms.map(arm).join("; ") || "No point yet"}.`,
-    note: level === null ? names.y.toLowerCase() : `\u2013 \u2013 ${names.level.split(" ")[0].toLowerCase()} ${part(level)}`,
+    note: level === null ? names.y.toLowerCase() : `${share ? "" : `${names.y.toLowerCase()}; `}\u2013 \u2013 ${names.level.split(" ")[0].toLowerCase()} ${part(level)}`,
     probe: (px, py) => {
       const [near] = points.map((point) => ({ ...point, far: Math.hypot(X(point.x) - px, Y(point.y) - py) })).sort((a, b) => a.far - b.far);
       return near?.far < 8 ? `${near.series}, ${times(near.x)}: ${part(near.y)}\n${near.words}` : "";
