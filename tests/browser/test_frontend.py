@@ -87,7 +87,7 @@ def show(
         "menu": {
             "data": ["circles", "digits"], "networks": {"digits": ["lenet-5", "vgg"], "circles": ["mlp"]},
             "weights": ["at init", "trained"], "criteria": criteria, "allocations": ["global", "layer"],
-            "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face,
+            "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face, "measure": "accuracy",
             "looks": {
                 name: {"light": look.colour, "dark": look.dark, "marker": look.marker}
                 for name, look in looks(criteria).items()

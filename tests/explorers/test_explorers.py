@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import copy
 import itertools
 import json
 import re
@@ -24,6 +25,8 @@ from torch import nn
 import workbench as wb
 from workbench.claims import NUMBERS_MIME
 from workbench.criteria.registry import unregister_criterion
+from workbench.data import squared_error
+from workbench.explorers.playground import code
 from workbench.explorers.playground import view as frames
 from workbench.explorers.playground.choices import Choices, check_state, stops
 from workbench.explorers.playground.session import Session
@@ -107,8 +110,6 @@ SETTINGS = [
 
 @pytest.mark.parametrize("choices", SETTINGS, ids=str)
 def test_a_frame_counts_exactly_what_the_shown_code_keeps(session: Session, choices: Choices) -> None:
-    from workbench.explorers.playground import code
-
     if choices.network == "vgg":
         names = list(wb.prunable(wb.make("vgg", session.task("digits"))))
         choices = replace(choices, layer=names[-1] if choices.layer else "")
@@ -157,8 +158,6 @@ def _place(side: dict[str, Any], score: torch.Tensor) -> torch.Tensor:
 
 
 def test_show_code_for_trained_weights_reproduces_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
-    from workbench.explorers.playground import code
-
     own = Session({"moons": wb.load("moons", device="cpu")}, {})
     choices = Choices("moons", "lenet-300-100", weights="trained", criterion="snip", compression=30)
     fitted, frame = settle(own, choices)
@@ -320,6 +319,29 @@ def test_own_model_data_and_criterion_in_five_lines(playground: Any) -> None:
         unregister_criterion("negative")
 
 
+def test_what_a_task_measures_is_trained_and_shown(playground: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(60, 4)
+    own = dict(loss=nn.functional.mse_loss, measure=squared_error, device="cpu")
+    task = wb.Task.from_arrays(x, x[:, :1], x, x[:, :1], name="amounts", **own)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+    rows = [{"compression": 4, "mse": 0.25}, {"compression": 1, "mse": 0.125}]
+    explorer = playground(task, model, {"criterion": "snip", "compression": 2}, rows=rows)
+    assert (explorer.menu["measure"], explorer.baseline) == ("mse", {"dense": 0.125})
+    press(explorer, "train")
+    until(lambda: len(explorer.curve) == 3)
+    fresh = copy.deepcopy(model)
+    exec(code.lines(explorer.session, explorer._shown), space := {"task": task, "model": fresh})
+    wb.train(fresh, task, masks=space["masks"], seed=0)
+    reached = wb.evaluate(fresh, task)["mse"]
+    assert explorer.curve[2]["mse"] == reached
+    assert explorer.status["message"] == f"Seed 0: validation mse {reached:.4g}"
+    monkeypatch.setenv("WORKBENCH_FACE", "site")
+    page = wb.explorers.playground(task, model, {"criterion": "snip", "compression": 2}, rows=rows)
+    assert '"measure":"mse"' in page._repr_mimebundle_()["text/html"]
+    with pytest.raises(ValueError, match="a column of recorded rows"):
+        wb.explorers.playground(task, model, rows=[{"compression": 4, "accuracy": 0.5}])
+
+
 def test_a_criterion_joins_the_open_explorers_menu_and_leaves_it_again(playground: Any) -> None:
     @contextlib.contextmanager
     def registered(name: str) -> Iterator[None]:
@@ -351,8 +373,11 @@ def test_a_criterion_joins_the_open_explorers_menu_and_leaves_it_again(playgroun
     assert "later" not in explorer.menu["criteria"]
     assert explorer.choices["criterion"] == "magnitude"
     assert explorer.status["message"] == "later is registered no more"
-    until(lambda: explorer.frame["request"] == explorer.choices["request"])
+    until(lambda: explorer.frame["request"] == explorer.choices["request"] and not explorer.worker.busy("scoring"))
     assert [side["criterion"] for side in explorer.frame["sides"]] == ["magnitude"]
+    assert explorer.status["message"] == "later is registered no more"  # until the next choice
+    ask(explorer, compression=3)
+    assert explorer.status["message"] == ""
     assert explorer.errors == narrow.errors == []
 
 

@@ -15,21 +15,20 @@ import anywidget
 import traitlets
 
 from workbench.claims import NUMBERS_MIME
+from workbench.explorers.page import IDLE
 from workbench.explorers.worker import Report, Work, Worker
 
 EVERY = 0.1
 """Seconds between two reports of the same work."""
-IDLE = {"busy": "", "progress": 0.0, "message": "", "error": ""}
 _open: list[tuple[str, str, Explorer]] = []
 
 
 class Explorer(anywidget.AnyWidget):
     """A widget whose callbacks may run in any thread, whose slow work runs in its worker, and which never breaks.
 
-    Subclasses put their callbacks into `with self.guard():`, answer messages in `on_<kind>` methods, and submit jobs
-    to `self.worker` in the slots they name; files are written in a slot before all others. `self.lock` protects what
-    callbacks and jobs share; no job may hold it while it computes. `errors` keeps the text of every exception; the
-    last one also stands in `status["error"]`.
+    Subclasses put callbacks into `with self.guard():`, answer messages in `on_<kind>` methods, and submit jobs to
+    `self.worker` in the slots they name; files are written in a slot before all others. `self.lock` protects what
+    callbacks and jobs share; no job computes under it. `errors` keeps every exception's text, `status` the last one's.
     """
 
     slots: tuple[str, ...] = ()
@@ -100,7 +99,7 @@ class Explorer(anywidget.AnyWidget):
                 if stale() or (self._said[0] == busy and time.monotonic() - self._said[1] < EVERY):
                     return
                 self._said = busy, time.monotonic()
-                self.status = {**self.status, "busy": busy, "progress": progress, "message": ""}
+                self.status = {**self.status, "busy": busy, "progress": progress}
 
         return tell
 
@@ -123,11 +122,9 @@ class Explorer(anywidget.AnyWidget):
         return {}
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, metadata = bundle
-        return {**data, NUMBERS_MIME: self.numbers()}, metadata
+        if bundle := super()._repr_mimebundle_(**kwargs):
+            bundle[0][NUMBERS_MIME] = self.numbers()
+        return bundle
 
     def close(self) -> None:
         """End the worker and remove the widget with all that hangs on it."""
@@ -144,20 +141,14 @@ class Explorer(anywidget.AnyWidget):
 def _answer_where_asked(comm: Any) -> None:
     """Let the kernel take the page's messages in the thread that the page asks for, also while a cell runs.
 
-    JupyterLab asks for a subshell, a thread beside the main one, in each message's header. ipykernel 7.4 overrules it:
-    it takes the message in the shell whose loop published last on this channel. After the cell that made the explorer
-    this is the main shell, which in "Run All" is busy until the last cell ends. Other versions of ipykernel follow the
-    header, or have no subshells; where they ask in another way, nothing is changed.
+    JupyterLab names a subshell, a thread beside the main one, in each message's header. ipykernel 7.4 overrules it by
+    the shell that published last on this channel: the main one, which in "Run All" is busy until the last cell ends.
+    Where other versions have no such function, or ask in another way, nothing is changed.
     """
     route = getattr(comm, "_reply_subshell_for", None)
     with contextlib.suppress(TypeError, ValueError, AttributeError):  # no such function, or one that cannot be replaced
         if list(inspect.signature(route).parameters) == ["data", "default"]:  # type: ignore[arg-type]
-            comm._reply_subshell_for = _asked_for
-
-
-def _asked_for(data: Any, default: Any) -> Any:
-    """The subshell that a message's header names."""
-    return default
+            comm._reply_subshell_for = lambda data, default: default  # the subshell that the header names
 
 
 def _replace(name: str | None, explorer: Explorer) -> None:

@@ -1,7 +1,5 @@
 """What was computed is kept for a while, so that the way back is a look-up."""
 
-from __future__ import annotations
-
 import threading
 from collections import OrderedDict
 from typing import Any, Generic, TypeVar

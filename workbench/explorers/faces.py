@@ -1,7 +1,5 @@
 """Which of its three faces an explorer shows."""
 
-from __future__ import annotations
-
 import os
 
 from workbench.types import check_choice

@@ -1,18 +1,19 @@
-"""The site face of an explorer: a page that answers in the browser, with no kernel and no network."""
-
-from __future__ import annotations
+"""The faces of an explorer that need no kernel: a page that answers in the browser, and a view that does not change."""
 
 import html
 import json
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.explorers.base import IDLE
+from workbench.claims import NUMBERS_MIME
 
 STATIC = Path(__file__).parent / "static"
+IDLE = {"busy": "", "progress": 0.0, "message": "", "error": ""}
+"""The status of an explorer that has nothing to do."""
 
 
 def module(*names: str) -> str:
@@ -47,3 +48,26 @@ def element(traits: Mapping[str, Any], words: str, module: str, style: str) -> s
         f'<script type="module">const traits = {data};\n{script}\n{shim}'
         f'exported.render({{ model: withoutKernel(traits), el: document.getElementById("{mark}") }});</script>'
     )
+
+
+@dataclass(frozen=True)
+class Still:
+    """A view that does not change; shows itself in a notebook.
+
+    `sentence` is the view in a line or two, `setting` what it was made with, `frame` what was drawn, `bundle` its
+    formats, `numbers` what a headless run may read of it.
+    """
+
+    sentence: str
+    setting: dict[str, Any]
+    frame: dict[str, Any] = field(repr=False)
+    bundle: dict[str, Any] = field(repr=False)
+    numbers: dict[str, Any] = field(repr=False)
+    errors: tuple[str, ...] = ()
+
+    def state(self) -> dict[str, Any]:
+        """The setting as JSON, for the `state=` of the explorer."""
+        return dict(self.setting)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {**self.bundle, NUMBERS_MIME: self.numbers}

@@ -1,7 +1,5 @@
 """One thread that takes work off the page: generators, advanced one step at a time, the newest of each kind."""
 
-from __future__ import annotations
-
 import atexit
 import threading
 import time
@@ -103,13 +101,11 @@ class Worker:
     def _next(self) -> tuple[str, _Running] | None:
         with self._changed:
             while not self._closed:
-                now, starts = time.monotonic(), []
-                for slot, running in self._jobs.items():
-                    if running is not None:
-                        if running.start <= now:
-                            return slot, running
-                        starts.append(running.start)
-                self._changed.wait(min(starts) - now if starts else None)
+                now, jobs = time.monotonic(), [(slot, job) for slot, job in self._jobs.items() if job is not None]
+                for slot, job in jobs:
+                    if job.start <= now:
+                        return slot, job
+                self._changed.wait(min(job.start for _, job in jobs) - now if jobs else None)
         return None
 
     def _run(self) -> None:
@@ -119,17 +115,11 @@ class Worker:
             slot, running = chosen
             try:
                 next(running.steps)
-            except StopIteration:
-                self._done(slot, running)
             except BaseException as error:  # whatever a user's criterion raises belongs into the explorer's error line
                 wanted = not running.dropped.is_set()
-                self._done(slot, running)
-                if wanted:
+                with self._changed:
+                    if self._jobs[slot] is running:
+                        self._jobs[slot] = None
+                if wanted and not isinstance(error, StopIteration):
                     self._failed(error)
             del chosen, running
-
-    def _done(self, slot: str, running: _Running) -> None:
-        with self._changed:
-            if self._jobs[slot] is running:
-                self._jobs[slot] = None
-            self._changed.notify_all()

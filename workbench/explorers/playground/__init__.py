@@ -30,7 +30,8 @@ def playground(
     `task` and `model` are names, or a Task and an nn.Module of your own (default: `vgg`, or the first network that
     fits). `state` is a setting as `state()` gives it, keys may be missing; its data and network win over `task` and
     `model`. `criteria` narrows the menu (default: all, those registered with `wb.register_criterion` too). `rows` are
-    recorded points with compression and accuracy, and whatever else of a setting differs from the one shown.
+    recorded points with compression and accuracy (or what the task measures first), and whatever else of a setting
+    differs from the one shown.
     `precompute=True` computes the frames of every stop ahead, so that the slider answers in the browser. Running the
     cell again closes the explorer it made before; `name` does the same across cells. Raises ValueError for what does
     not exist or does not fit.
@@ -64,7 +65,7 @@ def playground(
     choices = session.check(check_state({} if state is None else state, start))
     if rows is not None:
         table: Any = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
-        session.points.record(table, choices)
+        session.record(table, choices)
     if shown == "live":
         check_lab("anywidget", "traitlets", "IPython")
         from workbench.explorers.playground.live import Playground

@@ -1,7 +1,5 @@
 """What a visitor of the playground has chosen, as plain data with checks, and the slider's stops."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -71,9 +69,8 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
     chosen = replace(start, **state)
     check_choice("weights", chosen.weights, WEIGHTS)
     check_choice("theme", chosen.theme, THEMES)
-    check_count("rounds", chosen.rounds)
-    check_count("seed", chosen.seed, least=0)
-    check_count("request", chosen.request, least=0)
+    for name, least in (("rounds", 1), ("seed", 0), ("request", 0)):
+        check_count(name, getattr(chosen, name), least=least)
     if not isinstance(chosen.layer, str):
         raise TypeError(f"layer is the name of a weight, or '' for the middle one; got {chosen.layer!r}")
     return replace(chosen, compression=check_compression(chosen.compression))
@@ -89,9 +86,8 @@ def check_compression(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{rule}; got {value!r} ({type(value).__name__}). Pass a number such as 20")
     if not math.isfinite(value) or value < 1:
-        remedy = "1 removes nothing"
-        if 0 <= value < 1:
-            remedy = f"For sparsity {value:g} pass compression={1 / (1 - value):g}"
+        known = 0 <= value < 1
+        remedy = f"For sparsity {value:g} pass compression={1 / (1 - value):g}" if known else "1 removes nothing"
         raise ValueError(f"{rule}; got {value}. {remedy}")
     return float(value)
 

@@ -1,44 +1,32 @@
 """The lines of Python that reproduce a view of the playground."""
 
-from __future__ import annotations
+from torch.nn import functional
 
 from workbench.explorers.playground.choices import Choices
-from workbench.explorers.playground.session import SCORED, Session
+from workbench.explorers.playground.scored import SCORED
+from workbench.explorers.playground.session import Session
 
 
 def lines(session: Session, choices: Choices) -> str:
     """Code that ends with the masks and the layer table of the view, bit for bit, for each criterion shown."""
-    task = session.task(choices.data)
-    own_data = choices.data in session.own_data
-    own_network = choices.network in session.own_networks
+    task, seed = session.task(choices.data), f"seed={choices.seed}"
+    own = "# {}: your own, as you passed it to the playground"
+    task_line, model_line = f"task = wb.load({choices.data!r})", f"model = wb.make({choices.network!r}, task, {seed})"
     said = [
-        "import torch",
-        "",
-        "import workbench as wb",
-        "",
+        *("import torch", "", "import workbench as wb", ""),
         "torch.set_num_threads(1)  # the playground's sums, bit for bit",
-        "# task: your own, as you passed it to the playground" if own_data else f"task = wb.load({choices.data!r})",
-        "# model: your own, as you passed it to the playground"
-        if own_network
-        else f"model = wb.make({choices.network!r}, task, seed={choices.seed})",
+        own.format("task") if choices.data in session.own_data else task_line,
+        own.format("model") if choices.network in session.own_networks else model_line,
+        *([f"wb.train(model, task, {seed})"] if choices.weights == "trained" else ()),
+        f"batch = task.batch({min(SCORED, task.size('train'))}, {seed})",
     ]
-    if choices.weights == "trained":
-        said.append(f"wb.train(model, task, seed={choices.seed})")
-    said.append(f"batch = task.batch({min(SCORED, task.size('train'))}, seed={choices.seed})")
+    how = f"sparsity=1 - 1 / {choices.compression!r}, allocation={choices.allocation!r}"
+    knobs = seed if task.loss is functional.cross_entropy else f"{seed}, loss_fn=task.loss"
     for name in choices.criteria:
-        said += ["", *_masks(choices, name), "wb.layers(model, masks, batch.inputs[:1])"]
+        if choices.rounds == 1:
+            found = [f"scores = wb.score(model, batch, {name!r}, {knobs})", f"masks = wb.keep_top(scores, {how})"]
+        else:
+            call = f"    model, batch, {name!r}, {how}, rounds={choices.rounds}, {knobs}"
+            found = ["masks = wb.find_masks(", call, ")"]
+        said += ["", *found, "wb.layers(model, masks, batch.inputs[:1])"]
     return "\n".join(said) + "\n"
-
-
-def _masks(choices: Choices, name: str) -> list[str]:
-    sparsity = f"sparsity=1 - 1 / {choices.compression!r}, allocation={choices.allocation!r}"
-    if choices.rounds == 1:
-        return [
-            f"scores = wb.score(model, batch, {name!r}, seed={choices.seed})",
-            f"masks = wb.keep_top(scores, {sparsity})",
-        ]
-    return [
-        "masks = wb.find_masks(",
-        f"    model, batch, {name!r}, {sparsity}, rounds={choices.rounds}, seed={choices.seed}",
-        ")",
-    ]

@@ -1,7 +1,5 @@
 """The playground's live face: a widget for JupyterLab and Voila."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -11,7 +9,8 @@ from typing import Any
 import traitlets
 
 from workbench.explorers import page
-from workbench.explorers.base import IDLE, Explorer
+from workbench.explorers.base import Explorer
+from workbench.explorers.page import IDLE
 from workbench.explorers.playground import code, save
 from workbench.explorers.playground.choices import Choices, check_state
 from workbench.explorers.playground.session import Session
@@ -80,6 +79,8 @@ class Playground(Explorer):
 
     def _chosen(self, change: Any) -> None:
         with self.guard():
+            if change.new["request"] != change.old["request"]:  # a message stays until the next choice
+                self.put(status={**self.status, "message": ""})
             self._show()
 
     def _show(self) -> None:
@@ -94,10 +95,10 @@ class Playground(Explorer):
         if self._framed != choices.setting():
             self._framed = {}
             self.put(frames={})
-        self.status = {**self.status, "error": ""} if self.worker.busy("training") else IDLE
+        working = self.worker.busy("training")
+        self.status = {**(self.status if working else IDLE), "message": self.status["message"], "error": ""}
         unmeasured = any(side["numbers"]["effective"] is None for side in self.frame["sides"])
-        unmeasured = unmeasured and self.session.has_paths(choices)
-        if unmeasured or (self.precompute and not self._framed):
+        if (unmeasured and self.session.has_paths(choices)) or (self.precompute and not self._framed):
             self.worker.submit("scoring", partial(self._complete, choices), delay=PAUSE)
 
     def _prepare(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
@@ -166,13 +167,15 @@ class Playground(Explorer):
             self.status = {**IDLE, "busy": "training"}
 
     def _train(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
-        made, accuracy = yield from self.session.train(choices, self.report(stale))
+        made, value = yield from self.session.train(choices, self.report(stale))
         with self.lock:
             if stale():
                 return
-            self.session.points.add(made, accuracy)
+            self.session.points.add(made, value)
             self._draw_points(check_state(self.choices))
-            self.status = {**IDLE, "message": f"Seed {made.seed}: validation accuracy {100 * accuracy:.1f} %"}
+            name = self.session.points.measure(made.data)
+            reached = f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"
+            self.status = {**IDLE, "message": f"Seed {made.seed}: validation {name} {reached}"}
 
     def on_cancel(self) -> None:
         """Stop training and scoring; where choices had not been answered, go back to those that were."""
@@ -195,9 +198,7 @@ class Playground(Explorer):
         """Show the setting as JSON, to copy or to change."""
         self.send({"kind": "text", "title": "State", "text": json.dumps(self.state(), indent=1), "editable": True})
 
-    def on_load_state(self, state: Any) -> None:
-        """Show the setting that was pasted."""
-        self.from_state(state)
+    on_load_state = from_state
 
     def on_save_table(self) -> None:
         """Write the layer table as CSV."""

@@ -1,7 +1,6 @@
 """The effective sparsity of what is shown, in time: at once where it is quick, later where it is not."""
 
-from __future__ import annotations
-
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,17 +16,16 @@ AT_ONCE = 0.01
 
 
 class Paths:
-    """Effective sparsities that were found, and which networks are quick, slow or closed to it."""
+    """Effective sparsities that were found, and how long each network took (for ever, where it hides its paths)."""
 
     def __init__(self) -> None:
         self.found: Cache[float] = Cache(5_000)
-        self._unseen: set[Any] = set()
         self._seconds: dict[Any, float] = {}
         self._probing = threading.Lock()
 
     def seen(self, pair: Any) -> bool:
         """Whether paths can be seen through the network of this pair of data and network, as far as it was tried."""
-        return pair not in self._unseen
+        return self._seconds.get(pair, 0.0) < math.inf
 
     def effective(self, pair: Any, key: Any, net: Prepared, masks: Callable[[], Masks], measure: bool) -> float | None:
         """The effective sparsity of what `key` names, if it is known, quick, or to be measured; else None."""
@@ -40,7 +38,7 @@ class Paths:
             try:
                 known = metrics.effective_sparsity(net.probe, masks(), net.example)
             except ValueError:  # paths cannot be seen through this network
-                self._unseen.add(pair)
+                self._seconds[pair] = math.inf
                 return None
             took = time.perf_counter() - start
         self._seconds[pair] = min(took, self._seconds.get(pair, took))

@@ -20,14 +20,9 @@ if TYPE_CHECKING:
 
 LINE = 100
 """Letters of a line of the headline, as the figure is wide."""
-SMALL: Any = {
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.labelsize": 11,
-    "xtick.labelsize": 10.5,
-    "ytick.labelsize": 10.5,
-    "legend.fontsize": 10.5,
-}
+SMALL: Any = {"font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11} | dict.fromkeys(
+    ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 10.5
+)
 
 
 def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figure:
@@ -45,9 +40,8 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figu
             _scores(side, own[side["criterion"]][0], scores, legend=i == 0)
         _layers(sides, own, *_axes(panels[0, 1], 1, 1))
         shown = sides[0]["mask"]
-        panels[1, 0].suptitle(
-            f"Mask of {plots.ending(shown['layer'], 50)}", x=0.01, ha="left", fontsize=SMALL["axes.titlesize"]
-        )
+        title = f"Mask of {plots.ending(shown['layer'], 50)}"
+        panels[1, 0].suptitle(title, x=0.01, ha="left", fontsize=SMALL["axes.titlesize"])
         panels[1, 0].supxlabel(f"bright = kept; {shown['note']}", fontsize=SMALL["axes.labelsize"])
         for side, mask in zip(sides, _axes(panels[1, 0], 1, len(sides)), strict=True):
             _mask(side, mask)
@@ -74,9 +68,8 @@ def _scores(side: Mapping[str, Any], colour: str, ax: Axes, legend: bool) -> Non
         line = ax.axvline(cut, color="black", linestyle="--", label="cut")
         if legend:
             ax.legend(handles=[line, Patch(color=plots.REMOVED, alpha=0.35, label="removed")], loc="upper left")
-    ax.set_title(f"Scores: {side['criterion']}")
-    ax.set_xlabel(scores["label"] + (f"; {scores['zero']:,} scores are 0" if scores["zero"] else ""))
-    ax.set_ylabel("weights")
+    label = scores["label"] + (f"; {scores['zero']:,} scores are 0" if scores["zero"] else "")
+    ax.set(title=f"Scores: {side['criterion']}", xlabel=label, ylabel="weights")
 
 
 def _layers(sides: Sequence[Mapping[str, Any]], own: Mapping[str, Look], ax: Axes) -> None:
@@ -97,33 +90,28 @@ def _mask(side: Mapping[str, Any], ax: Axes) -> None:
     mask = side["mask"]
     cells = np.frombuffer(base64.b64decode(mask["data"]), dtype=np.uint8).reshape(mask["rows"], mask["cols"])
     ax.imshow(cells, cmap="cividis", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
-    ax.set_title(side["criterion"])
-    ax.set_xlabel("inputs")
-    ax.set_ylabel("outputs")
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(title=side["criterion"], xlabel="inputs", ylabel="outputs", xticks=[], yticks=[])
     ax.grid(visible=False)
 
 
 def _tradeoff(choices: Choices, points: Points, own: Mapping[str, Look], ax: Axes) -> None:
     import pandas as pd
 
+    name = points.measure(choices.data)
     if curve := points.curve(choices):
-        shown = {name: place for place, name in enumerate(choices.criteria)}
-        curve.sort(key=lambda point: (shown.get(point["criterion"], len(shown)), point["compression"]))
+        shown = choices.criteria
+        curve.sort(key=lambda p: (shown.index(p["criterion"]) if p["criterion"] in shown else 2, p["compression"]))
         table = pd.DataFrame(curve)
         plain = table["criterion"]
         table["arm"] = plain + table["rounds"].map(lambda rounds: f"-{rounds}" if rounds > 1 else "")
-        of_arms = {arm: own[name] for arm, name in zip(table["arm"], plain, strict=True) if name in own}
-        plots.tradeoff(table, arm="arm", dense=points.dense(choices) or None, looks=of_arms, ax=ax)
+        of_arms = {arm: own[criterion] for arm, criterion in zip(table["arm"], plain, strict=True) if criterion in own}
+        plots.tradeoff(table, y=name, arm="arm", dense=points.dense(choices) or None, looks=of_arms, ax=ax)
         for line in ax.get_lines():  # one round is dashed, as in the live face
             if str(line.get_label()).partition(" ")[0] in own:
                 line.set_linestyle((0, (4, 2)))
     else:
         ax.text(0.5, 0.5, "no point trained yet", transform=ax.transAxes, ha="center", va="center", color="#555555")
-        ax.set_xscale("log")
-        ax.set_xlabel("compression")
-        ax.set_ylabel("accuracy")
+        ax.set(xscale="log", xlabel="compression", ylabel=name)
     ax.axvline(choices.compression, color="black", linewidth=1.0, label=f"now: {times(choices.compression)}")
     ax.legend(loc="lower left")
     ax.set_title("Trade-off")

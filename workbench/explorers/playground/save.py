@@ -6,8 +6,6 @@ the JSON in the table's column `state`, in `safetensors.safe_open(...).metadata(
 `PIL.Image.open(...).text["state"]`. Each function returns a note that names the files.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import re
@@ -47,10 +45,8 @@ def masks(session: Session, choices: Choices) -> str:
 
 def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> str:
     """The view as PNG in the working directory."""
-    drawn = io.BytesIO()
-    picture.figure(session, choices, frame).savefig(
-        drawn, format="png", dpi=144, metadata={"state": json.dumps(choices.state())}
-    )
+    drawn, state = io.BytesIO(), {"state": json.dumps(choices.state())}
+    picture.figure(session, choices, frame).savefig(drawn, format="png", dpi=144, metadata=state)
     return _said("the figure", [_write(_name(choices, choices.layer, "view"), ".png", drawn.getvalue())])
 
 
@@ -64,19 +60,10 @@ def _state(side: Choices) -> str:
 
 
 def _name(choices: Choices, *ends: str) -> str:
-    parts = (
-        "playground",
-        choices.data,
-        choices.network,
-        choices.weights,
-        choices.criterion,
-        *(("vs", choices.compare) if choices.compare else ()),
-        choices.allocation,
-        f"{choices.rounds} round{'s' if choices.rounds > 1 else ''}",
-        f"{choices.compression:g}x",
-        f"seed {choices.seed}",
-        *ends,
-    )
+    compare = ("vs", choices.compare) if choices.compare else ()
+    rounds = f"{choices.rounds} round{'s' if choices.rounds > 1 else ''}"
+    parts = ["playground", choices.data, choices.network, choices.weights, choices.criterion, *compare]
+    parts += [choices.allocation, rounds, f"{choices.compression:g}x", f"seed {choices.seed}", *ends]
     return "-".join(_fit(part) for part in parts)
 
 

@@ -1,10 +1,9 @@
 """What the playground keeps of a network and of a criterion's view of it, so that a new sparsity is a look-up."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +11,17 @@ from torch import Tensor, nn
 from workbench import metrics, models
 from workbench.criteria import score
 from workbench.criteria.registry import find_criterion
+from workbench.data import Task
+from workbench.data.measures import accuracy
 from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.view import Histogram, histogram
 from workbench.explorers.worker import Report, Work
 from workbench.masks import Ranking, dense, rank, rounds
 from workbench.metrics.cost import layer_macs
-from workbench.models.running import evaluating, run_model
-from workbench.types import Batch
+from workbench.models.running import evaluating, fitted, measured, outputs, run_model
+
+SCORED = 256
+"""Samples of the batch that scores are computed on."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,25 @@ def prepared(model: nn.Module, example: Tensor) -> Prepared:
     return Prepared(model, copy.deepcopy(model), example, sizes, macs, sum(p.numel() for p in model.parameters()))
 
 
-def scored(net: Prepared, batch: Batch, name: str, choices: Choices, report: Report) -> Work[Scored]:
+def measure(net: Prepared, task: Task) -> str:
+    """The name of what the task measures first."""
+    if task.measure is accuracy:
+        return "accuracy"
+    batch = task.batch(1)
+    with torch.no_grad(), evaluating(net.probe):
+        return next(iter(measured(task.measure, outputs(net.probe, fitted(net.probe, batch.inputs)), batch.targets)))
+
+
+def scored(net: Prepared, task: Task, name: str, choices: Choices, report: Report) -> Work[Scored]:
     """Score a copy of the network: once, or in rounds at the sparsity chosen, one between two `yield`s."""
     model, live, split = copy.deepcopy(net.model), dense(net.model), choices.allocation
+    batch = task.batch(min(SCORED, task.size("train")), seed=choices.seed)
+    knobs: dict[str, Any] = {"seed": choices.seed, "loss_fn": task.loss}
     if choices.rounds == 1:
-        scores = score(model, batch, name, seed=choices.seed)
+        scores = score(model, batch, name, **knobs)
     else:
         returns = find_criterion(name)[1].returns
-        for found in rounds(
-            model, batch, name, choices.sparsity, rounds=choices.rounds, allocation=split, seed=choices.seed
-        ):
+        for found in rounds(model, batch, name, choices.sparsity, rounds=choices.rounds, allocation=split, **knobs):
             report("scoring", found.round / choices.rounds)
             yield
             scores = found.scores

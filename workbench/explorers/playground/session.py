@@ -1,10 +1,7 @@
 """The playground without its page: choices in, frames out; what was computed is kept, a new sparsity is a look-up."""
 
-from __future__ import annotations
-
 import copy
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,19 +16,12 @@ from workbench.explorers.playground import view
 from workbench.explorers.playground.choices import ROUNDS, WEIGHTS, Choices, stops
 from workbench.explorers.playground.paths import Paths
 from workbench.explorers.playground.points import Points
-from workbench.explorers.playground.scored import Prepared, Scored, prepared, scored
+from workbench.explorers.playground.scored import Prepared, Scored, measure, prepared, scored
 from workbench.explorers.worker import Report, Work
 from workbench.models.channels import by_channel
 from workbench.plots.looks import Look, looks
 from workbench.train import steps
-from workbench.types import Batch, Masks, check_choice
-
-SCORED = 256
-"""Samples of the batch that scores are computed on."""
-
-
-def silent(what: str, progress: float) -> None:
-    """Nobody listens."""
+from workbench.types import Masks, check_choice
 
 
 class Session:
@@ -42,10 +32,7 @@ class Session:
     """
 
     def __init__(
-        self,
-        tasks: Mapping[str, Task],
-        networks: Mapping[str, nn.Module],
-        names: Sequence[str] | None = None,
+        self, tasks: Mapping[str, Task], networks: Mapping[str, nn.Module], names: Sequence[str] | None = None
     ):
         self.tasks = dict(tasks)
         self.own_data = tuple(name for name in self.tasks if name not in data.sources())
@@ -66,16 +53,16 @@ class Session:
         return {
             "face": face,
             "data": self.data,
-            "networks": {name: self.fitting(name) for name in tuple(self.tasks)},
+            "networks": {name: self.fitting(name) for name in list(self.tasks)},
             "weights": list(WEIGHTS),
             "criteria": self.criteria(),
             "allocations": allocation.allocations(),
             "rounds": list(ROUNDS),
+            "measure": self.points.measure(choices.data),
             "stops": stops(net.maximum) if net else [1.0],
             "layers": list(net.sizes) if net else [],
             "looks": {
-                name: {"light": look.colour, "dark": look.dark, "marker": look.marker}
-                for name, look in self.looks().items()
+                name: dict(light=look.colour, dark=look.dark, marker=look.marker) for name, look in self.looks().items()
             },
         }
 
@@ -83,8 +70,8 @@ class Session:
         """Names of the criteria on offer."""
         if self.names is not None:
             return [name for name in self.names if name in criteria()]
-        found = {name: find_criterion(name)[1] for name in criteria()}
-        return [name for name, entry in found.items() if entry.most is None and not entry.chain]
+        entries = [(name, find_criterion(name)[1]) for name in criteria()]
+        return [name for name, entry in entries if entry.most is None and not entry.chain]
 
     def looks(self) -> dict[str, Look]:
         """Colour and marker of every criterion that may be shown, the same in every face."""
@@ -92,20 +79,13 @@ class Session:
 
     def without_the_gone(self, choices: Choices) -> Choices:
         """The choices with a criterion that is on offer in place of one that no longer is."""
-        offer = self.criteria()
-        if not offer:
-            return choices
-        first = Choices.criterion if Choices.criterion in offer else offer[0]
-        return replace(
-            choices,
-            criterion=choices.criterion if choices.criterion in offer else first,
-            compare=choices.compare if choices.compare in offer else None,
-        )
+        offer = self.criteria() or choices.criteria
+        first = next(name for name in (choices.criterion, Choices.criterion, offer[0]) if name in offer)
+        return replace(choices, criterion=first, compare=choices.compare if choices.compare in offer else None)
 
     def fitting(self, name: str) -> list[str]:
         """Networks for data that is loaded: the user's own first, on the task they came with."""
-        own = list(self.own_networks) if name == self.home else []
-        return own + models.fitting(self.tasks[name])
+        return [*(self.own_networks if name == self.home else ()), *models.fitting(self.tasks[name])]
 
     def task(self, name: str) -> Task:
         """The task of this name, loaded when first asked for."""
@@ -143,7 +123,7 @@ class Session:
             return False
         return all(self._scored.get(self._key(choices, name)) is not None for name in choices.criteria)
 
-    def prepare(self, choices: Choices, report: Report = silent) -> Work[Choices]:
+    def prepare(self, choices: Choices, report: Report = lambda what, progress: None) -> Work[Choices]:
         """Compute whatever `frame` will look up; `return`s the choices with layer and compression that exist.
 
         A network that does not fit the data gives way to the first that does.
@@ -161,7 +141,7 @@ class Session:
         for name in choices.criteria:
             if self._scored.get(self._key(choices, name)) is None:
                 report("scoring", 0.0)
-                found = yield from scored(net, self.batch(choices), name, choices, report)
+                found = yield from scored(net, self.task(choices.data), name, choices, report)
                 self._scored.put(self._key(choices, name), found, net.total)
                 yield
         return choices
@@ -172,11 +152,10 @@ class Session:
         if found := self._networks.get(key):
             return found
         task = self.task(choices.data)
-        if choices.network in self.own_networks:
-            model = copy.deepcopy(self.own_networks[choices.network])
-        else:
-            model = models.make(choices.network, task, choices.seed)
+        own = self.own_networks.get(choices.network)
+        model = models.make(choices.network, task, choices.seed) if own is None else copy.deepcopy(own)
         made = prepared(model, task.batch(1).inputs)
+        self.points.measures[choices.data] = measure(made, task)
         return self._networks.put(key, made, made.parameters)
 
     def _make(self, choices: Choices, report: Report) -> Work[Prepared]:
@@ -184,52 +163,43 @@ class Session:
         if found := self._network(choices):
             return found
         made = self._at_init(choices)
-        if choices.weights == "trained":
-            model = copy.deepcopy(made.model)
-            accuracy = yield from self._fit(model, choices, None, report)
-            self.points.add_dense(choices, accuracy)
-            made = prepared(model, made.example)
-            self._networks.put(self._network_key(choices), made, made.parameters)
-        return made
+        if choices.weights == "at init":
+            return made
+        model = copy.deepcopy(made.model)
+        self.points.add_dense(choices, (yield from self._fit(model, choices, None, report)))
+        return self._networks.put(self._network_key(choices), prepared(model, made.example), made.parameters)
 
     def _fit(self, model: nn.Module, choices: Choices, kept: Masks | None, report: Report) -> Work[float]:
-        """Train `model` by its recipe; returns the validation accuracy."""
-        accuracy = math.nan
+        """Train `model` by its recipe; returns what the task measures first, on validation data, at the end."""
         report("training", 0.0)
         for row in steps(model, self.task(choices.data), masks=kept, seed=choices.seed):
-            accuracy = row.get("val_accuracy", accuracy)
             report("training", row["step"] / row["total"])
             yield
-        return accuracy
+        return row[f"val_{self.points.measure(choices.data)}"]
 
     def forget(self) -> None:
         """Let go of all that was computed."""
         for cache in (self._networks, self._scored, self._paths.found):
             cache.clear()
 
-    def batch(self, choices: Choices) -> Batch:
-        """The samples that data-driven criteria see."""
-        task = self.task(choices.data)
-        return task.batch(min(SCORED, task.size("train")), seed=choices.seed)
+    def record(self, rows: Iterable[Mapping[str, Any]], choices: Choices) -> None:
+        """Take recorded points over, by the name of what the task of these choices measures first."""
+        self._at_init(choices)
+        self.points.record(rows, choices)
 
     # The fast part
 
     def frame(self, choices: Choices, measure: bool = False) -> dict[str, Any]:
         """The picture for choices that are `ready`; the effective sparsity is in it if known, quick, or asked for."""
-        return {
-            "request": choices.request,
-            "compression": choices.compression,
-            "sparsity": choices.sparsity,
-            "sides": [self._side(choices, name, measure) for name in choices.criteria],
-        }
+        sides = [self._side(choices, name, measure) for name in choices.criteria]
+        return dict(request=choices.request, compression=choices.compression, sparsity=choices.sparsity, sides=sides)
 
     def _side(self, choices: Choices, name: str, measure: bool) -> dict[str, Any]:
-        net, found = self._looked_up(choices, name)
-        sparsity, ranking = choices.sparsity, found.ranking
+        (net, found), layer = self._looked_up(choices, name), choices.layer
+        sparsity, ranking, pair = choices.sparsity, found.ranking, (choices.data, choices.network)
         counts = ranking.counts(sparsity)
-        kept = sum(counts.values())
+        kept, key = sum(counts.values()), (*self._key(choices, name), choices.compression)
         left = net.parameters - net.total + kept
-        key, pair = (*self._key(choices, name), choices.compression), (choices.data, choices.network)
         numbers = {
             "kept": kept,
             "total": net.total,
@@ -249,12 +219,10 @@ class Session:
             "numbers": numbers,
             "scores": found.histogram.json(ranking.cut(sparsity)),
             "layers": [
-                {"name": layer, "size": size, "kept": counts[layer], "density": counts[layer] / size}
-                for layer, size in net.sizes.items()
+                dict(name=name, size=size, kept=counts[name], density=counts[name] / size)
+                for name, size in net.sizes.items()
             ],
-            "mask": view.mask_json(
-                choices.layer, by_channel(net.model, choices.layer, ranking.mask(choices.layer, sparsity))
-            ),
+            "mask": view.mask_json(layer, by_channel(net.model, layer, ranking.mask(layer, sparsity))),
         }
 
     def has_paths(self, choices: Choices) -> bool:
@@ -267,13 +235,12 @@ class Session:
         return copy.deepcopy(net.model), found.ranking.masks(choices.sparsity), net.example
 
     def train(self, choices: Choices, report: Report) -> Work[tuple[Choices, float]]:
-        """Prune and train with the next seed of this setting, all from that seed; returns choices and accuracy."""
+        """Prune and train with the next seed of this setting, all from that seed; returns choices and measure."""
         fitted = yield from self.prepare(replace(choices, compare=None), report)
         fitted = replace(fitted, seed=self.points.next_seed(fitted))
         fitted = yield from self.prepare(fitted, report)
         model, kept, _ = self.masks(fitted)
-        accuracy = yield from self._fit(model, fitted, kept, report)
-        return fitted, accuracy
+        return fitted, (yield from self._fit(model, fitted, kept, report))
 
     def _looked_up(self, choices: Choices, name: str) -> tuple[Prepared, Scored]:
         net, found = self._network(choices), self._scored.get(self._key(choices, name))

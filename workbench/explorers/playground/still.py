@@ -1,7 +1,5 @@
 """The playground's faces without a kernel: a picture with text, and a page that answers in the browser."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -12,7 +10,6 @@ from workbench.explorers.playground import picture
 from workbench.explorers.playground.choices import Choices, stops
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.view import numbers
-from workbench.explorers.still import Still
 from workbench.explorers.worker import drain
 
 SCRIPTS = ("kit", "pen", "charts", "explorer", "playground")
@@ -21,7 +18,7 @@ EVERY = 4
 """Of the slider's stops, iterated criteria get each fourth: every stop costs all their rounds."""
 
 
-def show(session: Session, choices: Choices, face: str) -> Still:
+def show(session: Session, choices: Choices, face: str) -> page.Still:
     """The view as figure and text; under the face "site" also as a page with the frames of every stop of the slider."""
     choices, frame = settle(session, choices)
     said = summary(choices, frame)
@@ -32,7 +29,7 @@ def show(session: Session, choices: Choices, face: str) -> Still:
         html = page.element(_traits(session, choices, frame), said, page.module(*SCRIPTS), page.style(*STYLES))
         bundle = {"text/html": html, "image/png": bundle["image/png"], "text/plain": said}
     sentence = "\n".join(side["sentence"] for side in frame["sides"])
-    return Still(sentence, choices.state(), frame, bundle, numbers(choices.state(), frame))
+    return page.Still(sentence, choices.state(), frame, bundle, numbers(choices.state(), frame))
 
 
 def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]:
@@ -66,8 +63,6 @@ def summary(choices: Choices, frame: Mapping[str, Any]) -> str:
         width = max(len(layer["name"]) for layer in side["layers"])
         lines += [f"{side['criterion']}: {side['sentence']}.", *([f"Alarm: {side['alarm']}."] if side["alarm"] else [])]
         lines += [f"{'layer':<{width}}  {'weights':>10}  {'kept':>10}  density"]
-        lines += [
-            f"{layer['name']:<{width}}  {layer['size']:>10,}  {layer['kept']:>10,}  {layer['density']:.4g}"
-            for layer in side["layers"]
-        ]
+        row = f"{{name:<{width}}}  {{size:>10,}}  {{kept:>10,}}  {{density:.4g}}"
+        lines += [row.format(**layer) for layer in side["layers"]]
     return "\n".join(lines)

@@ -1,7 +1,5 @@
 """One picture of the playground as JSON: histogram, layers, mask and the sentence of numbers."""
 
-from __future__ import annotations
-
 import base64
 import math
 from collections.abc import Mapping
@@ -50,9 +48,7 @@ def histogram(values: Tensor) -> Histogram:
     1
     """
     values = values.double().cpu()
-    unit = None
-    if bool((values < 0).any()):
-        unit = float(f"{float(values[values != 0].abs().median()):.0e}")
+    unit = float(f"{float(values[values != 0].abs().median()):.0e}") if bool((values < 0).any()) else None
     places = _axis(values, unit)
     places = places[torch.isfinite(places)]
     zeros = len(values) - len(places)
@@ -74,17 +70,11 @@ def mask_json(name: str, mask: Tensor) -> dict[str, Any]:
     """A layer's mask `[out, in * kernel]` as bytes, 255 = all kept; large ones as means over blocks."""
     flat = mask.reshape(mask.shape[0], -1).float()[None, None]
     high, wide = (math.ceil(size / limit) for size, limit in zip(flat.shape[2:], (ROWS, COLUMNS), strict=True))
-    cells = flat
-    if high * wide > 1:
-        cells = functional.avg_pool2d(flat, (high, wide), ceil_mode=True, count_include_pad=False)
-    data = (cells[0, 0] * 255).round().byte().cpu().numpy()
-    return {
-        "layer": name,
-        "rows": data.shape[0],
-        "cols": data.shape[1],
-        "note": "one cell = one weight" if high * wide == 1 else f"one cell = mean of {high} x {wide} weights",
-        "data": base64.b64encode(data.tobytes()).decode(),
-    }
+    cells = functional.avg_pool2d(flat, (high, wide), ceil_mode=True, count_include_pad=False)[0, 0]
+    data = (cells * 255).round().byte().cpu().numpy()
+    note = "one cell = one weight" if high * wide == 1 else f"one cell = mean of {high} x {wide} weights"
+    rows, cols = data.shape
+    return dict(layer=name, rows=rows, cols=cols, note=note, data=base64.b64encode(data.tobytes()).decode())
 
 
 def percent(fraction: float) -> str:
@@ -132,11 +122,7 @@ def alarm(numbers: Mapping[str, Any], kept: Mapping[str, int]) -> str:
 def numbers(state: Mapping[str, Any], frame: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of a frame without its pictures: what every face shows, to be compared."""
     sides = [
-        {
-            "criterion": side["criterion"],
-            **side["numbers"],
-            "layers": {layer["name"]: layer["kept"] for layer in side["layers"]},
-        }
+        dict(side["numbers"], criterion=side["criterion"], layers={one["name"]: one["kept"] for one in side["layers"]})
         for side in frame["sides"]
     ]
     return {"explorer": "playground", "state": dict(state), "sides": sides}

@@ -1,7 +1,7 @@
 // Charts on a canvas: histogram, bars, raster, dots and lines. Each is `(pen, data, look) -> { words, note, bad, probe }`: words for a reader of the
 // page, what stands in the heading (`bad`: as an alarm), and `probe(x, y)`, the text for what lies under a point. Every series has a name, and `look.of`
 // knows the colour and marker of a name.
-import { comma, make, short, times } from "./kit.js";
+import { comma, make, short, three, times } from "./kit.js";
 import { across, cross, down, fitEnd, hatch, label, rule, stamp } from "./pen.js";
 
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
@@ -35,25 +35,20 @@ function oneHistogram(pen, { name, x: edges, counts, cut, zero, label: axis }, l
   const tip = (n) => (n ? Math.min(bottom - 1.5, Y(n)) : bottom); // one weight can be seen
   const outline = new Path2D(`M${X(edges[0])} ${bottom}${counts.map((n, i) => `L${X(edges[i])} ${tip(n)}H${X(edges[i + 1])}`).join("")}V${bottom}Z`);
   const limit = cut === null ? left : Math.min(right, Math.max(left, X(cut)));
-  const part = (x0, x1, paint) => {
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(x0, top, x1 - x0, height);
-    ctx.clip();
-    paint();
-    ctx.restore();
-  };
-  part(limit, right, () => { ctx.fillStyle = style.colour; ctx.fill(outline); });
-  part(left, limit, () => {
-    ctx.clip(outline);
-    ctx.fillStyle = ctx.strokeStyle = style.colour;
-    ctx.globalAlpha = 0.14;
-    ctx.fillRect(left, top, width, height);
-    ctx.globalAlpha = 0.75;
-    hatch(ctx, left, roof, limit, bottom);
-    ctx.lineWidth = 2;
-    ctx.stroke(outline);
-  });
+  ctx.save();
+  ctx.clip(outline);
+  ctx.fillStyle = ctx.strokeStyle = style.colour;
+  ctx.fillRect(limit, top, right - limit, height);
+  ctx.beginPath();
+  ctx.rect(left, top, limit - left, height);
+  ctx.clip();
+  ctx.globalAlpha = 0.14;
+  ctx.fillRect(left, top, width, height);
+  ctx.globalAlpha = 0.75;
+  hatch(ctx, left, roof, limit, bottom);
+  ctx.lineWidth = 2;
+  ctx.stroke(outline);
+  ctx.restore();
   rule(ctx, left, bottom, right, bottom, colours.muted);
   const tick = span > 1.5 ? Math.max(1, niceStep(high - low, 7)) : niceStep(high - low, 4);
   for (let v = Math.ceil(low / tick - 1e-9) * tick; v <= high + 1e-9; v += tick) {
@@ -175,14 +170,17 @@ export function raster(pen, { note, series }, look) {
   };
 }
 
-// ---------------------------------------------------------------- a dot for every run, a line through the means: a fraction against a ratio on a log axis
+// ---------------------------------------------------------------- a dot for every run, a line through the means, against a ratio on a log axis
 // data: { points: [{ series, name: the series with its variant, live, dashed, x, y, words }], most: the largest x, now: the x to mark, level: a y to mark or
-// null, names: { x, y, level } in words, empty: what is said without points }
-export function dots(pen, { points, most, now, level, names, empty }, look) {
+// null, share: whether y is a fraction, in per cent, names: { x, y, level } in words, empty: what is said without points }
+export function dots(pen, { points, most, now, level, share, names, empty }, look) {
   const { ctx, width, height, unit, wide } = pen, { colours } = look, arms = groups(points);
-  const left = wide("100 %") + 5, right = width - 8, top = legend(pen, arms, look) + 7 * unit, bottom = height - 19 * unit;
-  const X = (x) => left + (Math.log(x) / Math.log(most)) * (right - left), Y = (y) => bottom - y * (bottom - top);
-  for (const y of [0, 0.25, 0.5, 0.75, 1]) across(pen, look, left, right, Y(y), `${100 * y}${y === 1 ? " %" : ""}`, y ? colours.track : colours.muted);
+  const ys = [0, ...points.map(({ y }) => y), level ?? 0], low = share ? 0 : Math.min(...ys), high = share ? 1 : Math.max(...ys, low + 1e-9), step = share ? 0.25 : niceStep(high - low, 4);
+  const rules = [], sign = (y) => (share ? `${100 * y}${y === 1 ? " %" : ""}` : String(three(y)));
+  for (let y = Math.ceil(low / step - 1e-9) * step; y <= high + 1e-9 * step; y += step) rules.push(y);
+  const left = Math.max(...rules.map((y) => wide(sign(y)))) + 5, right = width - 8, top = legend(pen, arms, look) + 7 * unit, bottom = height - 19 * unit;
+  const X = (x) => left + (Math.log(x) / Math.log(most)) * (right - left), Y = (y) => bottom - ((y - low) / (high - low)) * (bottom - top);
+  for (const y of rules) across(pen, look, left, right, Y(y), sign(y), y ? colours.track : colours.muted);
   for (let x = 1; x <= most; x *= 10) down(pen, look, X(x), bottom, bottom + 3, height - 4 * unit, `${comma(x)}x`);
   if (level !== null) rule(ctx, left, Y(level), right, Y(level), colours.text, 1, [5, 4]);
   rule(ctx, X(now), top - 4, X(now), bottom, colours.accent, 1.5);
@@ -202,11 +200,11 @@ export function dots(pen, { points, most, now, level, names, empty }, look) {
     ctx.fillRect(x - half, y - 13 * unit, 2 * half, 26 * unit);
     label(pen, empty, x, y + 4.5 * unit, colours.muted, { align: "center", weight: 500, size: 13 });
   }
-  const part = (y) => `${(100 * y).toFixed(1)} %`, said = ([x, y, n]) => `${part(y)} at ${times(x)} (${n} point${n === 1 ? "" : "s"})`;
+  const part = (y) => (share ? `${(100 * y).toFixed(1)} %` : String(three(y))), said = ([x, y, n]) => `${part(y)} at ${times(x)} (${n} point${n === 1 ? "" : "s"})`;
   const arm = ({ name, live, means }) => `${name}, ${live ? "live" : "recorded"}: ${means.map(said).join(", ")}`;
   return {
     words: `${names.y} against ${names.x}, now at ${times(now)}. ${level === null ? "" : `${names.level} ${part(level)}. `}${arms.map(arm).join("; ") || "No point yet"}.`,
-    note: level === null ? names.y.toLowerCase() : `\u2013 \u2013 ${names.level.split(" ")[0].toLowerCase()} ${part(level)}`,
+    note: level === null ? names.y.toLowerCase() : `${share ? "" : `${names.y.toLowerCase()}; `}\u2013 \u2013 ${names.level.split(" ")[0].toLowerCase()} ${part(level)}`,
     probe: (px, py) => {
       const [near] = points.map((point) => ({ ...point, far: Math.hypot(X(point.x) - px, Y(point.y) - py) })).sort((a, b) => a.far - b.far);
       return near?.far < 8 ? `${near.series}, ${times(near.x)}: ${part(near.y)}\n${near.words}` : "";

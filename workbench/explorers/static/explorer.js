@@ -149,21 +149,20 @@ export function explorer({ model, el }, { name, traits, sliding, stored, build }
   el.append(root);
   const outside = new MutationObserver(restyle), media = window.matchMedia("(prefers-color-scheme: dark)"), sizes = new ResizeObserver(restyle);
   outside.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-  media.addEventListener("change", restyle);
-  window.addEventListener("resize", restyle);
+  const ending = new AbortController(), { signal } = ending;
+  media.addEventListener("change", restyle, { signal });
+  window.addEventListener("resize", restyle, { signal });
   for (const canvas of root.querySelectorAll("canvas")) sizes.observe(canvas); // larger texts, or a hidden view that is shown
   const quiet = (event) => event.stopPropagation(), handled = ["keydown", "keyup", "mousedown", "pointerdown", "contextmenu"]; // JupyterLab takes arrow keys and drags for itself
-  for (const kind of handled) el.addEventListener(kind, quiet);
+  for (const kind of handled) el.addEventListener(kind, quiet, { signal });
   for (const [kind, answer] of listeners) model.on(kind, answer);
   draw();
   showError();
 
   return () => {
     for (const [kind, answer] of listeners) model.off(kind, answer);
-    for (const kind of handled) el.removeEventListener(kind, quiet);
     for (const observer of [sizes, outside]) observer.disconnect();
-    media.removeEventListener("change", restyle);
-    window.removeEventListener("resize", restyle);
+    ending.abort();
     cancelAnimationFrame(state.tick);
     clearTimeout(state.timer);
     root.remove();

@@ -38,15 +38,14 @@ export function make(tag, props = {}, ...children) {
   return node;
 }
 
-export function svg(path, size, fill = "currentColor", box = "0 0 16 16") {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const attributes = { viewBox: box, width: size, height: size, "aria-hidden": "true" };
+function shape(tag, attributes, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  const shape = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  for (const [key, value] of Object.entries({ d: path, fill, "fill-rule": "evenodd" })) shape.setAttribute(key, value);
-  node.append(shape);
+  node.append(...children);
   return node;
 }
+export const svg = (path, size, fill = "currentColor", box = "0 0 16 16") =>
+  shape("svg", { viewBox: box, width: size, height: size, "aria-hidden": "true" }, shape("path", { d: path, fill, "fill-rule": "evenodd" }));
 
 export const notch = (size, fill) => svg(NOTCH, size, fill, "-1 -1 2 2");
 export const alarm = (text) => make("div", {}, svg(ICONS.alarm, 15), make("span", { textContent: text }));
@@ -98,11 +97,7 @@ export function slider(label, move) {
   };
   const range = make("input", { type: "range", id, class: "wb-range", min: 0, step: 1, oninput: () => go(Number(range.value)), onkeydown });
   const ticks = make("div", { class: "wb-ticks", "aria-hidden": "true" });
-  const tick = (at, last, name, ...children) => {
-    const node = make("span", { class: name }, ...children);
-    node.style.left = `${(100 * Math.log(at)) / Math.log(last)}%`;
-    return node;
-  };
+  const tick = (at, last, name, ...children) => make("span", { class: name, style: `left: ${(100 * Math.log(at)) / Math.log(last)}%` }, ...children);
   return {
     node: make("div", { class: "wb-slider" }, make("label", { class: "wb-hush", htmlFor: id, textContent: label }), range, ticks),
     width: 0,
@@ -119,9 +114,7 @@ export function slider(label, move) {
         let free = -Infinity;
         for (let c = 1; c <= most * (1 + 1e-9); c *= 10) {
           const half = look.wide(`${comma(c)}x`, 400, 11.5) / 2, middle = (Math.log(c) / Math.log(most)) * (width - 24);
-          if (middle - half <= free || middle + half >= room) continue;
-          free = middle + half + 8;
-          powers.push(c);
+          if (middle - half > free && middle + half < room) { free = middle + half + 8; powers.push(c); }
         }
         return [...powers.map((c) => tick(c, most, "", `${comma(c)}x`)), tick(most, most, "wb-end", end),
           ...notches.map(({ at, colour }) => tick(at, most, "wb-notch", notch(12, colour)))];
@@ -132,13 +125,9 @@ export function slider(label, move) {
 
 export function themeButton(act) {
   const node = make("button", { type: "button", class: "wb-theme", onclick: act.theme });
-  return {
-    node,
-    update(theme) {
-      const name = `Theme: ${theme}`;
-      node.title = name;
-      node.setAttribute("aria-label", name);
-      renew(node, theme, () => [svg(ICONS[theme] ?? ICONS.auto, 16)]);
-    },
+  const update = (theme) => {
+    node.title = node.ariaLabel = `Theme: ${theme}`;
+    renew(node, theme, () => [svg(ICONS[theme] ?? ICONS.auto, 16)]);
   };
+  return { node, update };
 }

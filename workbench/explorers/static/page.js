@@ -6,7 +6,6 @@ export function withoutKernel(traits) {
     set: (name, value) => { traits[name] = value; (listeners[`change:${name}`] ?? []).forEach((act) => act()); },
     on: (name, act) => { (listeners[name] ??= []).push(act); },
     off: (name, act) => { listeners[name] = (listeners[name] ?? []).filter((other) => other !== act); },
-    save_changes: () => {},
-    send: () => {},
+    save_changes() {}, send() {},
   };
 }

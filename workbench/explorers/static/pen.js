@@ -96,10 +96,7 @@ export function cross(ctx, x, y, colour, size) {
 export function hatch(ctx, x0, y0, x1, y1) {
   ctx.lineWidth = 0.8;
   ctx.beginPath();
-  for (let x = x0 - (y1 - y0); x < x1; x += 5) {
-    ctx.moveTo(x, y1);
-    ctx.lineTo(x + (y1 - y0), y0);
-  }
+  for (let x = x0 - (y1 - y0); x < x1; x += 5) { ctx.moveTo(x, y1); ctx.lineTo(x + (y1 - y0), y0); }
   ctx.stroke();
 }
 

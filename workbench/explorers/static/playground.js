@@ -23,10 +23,11 @@ const CHARTS = {
   })],
   tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live }) => ({
     points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ criterion, rounds, kind, seed, ...point }) => ({
-      series: criterion, name: rounds > 1 ? `${criterion}-${rounds}` : criterion, dashed: rounds === 1, live: kind === "live", x: point.compression, y: point.accuracy,
+      series: criterion, name: rounds > 1 ? `${criterion}-${rounds}` : criterion, dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
       words: `${kind}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
     })),
-    most: menu.stops.at(-1), now: compression, level: baseline.dense ?? null, names: { x: "compression", y: "Accuracy", level: "Dense accuracy" },
+    most: menu.stops.at(-1), now: compression, level: baseline.dense ?? null, share: menu.measure === "accuracy",
+    names: { x: "compression", y: `${menu.measure[0].toUpperCase()}${menu.measure.slice(1)}`, level: `Dense ${menu.measure}` },
     empty: live ? "Press Train to add a point" : "No point recorded",
   })],
 };
