@@ -152,8 +152,10 @@ def headline(page: Any) -> str:
 
 
 def test_each_script_is_a_module_of_its_own(page):
-    for path in pages.STATIC.glob("*.js"):
-        page.route(f"http://scripts.test/{path.name}", lambda route, path=path: route.fulfill(path=path))
+    def script(route):
+        route.fulfill(path=pages.STATIC / route.request.url.rpartition("/")[2])
+
+    page.route("http://scripts.test/*.js", script)
     page.route("http://scripts.test/", lambda route: route.fulfill(content_type="text/html", body="<title>x</title>"))
     page.goto("http://scripts.test/")
     for path in pages.STATIC.glob("*.js"):
