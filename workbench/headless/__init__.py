@@ -16,5 +16,14 @@ from workbench.headless.runner import run
 __all__ = ["Parameter", "Run", "check_values", "collect_claims", "hidden_errors", "numbers", "read_notebook"]
 __all__ += ["read_parameters", "run", "run_with_index", "site", "write_claims"]
 
-check_lab("ipykernel", "jupyter_client", "nbclient", "nbformat", "papermill", "traitlets")  # which run notebooks
-check_lab("latex2mathml", "nbconvert", "pygments")  # which make pages
+check_lab(
+    "ipykernel",
+    "jupyter_client",
+    "latex2mathml",
+    "nbclient",
+    "nbconvert",
+    "nbformat",
+    "papermill",
+    "pygments",
+    "traitlets",
+)
