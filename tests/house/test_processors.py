@@ -13,7 +13,7 @@ import pytest
 from benchmarks.processors import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
-NUMERIC = ["tests/criteria", "tests/metrics", "tests/test_masks.py"]
+NUMERIC = ["tests/criteria", "tests/metrics", "tests/masks/test_masks.py"]
 SLOW = "not compiled and not cifar and not phew and not Markov and not contract"
 
 
