@@ -47,7 +47,8 @@ def keep_top(
     default it is one input of the model's `input_shape`.
     Raises ValueError for a sparsity outside [0, 1), scores that are not finite or not of this model, or a budget that
     `within` cannot meet, TypeError without a model or example that is needed; warns where ties decide a tenth or more.
-    Misleads under "global" when layers differ in scale: whole layers can go while the total is exact.
+    Misleads under "global" when layers differ in scale: whole layers can go while the total is exact. Channels of the
+    last layer are the outputs themselves: leave it out of the scores with `wb.score(..., exclude=[...])`.
 
     >>> keep_top({"a": torch.tensor([1.0, 5.0]), "b": torch.tensor([3.0, 3.0])}, 0.5)
     {'a': tensor([False,  True]), 'b': tensor([ True, False])}
