@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +18,10 @@ from workbench.models.channels import by_channel
 from workbench.models.channels import channels as sizes
 from workbench.models.kernels import plain_kernels
 from workbench.types import check_masks, check_weights
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the cut leaves no"
+)  # small networks lose whole layers; one test is about that
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
@@ -280,6 +285,7 @@ def test_metrics_count_weights_alone(digits: wb.Task) -> None:
     assert wb.sparsity({"units": torch.tensor([True, False])}) == 0.5  # there is nothing else to count
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_critical_compression_of_channels() -> None:
     model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 2, bias=False))
     nn.init.constant_(model[0].weight, 1.0)
@@ -364,3 +370,21 @@ def test_a_granularity_of_ones_own_is_one_pair() -> None:
     finally:
         GRANULARITIES.remove("2:4")
         GRANULARITIES.remove("2 x 4")
+
+
+def test_a_layer_that_loses_all_its_channels_is_told():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    scores, whole = {"0.weight": torch.tensor([1.0, 2.0]), "2.weight": torch.tensor([3.0, 4.0])}, {"model": model}
+    whole |= {"example": torch.ones(1, 2), "granularity": "channel"}
+    with pytest.warns(UserWarning, match=r"leaves no channel in '0\.weight': nothing passes there"):
+        wb.keep_top(scores, 0.5, **whole)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wb.keep_top(scores, 0.5, allocation="layer", **whole)
+        wb.keep_top(
+            {"0.weight": torch.zeros(2, 2), "2.weight": torch.ones(2, 2)}, 0.5
+        )  # single weights: layer collapse
+    model[2].weight.data *= 100
+    with pytest.warns(UserWarning, match="leaves no channel in") as told:
+        wb.find_masks(model, (torch.ones(1, 2), torch.ones(1).long()), "l1", 0.5, rounds=2, granularity="channel")
+    assert len(told) == 1

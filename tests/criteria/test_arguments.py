@@ -181,6 +181,12 @@ def test_what_cannot_be_named_is_told_with_what_can(function: Callable[..., wb.S
     assert "mine" not in wb.criteria()
 
 
+def test_a_function_without_arguments_is_no_criterion() -> None:
+    with pytest.raises(TypeError, match=r"names at least the model, .*; got <lambda>\(power=2\)"):
+        wb.register_criterion("mine")(lambda power=2: {})
+    assert "mine" not in wb.criteria()
+
+
 def test_an_option_of_score_is_no_knob() -> None:
     """It would never come, and a criterion that draws would draw the same under every seed."""
     for function in (lambda model, seed=0: {}, lambda model, batch, *, masks, loss_fn, generator, seed=0: {}):

@@ -50,6 +50,11 @@ def arguments(function: Callable[..., Any]) -> Arguments:
         taken, everything = set(GIVEN), any(p.kind is p.VAR_KEYWORD for p in takes)
         places = tuple(takewhile(GIVEN.__contains__, (p.name for p in takes if p.kind is p.POSITIONAL_ONLY)))
         names = tuple(n for n in GIVEN if n not in places and (everything or n in signature.parameters))
+    if not places + names:
+        raise TypeError(
+            f"a criterion names at least the model, whose weights it scores; got {called(function)}{signature}. Write "
+            f"{called(function)}(model, ...)"
+        )
     knobs = tuple(p.name for p in plain if p.name not in taken)
     if kept := [knob for knob in knobs if knob in OPTIONS]:
         raise TypeError(

@@ -46,7 +46,8 @@ def keep_top(
     channels one by one: a removed channel is 0 behind them. A pass of `example` `[n, ...]` shows which these are; by
     default it is one input of the model's `input_shape`.
     Raises ValueError for a sparsity outside [0, 1), scores that are not finite or not of this model, or a budget that
-    `within` cannot meet, TypeError without a model or example that is needed; warns where ties decide a tenth or more.
+    `within` cannot meet, TypeError without a model or example that is needed. Warns where ties decide a tenth or more,
+    and where a layer loses all its channels.
     Misleads under "global" when layers differ in scale: whole layers can go while the total is exact. Channels of the
     last layer are the outputs themselves: leave it out of the scores with `wb.score(..., exclude=[...])`.
 
@@ -64,7 +65,7 @@ def keep_top(
             raise TypeError(f"within is a dict of masks; got {type(within).__name__}")
         live = kind.reduce(model, {name: within[name] for name in units if name in within}, lambda mask: mask.any(-1))
     masks, told = cut(units, sparsity, allocation, live)
-    if told:
+    if told := told or emptied(masks, granularity):
         warn(told)
     if granularity == "weight":
         return masks
@@ -94,6 +95,18 @@ def cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks |
         f"the scores say nothing about {tied:,} of the {budget:,} weights kept ({tied / budget:.0%}): others that are "
         "removed have the same scores, and the index decided. A dead network or layer, a dtype that cannot hold the "
         "scores, or inputs that are always 0 do this; look at the scores before you trust the mask"
+    )
+
+
+def emptied(masks: Masks, granularity: str) -> str:
+    """What there is to say of layers that lose all their units; of single weights that is told as layer collapse."""
+    gone = [] if granularity == "weight" else [name for name, mask in masks.items() if not mask.any()]
+    if not gone:
+        return ""
+    shown = ", ".join(map(repr, gone[:3])) + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
+    return (
+        f"the cut leaves no {granularity} in {shown}: nothing passes there. Scores of layers that differ in scale do "
+        'this under allocation="global"; allocation="layer" leaves some in each, or lower the sparsity'
     )
 
 

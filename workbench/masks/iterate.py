@@ -12,7 +12,7 @@ from workbench.allocation import Allocation, budgets, on_the_way
 from workbench.criteria.registry import Criterion
 from workbench.criteria.scorer import Scorer
 from workbench.granularity import GRANULARITIES, REDUCTIONS
-from workbench.masks.cut import cut
+from workbench.masks.cut import cut, emptied
 from workbench.models.untouched import untouched
 from workbench.types import Batch, Masks, Scores, check_count, check_sparsity, warn
 
@@ -40,7 +40,8 @@ def rounds(
     Round k of K scores the network as it is now, pruned by the masks so far, and keeps `density ** (k / K)` of all
     weights; removed weights never return, except under `force`, which is made for that. Under a dict of densities the
     layers come down in proportion to them. The model is bit-equal at every round. Knobs go to `wb.score`: under
-    `granularity="channel"` whole channels go, by the masks of `keep_top`. Warns once where ties decide a tenth or more.
+    `granularity="channel"` whole channels go, by the masks of `keep_top`. Warns once where ties decide a tenth or more,
+    or a layer loses all its channels.
     Source: Tanaka et al. 2020, arXiv:2006.05467, algorithm 1 (the exponential schedule).
     Misleads when compared at equal sparsity with one-shot scores but not at equal cost: K rounds cost K scores.
 
@@ -76,8 +77,13 @@ def unit_shapes(scorer: Scorer) -> dict[str, torch.Size]:
     return {name: values.shape for name, values in units.items()}
 
 
-def trajectory(scorer: Scorer, sparsities: Iterable[float], allocation: Allocation = "global") -> Iterator[Round]:
-    """The rounds that end at these sparsities, which rise; to be run under `untouched`."""
+def trajectory(
+    scorer: Scorer, sparsities: Iterable[float], allocation: Allocation = "global", search: bool = False
+) -> Iterator[Round]:
+    """The rounds that end at these sparsities, which rise; to be run under `untouched`.
+
+    A `search` for the round in which a layer loses all its units needs no warning of it.
+    """
     inputs = None if scorer.batch is None else scorer.batch.inputs
     expand = GRANULARITIES[scorer.granularity].expand(scorer.model, inputs)
     units: Masks | None = None
@@ -90,7 +96,7 @@ def trajectory(scorer: Scorer, sparsities: Iterable[float], allocation: Allocati
             split = on_the_way({name: values.numel() for name, values in scores.items()}, sparsity, split)
         units, tied = cut(scores, sparsity, split, None if scorer.entry.returns else units)
         masks = expand(units)
-        if alive and not told and (told := tied):
+        if alive and not told and (told := tied or (not search and emptied(units, scorer.granularity)) or ""):
             warn(told)
         yield Round(k, scores, masks)
         del scores  # not held while the next ones are made

@@ -102,7 +102,7 @@ def critical_iterated(
     counts = [total]
     while (kept := counts[-1]) > least:
         counts.append(max(min(round(kept * (1 - rate)), kept - 1), least))
-    run = trajectory(scorer, [1 - kept / total for kept in counts[1:]], allocation)
+    run = trajectory(scorer, [1 - kept / total for kept in counts[1:]], allocation, search=True)
     with untouched(model):
         for before, found in zip(counts, run, strict=False):
             if not _complete(found.masks):

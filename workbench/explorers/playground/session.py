@@ -200,13 +200,14 @@ class Session:
         counts = ranking.counts(sparsity)
         kept, key = sum(counts.values()), (*self._key(choices, name), choices.compression)
         left = net.parameters - net.total + kept
+        effective = self._paths.effective(pair, key, net, lambda: ranking.masks(sparsity), measure)
         numbers = {
             "kept": kept,
             "total": net.total,
             "compression": net.total / kept if kept else None,
             "size_ratio": net.parameters / left if left else None,
             "sparsity": 1 - kept / net.total,
-            "effective": self._paths.effective(pair, key, net, lambda: ranking.masks(sparsity), measure),
+            "effective": effective,
             "macs": net.cost(counts),
             "macs_dense": net.cost(net.sizes),
             "max_compression": net.maximum,
@@ -217,6 +218,7 @@ class Session:
             "sentence": view.sentence(numbers, counts),
             "alarm": view.alarm(numbers, counts),
             "numbers": numbers,
+            "pending": effective is None and self._paths.seen(pair),
             "scores": found.histogram.json(ranking.cut(sparsity)),
             "layers": [
                 dict(name=name, size=size, kept=counts[name], density=counts[name] / size)

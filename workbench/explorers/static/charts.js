@@ -99,8 +99,8 @@ export function bars(pen, { series }, look) {
       else ctx.fillRect(left, y, Math.max(1.5, X(density) - left), thick - (one ? 0 : 0.75));
     });
     if (!lost && one && !many) label(pen, short(kept), width - 2, middle + 3.5 * unit, colours.muted, { align: "right", size });
-    const line = Math.max(9 * unit, middle + 3.5 * unit);
-    if (!lost || line - said < (many ? 11 : size) * unit) return;
+    const line = Math.max(9 * unit, middle + 3.5 * unit), again = many && i > 0 && series.some(({ layers }) => layers[i - 1].kept === 0);
+    if (!lost || again || line - said < (many ? 11 : size) * unit) return; // of many layers each run of dead ones is named once
     label(pen, "dead", width - 2, (said = line), colours.alarm, { align: "right", weight: 700, size: many ? 11 : size });
     series.filter((_, j) => !one && dead[j]).forEach(({ name }, j) => stamp(ctx, look.of(name), width - wide("dead", 700) - 9 - 10 * j, middle, 3.5));
   });

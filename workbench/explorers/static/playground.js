@@ -49,7 +49,7 @@ function buildSide(act, fields) {
     node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, weights.node, rounds.node), criterion.node, allocation.node, compare.node,
       run, progress, message, texts, save),
     update({ menu, choices, status, curve, note, live }) {
-      const training = status.busy === "training", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}: ${Math.round(100 * status.progress)} %`;
+      const training = status.busy === "training", far = status.progress ? `: ${Math.round(100 * status.progress)} %` : "\u2026", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}${far}`;
       const options = { ...menu, network: menu.networks[choices.data] ?? [choices.network], criterion: menu.criteria, allocation: menu.allocations,
         compare: [null, ...menu.criteria.filter((name) => name !== choices.criterion)], layer: live ? menu.layers : [choices.layer] };
       for (const [key] of FIELDS) fields[key].update(options[key], choices[key] ?? null, !live);
@@ -99,11 +99,11 @@ function paintNumbers(node, { sides }, look) {
   const cells = [
     [`kept of ${total < 1e6 ? comma(total) : short(total)}`, `Weights kept of all ${comma(total)} prunable weights`, ({ kept }) => comma(kept)],
     ["size ratio", "All parameters before / nonzero parameters after, biases and norms counted", (n) => times(n.size_ratio)],
-    ["effective sparsity", "Also counts kept weights on no path from input to output, where paths can be seen", (n) => (n.effective === null ? "\u2013" : percent(n.effective))],
+    ["effective sparsity", "Also counts kept weights on no path from input to output, where paths can be seen", (n) => (n.effective === null ? (n.pending ? "\u2026" : "\u2013") : percent(n.effective))],
     [macsDense === null ? "MACs" : `MACs of ${short(macsDense)}`, "Multiply-adds of one example, kept weights only", ({ macs }) => (macs === null ? "\u2013" : short(macs))],
     ["critical", "Critical compression: the highest this criterion reaches with every layer alive", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
     ["maximum", "Max compression: one weight a layer, the limit of the network", () => times(max)],
-  ].map(([name, title, value]) => ({ name, title, values: sides.map(({ numbers }) => value(numbers)) }));
+  ].map(([name, title, value]) => ({ name, title, values: sides.map(({ numbers, pending }) => value({ ...numbers, pending })) }));
   node.classList.toggle("wb-pairs", two);
   renew(node, [cells, sides.map(({ criterion }) => criterion), look.theme], () => cells.map(({ name, title, values }) => make("div", { class: "wb-number", title },
     make("div", { class: "wb-what" }, name, ...(name === "critical" ? [" ", notch(9, "currentColor")] : [])),
