@@ -144,7 +144,7 @@ def test_densities_follow_the_formulas(shapes: Shapes, sparsity: float) -> None:
 
 
 def test_the_registry_names_its_sources() -> None:
-    assert set(NAMES) == {"er", "erk", "igq", "layer", "smart-ratio", "smart-ratio-vgg", "uniform+"}
+    assert {"er", "erk", "igq", "layer", "smart-ratio", "smart-ratio-vgg", "uniform+"} <= set(NAMES)
     assert all(entry.source and entry.function.__doc__ for entry in ALLOCATIONS.values())
 
 

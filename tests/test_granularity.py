@@ -131,12 +131,19 @@ def test_rules_over_the_last_dimension() -> None:
     assert {name: rule(values).tolist() for name, rule in REDUCTIONS.items()} == expected
 
 
+SMALL = {
+    "linear": (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), (4,)),
+    "convolution": (nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3)), (2, 6, 6)),
+}
+
+
+@pytest.mark.parametrize("kind_of_model", SMALL)
 @pytest.mark.parametrize("name", GRANULARITIES)
-def test_every_granularity_expands_what_it_reduces(name: str) -> None:
-    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+def test_every_granularity_expands_what_it_reduces(name: str, kind_of_model: str) -> None:
+    model, shape = SMALL[kind_of_model]
     kind, weights = GRANULARITIES[name], dict(wb.prunable(model))
     kept = {n: v > v.median() for n, v in kind.reduce(model, weights, REDUCTIONS["norm"]).items()}
-    masks = kind.expand(model, torch.zeros(1, 4))(kept)
+    masks = kind.expand(model, torch.zeros(1, *shape))(kept)
     check_masks(model, masks)
     again = kind.reduce(model, {n: masks[n] for n in weights}, lambda mask: mask.any(-1))
     assert all(torch.equal(again[n], kept[n]) for n in kept)
@@ -301,7 +308,7 @@ def test_the_critical_compression_of_channels() -> None:
     [
         (lambda m: wb.keep_top(drawn(m), 0.5, granularity="channel"), TypeError, "Pass model="),
         (lambda m: wb.keep_top(drawn(m), 0.5, granularity="channel", model=m), TypeError, "Pass example="),
-        (lambda m: wb.keep_top(drawn(m), 0.5, granularity="row", model=m), ValueError, "one of channel, weight"),
+        (lambda m: wb.keep_top(drawn(m), 0.5, granularity="row", model=m), ValueError, "one of channel, .*weight"),
         (lambda m: wb.keep_top(drawn(m), 0.5, granularity="channel", reduce="min", model=m), ValueError, "max, mean"),
         (
             lambda m: wb.keep_top({"0.weight": torch.ones(5)}, 0.5, granularity="channel", model=m),
@@ -388,3 +395,10 @@ def test_a_layer_that_loses_all_its_channels_is_told():
     with pytest.warns(UserWarning, match="leaves no channel in") as told:
         wb.find_masks(model, (torch.ones(1, 2), torch.ones(1).long()), "l1", 0.5, rounds=2, granularity="channel")
     assert len(told) == 1
+
+
+def test_masks_within_are_bools(digits: wb.Task) -> None:
+    model = wb.make("vgg", digits)
+    scores, within = wb.score(model, None, "magnitude"), {name: m.float() for name, m in wb.dense(model).items()}
+    with pytest.raises(TypeError, match="masks are bool tensors"):
+        wb.keep_top(scores, 0.5, granularity="channel", model=model, example=digits.batch(1).inputs, within=within)

@@ -42,8 +42,8 @@ def named(name: str, source: str) -> Callable[[Split], Split]:
 def allocations() -> list[str]:
     """Names of the allocations.
 
-    >>> allocations()
-    ['er', 'erk', 'global', 'igq', 'layer', 'smart-ratio', 'smart-ratio-vgg', 'uniform+']
+    >>> {"erk", "global", "layer"} <= set(allocations())
+    True
     """
     return list(ALLOCATIONS)
 

@@ -3,7 +3,7 @@
 A new granularity is one pair of functions here, `reduce` and `expand`, and one line that registers it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -38,6 +38,12 @@ class Granularity(NamedTuple):
 
 
 GRANULARITIES: Registry[Granularity] = Registry("granularity")
+
+
+def unit_shapes(model: nn.Module, weights: Mapping[str, Tensor], granularity: str) -> dict[str, tuple[int, ...]]:
+    """The shapes that scores of the units of these weights have."""
+    units = GRANULARITIES[granularity].reduce(model, dict(weights), REDUCTIONS["max"])
+    return {name: tuple(values.shape) for name, values in units.items()}
 
 
 def channels(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:

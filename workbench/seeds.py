@@ -20,7 +20,7 @@ def generator(seed: int, use: str = "") -> torch.Generator:
     >>> torch.equal(torch.rand(3, generator=generator(0)), torch.rand(3, generator=generator(0)))
     True
     """
-    check_count("seed", seed, least=0)
+    seed = check_count("seed", seed, least=0)
     if use:
         seed = int.from_bytes(hashlib.sha256(f"{use} {seed}".encode()).digest()[:7], "big")
     return torch.Generator().manual_seed(seed)
@@ -37,7 +37,7 @@ def seeded(seed: int) -> Iterator[None]:
     >>> torch.equal(a, b)
     True
     """
-    check_count("seed", seed, least=0)
+    seed = check_count("seed", seed, least=0)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.default_generator.manual_seed(seed)  # a step of training takes this path: torch.manual_seed is far slower
         if torch.cuda.is_available():

@@ -18,7 +18,17 @@ from workbench.data.task import Task
 from workbench.masks import clear_grads_, clear_weights_, kept_bits, reset_state_
 from workbench.metrics.accuracy import evaluate
 from workbench.models import fast_layout, work
-from workbench.models.running import check_labels, evaluating, fitted, loss_of, measured, outputs, own_dtype, taken
+from workbench.models.running import (
+    check_labels,
+    evaluating,
+    fitted,
+    loss_of,
+    measured,
+    one_number,
+    outputs,
+    own_dtype,
+    taken,
+)
 from workbench.recipes import MakeOptimizer, Recipe, has_fast_bfloat16, make_optimizer, recipe, settings
 from workbench.seeds import seeded, threads
 from workbench.states import Progress, Record, State, copied
@@ -121,6 +131,7 @@ def steps(
     total = per_epoch * check_count("epochs", used.epochs if epochs is None else epochs)
     total = total if steps is None else check_count("steps", steps)
     end = total if stop is None else check_count("stop", stop, least=0)
+    seed = check_count("seed", seed, least=0)
     made = make_optimizer(model, optimizer, used)
     facts = {"data": task.name, "training samples": size, "input shape": task.shape, "steps": total, "seed": seed}
     facts |= {"a loss of its own": loss is not None, "an update": update is not None, **settings(model, used, made)}
@@ -154,8 +165,7 @@ def _recipe(task: Task, model: nn.Module, fast: bool | None, changes: dict[str, 
     for name in changes:
         check_choice("training option", name, {*Recipe.__dataclass_fields__, *own})
     used = replace(recipe(task, model), **changes, **({} if fast is None else {"fast": fast}))
-    check_count("batch_size", used.batch_size)
-    return used
+    return replace(used, batch_size=check_count("batch_size", used.batch_size))
 
 
 def _check_data(model: nn.Module, task: Task, loss: BatchLoss | None) -> None:
@@ -176,14 +186,11 @@ def _task_loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _own_loss(loss: BatchLoss, model: nn.Module, batch: Batch) -> Tensor:
-    value = loss(model, batch)
-    if isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad:
+    value = one_number(loss(model, batch), "loss(model, batch)")
+    if value.requires_grad:
         return value
-    got = type(value).__name__
-    if isinstance(value, Tensor):
-        got = f"a tensor of shape {tuple(value.shape)}" + ("" if value.requires_grad else " without a gradient")
-    told = f"loss(model, batch) is a tensor of one number, computed from the model's weights; got {got}"
-    raise TypeError(f"{told}. Take a mean, and leave no_grad, detach and item out")
+    told = "loss(model, batch) is computed from the model's weights; got a tensor without a gradient"
+    raise TypeError(f"{told}. Leave no_grad and detach out")
 
 
 def _run(plan: Plan) -> Iterator[Record]:
@@ -197,7 +204,7 @@ def _run(plan: Plan) -> Iterator[Record]:
         frozen, memory = state.frozen, copied(state.memory, "memory", task.device)
         state.restore_(model, optimizer)
     masks = _own(model, plan.masks)
-    held, dtype = kept_bits(model, masks), own_dtype(model)
+    held, dtype = kept_bits(model, masks), own_dtype(model, task.take("train", slice(1)).inputs.dtype)
     clear_weights_(held)
     _train_mode(model, frozen)
     row = Record()
@@ -217,6 +224,7 @@ def _run(plan: Plan) -> Iterator[Record]:
                     with half:
                         loss = plan.loss(model, batch)
                     optimizer.zero_grad()
+                    model.zero_grad()  # of weights that the optimizer was not given, too
                     loss.backward()
                     if plan.update is not None:
                         now = loss.detach()

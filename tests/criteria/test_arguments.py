@@ -250,3 +250,31 @@ def test_arguments_by_hand() -> None:
     assert arguments(by_place_and_name) == Arguments(("model", "batch"), ("generator",), ("power",))
     assert arguments(one_and_the_rest) == Arguments((), GIVEN, ())
     assert arguments(old) == Arguments(GIVEN[:2], GIVEN[2:], ("power",))
+
+
+def test_a_knob_in_second_place_is_no_batch() -> None:
+    seen = []
+
+    def with_rest(model: nn.Module, power: int = 2, **rest: Any) -> wb.Scores:
+        seen.append((power, sorted(rest)))
+        return {name: w.abs() ** power for name, w in wb.prunable(model).items()}
+
+    def with_names(model: nn.Module, power: int = 2, *, masks: Any, loss_fn: Any, generator: Any) -> wb.Scores:
+        return with_rest(model, power)
+
+    model = nn.Linear(3, 2)
+    for function in (with_rest, with_names):
+        wb.score(model, BATCH, function)
+        wb.score(model, BATCH, function, power=3)
+    assert [power for power, _ in seen] == [2, 3, 2, 3]
+    assert seen[0][1] == ["batch", "generator", "loss_fn", "masks"]
+
+
+def test_a_function_registered_for_channels_is_not_taken_for_weights(mine: Callable[..., Any]) -> None:
+    def lengths(model: nn.Module) -> wb.Scores:
+        return {name: w.norm(dim=1) for name, w in wb.prunable(model).items()}
+
+    mine(lengths, granularity="channel")
+    assert wb.score(nn.Linear(3, 2), None, lengths, granularity="channel")["weight"].shape == (2,)
+    with pytest.raises(ValueError, match="shape"):
+        wb.score(nn.Linear(3, 2), None, lengths)

@@ -136,14 +136,10 @@ def test_scores_are_those_of_the_same_function_made_of_linear_layers(kind: str) 
     with torch.random.fork_rng(devices=[]):
         model, twin, batch, names = twins()[kind]
     turned = {"0.weight"} if kind == "conv1d" else set()
-    for granularity, refused in (
-        ("weight", DRAWN | {"lrp"}),
-        (
-            "channel",
-            {"apoz", "bn-scale", "cp", "fisher", "fpgm", "hrank", "l1", "l2", "lrp", "taylor", "thinet"} | DRAWN,
-        ),
-    ):
-        for criterion in set(wb.criteria(granularity)) - refused:
+    same = set(wb.criteria()) - DRAWN - {"lrp"}
+    for granularity, criteria in (("weight", same), ("channel", same - set(wb.criteria("channel")))):
+        assert "snip" in criteria
+        for criterion in criteria:
             found = wb.score(model, batch, criterion, granularity=granularity)
             expected = wb.score(twin, batch, criterion, granularity=granularity)
             assert list(found) == list(names)

@@ -344,7 +344,7 @@ def test_what_does_not_fit_a_kind() -> None:
         dataclasses.replace(tokens, classes=()).outputs  # noqa: B018
     with pytest.raises(TypeError, match="prepare gives a tensor of as many inputs"):
         dataclasses.replace(amounts, prepare=lambda x: x.numpy()).shape  # noqa: B018
-    with pytest.raises(TypeError, match=r"a measure gives sums .*\(sum, count\)}; got tensor"):
+    with pytest.raises(TypeError, match=r"a measure gives sums .*\(sum, count\)}, under .*; got tensor"):
         wb.evaluate(nn.Linear(5, 2), dataclasses.replace(amounts, measure=functional.mse_loss))
     for loss in (functional.mse_loss, nn.MSELoss(), functional.l1_loss):
         with pytest.raises(ValueError, match=r"its own target; got outputs .*\(100, 1\) and .*\(100,\). Give both one"):

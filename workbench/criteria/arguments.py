@@ -39,6 +39,9 @@ def arguments(function: Callable[..., Any]) -> Arguments:
     places: tuple[str, ...] = GIVEN[:2]
     names: tuple[str, ...] = GIVEN[2:]
     try:
+        knobs_first = [p.name for p in plain[:2] if p.default is not p.empty and p.name not in places]
+        if knobs_first and len(plain) > 1:
+            raise TypeError("what comes second is a knob")
         taken = set(signature.bind_partial(*places, **dict.fromkeys(names)).arguments)
     except TypeError:
         if unknown := [p.name for p in plain if p.default is p.empty and p.name not in GIVEN]:

@@ -181,5 +181,5 @@ def find_criterion(criterion: str | Criterion, granularity: str = "weight") -> t
     if not callable(criterion):
         name = check_choice("criterion", criterion, {*own, *weight})
         return name, own[name] if name in own else weight[name]
-    known = (entry for entry in entries().values() if entry.function is criterion)
+    known = (entry for of in (own, weight) for entry in of.values() if entry.function is criterion)
     return called(criterion), next(known, None) or CriterionEntry(criterion, "nothing", granularity=granularity)

@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from workbench.criteria.arguments import GIVEN, check_knobs
 from workbench.criteria.registry import STATISTICS, Criterion, find_criterion
-from workbench.granularity import GRANULARITIES, REDUCTIONS
+from workbench.granularity import GRANULARITIES, REDUCTIONS, unit_shapes
 from workbench.models import prunable, work
-from workbench.models.channels import by_channel
 from workbench.models.kernels import plain_kernels
 from workbench.models.running import Loss, own_dtype
 from workbench.models.watch import example_of
@@ -52,6 +51,9 @@ class Scorer:
                     f"weights are finite numbers before they are scored; {name!r} holds {bad:,} NaN or infinite ones. "
                     "Reload the model or lower the learning rate"
                 )
+        self.shapes = unit_shapes(
+            model, self.weights, self.entry.granularity
+        )  # a criterion may rebuild the model it scores
         self.model, self.batch = model, self._check_batch(model, batch)
         self.halves = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point() and t.itemsize < 4]
         self.amount = 0.0
@@ -119,10 +121,8 @@ class Scorer:
                 f"Prunable here: {', '.join(self.everything)}"
             )
         kept: Scores = {}
-        for name, weight in self.weights.items():
-            value, shape = scores.get(name), tuple(weight.shape)
-            if self.entry.granularity == "channel":
-                shape = (len(by_channel(self.model, name, weight)),)
+        for name in self.weights:
+            value, shape = scores.get(name), self.shapes[name]
             if not isinstance(value, Tensor) or tuple(value.shape) != shape:
                 got = tuple(value.shape) if isinstance(value, Tensor) else "nothing"
                 remedy = f". It has no meaning there: pass exclude=[{name!r}]" if self.entry.builtin else ""

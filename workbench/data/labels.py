@@ -19,6 +19,18 @@ AMOUNTS = (
 )
 
 
+def read_names(classes: Iterable[Any] | None) -> tuple[str, ...] | None:
+    """The classes' names, no two alike; None where there are none."""
+    if classes is None:
+        return None
+    if not isinstance(classes, Iterable):
+        raise TypeError(f"classes are names, one a class; got {classes!r}. Leave it out to number them")
+    names = tuple(map(str, classes))
+    if len(set(names)) < len(names):
+        raise ValueError(f"classes have different names; got {', '.join(names)}")
+    return names
+
+
 def read_labels(train: Any, test: Any, classes: Iterable[Any] | None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Both splits' labels as int64 `[n]` or `[n, h, w]`, and the classes' names; every class has a training sample.
 
@@ -26,11 +38,7 @@ def read_labels(train: Any, test: Any, classes: Iterable[Any] | None) -> tuple[T
     order them). Raises TypeError or ValueError for all else.
     """
     y, test_y = _whole("train", train), _whole("test", test)
-    if classes is not None and not isinstance(classes, Iterable):
-        raise TypeError(f"classes are names, one a class; got {classes!r}. Leave it out to number them")
-    names = None if classes is None else tuple(map(str, classes))
-    if names is not None and len(set(names)) < len(names):
-        raise ValueError(f"classes have different names; got {', '.join(names)}")
+    names = read_names(classes)
     if y.dtype.kind != test_y.dtype.kind:
         raise TypeError(f"train and test labels are both numbers or both text; got {y.dtype} and {test_y.dtype}")
     if y.dtype.kind == "U":

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.data.inputs import class_names, read_inputs, read_items
-from workbench.data.labels import AMOUNTS, held_out, read_labels, read_values
+from workbench.data.labels import AMOUNTS, held_out, read_labels, read_names, read_values
 from workbench.data.measures import Sums, accuracy
 from workbench.data.pictures import count_shared, crop_and_flip, read_folder
 from workbench.data.standardise import standardised
@@ -67,6 +67,9 @@ class Task:
             raise ValueError(
                 f"{told}. Set samples of train aside for val (to choose by) and for test (to look at once)"
             )
+        for name in ("prepare", "loss", "measure"):
+            if not callable(getattr(self, name)):
+                raise TypeError(f"{name} is a function; got {getattr(self, name)!r}. Leave it out for the default")
         splits = {split: check_batch(batch) for split, batch in self.splits.items()}
         object.__setattr__(self, "splits", splits)
         object.__setattr__(self, "classes", tuple(map(str, self.classes)))
@@ -213,7 +216,7 @@ class Task:
         if loss is functional.cross_entropy:
             targets, test_targets, names = read_labels(train_y, test_y, classes)
         else:
-            (targets, test_targets), names = read_values(train_y, test_y, loss), tuple(classes or ())
+            (targets, test_targets), names = read_values(train_y, test_y, loss), read_names(classes) or ()
         for split, x, y in (("train", inputs, targets), ("test", test_inputs, test_targets)):
             if len(x) != len(y):
                 raise ValueError(f"{split} has one target an input; got {len(x)} inputs and {len(y)} targets")

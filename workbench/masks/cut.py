@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from workbench.allocation import ALLOCATIONS, Allocation, budgets, kept_count
 from workbench.granularity import GRANULARITIES, REDUCTIONS
 from workbench.models.weights import counted
-from workbench.types import Masks, Scores, check_choice, check_scores, check_sparsity, warn
+from workbench.types import Masks, Scores, check_bools, check_choice, check_scores, check_sparsity, warn
 
 MANY = 100, 0.1
 """From so many kept units, and this share of them, on a mask that the index decides is told."""
@@ -61,8 +61,7 @@ def keep_top(
     units = kind.reduce(model, scores, REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)])
     live = within
     if within is not None:
-        if not isinstance(within, Mapping):
-            raise TypeError(f"within is a dict of masks; got {type(within).__name__}")
+        within = check_bools(within)
         live = kind.reduce(model, {name: within[name] for name in units if name in within}, lambda mask: mask.any(-1))
     masks, told = cut(units, sparsity, allocation, live)
     if told := told or emptied(masks, granularity):

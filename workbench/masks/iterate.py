@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from workbench.allocation import Allocation, budgets, on_the_way
 from workbench.criteria.registry import Criterion
 from workbench.criteria.scorer import Scorer
-from workbench.granularity import GRANULARITIES, REDUCTIONS
+from workbench.granularity import GRANULARITIES, unit_shapes
 from workbench.masks.cut import cut, emptied
 from workbench.models.untouched import untouched
 from workbench.types import Batch, Masks, Scores, check_count, check_sparsity, warn
@@ -66,15 +65,11 @@ def planned(scorer: Scorer, sparsity: float, rounds: int, allocation: Allocation
     """`rounds`, to be run under `untouched`; the arguments are checked at once."""
     sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
     if allocation != "global":
-        budgets(unit_shapes(scorer), sparsity, allocation)  # a wrong allocation is named before the first round
+        budgets(
+            unit_shapes(scorer.model, scorer.weights, scorer.granularity), sparsity, allocation
+        )  # a wrong allocation is named before the first round
     steps = [1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds)]
     return trajectory(scorer, [*steps, sparsity], allocation)
-
-
-def unit_shapes(scorer: Scorer) -> dict[str, torch.Size]:
-    """The shapes of the scores to come."""
-    units = GRANULARITIES[scorer.granularity].reduce(scorer.model, dict(scorer.weights), REDUCTIONS["max"])
-    return {name: values.shape for name, values in units.items()}
 
 
 def trajectory(

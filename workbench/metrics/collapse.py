@@ -1,6 +1,7 @@
 """Layer collapse, and how far a criterion compresses before it."""
 
 import bisect
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch import nn
 from workbench.allocation import Allocation, budgets, on_the_way
 from workbench.criteria.registry import Criterion
 from workbench.criteria.scorer import Scorer
-from workbench.masks import find_masks, trajectory, unit_shapes
+from workbench.granularity import unit_shapes
+from workbench.masks import find_masks, trajectory
 from workbench.models import prunable
 from workbench.models.untouched import untouched
 from workbench.types import Batch, Masks, Scores, check_scores, check_weights
@@ -98,7 +100,10 @@ def critical_iterated(
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
         raise ValueError(f"rate is the share of what is left that a round removes, in (0, 1); got {rate!r}. Pass 0.1")
     scorer = Scorer(model, batch, criterion, **knobs)
-    total, least = sum(shape.numel() for shape in unit_shapes(scorer).values()), len(scorer.weights)
+    total, least = (
+        sum(math.prod(shape) for shape in unit_shapes(model, scorer.weights, scorer.granularity).values()),
+        len(scorer.weights),
+    )
     counts = [total]
     while (kept := counts[-1]) > least:
         counts.append(max(min(round(kept * (1 - rate)), kept - 1), least))

@@ -115,7 +115,15 @@ def loss_of(loss_fn: Loss, outputs: Any, targets: Tensor) -> Tensor:
             f"this loss compares each output with its own target; got outputs of shape {tuple(outputs.shape)} and "
             f"targets of shape {tuple(targets.shape)}. Give both one shape, such as [n, 1], in the data or the model"
         )
-    return loss_fn(outputs, targets)
+    return one_number(loss_fn(outputs, targets), "loss_fn(outputs, targets)")
+
+
+def one_number(value: Any, call: str) -> Tensor:
+    """A loss, if it is one; TypeError for anything but a tensor of one number."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value
+    got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise TypeError(f"{call} is a tensor of one number; got {got}. Take a mean, and leave item out")
 
 
 def measured(measure: Callable[[Any, Tensor], Sums], outputs: Any, targets: Tensor) -> Sums:
@@ -124,13 +132,15 @@ def measured(measure: Callable[[Any, Tensor], Sums], outputs: Any, targets: Tens
     if measure is accuracy:
         check_labels(outputs, targets)
     sums = measure(outputs, targets)
+    told = "a measure gives sums over a batch, {name: (sum, count)}, under names other than 'n', the samples"
+    told += f"; got {sums!r}. Return a dict such as {{'error': (errors.sum(), len(errors))}}"
     try:
-        return {str(name): (float(total), float(count)) for name, (total, count) in sums.items()}
+        found = {str(name): (float(total), float(count)) for name, (total, count) in sums.items()}
     except (AttributeError, TypeError, ValueError) as error:
-        raise TypeError(
-            f"a measure gives sums over a batch, {{name: (sum, count)}}; got {sums!r}. Return a dict such as "
-            "{'error': (errors.sum(), len(errors))}"
-        ) from error
+        raise TypeError(told) from error
+    if not found or "n" in found:
+        raise ValueError(told)
+    return found
 
 
 def check_labels(outputs: Tensor, targets: Tensor) -> None:

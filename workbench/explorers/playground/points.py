@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from workbench.explorers.playground.choices import Choices, check_state
-from workbench.types import check_choice
 
 MADE_WITH = ("data", "network", "weights", "criterion", "allocation", "rounds", "compression", "seed")
 SHARED = ("data", "network", "weights", "allocation")
@@ -36,7 +35,8 @@ class Points:
             check_state(setting)
             name = self.measure(setting["data"])
             for key in ("compression", name):
-                check_choice("a column of recorded rows", key, row)
+                if key not in row:
+                    raise ValueError(f"recorded rows have a column {key!r}; got {', '.join(map(str, row))}. Add it")
             self._points.append({**setting, name: float(row[name]), "kind": "recorded"})
 
     def add(self, choices: Choices, value: float) -> None:

@@ -70,7 +70,7 @@ class Scored:
 def prepared(model: nn.Module, example: Tensor) -> Prepared:
     """Take a network over; the caller changes it no more."""
     with torch.no_grad(), evaluating(model):
-        run_model(model, example)  # says what does not fit
+        run_model(model, fitted(model, example))  # says what does not fit
     try:
         macs = layer_macs(model, example)
     except ValueError:
