@@ -137,3 +137,10 @@ def test_a_long_answer_stays_one_short_line(monkeypatch: pytest.MonkeyPatch) -> 
         check(torch.zeros(100, 100), 20.0)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 300
+
+
+def test_a_right_number_as_text_and_a_rounded_one_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "picture")
+    for answer, told in (("0.05", "It is text"), (1.33, "It is close"), ("five", "by hand on a small example.$")):
+        with pytest.raises(WrongAnswer, match=told):
+            check(answer, 0.05 if answer == "0.05" else 4 / 3)

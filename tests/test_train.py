@@ -810,3 +810,9 @@ def test_inputs_come_in_their_own_dtype_where_the_model_has_several() -> None:
 class Cast(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return inputs.float()
+
+
+@pytest.mark.parametrize("name", ["loss", "update"])
+def test_what_is_called_in_a_step_is_a_function(name: str, digits: wb.Task) -> None:
+    with pytest.raises(TypeError, match=rf"{name} is a function {name}\(.*\); got 5"):
+        wb.steps(Watch(), digits, **{name: 5})

@@ -106,10 +106,13 @@ def main() -> None:
     parser.add_argument(
         "--measure", nargs="+", metavar="PROFILE", default=[], help="run the notebooks in these profiles first"
     )
-    profiles = parser.parse_args().measure
-    if profiles:
-        for path in sorted(ROOT.glob("notebooks/*.ipynb")):
-            measure(path, profiles)
+    parser.add_argument(
+        "--notebook", default="*", help="the beginning of one notebook's name, such as 03; default: all"
+    )
+    asked = parser.parse_args()
+    if asked.measure:
+        for path in sorted(ROOT.glob(f"notebooks/{asked.notebook}*.ipynb")):
+            measure(path, asked.measure)
     readme = ROOT / "README.md"
     readme.write_text(written(readme.read_text(encoding="utf-8"), tables()), encoding="utf-8", newline="\n")
 

@@ -56,6 +56,10 @@ def check(
         print(f"Right: {shown}")
         return
     told = f"is not it. {hint or 'Compute it once by hand on a small example.'}"
+    if _equal(answer, expected, 0.02):
+        told += " It is close: give more digits, or the expression itself."
+    if isinstance(answer, str) and _equal(_read(answer), expected, tolerance):
+        told += " It is text: leave the quotation marks out."
     if mistake := next((name for name, value in (wrong or {}).items() if _equal(answer, value, tolerance)), ""):
         told = f"is what one gets from this mistake: {mistake}. {hint}".strip()
     error = WrongAnswer(f"{shown} {told}")
@@ -77,6 +81,14 @@ def _equal(a: Any, b: Any, tolerance: float) -> bool:
         except (OverflowError, ValueError):  # a number beyond floats, or one that is none (a signalling NaN)
             return False
     return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
+def _read(text: str) -> float | str:
+    """The number that a text spells, else the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _rounding(value: Any) -> float:

@@ -143,6 +143,9 @@ def steps(
     if not 0 <= check_count("start", start, least=0) <= end <= total:
         raise ValueError(f"start <= stop <= the schedule's {total} steps; got start={start} and stop={end}")
     masks = {} if masks is None else check_masks(model, masks)
+    for name, function, given in (("loss", loss, "model, batch"), ("update", update, "progress")):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} is a function {name}({given}); got {function!r}. Leave it out for the default")
     _check_data(model, task, loss)
     descend = partial(_task_loss, task) if loss is None else partial(_own_loss, loss)
     counts = dict(seed=seed, per_epoch=per_epoch, total=total, start=start, end=end)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 Scores = dict[str, Tensor]
-"""Parameter name -> float tensor of the parameter's shape; higher = keep."""
+"""Parameter name -> float tensor of the parameter's shape, or `[units]` at a coarser granularity; higher = keep."""
 
 Masks = dict[str, Tensor]
 """Parameter name -> bool tensor of the parameter's shape; True = kept."""

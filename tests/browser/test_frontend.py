@@ -411,7 +411,7 @@ def test_a_kernel_that_is_gone_is_said_in_plain_words(page, act):
         settle(page)
         text = in_sight(page, ".wb-error")
         assert "The kernel was restarted or has ended" in text
-        assert "Run this cell again" in text
+        assert "Run the notebook again" in text
         assert "Cannot send" not in text
 
     do()

@@ -428,9 +428,9 @@ def test_a_mask_that_the_index_decides_is_told() -> None:
     model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
     nn.init.constant_(model[0].bias, -1e3)
     batch = wb.Batch(torch.ones(8, 16), torch.arange(8) % 4)
-    with pytest.warns(UserWarning, match=r"nothing about 128 of the 128 weights kept \(100%\): .* the index decided"):
+    with pytest.warns(UserWarning, match=r"nothing about 128 of the 128 kept \(100%\): .* the index decided"):
         wb.find_masks(model, batch, "snip", 0.8)
-    with pytest.warns(UserWarning, match=r"nothing about 500 of the 600 weights kept \(83%\)"):
+    with pytest.warns(UserWarning, match=r"nothing about 500 of the 600 kept \(83%\)"):
         wb.keep_top({"a": torch.cat([torch.arange(1.0, 101), torch.zeros(900)])}, 0.4)
     wb.keep_top({"a": torch.zeros(150)}, 0.4)  # 90 kept weights are a small matter
     wb.find_masks(model, batch, "magnitude", 0.8)
@@ -601,3 +601,9 @@ def test_cuda_scores_are_those_of_the_cpu(digits: wb.Task) -> None:
         found = wb.score(copy.deepcopy(model).cuda(), there, criterion)
         for name in here:
             torch.testing.assert_close(found[name].cpu(), here[name], rtol=1e-7, atol=1e-10)
+
+
+def test_grasp_knows_the_cross_entropy_as_a_module(digits: wb.Task) -> None:
+    model, batch = wb.make("vgg", digits), digits.batch(16)
+    one, two = (wb.score(model, batch, "grasp", loss_fn=fn) for fn in (None, nn.CrossEntropyLoss()))
+    assert all(torch.equal(one[name], two[name]) for name in one)

@@ -86,7 +86,6 @@ def test_outputs_that_are_not_plain_are_named(give: Callable[[Tensor], Any], got
         lambda: wb.score(model, BATCH, "fisher"),
         lambda: wb.evaluate(model, TASK),
         lambda: wb.steps(model, TASK),
-        lambda: wb.macs(model, BATCH.inputs),
         lambda: wb.effective(model, wb.dense(model), BATCH.inputs),
     ):
         with pytest.raises(TypeError, match=words):

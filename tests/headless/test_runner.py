@@ -270,7 +270,7 @@ def test_a_failed_run_leaves_nothing_of_an_earlier_success(tmp_path, instant, ou
         [again] = run_with_index([path], tmp_path / "out", report=print)
         assert again.problems
         assert read_record(first.executed) == again.record
-    assert "1 runs, 0 failed" not in (tmp_path / "out" / "index.html").read_text()
+    assert "1 run, 0 failed" not in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_a_notebook_that_broke_takes_its_old_result_along(tmp_path, instant):
@@ -483,7 +483,7 @@ def test_what_somebody_changed_in_a_results_folder_stops_nothing(tmp_path, insta
         (out / "other.ipynb").write_text(first.executed.read_text())
         [again] = run_with_index([path], out, report=print)
         assert not again.skipped
-        assert "1 runs, 0 failed" in (out / "index.html").read_text()
+        assert "1 run, 0 failed" in (out / "index.html").read_text()
 
 
 @pytest.mark.parametrize("options", [{"jobs": 0}, {"face": "pictures"}])

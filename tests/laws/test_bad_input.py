@@ -400,8 +400,12 @@ def test_no_masks_at_all(run: Callable[[Any], object]) -> None:
     [
         ({"a": torch.ones(4, dtype=torch.bool)}, ValueError, "'b' has shape (6,), got nothing"),
         ({"a": torch.ones(4).bool(), "b": torch.ones(5).bool()}, ValueError, "'b' has shape (6,), got torch.bool (5,)"),
-        ({"a": torch.ones(4), "b": torch.ones(6)}, ValueError, "'a' has shape (4,), got torch.float32 (4,)"),
-        ([1], TypeError, "within is a dict of masks; got list"),
+        (
+            {"a": torch.ones(4), "b": torch.ones(6)},
+            TypeError,
+            "masks are bool tensors, True = kept; 'a' is torch.float32",
+        ),
+        ([1], TypeError, "masks are a dict of parameter name -> bool tensor; got list"),
     ],
 )
 def test_within(within: Any, error: type[Exception], words: str) -> None:
@@ -412,10 +416,10 @@ def test_within(within: Any, error: type[Exception], words: str) -> None:
 
 def test_budgets_that_the_masks_cannot_meet() -> None:
     within = wb.keep_top(SCORES, 0.8)
-    with pytest.raises(ValueError, match=r"stay removed; 2 weights are left within the masks.*keeps 5. Pass a higher"):
+    with pytest.raises(ValueError, match=r"stays removed; 2 are left within the masks.*keeps 5. Pass a higher"):
         wb.keep_top(SCORES, 0.5, within=within)
     lopsided = {"a": torch.zeros(4, dtype=torch.bool), "b": torch.ones(6, dtype=torch.bool)}
-    with pytest.raises(ValueError, match=r"0 weights of 'a' are left within the masks"):
+    with pytest.raises(ValueError, match=r"0 of 'a' are left within the masks"):
         wb.keep_top(SCORES, 0.5, allocation="layer", within=lopsided)
 
 

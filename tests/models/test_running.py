@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import workbench as wb
+from workbench.models import fitting, work
 
 
 @pytest.mark.parametrize(("value", "got"), [(torch.ones(3), r"shape \(3,\)"), (0.5, "float"), (None, "NoneType")])
@@ -34,3 +35,38 @@ def test_a_measure_has_a_name_of_its_own(found: dict[str, tuple[float, int]]) ->
 def test_what_a_task_owns_is_a_function(name: str) -> None:
     with pytest.raises(TypeError, match=f"{name} is a function; got 'mse'"):
         dataclasses.replace(wb.load("moons", device="cpu"), **{name: "mse"})
+
+
+class Two(nn.Module):
+    """Two outputs by name, of which none is called logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.left, self.right = nn.Linear(2, 8), nn.Linear(8, 1), nn.Linear(8, 1)
+
+    def forward(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.body(inputs).relu()
+        return {"left": self.left(hidden), "right": self.right(hidden)}
+
+
+def test_outputs_of_any_kind_are_counted_timed_and_followed() -> None:
+    model, example = Two(), torch.ones(4, 2)
+    assert wb.macs(model, example) == 2 * 8 + 8 + 8
+    assert wb.latency(model, example, repeats=2)["batch"] == 4
+    assert wb.layers(model, wb.dense(model), example)["macs"].sum() == 32
+    batch, loss = wb.Batch(example, torch.ones(4, 1)), lambda given, targets: given["left"].sub(targets).square().mean()
+    assert wb.score(model, batch, "apoz", granularity="channel", loss_fn=loss, exclude=["left", "right"])
+
+
+def test_the_bound_of_work_counts_tokens_and_steps() -> None:
+    tokens = nn.Sequential(nn.Embedding(50, 16), nn.Linear(16, 4))
+    assert work(tokens, torch.zeros(2, 128).long()) >= 2 * wb.macs(tokens, torch.zeros(2, 128).long())
+    assert work(tokens, torch.zeros(2, 128, dtype=torch.long)) == 2 * 128 * (50 * 16 + 16 * 4)
+    assert work(nn.LSTM(3, 5, batch_first=True), torch.zeros(2, 7, 3)) == 2 * 7 * (20 * 3 + 20 * 5)
+    assert work(nn.Conv1d(3, 5, 2), torch.zeros(2, 3, 7)) == 2 * 7 * 30
+
+
+def test_no_network_of_the_workbench_takes_tokens() -> None:
+    x = torch.zeros(20, 5, dtype=torch.long)
+    task = wb.Task("tokens", {split: wb.Batch(x, torch.arange(20) % 2) for split in ("train", "val", "test")})
+    assert fitting(task) == []

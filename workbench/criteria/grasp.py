@@ -30,7 +30,9 @@ def grasp(
     Misleads as a ranking of harm: a large negative score marks a weight that hinders gradient flow, not a small effect.
     """
     if temperature is None:
-        temperature = 200.0 if loss_fn is nn.functional.cross_entropy else 1.0
+        temperature = (
+            200.0 if loss_fn is nn.functional.cross_entropy or isinstance(loss_fn, nn.CrossEntropyLoss) else 1.0
+        )
     with CheapSecondDerivatives():
         weights, grads = gradients(model, batch, masks, loss_fn, temperature, create_graph=True)
     masks = masks or {}

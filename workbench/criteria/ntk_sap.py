@@ -16,7 +16,7 @@ from workbench.types import Batch, Masks, Scores, check_count
     needs="shape",
     family="saliency",
     derivatives="gradients",
-    cost="4 forward, 2 backward of `samples` random inputs for every draw",
+    cost="4 forward, 2 backward of samples random inputs for every draw",
     source="Wang et al. 2023, arXiv:2304.02840, section 5.3",
 )
 def ntk_sap(

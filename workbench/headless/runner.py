@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.explorers.faces import FACES
 from workbench.headless.files import make_folder, results_folder
 from workbench.headless.notebook import INJECTED, find_notebooks, read_notebook, title
 from workbench.headless.parameters import check_values, read_parameters
@@ -28,7 +29,6 @@ from workbench.types import check_choice, check_count
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-FACES = ("live", "picture", "site")
 # The variables by which the libraries underneath know how many threads to compute with.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "WORKBENCH_THREADS")
 

@@ -91,7 +91,7 @@ def cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks |
     if tied < max(MANY[0], MANY[1] * budget):
         return masks, ""
     return masks, (
-        f"the scores say nothing about {tied:,} of the {budget:,} weights kept ({tied / budget:.0%}): others that are "
+        f"the scores say nothing about {tied:,} of the {budget:,} kept ({tied / budget:.0%}): others that are "
         "removed have the same scores, and the index decided. A dead network or layer, a dtype that cannot hold the "
         "scores, or inputs that are always 0 do this; look at the scores before you trust the mask"
     )
@@ -160,7 +160,7 @@ def _top(values: Tensor, kept: int, live: Tensor | None, where: str = "") -> tup
     n = len(values) if live is None else int(live.count_nonzero())
     if kept > n:
         raise ValueError(
-            f"weights already removed stay removed; {n:,} weights{where} are left within the masks, and this sparsity "
+            f"what is removed stays removed; {n:,}{where} are left within the masks, and this sparsity "
             f"keeps {kept:,}. Pass a higher sparsity"
         )
     if kept == 0:

@@ -109,6 +109,8 @@ def find_masks(
 ) -> Masks:
     """Masks by one-shot (`rounds=1`) or iterative scoring: the last of `wb.rounds`, which says when they mislead.
 
+    The model is put back once, after the last round: a criterion of your own that writes into it sees what it wrote.
+
     >>> import workbench as wb
     >>> model = wb.make("vgg", wb.load("digits", device="cpu"))
     >>> masks = find_masks(model, None, "synflow", 0.9, rounds=3)

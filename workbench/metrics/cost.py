@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from workbench.metrics.products import Products
 from workbench.models.kernels import plain_kernels
-from workbench.models.running import evaluating, fitted, run_model
+from workbench.models.running import evaluating, fitted, outputs
 from workbench.types import Masks, check_count, check_masks
 
 SEQUENCES = (nn.RNNBase, nn.MultiheadAttention)
@@ -44,9 +44,9 @@ def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) ->
         for module in model.modules():
             if isinstance(module, SEQUENCES):
                 hooks.enter_context(module.register_forward_pre_hook(check))
-        outputs = run_model(model, fitted(model, example))
-    if isinstance(outputs, Tensor) and (outputs.ndim == 0 or len(outputs) % len(example)):
-        products.unbatched(f"outputs of shape {tuple(outputs.shape)}")
+        given = outputs(model, fitted(model, example))
+    if isinstance(given, Tensor) and (given.ndim == 0 or len(given) % len(example)):
+        products.unbatched(f"outputs of shape {tuple(given.shape)}")
     return {name: total // len(example) for name, total in products.totals().items()}
 
 
@@ -86,7 +86,7 @@ def latency(
             torch.set_num_threads(check_count("threads", threads))
         used = torch.get_num_threads()
         with evaluating(model):
-            run_model(model, example)
+            outputs(model, example)
             for turn in range(-warmup, repeats):
                 start = time.perf_counter()
                 model(example)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from workbench.metrics.cost import layer_macs
 from workbench.metrics.paths import effective as effective_masks
-from workbench.models.running import evaluating, fitted, run_model
+from workbench.models.running import evaluating, fitted, outputs
 from workbench.models.weights import left_out, shares
 from workbench.types import Masks, check_masks, check_weights
 
@@ -87,12 +87,12 @@ def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pan
     if example is None:
         return table
     with evaluating(model), torch.no_grad():
-        run_model(model, fitted(model, example))  # says what does not fit
+        outputs(model, fitted(model, example))  # says what does not fit
     table[["effective", "macs"]] = math.nan
     try:
         paths = effective_masks(model, masks, example)
         table["effective"] = [1 - int(paths[name].sum()) / mask.numel() for name, mask in masks.items()]
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # no paths, or no one output to which they lead
         table.attrs["effective"] = str(error)
     try:
         costs = layer_macs(model, example, masks)

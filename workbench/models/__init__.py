@@ -28,7 +28,7 @@ def networks() -> list[str]:
 
 def fits(name: str, task: Task) -> bool:
     """Whether network `name` takes the task's inputs."""
-    return NETWORKS[name].fits(task.shape)
+    return task.take("train", slice(1)).inputs.is_floating_point() and NETWORKS[name].fits(task.shape)
 
 
 def fitting(task: Task) -> list[str]:
@@ -91,12 +91,16 @@ def fast_layout(model: nn.Module, tensor: Tensor) -> Tensor:
 
 
 def work(model: nn.Module, inputs: Tensor) -> float:
-    """At most how many multiply-adds a pass of `inputs` is: every weight at every position of the input's map.
+    """At most how many multiply-adds a pass of `inputs` is: every weight at every position of the input's map, or
+    of its sequence (whole numbers `[n, t, ...]`, numbers `[n, t, c]`).
 
     An estimate without a pass, for `seeds.threads`; `wb.macs` counts.
 
     >>> work(nn.Linear(3, 2), torch.zeros(5, 3))
     30
     """
-    positions = math.prod(inputs.shape[2:])
-    return len(inputs) * sum(p.numel() * (positions if p.ndim > 2 else 1) for p in model.parameters() if p.ndim > 1)
+    maps = math.prod(inputs.shape[2:])
+    steps = 1 if inputs.is_floating_point() and inputs.ndim != 3 else math.prod(inputs.shape[1:2])  # tokens, sequences
+    return len(inputs) * sum(
+        p.numel() * (max(maps, steps) if p.ndim > 2 else steps) for p in model.parameters() if p.ndim > 1
+    )

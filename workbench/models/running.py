@@ -148,7 +148,8 @@ def check_labels(outputs: Tensor, targets: Tensor) -> None:
     if targets.dtype != torch.int64:
         raise ValueError(
             f"labels are int64 class numbers of shape [n]; got {targets.dtype} of shape {tuple(targets.shape)}. "
-            "Use targets.long(), or for other targets pass loss_fn=, as task.loss, to a criterion that takes one"
+            "Use targets.long(), or for other targets pass loss_fn=, as task.loss, to a criterion that "
+            "takes one, such as 'taylor'"
         )
     if outputs.ndim < 2 or (len(outputs), *outputs.shape[2:]) != targets.shape:
         raise ValueError(

@@ -13,7 +13,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from workbench.models import prunable
 from workbench.models.kernels import plain_kernels
-from workbench.models.running import evaluating, fitted, outputs, run_model
+from workbench.models.running import evaluating, fitted, outputs
 from workbench.types import Batch, Masks
 
 LAYER = re.compile(r"linear|conv(_transpose)?[123]d")
@@ -262,4 +262,4 @@ def watch_pass(model: nn.Module, batch: Batch, masks: Masks | None, **on: Told) 
     state = masked_state(model, masks)
     weights = {name: state.get(name, weight) for name, weight in prunable(model, strict=False).items()}
     with torch.no_grad(), Watch(weights, **on):
-        run_model(model, batch.inputs, state)
+        outputs(model, batch.inputs, state)

@@ -153,5 +153,5 @@ def bundle(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") ->
         pyplot.close(figure)
     image = base64.b64encode(file.getvalue()).decode()
     width = round(figure.get_figwidth() * 96)
-    shown = html("figure", image=image, alt=alt, caption=caption, width=width, fold=fold)
+    shown = html("figure", image=image, alt=alt, caption=caption.replace("`", ""), width=width, fold=fold)
     return {"text/html": str(shown), "image/png": image, "text/plain": alt}

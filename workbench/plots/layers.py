@@ -95,7 +95,7 @@ def by_layer(
             ax.set_yscale("log")
             ax.minorticks_off()
             none = {floor: "none"} if (df[y] == 0).any() else {}
-            ticks = _log_ticks(least, float(df[y].max()))
+            ticks = _log_ticks(least, max(least, float(df[y].max())))
             ax.set_yticks([*none, *ticks], [*none.values(), *(f"{tick:g}" for tick in ticks)])
         _name_layers(ax, layers, y)
         if len(layers) > 12:

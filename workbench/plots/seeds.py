@@ -170,8 +170,8 @@ def by_samples(
                 _series(ax, groups, look, str(name), thin=0.05 if name in blind else 0.0)
             ax.set(title=str(title), xlim=(-0.5, len(steps) + shift - 0.5))
             ax.set_xticks(range(len(steps) + shift), ["none"] * shift + [f"{step:g}" for step in steps])
-        spans = df[[y, *levels]].to_numpy(float)
-        low, high = float(spans.min()), float(spans.max())
+        spans = df[[y, *levels]]
+        low, high = float(spans.min().min()), float(spans.max().max())
         room = 0.05 * (high - low or 1)
         made[0].set(ylim=(low - room, high + room), ylabel=y)
         figure.supxlabel(f"{x} of each class that the criterion sees", fontsize=14)

@@ -175,7 +175,10 @@ class Playground(Explorer):
             self._draw_points(check_state(self.choices))
             name = self.session.points.measure(made.data)
             reached = f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"
-            self.status = {**IDLE, "message": f"Seed {made.seed}: validation {name} {reached}"}
+            self.status = {
+                **IDLE,
+                "message": f"{made.criterion}, {made.compression:g}x, seed {made.seed}: validation {name} {reached}",
+            }
 
     def on_cancel(self) -> None:
         """Stop training and scoring; where choices had not been answered, go back to those that were."""

@@ -18,7 +18,7 @@ from workbench.explorers.playground.view import Histogram, histogram
 from workbench.explorers.worker import Report, Work
 from workbench.masks import Ranking, dense, rank, rounds
 from workbench.metrics.cost import layer_macs
-from workbench.models.running import evaluating, fitted, measured, outputs, run_model
+from workbench.models.running import evaluating, fitted, measured, outputs
 
 SCORED = 256
 """Samples of the batch that scores are computed on."""
@@ -70,7 +70,7 @@ class Scored:
 def prepared(model: nn.Module, example: Tensor) -> Prepared:
     """Take a network over; the caller changes it no more."""
     with torch.no_grad(), evaluating(model):
-        run_model(model, fitted(model, example))  # says what does not fit
+        outputs(model, fitted(model, example))  # says what does not fit
     try:
         macs = layer_macs(model, example)
     except ValueError:

@@ -219,7 +219,7 @@ class Session:
             "alarm": view.alarm(numbers, counts),
             "numbers": numbers,
             "pending": effective is None and self._paths.seen(pair),
-            "scores": found.histogram.json(ranking.cut(sparsity)),
+            "scores": found.histogram.json(ranking.cut(sparsity) if kept < net.total else None),
             "layers": [
                 dict(name=name, size=size, kept=counts[name], density=counts[name] / size)
                 for name, size in net.sizes.items()

@@ -4,7 +4,7 @@
 import { ICONS, Told, make, newId, svg, write } from "./kit.js";
 
 const WAIT_MS = 250; // how long one unanswered request holds back the next
-const GONE = "The kernel was restarted or has ended, and it no longer knows this explorer. Run this cell again.";
+const GONE = "The kernel was restarted or has ended, and it no longer knows this explorer. Run the notebook again from the top.";
 
 // ---------------------------------------------------------------- looks: the style sheet's colours and font, and the colour and marker that Python gave a name
 function readLook(root, choice, given) {

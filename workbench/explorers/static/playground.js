@@ -11,7 +11,7 @@ const NO_KERNEL = "This page has no kernel: the slider moves through stored pict
 // ---------------------------------------------------------------- what the charts are given
 const CHARTS = {
   scores: [histogram, ({ sides }) => ({
-    series: sides.map(({ criterion, scores, numbers }) => ({ ...scores, name: criterion, of: `the ${criterion} scores of ${comma(numbers.total)} weights` })),
+    series: sides.map(({ criterion, scores }) => ({ ...scores, name: criterion, of: `the ${criterion} scores of ${comma(scores.zero + scores.counts.reduce((a, b) => a + b, 0))} weights` })),
   })],
   layers: [bars, ({ sides }) => ({ series: sides.map(({ criterion, layers }) => ({ name: criterion, layers })) })],
   mask: [raster, ({ sides }) => ({
@@ -56,7 +56,7 @@ function buildSide(act, fields) {
       for (const node of [run, progress, save, buttons.code, buttons.state, clear]) node.hidden = !live;
       clear.disabled = !curve.some(({ kind }) => kind === "live");
       buttons.train.disabled = training;
-      buttons.cancel.disabled = !training;
+      buttons.cancel.disabled = !status.busy;
       progress.value = training ? status.progress : 0;
       write(message, note || status.message || doing || (live ? "" : NO_KERNEL));
       message.title = message.textContent; // long names of files
@@ -101,7 +101,7 @@ function paintNumbers(node, { sides }, look) {
     ["size ratio", "All parameters before / nonzero parameters after, biases and norms counted", (n) => times(n.size_ratio)],
     ["effective sparsity", "Also counts kept weights on no path from input to output, where paths can be seen", (n) => (n.effective === null ? (n.pending ? "\u2026" : "\u2013") : percent(n.effective))],
     [macsDense === null ? "MACs" : `MACs of ${short(macsDense)}`, "Multiply-adds of one example, kept weights only", ({ macs }) => (macs === null ? "\u2013" : short(macs))],
-    ["critical", "Critical compression: the highest this criterion reaches with every layer alive", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
+    ["critical", "Critical compression: the highest this criterion reaches with every layer alive; known for one round under global allocation", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
     ["maximum", "Max compression: one weight a layer, the limit of the network", () => times(max)],
   ].map(([name, title, value]) => ({ name, title, values: sides.map(({ numbers, pending }) => value({ ...numbers, pending })) }));
   node.classList.toggle("wb-pairs", two);
