@@ -10,7 +10,9 @@ from workbench.plots.layers import against_size, by_layer, ending, layer_bars, l
 from workbench.plots.looks import REMOVED
 from workbench.plots.seeds import by_samples, curves, predictions, rises, tradeoff
 from workbench.plots.weights import mask_picture, network_drawing, score_histogram
+from workbench.plots.words import describe
 
-__all__ = ["REMOVED", "against_size", "axes", "bundle", "by_layer", "by_samples", "curves", "differences", "ending"]
+__all__ = ["REMOVED", "against_size", "axes", "bundle", "by_layer", "by_samples", "curves", "describe", "differences"]
+__all__ += ["ending"]
 __all__ += ["ladder", "layer_bars", "layer_densities", "maps", "mask_picture", "matrix", "network_drawing"]
 __all__ += ["predictions", "regions", "rises", "score_histogram", "show", "style", "tradeoff"]
