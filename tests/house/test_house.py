@@ -357,7 +357,7 @@ def test_the_core_works_without_the_lab_and_says_where_that_is_needed(installed_
         "1",
         "1",
     ], done.stderr
-    assert done.stderr.count(f"papermill, pygments, traitlets. {remedy}") == 3
+    assert done.stderr.count(f"papermill, pdoc, pygments, traitlets. {remedy}") == 3
 
 
 def test_the_wheels_command_runs(installed_wheel):
