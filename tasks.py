@@ -157,7 +157,7 @@ STRIP = ["--keep-id", "--extra-keys", "metadata.papermill cell.metadata.papermil
 
 
 def parity(arguments: list[str]) -> None:
-    """compare criteria and allocations with independent sources; writes data/parity.csv and the README's table"""
+    """compare criteria and allocations with independent sources; writes data/parity.csv and docs/parity.md"""
     run([program("python"), "tests/parity", *arguments])
     run([program("python"), "tools/readme.py"])
 
