@@ -29,7 +29,7 @@ def test_what_is_given_wins_and_none_is_not_given() -> None:
 def test_wrong_names_are_refused_with_what_there_is() -> None:
     with pytest.raises(ValueError, match=r"profile is one of full, lecture, smoke; got 'smok'. Did you mean 'smoke'"):
         wb.plan("smok", **PROFILES)
-    with pytest.raises(ValueError, match="is one of epochs, seeds; got 'seed'. Did you mean 'seeds'"):
+    with pytest.raises(ValueError, match=r"is one of epochs, seeds; got 'seed'. Did you mean 'seeds'"):
         wb.plan("smoke", **PROFILES, seed=3)
-    with pytest.raises(ValueError, match="have the same names; rounds is in only one of smoke and full"):
+    with pytest.raises(ValueError, match=r"have the same names; rounds is in only one of smoke and full"):
         wb.plan("smoke", **{**PROFILES, "full": {"seeds": 5, "epochs": None, "rounds": 1}})

@@ -39,8 +39,7 @@ def test_there_is_a_page_for_the_package_and_each_of_its_rooms(pages):
 def test_every_public_name_stands_there_with_its_docstring(pages):
     held = {"workbench.html": {name: value for name, value in HELD.items() if name not in ROOMS}}
     for room in ROOMS.values():
-        names = getattr(room, "__all__", [n for n, v in vars(room).items() if inspect.getmodule(v) is room and n[0] != "_"])
-        held[f"{room.__name__.replace('.', '/')}.html"] = {name: getattr(room, name) for name in names}
+        held[f"{room.__name__.replace('.', '/')}.html"] = {name: getattr(room, name) for name in room.__all__}
     for page, names in held.items():
         text = html.unescape(re.sub(r"<[^>]+>", "", pages[page]))
         for name, value in names.items():

@@ -102,7 +102,7 @@ class Scorer:
                 if not self.entry.builtin or self.entry.derivatives == "none" or not lacking:
                     raise
                 raise ValueError(
-                    f"{self.name!r} takes derivatives that PyTorch has not for all layers; those of "
+                    f"{self.name!r} needs derivatives that PyTorch does not have for all layers; those of "
                     f"{type(self.model).__name__} gave: {error}. Use another criterion, such as 'snip'"
                 ) from error
         scores = self._check_scores(scores)

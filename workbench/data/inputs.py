@@ -94,7 +94,7 @@ def _check_kinds(arrays: dict[str, np.ndarray]) -> None:
     if bytes_alone or (len(floats) == 1 and bool((floats[0] != np.floor(floats[0])).any())):
         got = " and ".join(str(array.dtype) for array in arrays.values())
         told = f"train and test inputs are numbers of one kind and on one scale; got {got}"
-        raise ValueError(f"{told}. Convert both alike (uint8 counts as value / 255)")
+        raise ValueError(f"{told}. Convert both in the same way (uint8 counts as value / 255)")
 
 
 def _as_tensor(split: str, array: np.ndarray, channels_last: bool | None) -> Tensor:
