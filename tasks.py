@@ -71,7 +71,7 @@ def pinned(name: str, root: Path = ROOT) -> str:
 
 
 def set_up(root: Path = ROOT, run: Run = run, system: str = sys.platform) -> None:
-    """Make .venv anew unless it is ready. The stamp comes last: a set-up that was broken off does not count."""
+    """Make .venv again unless it is ready. The stamp comes last: an incomplete set-up does not count."""
     if ready(root):
         return
     if os.name == "nt" and Path(sys.prefix) == root / ".venv":
@@ -153,7 +153,7 @@ def bench(arguments: list[str]) -> None:
 
 
 STRIP = ["--keep-id", "--extra-keys", "metadata.papermill cell.metadata.papermill metadata.language_info.version"]
-"""nbstripout drops outputs but for cells tagged `keep_output`."""
+"""nbstripout removes outputs, except of cells tagged `keep_output`."""
 
 
 def parity(arguments: list[str]) -> None:

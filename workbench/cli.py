@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.headless import Run
 
 MARK = "\0"
-"""Stands before a word that argparse shall not take for an option; no word of a command line can hold it."""
+"""Marks a word that argparse must not read as an option; no word of a command line can hold it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -82,7 +82,7 @@ class Scorer:
         )
 
     def prepare(self) -> None:
-        """Evaluation mode, but for the norms that see the batch's statistics; half precision becomes float32."""
+        """Evaluation mode, except for the norms that see the batch's statistics; half precision becomes float32."""
         for tensor in self.halves:
             tensor.data = tensor.data.float()
         for module in self.model.modules():

@@ -13,7 +13,7 @@ LARGEST = 1e30  # float32 ends at 3.4e38, and a standardised value may be larger
 
 
 def to_array(rule: str, values: Any) -> np.ndarray:
-    """Numbers, bools or text as an array of one's own: what the caller does to theirs later changes no task.
+    """Numbers, bools or text as a new array: if the caller changes theirs later, no task changes.
 
     `rule` begins the error, such as "train inputs are numbers in one array or tensor".
     """

@@ -57,7 +57,7 @@ def read_labels(train: Any, test: Any, classes: Iterable[Any] | None) -> tuple[T
 
 
 def read_values(train: Any, test: Any, loss: Callable[..., Any]) -> tuple[Tensor, Tensor]:
-    """Both splits' targets for a loss of one's own: amounts as float32 `[n, k]`, other whole numbers as int64.
+    """Both splits' targets for a user's own loss: amounts as float32 `[n, k]`, other whole numbers as int64.
 
     Amounts are fractions and bools, and all that `loss` compares number by number.
     """

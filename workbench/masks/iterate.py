@@ -84,7 +84,7 @@ def trajectory(
     units: Masks | None = None
     masks, told = None, ""
     for k, sparsity in enumerate(sparsities, 1):
-        # Told once; a layer that died already leaves no gradient to the others, and that is told as collapse.
+        # Warned once; a layer that is already dead leaves no gradient to the others, and `collapsed` reports it.
         alive = units is None or all(bool(mask.any()) for mask in units.values())
         scores, split = scorer(masks), allocation
         if not isinstance(split, str):
