@@ -440,7 +440,7 @@ def test_no_result_is_written_over_a_notebook_that_is_to_be_run(tmp_path, instan
         ("b", "b", {"profile": "smoke"}),
         ("page.html", ".", {}),
     ):
-        with pytest.raises(ValueError, match=r"would be written over .*Name another folder"):
+        with pytest.raises(ValueError, match=r"would overwrite .*Name another folder"):
             run([notebook], out, report=print, **options)
     with pytest.raises(ValueError, match="would be written over"):
         site(["site/notebooks"], "site", report=print)
