@@ -29,6 +29,7 @@ from workbench.types import Batch, Masks, Scores
 
 if TYPE_CHECKING:
     from workbench import claims, exercises, experiments, explorers, plots, runs
+    from workbench.explorers import controls, explore
 
 __all__ = ["Batch", "Masks", "Progress", "Scores", "State", "Task", "left_out", "load", "make", "networks", "prunable"]
 __all__ += ["check_criterion", "criteria", "criterion_table", "register_criterion", "score", "untouched", "versions"]
@@ -36,7 +37,16 @@ __all__ += ["allocate", "apply_masks_", "dense", "find_masks", "keep_top", "mask
 __all__ += ["collapsed", "compression", "critical", "critical_iterated", "effective", "effective_sparsity", "evaluate"]
 __all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
 __all__ += ["rounds", "snapshot", "steps", "train"]
-__all__ += ["claims", "exercises", "experiments", "explorers", "plots", "runs"]  # imported when first used
+__all__ += [
+    "claims",
+    "controls",
+    "exercises",
+    "experiments",
+    "explore",
+    "explorers",
+    "plots",
+    "runs",
+]  # when first used
 
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.
@@ -51,6 +61,8 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> object:
     """The rooms that need heavier libraries are imported when first used."""
+    if name == "explore":
+        return importlib.import_module("workbench.explorers").explore
     if name in __all__:
-        return importlib.import_module(f"workbench.{name}")
+        return importlib.import_module(f"workbench.{'explorers.' if name == 'controls' else ''}{name}")
     raise AttributeError(f"module 'workbench' has no attribute {name!r}")

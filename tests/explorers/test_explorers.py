@@ -28,9 +28,10 @@ from workbench.criteria.registry import unregister_criterion
 from workbench.data import squared_error
 from workbench.explorers.playground import code
 from workbench.explorers.playground import view as frames
-from workbench.explorers.playground.choices import Choices, check_state, stops
+from workbench.explorers.playground.choices import Choices, check_state
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.still import settle
+from workbench.explorers.stops import stops
 from workbench.explorers.worker import drain
 from workbench.plots.looks import LOOKS
 from workbench.recipes import RECIPES, Recipe
@@ -607,12 +608,12 @@ class Newer:
 
 
 def test_the_page_is_answered_where_it_asks_in_the_one_version_of_ipykernel_that_overrules_it() -> None:
-    from workbench.explorers.base import _answer_where_asked
+    from workbench.explorers.base import answer_where_asked
 
     routed, fixed, newer, older = Routed(), Fixed(), Newer(), SimpleNamespace()
     odd = [SimpleNamespace(_reply_subshell_for=value) for value in (None, "subshell", max)]
     for comm in (routed, fixed, newer, older, *odd, None):
-        _answer_where_asked(comm)
+        answer_where_asked(comm)
     assert routed._reply_subshell_for({}, "subshell") == "subshell"
     assert routed._reply_subshell_for(data={}, default=None) is None
     assert fixed._reply_subshell_for({}, "subshell") == "busy main shell"

@@ -2,10 +2,12 @@
 
 import sys
 
+from workbench.explorers.explore import explore
 from workbench.explorers.faces import FACES, face
 from workbench.explorers.playground import playground
 
-# The function hides the package of its name, and carries what that holds.
-playground.__dict__ = vars(sys.modules["workbench.explorers.playground"])
+# The functions hide the packages of their names, and carry what those hold.
+for _function in (explore, playground):
+    _function.__dict__ = vars(sys.modules[f"workbench.explorers.{_function.__name__}"])
 
-__all__ = ["FACES", "face", "playground"]
+__all__ = ["FACES", "explore", "face", "playground"]

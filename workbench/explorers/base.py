@@ -47,7 +47,7 @@ class Explorer(anywidget.AnyWidget):
     def open(self) -> None:
         """Open the channel to the page, which a running cell does not hold up."""
         super().open()
-        _answer_where_asked(self.comm)
+        answer_where_asked(self.comm)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take a change from the page. Under the lock, as the worker sets traits of the same widget."""
@@ -138,7 +138,7 @@ class Explorer(anywidget.AnyWidget):
             _open[:] = [entry for entry in _open if entry[2] is not self]
 
 
-def _answer_where_asked(comm: Any) -> None:
+def answer_where_asked(comm: Any) -> None:
     """Let the kernel take the page's messages in the thread that the page asks for, also while a cell runs.
 
     JupyterLab names a subshell, a thread beside the main one, in each message's header. ipykernel 7.4 overrules it by
@@ -153,19 +153,19 @@ def _answer_where_asked(comm: Any) -> None:
 
 def _replace(name: str | None, explorer: Explorer) -> None:
     """Close what an earlier run of this cell (or an earlier run under this name) left behind."""
-    cell, run = _cell()
-    key = f"name {name}" if name else f"cell {cell}"
+    where, run = cell()
+    key = f"name {name}" if name else f"cell {where}"
     for old_key, old_run, old in list(_open):
         if old_key == key and (name or old_run != run):
             old.close()
     _open.append((key, run, explorer))
 
 
-def _cell() -> tuple[str, str]:
+def cell() -> tuple[str, str]:
     """The cell that runs and this run of it; its source stands for it where the front end sends no cell id."""
     from IPython import get_ipython
 
     shell = get_ipython()
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    cell = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code", "")
-    return cell, parent.get("header", {}).get("msg_id", "")
+    where = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code", "")
+    return where, parent.get("header", {}).get("msg_id", "")

@@ -8,19 +8,15 @@ the JSON in the table's column `state`, in `safetensors.safe_open(...).metadata(
 
 import io
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from workbench import metrics
+from workbench.explorers.files import fit, write
 from workbench.explorers.playground import picture
 from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.session import Session
-
-LONGEST = 32
-"""Bytes of a name of data, network, criterion or layer that a file's name takes over."""
 
 
 def table(session: Session, choices: Choices) -> str:
@@ -28,7 +24,7 @@ def table(session: Session, choices: Choices) -> str:
     files = []
     for side in _sides(choices):
         shown = metrics.layers(*session.masks(side)).assign(state=_state(side))
-        files.append(_write(_name(side, "layers"), ".csv", shown.to_csv(index=False).encode()))
+        files.append(write(_name(side, "layers"), ".csv", shown.to_csv(index=False).encode()))
     return _said("the layer table", files)
 
 
@@ -39,7 +35,7 @@ def masks(session: Session, choices: Choices) -> str:
     files = []
     for side in _sides(choices):
         kept = {layer: mask.cpu().contiguous() for layer, mask in session.masks(side)[1].items()}
-        files.append(_write(_name(side, "masks"), ".safetensors", save(kept, metadata={"state": _state(side)})))
+        files.append(write(_name(side, "masks"), ".safetensors", save(kept, metadata={"state": _state(side)})))
     return _said("the masks", files)
 
 
@@ -47,7 +43,7 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> str:
     """The view as PNG in the working directory."""
     drawn, state = io.BytesIO(), {"state": json.dumps(choices.state())}
     picture.figure(session, choices, frame).savefig(drawn, format="png", dpi=144, metadata=state)
-    return _said("the figure", [_write(_name(choices, choices.layer, "view"), ".png", drawn.getvalue())])
+    return _said("the figure", [write(_name(choices, choices.layer, "view"), ".png", drawn.getvalue())])
 
 
 def _sides(choices: Choices) -> list[Choices]:
@@ -64,28 +60,7 @@ def _name(choices: Choices, *ends: str) -> str:
     rounds = f"{choices.rounds} round{'s' if choices.rounds > 1 else ''}"
     parts = ["playground", choices.data, choices.network, choices.weights, choices.criterion, *compare]
     parts += [choices.allocation, rounds, f"{choices.compression:g}x", f"seed {choices.seed}", *ends]
-    return "-".join(_fit(part) for part in parts)
-
-
-def _fit(part: str) -> str:
-    """Letters and digits of any script, and what no file system minds."""
-    plain = re.sub(r"[^\w.+]+", "-", part).strip("-.")
-    return plain.encode()[:LONGEST].decode(errors="ignore")
-
-
-def _write(stem: str, end: str, content: bytes) -> tuple[str, bool]:
-    """Write a file under the first name that is free; returns its name and whether it was there with this content."""
-    count = 0
-    while True:
-        count += 1
-        path = Path(f"{stem}-{count}{end}" if count > 1 else stem + end)
-        try:
-            with path.open("xb") as file:
-                file.write(content)
-            return path.name, False
-        except FileExistsError:
-            if path.is_file() and path.read_bytes() == content:
-                return path.name, True
+    return "-".join(fit(part) for part in parts)
 
 
 def _said(what: str, files: list[tuple[str, bool]]) -> str:

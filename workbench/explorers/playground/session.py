@@ -13,10 +13,11 @@ from workbench.criteria.registry import find_criterion
 from workbench.data import Task
 from workbench.explorers.cache import Cache
 from workbench.explorers.playground import view
-from workbench.explorers.playground.choices import ROUNDS, WEIGHTS, Choices, stops
+from workbench.explorers.playground.choices import ROUNDS, WEIGHTS, Choices
 from workbench.explorers.playground.paths import Paths
 from workbench.explorers.playground.points import Points
 from workbench.explorers.playground.scored import Prepared, Scored, measure, prepared, scored
+from workbench.explorers.stops import stops
 from workbench.explorers.worker import Report, Work
 from workbench.models.channels import by_channel
 from workbench.plots.looks import Look, looks

@@ -7,9 +7,10 @@ from typing import Any
 from workbench import plots
 from workbench.explorers import page
 from workbench.explorers.playground import picture
-from workbench.explorers.playground.choices import Choices, stops
+from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.view import numbers
+from workbench.explorers.stops import stops
 from workbench.explorers.worker import drain
 
 SCRIPTS = ("kit", "pen", "charts", "explorer", "playground")

@@ -1,7 +1,7 @@
-// One view of the model: its look, requests and answers, errors, panels. Data flows one way: an action writes `choices` (or sends a message), the model
-// answers with traits, `paint` draws what the traits say. The style sheet decides how large a picture is, and nothing in it hangs on one font: texts are
+// One view of the model: its look, errors and panels (`shell`); with requests and answers (`explorer`). Data flows one way: an action writes `choices` (or
+// sends a message), the model answers with traits, `paint` draws what the traits say. The style sheet decides how large a picture is, and nothing in it hangs on one font: texts are
 // measured where they are drawn.
-import { ICONS, Told, make, newId, svg, write } from "./kit.js";
+import { ICONS, Told, make, newId, quiet, svg, write } from "./kit.js";
 
 const WAIT_MS = 250; // how long one unanswered request holds back the next
 const GONE = "The kernel was restarted or has ended, and it no longer knows this explorer. Run the notebook again from the top.";
@@ -49,11 +49,10 @@ function openPanel(root, layers, { title, text, editable = false }, guard, send)
   area.setSelectionRange(0, 0);
 }
 
-// ---------------------------------------------------------------- one view of the model
-// `build(act)` gives the nodes, `paint(view, look)` writes the traits into them. `sliding` names the choices whose every value may stand in the table of
-// frames, where `stored(traits)` finds one.
-export function explorer({ model, el }, { name, traits, sliding, stored, build }) {
-  const state = { choices: model.get("choices"), shown: null, base: 0, dirty: false, sent: 0, waiting: false, timer: 0, tick: 0, painted: 0, asked: false, note: "", look: null, hidden: "", failure: "", undrawn: "", gone: false };
+// ---------------------------------------------------------------- what every view has: look, errors, panels, and an end
+// `paint(look, note)` writes what the traits say; `theme` and `looks` are asked for when a look is read. What is `on` a message of the model is painted after.
+export function shell({ model, el }, { name, theme, looks, paint, on }) {
+  const state = { look: null, tick: 0, painted: 0, asked: false, note: "", hidden: "", failure: "", undrawn: "", gone: false, layers: [] };
   const words = (error) => (error instanceof Told ? error.message : `The explorer failed: ${error?.message ?? error}`);
   const fail = (error) => { Object.assign(state, { failure: words(error), hidden: "" }); showError(); };
   const guard = (act) => (...args) => { try { const done = act(...args); return done?.catch ? done.catch(fail) : done; } catch (error) { return fail(error); } };
@@ -64,25 +63,12 @@ export function explorer({ model, el }, { name, traits, sliding, stored, build }
     error.hidden = !text || text === state.hidden;
     write(errorText, text);
   }
-
-  // requests and answers: at most one request on its way; the newest choices win
-  function flush() {
-    if (state.waiting || !state.dirty) return;
-    Object.assign(state, { dirty: false, waiting: true, sent: state.choices.request });
-    model.save_changes();
-    clearTimeout(state.timer);
-    state.timer = setTimeout(guard(() => { send({ kind: "alive" }); answered(); }), WAIT_MS);
-  }
   function send(content) { // a channel without a kernel refuses a message; it drops choices in silence
     try { model.send(content); state.gone = false; } catch { Object.assign(state, { gone: true, hidden: "" }); }
     showError();
   }
-  function answered() { state.waiting = false; clearTimeout(state.timer); flush(); }
-  function choose(change) {
-    Object.assign(state, { dirty: true, note: "", failure: "" });
-    model.set("choices", { ...state.choices, ...change, request: state.choices.request + ("theme" in change ? 0 : 1) }); // a theme needs no new frame
-    flush();
-  }
+  const ask = guard((kind) => { state.asked = kind === "code" || kind === "state"; clear(); send({ kind }); });
+  const clear = () => Object.assign(state, { note: "", failure: "" });
   function tip(text, event) {
     tipNode.hidden = text === "";
     write(tipNode, text);
@@ -93,35 +79,86 @@ export function explorer({ model, el }, { name, traits, sliding, stored, build }
     tipNode.style.left = `${x + 18 + wide > box.width ? x - 12 - wide : x + 14}px`;
     tipNode.style.top = `${Math.max(4, Math.min(box.height - high - 6, y - 30))}px`;
   }
-  const act = {
-    choices: () => state.choices,
-    tip: guard(tip),
-    choose: guard(choose),
-    slide: guard((change) => { choose(change); if (performance.now() - state.painted > 12) draw(); }), // the hand sees its own move in the very next display frame
-    send: guard((kind) => { state.asked = kind === "code" || kind === "state"; Object.assign(state, { note: "", failure: "" }); send({ kind }); }),
-    theme: guard(() => { const order = ["auto", "light", "dark"]; choose({ theme: order[(order.indexOf(state.choices.theme) + 1) % 3] }); }),
-  };
 
-  // painting
-  const now = () => ({ ...Object.fromEntries(traits.map((trait) => [trait, model.get(trait)])), choices: state.choices });
-  function paint() {
+  function repaint() {
     cancelAnimationFrame(state.tick);
     Object.assign(state, { tick: 0, painted: performance.now() });
-    const said = now(), { request } = state.choices, kept = stored(said); // out of the table if it is there, else the newest that came
-    if (kept && kept.request >= state.base) state.shown = { frame: kept, request };
-    else if (!state.shown || said.frame.request >= state.shown.request) state.shown = { frame: said.frame, request: said.frame.request };
-    state.look ??= readLook(root, state.choices.theme, said.menu.looks);
+    state.look ??= readLook(root, theme(), looks());
     if (!state.look.colours.text) { state.look = null; redraw(); return; } // the style sheet is still on its way
-    const { shown } = state, waiting = shown.request < request;
-    const told = view.paint({ ...said, frame: shown.frame, waiting, note: state.note }, state.look);
-    Object.assign(root.dataset, { drawn: String(shown.request), waiting: String(waiting), busy: said.status.busy, ...told });
+    Object.assign(root.dataset, { busy: model.get("status").busy, ...paint(state.look, state.note) });
     if (state.undrawn) { state.undrawn = ""; showError(); }
   }
-  const draw = () => { try { paint(); } catch (error) { state.undrawn = words(error); showError(); } }; // goes with the next good frame
+  const draw = () => { try { repaint(); } catch (error) { state.undrawn = words(error); showError(); } }; // goes with the next good frame
   const redraw = () => { state.tick ||= requestAnimationFrame(draw); };
   const restyle = () => { state.look = null; redraw(); };
 
-  // what the model says
+  const listeners = Object.entries({ ...on, "change:status": () => { on["change:status"]?.(); showError(); } }).map(([kind, answer]) => [kind, guard(() => { answer(); redraw(); })]);
+  listeners.push(["msg:custom", guard((message) => {
+    if (message.kind === "note") { state.note = message.text; redraw(); }
+    if (message.kind === "text" && state.asked) { state.asked = false; openPanel(root, state.layers, message, guard, (content) => { state.failure = ""; send(content); }); }
+  })]);
+
+  const errorText = make("span"), tipNode = make("div", { class: "wb-tip", hidden: true });
+  const dismiss = () => { Object.assign(state, { hidden: errorText.textContent, failure: "" }); error.hidden = true; };
+  const error = make("div", { class: "wb-error", role: "alert", hidden: true }, svg(ICONS.alarm, 15), errorText, make("button", { type: "button", textContent: "Dismiss", onclick: dismiss }));
+  const root = make("div", { class: "wb-root", role: "group", "aria-label": name });
+
+  function start(nodes) {
+    state.layers = nodes;
+    root.append(...nodes, tipNode, error);
+    el.append(root);
+    const outside = new MutationObserver(restyle), media = window.matchMedia("(prefers-color-scheme: dark)"), sizes = new ResizeObserver(restyle);
+    outside.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+    const ending = new AbortController(), { signal } = ending;
+    media.addEventListener("change", restyle, { signal });
+    window.addEventListener("resize", restyle, { signal });
+    for (const canvas of root.querySelectorAll("canvas")) sizes.observe(canvas); // larger texts, or a hidden view that is shown
+    quiet(el, signal);
+    for (const [kind, answer] of listeners) model.on(kind, answer);
+    draw();
+    showError();
+    return () => {
+      for (const [kind, answer] of listeners) model.off(kind, answer);
+      for (const observer of [sizes, outside]) observer.disconnect();
+      ending.abort();
+      cancelAnimationFrame(state.tick);
+      root.remove();
+    };
+  }
+  return { root, guard, tip: guard(tip), send, ask, clear, draw, redraw, start, restyle, since: () => performance.now() - state.painted };
+}
+
+// ---------------------------------------------------------------- a view that asks and is answered
+// `build(act)` gives the nodes, `paint(view, look)` writes the traits into them. `sliding` names the choices whose every value may stand in the table of
+// frames, where `stored(traits)` finds one.
+export function explorer({ model, el }, { name, traits, sliding, stored, build }) {
+  const state = { choices: model.get("choices"), shown: null, base: 0, dirty: false, sent: 0, waiting: false, timer: 0 };
+  const now = () => ({ ...Object.fromEntries(traits.map((trait) => [trait, model.get(trait)])), choices: state.choices });
+
+  function paint(look, note) {
+    const said = now(), { request } = state.choices, kept = stored(said); // out of the table if it is there, else the newest that came
+    if (kept && kept.request >= state.base) state.shown = { frame: kept, request };
+    else if (!state.shown || said.frame.request >= state.shown.request) state.shown = { frame: said.frame, request: said.frame.request };
+    const { shown } = state, waiting = shown.request < request;
+    return { drawn: String(shown.request), waiting: String(waiting), ...view.paint({ ...said, frame: shown.frame, waiting, note }, look) };
+  }
+
+  // requests and answers: at most one request on its way; the newest choices win
+  function flush() {
+    if (state.waiting || !state.dirty) return;
+    Object.assign(state, { dirty: false, waiting: true, sent: state.choices.request });
+    model.save_changes();
+    clearTimeout(state.timer);
+    state.timer = setTimeout(guard(() => { send({ kind: "alive" }); answered(); }), WAIT_MS);
+  }
+  function answered() { state.waiting = false; clearTimeout(state.timer); flush(); }
+  function choose(change) {
+    state.dirty = true;
+    clear();
+    model.set("choices", { ...state.choices, ...change, request: state.choices.request + ("theme" in change ? 0 : 1) }); // a theme needs no new frame
+    flush();
+  }
+
   const answers = {
     choices() {
       const next = model.get("choices"), old = state.choices;
@@ -129,42 +166,21 @@ export function explorer({ model, el }, { name, traits, sliding, stored, build }
       state.choices = next;
       const known = [...sliding, "theme", "request"];
       if (Object.keys(next).some((key) => !known.includes(key) && next[key] !== old[key])) state.base = next.request;
-      if (next.theme !== old.theme) state.look = null;
+      if (next.theme !== old.theme) restyle();
     },
     frame() { if (model.get("frame").request >= state.sent) answered(); },
-    menu() { state.look = null; }, // names may have come
-    status() { showError(); },
+    menu() { restyle(); }, // names may have come
   };
-  const listeners = traits.map((trait) => [`change:${trait}`, guard(() => { answers[trait]?.(); redraw(); })]);
-  listeners.push(["msg:custom", guard((message) => {
-    if (message.kind === "note") { state.note = message.text; redraw(); }
-    if (message.kind === "text" && state.asked) { state.asked = false; openPanel(root, view.nodes, message, guard, (content) => { state.failure = ""; send(content); }); }
-  })]);
-
-  // building
-  const errorText = make("span"), tipNode = make("div", { class: "wb-tip", hidden: true }), view = build(act);
-  const dismiss = () => { Object.assign(state, { hidden: errorText.textContent, failure: "" }); error.hidden = true; };
-  const error = make("div", { class: "wb-error", role: "alert", hidden: true }, svg(ICONS.alarm, 15), errorText, make("button", { type: "button", textContent: "Dismiss", onclick: dismiss }));
-  const root = make("div", { class: "wb-root", role: "group", "aria-label": name }, ...view.nodes, tipNode, error);
-  el.append(root);
-  const outside = new MutationObserver(restyle), media = window.matchMedia("(prefers-color-scheme: dark)"), sizes = new ResizeObserver(restyle);
-  outside.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-  const ending = new AbortController(), { signal } = ending;
-  media.addEventListener("change", restyle, { signal });
-  window.addEventListener("resize", restyle, { signal });
-  for (const canvas of root.querySelectorAll("canvas")) sizes.observe(canvas); // larger texts, or a hidden view that is shown
-  const quiet = (event) => event.stopPropagation(), handled = ["keydown", "keyup", "mousedown", "pointerdown", "contextmenu"]; // JupyterLab takes arrow keys and drags for itself
-  for (const kind of handled) el.addEventListener(kind, quiet, { signal });
-  for (const [kind, answer] of listeners) model.on(kind, answer);
-  draw();
-  showError();
-
-  return () => {
-    for (const [kind, answer] of listeners) model.off(kind, answer);
-    for (const observer of [sizes, outside]) observer.disconnect();
-    ending.abort();
-    cancelAnimationFrame(state.tick);
-    clearTimeout(state.timer);
-    root.remove();
+  const on = Object.fromEntries(traits.map((trait) => [`change:${trait}`, () => answers[trait]?.()]));
+  const { guard, tip, send, ask, clear, draw, start, restyle, since } = shell({ model, el }, { name, theme: () => state.choices.theme, looks: () => model.get("menu").looks, paint, on });
+  const act = {
+    choices: () => state.choices,
+    tip,
+    choose: guard(choose),
+    slide: guard((change) => { choose(change); if (since() > 12) draw(); }), // the hand sees its own move in the very next display frame
+    send: ask,
+    theme: guard(() => { const order = ["auto", "light", "dark"]; choose({ theme: order[(order.indexOf(state.choices.theme) + 1) % 3] }); }),
   };
+  const view = build(act), end = start(view.nodes);
+  return () => { clearTimeout(state.timer); end(); };
 }

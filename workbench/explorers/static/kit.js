@@ -57,6 +57,10 @@ export function renew(node, key, build) { // new children where what they show h
   node.replaceChildren(...build());
 }
 
+export function quiet(el, signal) { // JupyterLab takes arrow keys and drags for itself
+  for (const kind of ["keydown", "keyup", "mousedown", "pointerdown", "contextmenu"]) el.addEventListener(kind, (event) => event.stopPropagation(), { signal });
+}
+
 // ---------------------------------------------------------------- controls
 export function field(key, label, choose) {
   const id = newId(key), select = make("select", { id }), fixed = make("span", { class: "wb-fixed", hidden: true });
@@ -81,6 +85,43 @@ export function field(key, label, choose) {
   };
 }
 
+// A native range over places: `go(place)` after each move by hand or key.
+function range(id, place, go) {
+  const onkeydown = (event) => {
+    const now = place(), to = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, PageUp: now + 10, PageDown: now - 10, Home: 0, End: Infinity }[event.key];
+    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    go(to);
+  };
+  const node = make("input", { type: "range", id, class: "wb-range", min: 0, step: 1, oninput: () => go(Number(node.value)), onkeydown });
+  return node;
+}
+
+function setRange(node, last, stop, words) {
+  node.max = last;
+  node.value = stop;
+  node.setAttribute("aria-valuetext", words);
+  node.style.setProperty("--wb-fill", `calc(12px + (100% - 24px) * ${(stop / Math.max(1, last)).toFixed(4)})`);
+}
+
+// A slider with its name and what it says beside it; `words` says each stop.
+export function wordSlider(move) {
+  let last = 0, now = 0;
+  const id = newId("range"), go = (to) => { const stop = Math.min(last, Math.max(0, to)); if (stop !== now) move((now = stop)); };
+  const name = make("label", { htmlFor: id }), said = make("output", { htmlFor: id }), input = range(id, () => now, go);
+  return {
+    node: make("div", { class: "wb-words" }, name, input, said),
+    update(label, words, stop, disabled = false) {
+      [last, now] = [words.length - 1, stop];
+      write(name, label);
+      write(said, words[stop]);
+      said.style.minWidth = `${Math.max(...words.map((word) => word.length))}ch`;
+      input.disabled = disabled;
+      setRange(input, last, stop, words[stop]);
+    },
+  };
+}
+
 // A slider over stops on a log axis, with powers of ten where they have room and notches at places of note.
 export function slider(label, move) {
   let stops = [1], now = 0, measured = null;
@@ -89,26 +130,17 @@ export function slider(label, move) {
     const stop = Math.min(stops.length - 1, Math.max(0, to));
     if (stop !== now) move(stops[(now = stop)]);
   };
-  const onkeydown = (event) => {
-    const to = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, PageUp: now + 10, PageDown: now - 10, Home: 0, End: Infinity }[event.key];
-    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    go(to);
-  };
-  const range = make("input", { type: "range", id, class: "wb-range", min: 0, step: 1, oninput: () => go(Number(range.value)), onkeydown });
+  const input = range(id, () => now, go);
   const ticks = make("div", { class: "wb-ticks", "aria-hidden": "true" });
   const tick = (at, last, name, ...children) => make("span", { class: name, style: `left: ${(100 * Math.log(at)) / Math.log(last)}%` }, ...children);
   return {
-    node: make("div", { class: "wb-slider" }, make("label", { class: "wb-hush", htmlFor: id, textContent: label }), range, ticks),
+    node: make("div", { class: "wb-slider" }, make("label", { class: "wb-hush", htmlFor: id, textContent: label }), input, ticks),
     width: 0,
     update(next, stop, words, notches, look) {
       [stops, now] = [next, stop];
-      if (measured !== look) [measured, this.width] = [look, range.clientWidth];
-      const last = stops.length - 1, most = stops[last], share = stop / Math.max(1, last), { width } = this;
-      range.max = last;
-      range.value = stop;
-      range.setAttribute("aria-valuetext", words);
-      range.style.setProperty("--wb-fill", `calc(12px + (100% - 24px) * ${share.toFixed(4)})`);
+      if (measured !== look) [measured, this.width] = [look, input.clientWidth];
+      const last = stops.length - 1, most = stops[last], { width } = this;
+      setRange(input, last, stop, words);
       renew(ticks, [most, notches, look.unit, width], () => {
         const end = `max ${times(most)}`, room = width - 20 - look.wide(end, 400, 11.5), powers = [];
         let free = -Infinity;

@@ -1,0 +1,424 @@
+"""`wb.explore`: any picture function becomes an explorer, with three faces; its controls, its state, its end."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from ipywidgets.widgets.widget import _instances
+
+import workbench as wb
+from workbench.explorers.controls import Slider, control
+from workbench.explorers.explore import still
+from workbench.explorers.explore.shown import shown
+
+
+def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def square(k: int, sign: bool = False) -> str:
+    return f"{k} squared is {-(k**2) if sign else k**2}"
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Any]]:
+    explorers: list[Any] = []
+    yield explorers
+    for explorer in explorers:
+        explorer.close()
+
+
+@pytest.fixture
+def face(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda name: monkeypatch.setenv("WORKBENCH_FACE", name)
+
+
+def texts(explorer: Any) -> list[str]:
+    return [part["text"] for part in explorer.frame["parts"]]
+
+
+# controls
+
+
+@pytest.mark.parametrize(
+    ("short", "default", "kind", "value"),
+    [
+        ((0, 10), None, Slider, 5),
+        ((0, 10, 2), None, Slider, 4),
+        ((0, 10), 3, Slider, 3),
+        ((0.0, 1.0), None, Slider, 0.5),
+        (7, None, Slider, 7),
+        (0, None, Slider, 0),
+        (-2.0, None, Slider, -2.0),
+        (True, False, ipywidgets.Checkbox, True),
+        ("text", None, ipywidgets.Text, "text"),
+        (["a", "b"], None, ipywidgets.Dropdown, "a"),
+        (["a", "b"], "b", ipywidgets.Dropdown, "b"),
+        ({"one": 1, "two": 2}, 2, ipywidgets.Dropdown, 2),
+    ],
+)
+def test_what_stands_for_a_control(short: Any, default: Any, kind: type, value: Any) -> None:
+    made = control("k", short, default)
+    assert isinstance(made, kind)
+    assert made.value == value
+    assert made.description == "k"
+
+
+@pytest.mark.parametrize("short", [None, (), [], {}, (5, 1), (0, 1, 0), (0, 10**6)])
+def test_what_stands_for_none(short: Any) -> None:
+    with pytest.raises(ValueError, match=r"a control is|a slider (goes|has)"):
+        control("k", short)
+
+
+def test_a_slider_goes_to_its_stops() -> None:
+    slider = Slider([1, 10, 100], 12)
+    assert (slider.value, slider.index, slider.words) == (10, 1, ["1", "10", "100"])
+    slider.value = 60
+    assert (slider.value, slider.index) == (100, 2)
+    slider.index = 0
+    assert slider.value == 1
+    with pytest.raises(TypeError, match="a slider's value is a number near its stops, 1 to 100; got 'a'"):
+        slider.value = "a"
+
+
+def test_sparsity_says_both() -> None:
+    slider = wb.controls.sparsity(0.95, most=1000)
+    assert slider.value == 0.95
+    assert slider.words[slider.index] == "95 % removed, 20x"
+    assert (slider.words[0], slider.words[-1]) == ("0 % removed, 1x", "99.9 % removed, 1,000x")
+    odd = wb.controls.sparsity(0.973)
+    assert odd.value == 0.973
+    assert odd.words[odd.index] == "97.3 % removed, 37.04x"
+    assert odd.stops == sorted(odd.stops)
+    for wrong in (1.0, "0.9", -0.1):
+        with pytest.raises((TypeError, ValueError), match="fraction removed"):
+            wb.controls.sparsity(wrong)
+    with pytest.raises(ValueError, match="most is the highest compression"):
+        wb.controls.sparsity(0.5, most=1)
+
+
+def test_menus_follow_registries_and_each_other() -> None:
+    data, criterion = wb.controls.data("digits"), wb.controls.criterion("snip")
+    network = wb.controls.network("vgg", data=data)
+    layer = wb.controls.layer(network=network, data=data)
+    assert "conv1.weight" in layer.options
+    data.value = "moons"
+    assert network.options == ("lenet-300-100",)
+    assert layer.options == ("fc1.weight", "fc2.weight", "fc3.weight")
+    try:
+        wb.register_criterion("mine")(lambda model: {})
+        criterion.refresh()
+        assert "mine" in criterion.options
+        assert criterion.value == "snip"
+    finally:
+        from workbench.criteria.registry import unregister_criterion
+
+        unregister_criterion("mine")
+    with pytest.raises(ValueError, match=r"criterion is one of .*got 'snap'. Did you mean 'snip'"):
+        wb.controls.criterion("snap")
+    assert set(wb.controls.allocation().options) == {"global", *wb.controls.allocation().options}
+    assert wb.controls.step(total=10, every=4).stops == [0, 4, 8, 10]
+
+
+def test_controls_go_into_boxes_and_links(opened: list[Any]) -> None:
+    one, two = wb.controls.seed(1), wb.controls.seed(2)
+    ipywidgets.link((one, "value"), (two, "value"))
+    assert ipywidgets.HBox([one, two]).children == (one, two)
+    opened.append(wb.explore(square, k=one))
+    opened.append(wb.explore(square, k=two))
+    one.value = 4
+    until(lambda: all(texts(explorer) == ["4 squared is 16"] for explorer in opened))
+    opened[0].close()
+    assert two.comm is not None
+
+
+# the live face
+
+
+def test_the_first_picture_is_there_and_the_newest_choice_wins(opened: list[Any]) -> None:
+    seen: list[int] = []
+
+    def slow(k: int) -> str:
+        seen.append(k)
+        time.sleep(0.05)
+        return str(k)
+
+    explorer = wb.explore(slow, k=(0, 100))
+    opened.append(explorer)
+    assert texts(explorer) == ["50"]
+    for k in range(51, 100):
+        explorer.choices.controls["k"].value = k
+    until(lambda: texts(explorer) == ["99"])
+    assert len(seen) < 20
+    assert explorer.errors == []
+    assert explorer.frame["words"] == "k 99: 99"
+
+
+def test_an_error_is_in_sight_and_the_next_picture_clears_it(opened: list[Any]) -> None:
+    def picky(k: int) -> str:
+        if k > 6:
+            raise ValueError(f"k is at most 6; got {k}")
+        return str(k)
+
+    explorer = wb.explore(picky, k=(0, 10))
+    opened.append(explorer)
+    explorer.choices.controls["k"].value = 9
+    until(lambda: explorer.status["error"] == "ValueError: k is at most 6; got 9")
+    assert "picky" in explorer.errors[0]
+    assert texts(explorer) == ["5"]
+    explorer.choices.controls["k"].value = 2
+    until(lambda: texts(explorer) == ["2"])
+    assert explorer.status["error"] == ""
+    with pytest.raises(ValueError, match="k is at most 6"):  # the first picture: the cell fails, in every face
+        wb.explore(picky, k=(8, 10))
+
+
+def test_a_slow_picture_says_so(opened: list[Any]) -> None:
+    gate = threading.Event()
+
+    def slow(k: int) -> str:
+        if k != 5:
+            gate.wait(20)
+        return str(k)
+
+    explorer = wb.explore(slow, k=(0, 10))
+    opened.append(explorer)
+    explorer.choices.controls["k"].value = 6
+    until(lambda: explorer.status["busy"] == "drawing")
+    gate.set()
+    until(lambda: texts(explorer) == ["6"])
+    until(lambda: explorer.status["busy"] == "")
+
+
+def test_stages_run_and_stop(opened: list[Any]) -> None:
+    gate, ended = threading.Event(), threading.Event()
+
+    def staged(k: int) -> Iterator[Any]:
+        try:
+            yield 0.25
+            yield f"{k}, half way"
+            gate.wait(20)
+            yield f"{k}, done"
+        finally:
+            ended.set()
+
+    explorer = wb.explore(staged, k=(0, 10))
+    opened.append(explorer)
+    assert (texts(explorer), explorer.status["message"]) == ([], "Press Run")
+    explorer.on_run()
+    until(lambda: texts(explorer) == ["5, half way"])
+    explorer.on_cancel()
+    assert explorer.status["message"] == "Cancelled"
+    gate.set()
+    until(ended.is_set)
+    assert texts(explorer) == ["5, half way"]
+    explorer.choices.controls["k"].value = 7
+    assert explorer.status["message"] == "Press Run for this setting"
+    explorer.on_run()
+    until(lambda: texts(explorer) == ["7, done"])
+    until(lambda: explorer.status["busy"] == "")
+    assert explorer.errors == []
+
+
+def test_state_goes_out_and_in_as_json(opened: list[Any]) -> None:
+    explorer = wb.explore(square, state={"k": 3, "sign": True}, k=(0, 10), sign=False)
+    opened.append(explorer)
+    assert texts(explorer) == ["3 squared is -9"]
+    state = json.loads(json.dumps(explorer.state()))
+    assert state == {"k": 3, "sign": True}
+    explorer.from_state({"k": 4})
+    until(lambda: texts(explorer) == ["4 squared is -16"])
+    assert explorer.choices.code() == "square(k=4, sign=True)"
+    with pytest.raises(ValueError, match="control is one of k, sign; got 'j'"):
+        explorer.from_state({"j": 4})
+    with pytest.raises(TypeError, match="a state is a dict"):
+        explorer.from_state([4])
+    menu = wb.explore(lambda of: str(of), of={"first": len, "second": max})
+    opened.append(menu)
+    assert menu.state() == {"of": "first"}
+    menu.from_state({"of": "second"})
+    until(lambda: texts(menu) == [str(max)])
+    with pytest.raises(ValueError, match="of is one of first, second; got 'third'"):
+        menu.from_state({"of": "third"})
+
+
+@pytest.mark.parametrize(
+    ("controls", "words"),
+    [({"j": 1, "k": 1}, "control is one of k, sign; got 'j'"), ({"sign": True}, "'k' has none")],
+)
+def test_controls_are_those_of_the_function(controls: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        wb.explore(square, **controls)
+
+
+def test_as_decorator_and_with_fixed_values(opened: list[Any]) -> None:
+    @wb.explore(k=(0, 4), sign=ipywidgets.fixed(True))
+    def shown_at_once(k: int, sign: bool) -> str:
+        return square(k, sign)
+
+    opened.append(shown_at_once)
+    assert texts(shown_at_once) == ["2 squared is -4"]
+    assert shown_at_once.state() == {"k": 2}
+
+
+def test_running_again_leaves_nothing_behind() -> None:
+    def once() -> Any:
+        return wb.explore(square, k=(0, 10), sign=False, name="again")
+
+    first = once()
+    threads, widgets = threading.active_count(), len(_instances)
+    for _ in range(20):
+        last = once()
+    assert len(_instances) == widgets
+    until(lambda: threading.active_count() <= threads)
+    assert first.comm is None
+    last.close()
+
+
+def test_a_control_of_the_user_s_own_stays() -> None:
+    mine = ipywidgets.IntSlider(3, 0, 9)
+    explorer = wb.explore(square, k=mine)
+    explorer.close()
+    assert mine.comm is not None
+    mine.value = 5
+    assert texts(explorer) == ["3 squared is 9"]
+
+
+def test_saved_is_what_is_seen(opened: list[Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def both(k: int) -> tuple[Any, ...]:
+        return wb.plots.axes(), pd.DataFrame({"k": [k]}), f"k is {k}"
+
+    explorer = wb.explore(both, k=(0, 4))
+    opened.append(explorer)
+    explorer.on_save()
+    until(lambda: len(list(tmp_path.iterdir())) == 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["both-k-2.csv", "both-k-2.png", "both-k-2.txt"]
+    assert pd.read_csv("both-k-2.csv")["k"].tolist() == [2]
+
+
+def test_frames_made_ahead(opened: list[Any]) -> None:
+    explorer = wb.explore(square, k=(0, 4), sign=False, ahead=True)
+    opened.append(explorer)
+    until(lambda: len(explorer.frames) == 10)
+    assert explorer.frames["3,1"]["parts"][0]["text"] == "3 squared is -9"
+
+
+# what can be shown
+
+
+def test_what_a_picture_may_be() -> None:
+    figure, made = plt.subplots(1, 2)
+    made[0].plot([0, 1], [1, 2])
+    for value, kinds in (
+        (made[0], ["image"]),
+        (made, ["image"]),
+        (figure, ["image"]),
+        ([figure, made[1]], ["image"]),
+        ("text", ["text"]),
+        (3.25, ["text"]),
+        (pd.DataFrame({"a": [1]}), ["html"]),
+        (pd.DataFrame({"a": [1]}).style, ["html"]),
+        ((made[0], pd.DataFrame({"a": [1]}), "text"), ["image", "html", "text"]),
+    ):
+        found = shown(value)
+        assert [part["kind"] for part in found.parts] == kinds
+        assert found.words
+    assert plt.get_fignums() == []
+    assert shown(pd.DataFrame({"a": [1]})).tables == [[{"index": 0, "a": 1}]]
+    for wrong in (None, object()):
+        with pytest.raises(TypeError, match=r"a picture function returns .*; got (NoneType|object)"):
+            shown(wrong)
+
+
+def test_an_image_is_as_sharp_as_the_screen() -> None:
+    ax = wb.plots.axes(4, 3)
+    for ratio in (1, 2):
+        part = shown(ax, ratio).parts[0]
+        png = base64.b64decode(part["data"])
+        assert int.from_bytes(png[16:20], "big") == round(4 * 96 * ratio)
+        assert part["width"] == 384
+
+
+# the other faces
+
+
+def test_the_picture_face_carries_everything(face: Callable[[str], None]) -> None:
+    face("picture")
+
+    def table(k: int) -> tuple[Any, Any]:
+        return wb.plots.axes(), pd.DataFrame({"k": [k]})
+
+    found = wb.explore(table, k=(0, 4))
+    assert found.state() == {"k": 2}
+    bundle = found._repr_mimebundle_()
+    assert {"text/html", "image/png", "text/plain", wb.claims.NUMBERS_MIME} <= set(bundle)
+    assert bundle[wb.claims.NUMBERS_MIME]["tables"] == [[{"index": 0, "k": 2}]]
+    assert "<script" not in bundle["text/html"]
+
+    def staged(k: int) -> Iterator[Any]:
+        yield 0.5
+        yield f"{k} done"
+        yield 1.0
+
+    assert wb.explore(staged, k=(0, 4)).sentence == "k 2: 2 done"
+
+
+def test_the_live_bundle_shows_without_widgets(opened: list[Any]) -> None:
+    explorer = wb.explore(lambda k: (wb.plots.axes(), k), k=(0, 4))
+    opened.append(explorer)
+    data = explorer._repr_mimebundle_()[0]
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert {"text/html", "image/png"} <= set(data)
+    assert data["text/plain"].startswith("explorer: k 2.")
+
+
+def test_the_page_stores_what_the_budget_allows(face: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    face("site")
+    drawn: list[tuple[int, bool]] = []
+
+    def counted(k: int, sign: bool) -> str:
+        drawn.append((k, sign))
+        return square(k, sign)
+
+    def traits(found: Any) -> dict[str, Any]:
+        html = found._repr_mimebundle_()["text/html"]
+        return json.JSONDecoder().raw_decode(html.split("const traits = ")[1])[0]
+
+    few = traits(wb.explore(counted, k=(0, 4), sign=False))
+    assert len(few["frames"]) == 10
+    assert few["menu"]["stored"] == [[0, 1, 2, 3, 4], [0, 1]]
+    many = traits(wb.explore(counted, k=(0, 200), sign=False))
+    assert len(many["frames"]) <= still.FRAMES
+    assert many["menu"]["stored"][1] == [0]
+    assert {0, 100, 200} <= set(many["menu"]["stored"][0])
+    assert (
+        many["menu"]["told"]
+        == "K moves through stored pictures; the others stay as chosen. Run the notebook to change all."
+    )
+    monkeypatch.setattr(still, "BYTES", 0)
+    one = traits(wb.explore(counted, k=(0, 200), sign=True))
+    assert one["menu"]["stored"] == [[100], [1]]
+    assert len(drawn) < 100
+
+
+def test_pictures_of_numpy_and_labels_are_words(opened: list[Any]) -> None:
+    explorer = wb.explore(lambda k: f"{k:.2f}", k=np.linspace(0, 1, 5))
+    opened.append(explorer)
+    assert texts(explorer) == ["0.00"]
+    explorer.from_state({"k": 0.25})
+    until(lambda: texts(explorer) == ["0.25"])

@@ -1,0 +1,246 @@
+"""Controls for explorers: ipywidgets that know the field's choices, and what stands for a control in a call.
+
+Each has a `value`, so that `HBox`, `link` and `interactive_output` of ipywidgets take it, too.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import anywidget
+import ipywidgets
+import traitlets
+
+from workbench import allocation as allocations
+from workbench import data as sources
+from workbench import models
+from workbench.criteria import criteria
+from workbench.explorers import page
+from workbench.explorers.base import answer_where_asked, cell
+from workbench.explorers.stops import stops
+from workbench.types import check_choice, check_count, check_sparsity
+
+Menu: TypeAlias = ipywidgets.Dropdown
+MOST = 1000
+"""Places of a slider; more could not be told apart on a screen."""
+
+
+class Slider(anywidget.AnyWidget):
+    """A slider over `stops` with a name and words for screen readers, which ipywidgets' own sliders lack.
+
+    `value` is one of the stops; another value moves to the nearest. `words` says each stop in words.
+    """
+
+    _esm = page.module("kit", "slider")
+    _css = page.style("kit", "explore")
+    description = traitlets.Unicode().tag(sync=True)
+    words: traitlets.List[str] = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    index = traitlets.Int().tag(sync=True)
+    disabled = traitlets.Bool().tag(sync=True)
+    value = traitlets.Any()
+
+    def __init__(self, stops: Iterable[Any], value: Any, words: Sequence[str] = (), description: str = ""):
+        self.stops = list(stops)
+        self.made_in = cell()
+        index, told = _nearest(self.stops, value), words or [f"{stop:.6g}" for stop in self.stops]
+        super().__init__(description=description, words=list(told), index=index, value=self.stops[index])
+
+    def open(self) -> None:
+        """Open the channel to the page, which a running cell does not hold up."""
+        super().open()
+        answer_where_asked(self.comm)
+
+    @traitlets.validate("value")
+    def _to_a_stop(self, proposal: Any) -> Any:
+        return self.stops[_nearest(self.stops, proposal["value"])]
+
+    @traitlets.observe("index")
+    def _moved(self, change: Any) -> None:
+        self.value = self.stops[change["new"]]
+
+    @traitlets.observe("value")
+    def _set(self, change: Any) -> None:
+        self.index = self.stops.index(change["new"])
+
+
+def _nearest(places: Sequence[Any], value: Any) -> int:
+    try:
+        return min(range(len(places)), key=lambda i: abs(places[i] - value))
+    except TypeError as error:
+        told = f"a slider's value is a number near its stops, {places[0]} to {places[-1]}; got {value!r}"
+        raise TypeError(f"{told}. Pass a number") from error
+
+
+def sparsity(value: float = 0.9, *, most: float = 1000, description: str = "sparsity") -> Slider:
+    """A slider of sparsity, with even steps on the log axis of compression from 1x to `most`; its words say both.
+
+    >>> sparsity(0.9).words[20]
+    '90 % removed, 10x'
+    """
+    check_sparsity(value)
+    if isinstance(most, bool) or not isinstance(most, int | float) or not 1 < most < math.inf:
+        raise ValueError(f"most is the highest compression of the slider, above 1; got {most!r}. Pass 100")
+    places = {round(1 - 1 / stop, 12): stop for stop in stops(most)}
+    if not any(math.isclose(share, value, abs_tol=1e-9) for share in places):
+        places = dict(sorted([*places.items(), (value, 1 / (1 - value))]))
+    words = [f"{_percent(share)} % removed, {stop:,.4g}x" for share, stop in places.items()]
+    return Slider(places, value, words, description)
+
+
+def _percent(share: float) -> str:
+    """Per cent, with two digits of what is left."""
+    digits = 1 if share < 0.99 else math.ceil(-math.log10(1 - share)) - 1
+    return f"{100 * share:.{digits}f}".rstrip("0").rstrip(".") if share else "0"
+
+
+def criterion(value: str = "magnitude", *, granularity: str = "weight", description: str = "criterion") -> Menu:
+    """A menu of the criteria, those that you register, too.
+
+    >>> "snip" in criterion().options
+    True
+    """
+    return _menu("criterion", value, lambda: criteria(granularity), description)
+
+
+def allocation(value: str = "global", *, description: str = "allocation") -> Menu:
+    """A menu of the allocations.
+
+    >>> allocation("erk").value
+    'erk'
+    """
+    return _menu("allocation", value, allocations.allocations, description)
+
+
+def data(value: str = "digits", *, description: str = "data") -> Menu:
+    """A menu of the data sets that load here without a download.
+
+    >>> "moons" in data().options
+    True
+    """
+    return _menu("data", value, sources.available, description)
+
+
+def network(value: str = "", *, data: str | Menu = "digits", description: str = "network") -> Menu:
+    """A menu of the networks that take `data`, a name or its control, which the menu then follows.
+
+    >>> network(data="moons").options
+    ('lenet-300-100',)
+    """
+    return _menu("network", value, lambda: models.fitting(sources.load(_now(data))), description, data)
+
+
+def layer(
+    value: str = "", *, network: str | Menu = "vgg", data: str | Menu = "digits", description: str = "layer"
+) -> Menu:
+    """A menu of the prunable layers of `network` on `data`, names or their controls, which the menu then follows.
+
+    >>> layer(network="lenet-300-100").options
+    ('fc1.weight', 'fc2.weight', 'fc3.weight')
+    """
+
+    def layers() -> list[str]:
+        task, name = sources.load(_now(data)), _now(network)
+        return list(models.prunable(models.make(name if models.fits(name, task) else models.fitting(task)[0], task)))
+
+    return _menu("layer", value, layers, description, network, data)
+
+
+def seed(value: int = 0, *, most: int = 9, description: str = "seed") -> Slider:
+    """A slider of seeds from 0 to `most`.
+
+    >>> seed(3).value
+    3
+    """
+    return Slider(range(check_count("most", most, least=0) + 1), check_count("seed", value, least=0), (), description)
+
+
+def step(value: int = 0, *, total: int, every: int = 1, description: str = "step") -> Slider:
+    """A slider of training steps from 0 to `total`, one in `every`.
+
+    >>> step(total=100, every=50).stops
+    [0, 50, 100]
+    """
+    places = [*range(0, check_count("total", total), check_count("every", every)), total]
+    return Slider(places, value, (), description)
+
+
+def _now(choice: Any) -> Any:
+    return getattr(choice, "value", choice)
+
+
+def _menu(what: str, value: str, options: Callable[[], Iterable[str]], description: str, *of: Any) -> Menu:
+    """A menu that follows its registry (`refresh`) and the controls `of`; the first option where `value` is empty."""
+    names = list(options())
+    control = Menu(options=names, value=check_choice(what, value or names[0], names), description=description)
+
+    def refresh(_: Any = None) -> None:
+        if (new := tuple(options())) != control.options:
+            kept = control.value if control.value in new else new[0]
+            control.options = new
+            control.value = kept
+
+    control.refresh, control.made_in = refresh, cell()
+    for other in of:
+        if isinstance(other, ipywidgets.Widget):
+            other.observe(refresh, "value")
+    return control
+
+
+# What stands for a control in a call, as in ipywidgets.interact
+
+
+def control(name: str, short: Any, default: Any = None) -> Any:
+    """The control that `short` stands for, as for `ipywidgets.interact`, or `short` itself where it is one.
+
+    `(low, high)` and `(low, high, step)` are sliders, a list or dict is a menu, a bool a box to tick, a text a field, a
+    number a slider around it. `default` is where it starts, if it is one of the values.
+
+    >>> control("k", (0, 10)).value, control("k", (0, 10), 3).value, control("on", True).value
+    (5, 3, True)
+    """
+    if isinstance(short, ipywidgets.Widget | ipywidgets.fixed):
+        if not hasattr(short, "value"):
+            raise TypeError(f"a control has a value; got {type(short).__name__} for {name!r}. Pass a slider or a menu")
+        if isinstance(short, ipywidgets.DOMWidget) and not getattr(short, "description", "x"):
+            short.description = name
+        return short
+    made = _made(name, short, default)
+    made.made_in = cell()
+    return made
+
+
+def _made(name: str, short: Any, default: Any) -> Any:
+    if isinstance(short, bool):
+        return ipywidgets.Checkbox(short, description=name, indent=False)
+    if isinstance(short, str):
+        return ipywidgets.Text(short, description=name)
+    if isinstance(short, int | float):
+        low, high = (0, 1) if short == 0 else sorted((-short, 3 * short))
+        return _slider(name, low, high, None, short)
+    if isinstance(short, tuple) and len(short) in (2, 3) and all(_is_number(x) for x in short):
+        return _slider(name, short[0], short[1], short[2] if len(short) == 3 else None, default)
+    if isinstance(short, Mapping) and short:
+        value = default if default in short.values() else next(iter(short.values()))
+        return Menu(options=list(short.items()), value=value, description=name)
+    if isinstance(short, Iterable) and (options := list(short)):
+        return Menu(options=options, value=default if default in options else options[0], description=name)
+    raise ValueError(
+        f"a control is a widget, (low, high), (low, high, step), a list, a dict, a bool, a number or a text; got "
+        f"{short!r} for {name!r}. ipywidgets.fixed(x) passes x as it is"
+    )
+
+
+def _slider(name: str, low: float, high: float, step: float | None, value: Any) -> Slider:
+    whole = all(isinstance(x, int) for x in (low, high, step or 1))
+    width = step if step is not None else 1 if whole else 0.1
+    if high < low or width <= 0:
+        raise ValueError(f"a slider goes from low to high in steps above 0; got {(low, high, width)} for {name!r}")
+    count = int((high - low) / width * (1 + 1e-12)) + 1
+    if count > MOST:
+        raise ValueError(f"a slider has at most {MOST:,} places; got {count:,} for {name!r}. Pass (low, high, step)")
+    places = [low + i * width if whole else float(f"{low + i * width:.12g}") for i in range(count)]
+    return Slider(places, value if _is_number(value) else places[(count - 1) // 2], (), name)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

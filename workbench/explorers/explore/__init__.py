@@ -1,0 +1,67 @@
+"""Any function that returns a picture, a table or a text becomes an explorer."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from workbench.explorers.faces import face
+from workbench.extras import check_lab
+from workbench.types import check_choice
+
+
+def explore(
+    picture: Callable[..., Any] | None = None,
+    /,
+    *,
+    state: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    ahead: bool = False,
+    **controls: Any,
+) -> Any:
+    """An explorer of `picture(**choices)`: a control for each choice, and what the function returns below.
+
+    `picture` returns an Axes or Figure, a table (DataFrame, Styler), a text, a number, or a tuple of them. It runs in a
+    worker, the newest choices win. A generator function yields stages: numbers from 0 to 1 are its progress, all else
+    replaces what is shown; it starts with Run and stops with Cancel. Each control is one of `wb.controls`, a widget of
+    ipywidgets with a `value`, or short for one: `(low, high)`, `(low, high, step)`, a list, a dict, a bool, a number, a
+    text; `ipywidgets.fixed(x)` is x without a control. `state` sets controls, as `state()` gives it. `ahead=True` draws
+    the pictures of all settings ahead, so that the controls answer in the browser. A cell that runs again closes the
+    explorer it made; `name` does the same across cells. Without `picture` it is a decorator.
+    Raises ValueError for a control that the function lacks, TypeError for what cannot be shown.
+
+    The face is chosen by WORKBENCH_FACE. "live" is a widget; "picture" is drawn once, with numbers for headless runs;
+    "site" is a page without a kernel, whose controls move through stored pictures as far as a budget goes.
+
+    Misleads where the function keeps something between its calls: what is shown then depends on the way there.
+
+    >>> import os
+    >>> os.environ["WORKBENCH_FACE"] = "picture"
+    >>> print(explore(lambda k: f"{k} squared is {k * k}", k=(0, 10)).sentence)
+    k 5: 5 squared is 25
+    >>> del os.environ["WORKBENCH_FACE"]
+    """
+    if picture is None:
+        return functools.partial(explore, state=state, name=name, ahead=ahead, **controls)
+    check_lab("ipywidgets", "anywidget", "IPython")
+    from workbench.explorers.explore.choices import Choices
+
+    takes = inspect.signature(picture).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        for given in controls:
+            check_choice("control", given, takes)
+        if missing := [n for n, p in takes.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]:
+            for needed in missing:
+                if needed not in controls:
+                    raise ValueError(f"every argument of the picture has a control or a default; {needed!r} has none")
+    choices = Choices(picture, {n: (short, getattr(takes.get(n), "default", None)) for n, short in controls.items()})
+    if state is not None:
+        choices.set(state)
+    shown = face()
+    if shown == "live":
+        from workbench.explorers.explore.live import Explore
+
+        return Explore(choices, ahead, name)
+    from workbench.explorers.explore.still import show
+
+    return show(choices, shown)

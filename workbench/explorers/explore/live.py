@@ -1,0 +1,206 @@
+"""The live face of `wb.explore`: a widget for JupyterLab, Notebook, VS Code and Voila."""
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import ipywidgets
+import pandas as pd
+import traitlets
+
+from workbench.explorers import page
+from workbench.explorers.base import Explorer, answer_where_asked, cell
+from workbench.explorers.explore.choices import Choices, Values, progress
+from workbench.explorers.explore.shown import Shown, bundle, shown
+from workbench.explorers.explore.still import SCRIPTS, STYLES, menu, numbers, stored
+from workbench.explorers.files import fit, write
+from workbench.explorers.page import IDLE
+from workbench.explorers.worker import Work, drain
+
+SLOW = 0.3
+"""Seconds after which a picture that is still being drawn says so."""
+EMPTY = Shown([], "", [])
+
+
+class Explore(Explorer):
+    """The controls' values go to the picture function in the worker; what it returns comes back as a frame."""
+
+    _esm = page.module(*SCRIPTS)
+    _css = page.style(*STYLES)
+    slots = ("drawing", "ahead")
+
+    controls = traitlets.List(traitlets.Instance(ipywidgets.Widget)).tag(sync=True, **ipywidgets.widget_serialization)
+    menu = traitlets.Dict().tag(sync=True)
+    frame = traitlets.Dict().tag(sync=True)
+    frames = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, choices: Choices, ahead: bool = False, name: str | None = None):
+        self.choices, self._ratio, self._ahead = choices, 1.5, ahead and not choices.staged
+        self._found = EMPTY if choices.staged else drain(_now(choices))
+        controls = list(choices.controls.values())
+        self._drawn = choices.values()
+        super().__init__(
+            name,
+            controls=controls,
+            menu=menu(choices, [[place] for place in choices.places()], live=True),
+            frame=self._framed(self._found, 0),
+        )
+        self._own = [one for one in controls if getattr(one, "made_in", None) == cell()]
+        for one in controls:
+            answer_where_asked(one.comm)
+            one.observe(self._moved, "value")
+        self._follow_cells(True)
+        if self._ahead:
+            self.worker.submit("ahead", self._store)
+        elif choices.staged:
+            self.status = {**IDLE, "message": "Press Run"}
+
+    def state(self) -> Values:
+        """The setting as JSON, for `from_state` or `explore(state=...)`."""
+        return self.choices.state()
+
+    def from_state(self, state: Mapping[str, Any]) -> None:
+        """Move the controls to a setting that `state()` gave; keys may be missing."""
+        self.choices.set(state)
+
+    def numbers(self) -> dict[str, Any]:
+        """The setting, the words and the tables of what is shown."""
+        return numbers(self.choices, self._found)
+
+    def _framed(self, found: Shown, request: int) -> dict[str, Any]:
+        words = ": ".join(filter(None, (self.choices.setting(), found.words)))
+        key = ",".join(map(str, self.choices.places()))
+        return {"request": request, "parts": found.parts, "words": words if found.parts else "", "key": key}
+
+    def _moved(self, _: Any) -> None:
+        with self.guard():
+            values = self.choices.values()
+            if self.choices.staged:
+                if not self.worker.busy("drawing"):
+                    self.status = {**IDLE, "message": "Press Run for this setting"}
+            elif values != self._drawn:
+                self._drawn, self.status = values, {**self.status, "error": ""}
+                self.worker.submit("drawing", partial(self._draw, values))
+
+    def _draw(self, values: Values, stale: Callable[[], bool]) -> Work[None]:
+        """Draw a setting: one picture, or the stages of a generator, the last of which stays."""
+        tell, slow = self.report(stale), threading.Timer(SLOW, lambda: self._say_drawing(stale))
+        slow.daemon = True
+        slow.start()
+        try:
+            yield  # a newer setting may have come
+            for stage in self.choices.stages(values):
+                far = progress(stage) if self.choices.staged else None
+                if far is not None:
+                    tell("running", far)
+                else:
+                    self._put(shown(stage, self._ratio), stale)
+                yield
+        finally:
+            slow.cancel()
+            with self.lock:
+                if not stale() and not self.status["error"]:
+                    self.status = IDLE
+
+    def _say_drawing(self, stale: Callable[[], bool]) -> None:
+        with self.lock:
+            if not stale() and not self.choices.staged and self.worker.busy("drawing"):
+                self.status = {**self.status, "busy": "drawing", "progress": 0.0}
+
+    def _put(self, found: Shown, stale: Callable[[], bool]) -> None:
+        with self.lock:
+            if not stale():
+                self._found = found
+                self.frame = self._framed(found, self.frame["request"] + 1)
+
+    def _store(self, stale: Callable[[], bool]) -> Iterator[None]:
+        """Draw the pictures of all settings ahead."""
+        frames, free = yield from stored(self.choices)
+        with self.lock:
+            if not stale():
+                self.frames, self.menu = frames, menu(self.choices, free, live=True)
+
+    def _follow_cells(self, follow: bool) -> None:
+        """After every cell, offer what it registered."""
+        from IPython import get_ipython
+
+        if shell := get_ipython():
+            (shell.events.register if follow else shell.events.unregister)("post_run_cell", self._cell_ran)
+
+    def _cell_ran(self, _: Any) -> None:
+        with self.guard():
+            for one in self.controls:
+                getattr(one, "refresh", lambda: None)()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        made = super()._repr_mimebundle_(**kwargs)
+        if made and self._found.parts:
+            still = bundle(self._found, self.choices.title, self.choices.setting())
+            made[0].update(still)
+        return made
+
+    def close(self) -> None:
+        """End the worker, remove the widget and the controls that its cell made."""
+        if self.comm is None:
+            return
+        self._follow_cells(False)
+        controls = list(self.controls)
+        for one in controls:
+            one.unobserve(self._moved, "value")
+        super().close()
+        for one in self._own:
+            layout, looks = getattr(one, "layout", None), getattr(one, "style", None)
+            one.close()
+            for part in (layout, looks):
+                if isinstance(part, ipywidgets.Widget):
+                    part.close()
+
+    # Messages of the page
+
+    def on_screen(self, ratio: float) -> None:
+        """Draw for a screen with so many device pixels a pixel."""
+        self._ratio = min(2.0, max(1.0, float(ratio)))
+
+    def on_run(self) -> None:
+        """Start the generator with the setting of now."""
+        self.status = {**IDLE, "busy": "running"}
+        self.worker.submit("drawing", partial(self._draw, self.choices.values()))
+
+    def on_cancel(self) -> None:
+        """Stop what is running."""
+        self.worker.cancel("drawing")
+        self.status = {**IDLE, "message": "Cancelled"}
+
+    def on_code(self) -> None:
+        """Show the call that gives this picture."""
+        self.send({"kind": "text", "title": "Show code", "text": self.choices.code()})
+
+    def on_state(self) -> None:
+        """Show the setting as JSON, to copy or to change."""
+        self.send({"kind": "text", "title": "State", "text": json.dumps(self.state(), indent=1), "editable": True})
+
+    on_load_state = from_state
+
+    def on_save(self) -> None:
+        """Write what is shown: pictures as PNG, tables as CSV, texts as text, with the setting in their names."""
+        found, setting = self._found, self.state()
+        if not found.parts:
+            raise ValueError("there is nothing to save yet. Press Run first")
+        stem = "-".join(fit(str(part)) for part in (self.choices.title, *(f"{k} {v}" for k, v in setting.items())))
+        self.save(partial(_saved, found, stem))
+
+
+def _now(choices: Choices) -> Work[Shown]:
+    yield
+    return choices.draw(choices.values())
+
+
+def _saved(found: Shown, stem: str) -> str:
+    files = [write(stem, ".png", base64.b64decode(p["data"])) for p in found.parts if p["kind"] == "image"]
+    files += [write(stem, ".csv", pd.DataFrame(table).to_csv(index=False).encode()) for table in found.tables]
+    texts = "\n".join(part["text"] for part in found.parts if part["kind"] == "text")
+    files += [write(stem, ".txt", texts.encode())] if texts else []
+    return f"Saved as {' and '.join(name for name, _ in files)}"

@@ -1,0 +1,103 @@
+"""What a picture function returned, as parts of a page: pictures, tables and texts, each in words, too."""
+
+import base64
+import io
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from workbench import plots
+from workbench.templates import html
+
+ROWS = 200
+"""Rows of a table that a headless run may read."""
+
+
+class Shown(NamedTuple):
+    """Parts to show, in words too, and the tables as records."""
+
+    parts: list[dict[str, Any]]
+    words: str
+    tables: list[Any]
+
+
+def shown(value: Any, ratio: float = 1.5) -> Shown:
+    """The parts of an Axes or Figure, a table, a text or number, or a tuple of them; `ratio` is device pixels a pixel.
+
+    >>> shown(("two", 2)).parts
+    [{'kind': 'text', 'text': 'two'}, {'kind': 'text', 'text': '2'}]
+    """
+    parts, words, tables = [], [], []
+    for item in _items(value):
+        if hasattr(item, "savefig"):
+            words.append(plots.describe(item))
+            parts.append(_image(item, words[-1], ratio))
+            continue
+        if isinstance(item, str | int | float):
+            words.append(item if isinstance(item, str) else f"{item:,.6g}")
+            parts.append({"kind": "text", "text": words[-1]})
+            continue
+        drawn = getattr(item, "_repr_html_", lambda: None)()
+        if drawn is None:
+            raise TypeError(
+                f"a picture function returns an Axes or Figure, a table, a text, or a tuple of them; got "
+                f"{type(item).__name__}. Return the Axes that it draws on"
+            )
+        parts.append({"kind": "html", "html": drawn})
+        table = getattr(item, "data", item)  # of a Styler
+        if hasattr(table, "columns"):
+            tables.append(table.head(ROWS).reset_index().to_dict("records"))
+            words.append(f"Table of {len(table)} rows: {', '.join(map(str, table.columns))}.")
+    return Shown(parts, " ".join(words), tables)
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """The things to show, each figure once, whichever of its Axes were returned."""
+    seen: list[Any] = []
+    for item in value if isinstance(value, tuple | list) else _array(value):
+        figure = _figure(item)
+        if figure is None:
+            yield item
+        elif all(figure is not other for other in seen):
+            seen.append(figure)
+            yield figure
+
+
+def _array(value: Any) -> Any:
+    return value.ravel().tolist() if type(value).__module__ == "numpy" and value.dtype == object else [value]
+
+
+def _figure(item: Any) -> Any:
+    """The figure of a figure, an Axes, an artist or a grid of seaborn; None for what is not drawn."""
+    if hasattr(item, "get_figure"):
+        return item.get_figure(root=True)
+    figure = getattr(item, "figure", None)
+    return figure if hasattr(figure, "savefig") else None
+
+
+def _image(figure: Any, alt: str, ratio: float) -> dict[str, Any]:
+    """A figure as PNG, by Agg, and out of pyplot's hands, which would show it again."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close(figure)
+    canvas, file = FigureCanvasAgg(figure), io.BytesIO()
+    with plots.style():
+        figure.set_dpi(96 * ratio)
+        canvas.draw()
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    drawn.quantize(256, method=Image.Quantize.FASTOCTREE).save(file, "png")  # a third of the bytes, in the same time
+    width = round(figure.get_figwidth() * 96)
+    return {"kind": "image", "data": base64.b64encode(file.getvalue()).decode(), "width": width, "alt": alt}
+
+
+def bundle(found: Shown, title: str, setting: str) -> dict[str, Any]:
+    """The parts as HTML that needs no script, the first picture as PNG, and the words."""
+    made: dict[str, Any] = {
+        "text/html": str(html("explored", parts=found.parts, setting=setting)),
+        "text/plain": f"{title}: {setting}. {found.words}",
+    }
+    images = [part["data"] for part in found.parts if part["kind"] == "image"]
+    return {**made, **({"image/png": images[0]} if images else {})}

@@ -1,0 +1,100 @@
+// The page of `wb.explore`: controls, what the picture function returned, and what to do with it. With a kernel the controls are widgets, which this page
+// only places; without one they are made here, and move through the stored frames.
+import { field, make, renew, wordSlider, write } from "./kit.js";
+import { shell } from "./explorer.js";
+
+const NO_KERNEL = "This page has no kernel.";
+
+// ---------------------------------------------------------------- what a picture function returned
+function part({ kind, data, html, text, width, alt }) {
+  if (kind === "image") return make("img", { src: `data:image/png;base64,${data}`, alt, width });
+  if (kind === "html") return make("div", { class: "wb-html", innerHTML: html, tabIndex: 0 });
+  return make("pre", { textContent: text });
+}
+
+function showParts(node, parts) { // the pictures that stay in place only change, so that nothing jumps
+  const same = node.children.length === parts.length && parts.every(({ kind }, i) => kind === "image" && node.children[i].tagName === "IMG");
+  if (same) parts.forEach(({ data, width, alt }, i) => Object.assign(node.children[i], { src: `data:image/png;base64,${data}`, width, alt }));
+  else node.replaceChildren(...parts.map(part));
+}
+
+// ---------------------------------------------------------------- controls
+async function liveControls(model, node, listen) { // the widgets themselves, wherever else they may be shown
+  const { widget_manager: manager } = model, views = [];
+  for (const reference of model.get("controls")) {
+    const control = await manager.get_model(reference.replace("IPY_MODEL_", "")), view = await manager.create_view(control, {});
+    views.push(view);
+    node.append(view.el);
+    listen(control);
+  }
+  return () => views.forEach((view) => view.remove());
+}
+
+const place = (control) => { // the place among its options, by which a stored frame is found
+  const index = control.get("index"), value = control.get("value");
+  return typeof index === "number" ? index : typeof value === "boolean" ? Number(value) : null;
+};
+
+function storedControls(menu, places, move) { // `menu.stored`: for each control the places that have a frame
+  return menu.controls.map(({ label, words, slides }, i) => {
+    const free = menu.stored[i], chosen = () => free.indexOf(places[i]), to = (at) => move(i, free[at]);
+    if (free.length > 1 && slides) {
+      const slider = wordSlider(to);
+      return { node: slider.node, update: () => slider.update(label, free.map((at) => words[at]), chosen()) };
+    }
+    const options = free.map((at) => words[at]), menuOf = field("stored", label, (word) => to(options.indexOf(word)));
+    return { node: menuOf.node, update: () => menuOf.update(options, words[places[i]], free.length < 2) };
+  });
+}
+
+// ---------------------------------------------------------------- the whole
+export default {
+  render({ model, el }) {
+    const menu = model.get("menu"), { live, staged } = menu, places = [...menu.places];
+    const controls = make("div", { class: "wb-controls" }), shown = make("div", { class: "wb-shown" }), said = make("div", { class: "wb-hush", role: "status" });
+    const message = make("div", { class: "wb-message" }), progress = make("progress", { max: 1, value: 0, "aria-label": "Progress" }), buttons = {};
+    const button = (text, kind, name = "") => (buttons[kind] = make("button", { type: "button", textContent: text, className: name, onclick: () => ask(kind) }));
+    const run = make("div", { class: "wb-row wb-run" }, button("Run", "run", "wb-train"), button("Cancel", "cancel"), progress);
+    const tools = make("div", { class: "wb-row wb-tools" }, message, button("Show code", "code"), button("State", "state"), button("Save", "save"));
+    const own = live ? [] : storedControls(menu, places, (i, at) => { places[i] = at; draw(); });
+    const key = () => places.join(","), stored = () => model.get("frames")[key()];
+    let drawn = "";
+
+    function paint(look, note) {
+      const frame = model.get("frame"), status = model.get("status"), kept = stored();
+      const newest = kept && (!live || frame.key !== key()) ? kept : frame, mark = newest === frame ? `f${frame.request}` : `s${key()}`;
+      own.forEach(({ update }) => update());
+      if (mark !== drawn) {
+        showParts(shown, newest.parts);
+        write(said, newest.words);
+        drawn = mark;
+      }
+      const far = status.progress ? `: ${Math.round(100 * status.progress)} %` : "\u2026", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}${far}`;
+      run.hidden = !staged || !live;
+      buttons.run.disabled = Boolean(status.busy);
+      buttons.cancel.disabled = !status.busy;
+      progress.value = status.progress;
+      for (const kind of ["code", "state", "save"]) buttons[kind].hidden = !live;
+      write(message, note || status.message || doing || (live ? "" : `${NO_KERNEL} ${menu.told}`));
+      return { drawn: mark, stop: key(), failed: String(Boolean(status.error)) };
+    }
+
+    const { root, ask, guard, draw, redraw, start, send } = shell({ model, el }, {
+      name: menu.title, theme: () => "auto", looks: () => ({}), paint, on: { "change:frame": () => {}, "change:frames": () => {} },
+    });
+    root.classList.add("wb-explore");
+    controls.append(...own.map(({ node }) => node));
+    const end = start([controls, run, shown, tools, said]), endings = [end];
+    if (live) {
+      let at = 0;
+      liveControls(model, controls, (control) => {
+        const i = at++, follow = guard(() => { places[i] = place(control); if (stored()) draw(); else redraw(); });
+        for (const kind of ["change:index", "change:value"]) control.on(kind, follow);
+        endings.push(() => { for (const kind of ["change:index", "change:value"]) control.off(kind, follow); });
+        follow();
+      }).then((close) => endings.push(close), guard((error) => { throw error; }));
+      send({ kind: "screen", ratio: window.devicePixelRatio || 1 });
+    }
+    return () => endings.forEach((close) => close());
+  },
+};
