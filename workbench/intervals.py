@@ -23,11 +23,23 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     >>> [round(x, 3) for x in interval([1.0, 2.0, 3.0])]
     [2.0, -0.484, 4.484]
     """
-    from scipy import stats
+    from scipy.special import stdtrit  # Student's quantiles, without the many checks of scipy.stats
 
     mean, error = mean_and_error(values)
-    low, high = (mean + float(end) * error for end in stats.t.interval(level, len(values) - 1))
+    low, high = (mean + float(stdtrit(len(values) - 1, (1 + sign * level) / 2)) * error for sign in (-1, 1))
     return mean, low, high
+
+
+def student(values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float]:
+    """(low, high): the 95 % Student-t interval of the mean, which is what seaborn takes as `errorbar=`.
+
+    `bounds` are where it ends at the latest: (0, 1) for accuracies, as in `errorbar=lambda v: student(v, (0, 1))`.
+
+    >>> [round(x, 3) for x in student([1.0, 2.0, 3.0])]
+    [-0.484, 4.484]
+    """
+    low, high = np.clip(interval(values)[1:], *bounds)
+    return float(low), float(high)
 
 
 def detectable(values: Sequence[float], power: float = 0.8, level: float = 0.95) -> float:

@@ -3,16 +3,16 @@
 A name has one colour and one marker in all of them (`workbench.plots.looks`).
 """
 
+from workbench.intervals import student
 from workbench.plots.areas import maps, matrix, regions
 from workbench.plots.figures import axes, bundle, show, style
 from workbench.plots.ladders import differences, ladder
 from workbench.plots.layers import against_size, by_layer, ending, layer_bars, layer_densities
-from workbench.plots.looks import REMOVED
-from workbench.plots.seeds import by_samples, curves, predictions, rises, tradeoff
+from workbench.plots.looks import REMOVED, markers, palette
+from workbench.plots.seeds import by_samples, curves, predictions
 from workbench.plots.weights import mask_picture, network_drawing, score_histogram
 from workbench.plots.words import describe
 
 __all__ = ["REMOVED", "against_size", "axes", "bundle", "by_layer", "by_samples", "curves", "describe", "differences"]
-__all__ += ["ending"]
-__all__ += ["ladder", "layer_bars", "layer_densities", "maps", "mask_picture", "matrix", "network_drawing"]
-__all__ += ["predictions", "regions", "rises", "score_histogram", "show", "style", "tradeoff"]
+__all__ += ["ending", "ladder", "layer_bars", "layer_densities", "maps", "markers", "mask_picture", "matrix"]
+__all__ += ["network_drawing", "palette", "predictions", "regions", "score_histogram", "show", "student", "style"]

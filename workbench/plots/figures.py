@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.extras import lab
 from workbench.plots.looks import KEPT, Look, Looks, looks
+from workbench.plots.words import describe, title
 from workbench.templates import html
 from workbench.types import check_choice
 
@@ -132,20 +133,25 @@ def bare(ax: Axes) -> None:
     ax.grid(visible=False)
 
 
-def show(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> None:
+def show(picture: Figure | Axes, *, alt: str | None = None, caption: str | None = None, fold: str = "") -> None:
     """Display a figure as HTML, PNG and text, and close it; `fold`: folded away under words like "Expected picture".
 
-    `alt` says in words what the picture shows, with its numbers: it is all that some readers get.
+    `alt` says in words what the picture shows: it is all that some readers get. Without one it is `describe(picture)`;
+    the caption is then the picture's title, or the first sentence of these words.
     """
     lab("IPython.display").display(bundle(picture, alt=alt, caption=caption, fold=fold), raw=True)
 
 
-def bundle(picture: Figure | Axes, *, alt: str, caption: str, fold: str = "") -> dict[str, str]:
+def bundle(
+    picture: Figure | Axes, *, alt: str | None = None, caption: str | None = None, fold: str = ""
+) -> dict[str, str]:
     """A figure in the formats that `show` displays, by MIME type; closes the figure."""
+    figure: Any = picture.get_figure(root=True) if hasattr(picture, "get_figure") else picture
+    alt = describe(figure) if alt is None else alt
+    caption = title(picture) or f"{alt.partition('. ')[0].rstrip('.')}." if caption is None else caption
     for name, text in {"alt": alt, "caption": caption}.items():
         if not text.strip():
-            raise ValueError(f"{name} is a text for readers of the figure; got an empty one")
-    figure: Any = picture.get_figure(root=True) if hasattr(picture, "get_figure") else picture
+            raise ValueError(f"{name} is a text for readers of the figure; got an empty one. Leave it out, or say it")
     file = io.BytesIO()
     with style():
         figure.savefig(file, format="png", dpi=144)

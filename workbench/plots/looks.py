@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Look(NamedTuple):
@@ -117,6 +117,26 @@ def looks(names: Iterable[object]) -> dict[str, Look]:
         options = itertools.chain([own] if own else [], _spares(name))
         found[name] = next((look for look in options if look not in found.values()), Look(SPARE[0], MARKERS[0]))
     return {name: found[name] for name in wanted}
+
+
+def palette(names: Iterable[object]) -> dict[Any, str]:
+    """Name -> colour of what is in a picture, which is what seaborn takes as `palette=`; no two look alike.
+
+    >>> palette(["snip", "snip", "synflow"])
+    {'snip': '#D55E00', 'synflow': '#009E73'}
+    """
+    every = list(dict.fromkeys(names))
+    return {name: look.colour for name, look in zip(every, looks(every).values(), strict=True)}
+
+
+def markers(names: Iterable[object]) -> dict[Any, str]:
+    """Name -> marker of what is in a picture, which is what seaborn takes as `markers=` beside `style=`.
+
+    >>> markers(["snip", "snip", "synflow"])
+    {'snip': '^', 'synflow': 'v'}
+    """
+    every = list(dict.fromkeys(names))
+    return {name: look.marker for name, look in zip(every, looks(every).values(), strict=True)}
 
 
 def _spares(name: str) -> Iterable[Look]:
