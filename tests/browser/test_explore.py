@@ -155,6 +155,22 @@ def test_explorers_answer_while_a_long_cell_runs(notebook: Any, folder: Path) ->
     enough.touch()
 
 
+def test_without_subshells_the_main_thread_answers(tmp_path: Path, page: Any) -> None:
+    with servers.lab(tmp_path, subshells=False) as address:
+        where = "import threading\n\ndef seen(k):\n    return f'{k} {main}'\n\nmain = ''\n"
+        watch = "import workbench as wb\ne = wb.explore(seen, k=(0, 9))\ne.choices.controls['k'].observe("
+        watch += (
+            "lambda change: globals().update(main=threading.current_thread() is threading.main_thread()), 'value')\ne"
+        )
+        servers.notebook([where, watch], tmp_path / "plain.ipynb")
+        servers.open_lab(page, address, "plain.ipynb")
+        servers.run_all(page)
+        page.wait_for_selector(ROOT, timeout=60_000)
+        page.locator("input.wb-range").press("ArrowRight")
+        page.locator("input.wb-range").press("ArrowRight")
+        shows(page, "6 True")
+
+
 def test_fifty_runs_of_the_cell_leave_one_explorer(notebook: Any) -> None:
     counting = "import threading\n" + COUNT.replace("e.errors)", "e.errors), 'threads', threading.active_count()")
     page = notebook("again", DENSITY, counting)
