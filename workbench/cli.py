@@ -128,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run notebooks and write the results into a folder, with an index page")
     run.add_argument("--list", action="store_true", help="only print the parameters that the notebooks take")
-    site = commands.add_parser("site", help="make static pages that open from disk, without a kernel or a network")
+    site = commands.add_parser(
+        "site", help="make static pages and the reference; they open from disk, without a kernel or a network"
+    )
     for command, function, out in ((run, _run, "out"), (site, _site, "site")):
         command.set_defaults(command=function)
         what = "notebooks, or folders of them (default: notebooks)"
@@ -143,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--jobs", type=int, default=1, help=what)
 
-    claims = commands.add_parser("claims", help="one table of the verdicts in a results folder")
+    claims = commands.add_parser("claims", help="collect the verdicts of a results folder in one table")
     claims.set_defaults(command=_claims)
     claims.add_argument("out", help="folder that `workbench run` wrote")
 

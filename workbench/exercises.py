@@ -48,7 +48,7 @@ def check(
     >>> check(None, 20.0)
     Not answered yet. Replace None by your answer and run the cell again.
     >>> check(0.05, 20.0, wrong={"percent kept, not compression": 0.05})
-    0.05 is what one gets from this mistake: percent kept, not compression.
+    0.05 is the result of this mistake: percent kept, not compression.
     """
     if answer is None or answer is ...:
         print("Not answered yet. Replace None by your answer and run the cell again.")
@@ -63,7 +63,7 @@ def check(
     if isinstance(answer, str) and _equal(_read(answer), expected, tolerance):
         told += " It is text: remove the quotation marks."
     if mistake := next((name for name, value in (wrong or {}).items() if _equal(answer, value, tolerance)), ""):
-        told = f"is what one gets from this mistake: {mistake}. {hint}".strip()
+        told = f"is the result of this mistake: {mistake}. {hint}".strip()
     error = WrongAnswer(f"{shown} {told}")
     if (os.environ.get("WORKBENCH_FACE") or "live") != "live":
         raise error

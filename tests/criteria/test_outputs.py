@@ -176,5 +176,5 @@ def test_recurrent_layers(kind: type[nn.RNNBase]) -> None:
 
 
 def test_exact_curvature_says_what_it_needs() -> None:
-    with pytest.raises(ValueError, match=r"curvature='exact' takes second derivatives .* Use curvature='gauss-newton'"):
+    with pytest.raises(ValueError, match=r"curvature='exact' needs second derivatives .* Use curvature='gauss-newton'"):
         wb.score(Wrapped(Same.apply), BATCH, "obd", curvature="exact")

@@ -166,7 +166,7 @@ def test_snip_is_the_derivative_by_hand(name: str, kind: Kind) -> None:
 
 REFUSED = {
     **{(kind, "lrp"): "relevance starts from outputs|class numbers" for kind in KINDS if kind != "classes"},
-    **{("tokens", name): "sends real numbers of its own" for name in ("ntk-sap", "synflow")},
+    **{("tokens", name): "sends its own real numbers" for name in ("ntk-sap", "synflow")},
     **{(kind, "phew"): "walks through an nn.Sequential" for kind in ("tokens", "maps")},
 }
 

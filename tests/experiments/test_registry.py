@@ -81,7 +81,9 @@ def test_a_run_serves_several_experiments(tmp_path: Path) -> None:
 def test_wrong_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"experiment is one of .*Did you mean 'critical'"):
         reading(MINE, of=("headline", "criticl"))
-    with pytest.raises(ValueError, match=r"'force-delay' is no claim of data/claims.yaml. Write its entry there, or"):
+    with pytest.raises(
+        ValueError, match=r"'force-delay' is not a claim of data/claims.yaml. Write its entry there, or"
+    ):
         reading("force-delay", of="critical")
     with pytest.raises(ValueError, match="'force-delays' is the workbench's own claim and stays as it is"):
         reading("force-delays", of="critical")(growth)

@@ -277,7 +277,7 @@ def test_only_formulas_are_formulas(tmp_path, source, count):
     "latex", [r"\unknown{x}", "x_{", "a & b", r"\frac{1}{2", r"\ref{eq:1}", r"\left( x", r"\begin{x}"]
 )
 def test_a_formula_that_cannot_be_set_is_an_error_and_in_a_page_its_source(tmp_path, latex):
-    with pytest.raises(ValueError, match="a formula that cannot be set") as caught:
+    with pytest.raises(ValueError, match="a formula that cannot be shown") as caught:
         mathml(latex)
     assert latex in str(caught.value)
     problems = []
