@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,18 +31,17 @@ def describe(picture: Figure | Axes) -> str:
     >>> describe(ax)
     'Digits. accuracy against compression, from 1 to 100. snip: from 0.9 to 0.5.'
     """
-    whole: Any = picture if hasattr(picture, "get_suptitle") else None
-    axes = whole.axes if whole else [picture]
-    heads = [title(picture), _against(whole.get_supylabel(), whole.get_supxlabel())] if whole else []
+    whole: Any = picture.get_figure(root=True) if hasattr(picture, "get_figure") else picture
+    axes, heads = whole.axes, [title(whole), _against(whole.get_supylabel(), whole.get_supxlabel())]
     scales = [ax for ax in axes if ax.get_label() == "<colorbar>"]
     heads += [f"colours: {', '.join(filter(None, (ax.get_ylabel(), _span(ax.get_ylim()))))}" for ax in scales]
     drawn = [(_head(ax), list(_parts(ax))) for ax in axes if ax not in scales]
     text = ""
-    for detail in (1, 2, 0):
+    for detail in range(3):  # in full, in short, only names
         told = list(heads)
         for head, parts in drawn:
-            words = (": ".join(filter(None, (part[0], part[detail] if detail else ""))) for part in parts)
-            told += [head, "; ".join(dict.fromkeys(filter(None, words)))]
+            words = ((name, (full, short)[detail] if detail < 2 else "") for name, full, short in parts)
+            told += [head, "; ".join(dict.fromkeys(filter(None, (_said(*pair) for pair in words))))]
         sentences = dict.fromkeys(filter(None, (_plain(sentence).rstrip(".") for sentence in told)))
         text = " ".join(f"{sentence}." for sentence in sentences)
         if len(text) <= LETTERS:
@@ -73,26 +73,41 @@ def _span(values: Sequence[float]) -> str:
     return " to ".join(dict.fromkeys(map(_number, (min(values), max(values)))))
 
 
-def _names(axis: Axis) -> Names:
-    """Where an axis has names at its ticks: all of them."""
-    from matplotlib.category import StrCategoryFormatter
-    from matplotlib.ticker import FixedFormatter
+def _said(name: str, what: str) -> str:
+    return (", " if ":" in name else ": ").join(filter(None, (name, what)))
 
-    if not isinstance(form := axis.get_major_formatter(), (FixedFormatter, StrCategoryFormatter)):
+
+def _names(axis: Axis) -> Names:
+    """Where ticks stand at chosen places, as categories do: what is written there."""
+    from matplotlib.category import StrCategoryLocator
+    from matplotlib.ticker import FixedLocator
+
+    if not isinstance(axis.get_major_locator(), (FixedLocator, StrCategoryLocator)):
         return {}
     places = [float(place) for place in axis.get_majorticklocs()]
-    return {place: name for place, name in zip(places, form.format_ticks(places), strict=True) if name}
+    names = axis.get_major_formatter().format_ticks(places)
+    return {place: _plain(name) for place, name in zip(places, names, strict=True) if name and "$" not in name}
 
 
 def _tick(place: float, names: Names) -> str:
-    """The name of the tick nearest to a place; the place as a number where ticks have no names."""
-    return names[min(names, key=lambda tick: abs(tick - place))] if names else _number(place)
+    """What is written at the tick of a place, or by which a number is; the number where there is none."""
+    near = min(names, key=lambda tick: abs(tick - place), default=math.inf)
+    return names[near] if abs(near - place) < 0.5 or _is_number(names.get(near, "")) else _number(place)
+
+
+def _is_number(name: str) -> bool:
+    return re.match(r"[-−.]?\d", name) is not None
+
+
+def _value(place: float, names: Names) -> str:
+    """A value, or the name of the tick that it stands at."""
+    return next((name for tick, name in names.items() if math.isclose(tick, place)), _number(place))
 
 
 def _head(ax: Axes) -> str:
     """The title of Axes, what they show, and from where to where."""
-    x, names = ax.get_xlabel(), _names(ax.xaxis)
-    places = [place for xs, _, _ in _lines(ax) for place in xs]
+    x, names, known = ax.get_xlabel(), _names(ax.xaxis), _looks(ax)
+    places = [place for xs, _, line in _lines(ax) for place in xs if _name(line, known)]
     if places:
         x = ", ".join(filter(None, (x, f"from {_tick(min(places), names)} to {_tick(max(places), names)}")))
     return ". ".join(filter(None, (title(ax), _against(ax.get_ylabel(), x))))
@@ -118,13 +133,16 @@ def _looks(ax: Axes) -> dict[tuple[str, str], str]:
 
 def _look(artist: Any) -> tuple[str, str]:
     """Colour and, of a line, marker."""
-    import numpy as np
+    if hasattr(artist, "get_marker"):
+        return _hexadecimal(artist.get_color()), str(artist.get_marker()).replace("None", "")
+    shade: Any = artist.get_facecolor()
+    return _hexadecimal(shade[0] if getattr(shade, "ndim", 1) == 2 else shade), ""
+
+
+def _hexadecimal(shade: Any) -> str:
     from matplotlib.colors import to_hex
 
-    shade = artist.get_color() if hasattr(artist, "get_marker") else artist.get_facecolor()
-    shade = shade if isinstance(shade, str) or not len(shade) else np.atleast_2d(shade)[0]
-    marker = str(artist.get_marker()) if hasattr(artist, "get_marker") else "None"
-    return to_hex(shade) if len(shade) else "", "" if marker == "None" else marker
+    return to_hex(shade)
 
 
 def _name(artist: Any, known: dict[tuple[str, str], str]) -> str:
@@ -135,20 +153,19 @@ def _name(artist: Any, known: dict[tuple[str, str], str]) -> str:
 
 def _parts(ax: Axes) -> Iterator[Part]:
     """What is drawn on Axes, by name."""
-    known = _looks(ax)
-    lines = [(_name(line, known), xs, ys) for xs, ys, line in _lines(ax)]
-    for name, _, ys in lines:
+    known, ticks = _looks(ax), {place: name for place, name in _names(ax.yaxis).items() if not _is_number(name)}
+    lines = [(_name(line, known), ys) for _, ys, line in _lines(ax)]
+    for name, ys in lines:
         if name:
-            ends = f"from {_number(ys[0])} to {_number(ys[-1])}" if ys[0] != ys[-1] else f"{_number(ys[0])} at both ends"
-            top = f", at most {_number(max(ys))}" if max(ys) > max(ys[0], ys[-1]) else ""
-            low = f", at least {_number(min(ys))}" if min(ys) < min(ys[0], ys[-1]) else ""
-            yield name, ends + top + low, f"{_number(ys[0])} to {_number(ys[-1])}"
-    if unnamed := sum(not name for name, _, _ in lines):
-        yield "", f"lines: {unnamed}", f"lines: {unnamed}"
-    yield from _guides(ax, known)
-    yield from _bars(ax, known)
-    yield from _images(ax)
-    yield from _dots(ax, known, alone=not any(name for name, _, _ in lines))
+            first, last, most, least = (_value(y, ticks) for y in (ys[0], ys[-1], max(ys), min(ys)))
+            more = (f", at most {most}" if most not in (first, last) else "") + (
+                f", at least {least}" if least not in (first, last) else ""
+            )
+            yield name, f"from {first} to {last}{more}", f"{first} to {last}"
+    guides = list(_guides(ax, known))
+    yield from guides
+    others = [*_bars(ax, known), *_images(ax), *_dots(ax, known, {name for name, *_ in (*lines, *guides)})]
+    yield from others or [("", f"lines: {len(lines)}", "") for _ in lines if not any(name for name, _ in lines)]
 
 
 def _guides(ax: Axes, known: dict[tuple[str, str], str]) -> Iterator[Part]:
@@ -201,30 +218,25 @@ def _images(ax: Axes) -> Iterator[Part]:
             yield "rows", rows, ""
 
 
-def _dots(ax: Axes, known: dict[tuple[str, str], str], alone: bool) -> Iterator[Part]:
-    """Dots: how many where named lines go through them; `alone`: the range of each name, or of each row of dots."""
+def _dots(ax: Axes, known: dict[tuple[str, str], str], told: set[str]) -> Iterator[Part]:
+    """Dots by name or, where the ticks of y have names, by row; only how many, where a line through them is told."""
     import numpy as np
-    from matplotlib.colors import to_hex
 
-    rows, groups = _names(ax.yaxis), {}
+    rows = _names(ax.yaxis)
+    groups: dict[str, list[Any]] = {}
     for dots in ax.collections:
-        if not hasattr(dots, "get_sizes"):
-            continue
-        shades = np.atleast_2d(dots.get_facecolor())
-        for i, place in enumerate(np.asarray(dots.get_offsets(), float)):
-            if np.isfinite(place).all() and alone:
-                colour = to_hex(shades[i % len(shades)]) if len(shades) else ""
-                label = str(dots.get_label())
-                own = label if not label.startswith("_") else known.get((colour, ""), "")
-                groups.setdefault(_tick(place[1], rows) if rows else own, []).append(place)
-            elif np.isfinite(place).all():
-                groups.setdefault("dots", []).append(place)
+        if hasattr(dots, "get_sizes"):
+            shades, label = np.atleast_2d(dots.get_facecolor()), _plain(str(dots.get_label()))
+            for i, (x, y) in enumerate(np.ma.filled(dots.get_offsets(), np.nan)):
+                name = _tick(y, rows) if rows else label
+                if not rows and label.startswith("_"):
+                    name = known.get((_hexadecimal(shades[i % len(shades)]), ""), "") if len(shades) else ""
+                if x == x and y == y:
+                    groups.setdefault("" if name in told else name, []).append((x, y))
     for name, places in groups.items():
         xs, ys = zip(*places, strict=True)
-        count = f"{len(places)} dots"
-        if not alone:
-            yield "", count, ""
-        elif rows:
+        if rows and name:
             yield name, _span(xs), _span(xs)
         else:
-            yield name, f"{count}, {_span(ys)} at {_span(xs)}", count
+            where = f", {_span(ys)} at {_span(xs)}" if name or not any(told) else ""
+            yield name, f"{len(places)} dots{where}", f"{len(places)} dots"
