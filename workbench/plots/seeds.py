@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.intervals import interval, student
 from workbench.plots.figures import GUIDE, apart, arms_of, drawing, legend_beside, panels, style
-from workbench.plots.looks import Look, Looks
+from workbench.plots.looks import Looks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ def curves(
         if log:
             ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.12g}x")
         if len(places) == 1 or gap > wide / 14:
-            ax.xaxis.set_major_locator(FixedLocator(places))
+            ax.xaxis.set_major_locator(FixedLocator(places.tolist()))
         elif log and wide < math.log(100):
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         _dense(ax, dense)

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 LETTERS = 600
 Names = dict[float, str]  # place of a tick -> its name
+Looks = dict[tuple[str, str], str]  # (colour, marker) -> name
 Part = tuple[str, str, str]  # something drawn: its name, what it shows, and the same in short
 
 
 def describe(picture: Figure | Axes) -> str:
     """What a picture shows, in a few sentences of at most 600 letters, read off its lines, bars, dots and images.
 
-    First the titles, axes and scales; then by name where a line starts and ends, the range of dots, the largest and
-    the smallest of many bars. Where there is no room for all that, everything is told in short. Misleads where a
+    First the titles, axes and scales; then by name where a line starts and ends, the range of dots (of rows of dots
+    the median, too), the largest and the smallest of many bars. Where there is no room for all that, everything is told in short. Misleads where a
     picture has a message: nothing here knows it; say it in your own words, `wb.plots.show(ax, alt="...")`.
 
     >>> from workbench import plots
@@ -49,11 +49,11 @@ def describe(picture: Figure | Axes) -> str:
     return f"{text[: LETTERS - 2].rsplit(' ', 1)[0]} …"
 
 
-def title(picture: Figure | Axes) -> str:
+def title(picture: Any) -> str:
     """The title of a figure or of Axes, on whichever side it stands; "" where there is none."""
     if hasattr(picture, "get_suptitle"):
         return _plain(picture.get_suptitle())
-    return _plain(next(filter(None, map(picture.get_title, ("left", "center", "right"))), ""))
+    return _plain("".join(picture.get_title(side) for side in ("left", "center", "right")))
 
 
 def _plain(text: str) -> str:
@@ -77,7 +77,7 @@ def _said(name: str, what: str) -> str:
     return (", " if ":" in name else ": ").join(filter(None, (name, what)))
 
 
-def _names(axis: Axis) -> Names:
+def _names(axis: Any) -> Names:
     """Where ticks stand at chosen places, as categories do: what is written there."""
     from matplotlib.category import StrCategoryLocator
     from matplotlib.ticker import FixedLocator
@@ -104,7 +104,7 @@ def _value(place: float, names: Names) -> str:
     return next((name for tick, name in names.items() if math.isclose(tick, place)), _number(place))
 
 
-def _head(ax: Axes) -> str:
+def _head(ax: Any) -> str:
     """The title of Axes, what they show, and from where to where."""
     x, names, known = ax.get_xlabel(), _names(ax.xaxis), _looks(ax)
     places = [place for xs, _, line in _lines(ax) for place in xs if _name(line, known)]
@@ -113,7 +113,7 @@ def _head(ax: Axes) -> str:
     return ". ".join(filter(None, (title(ax), _against(ax.get_ylabel(), x))))
 
 
-def _lines(ax: Axes) -> Iterator[tuple[list[float], list[float], Any]]:
+def _lines(ax: Any) -> Iterator[tuple[list[float], list[float], Any]]:
     """The lines that run along x, without gaps: places, values, the line itself."""
     for line in ax.lines:
         points = [(float(x), float(y)) for x, y in line.get_xydata() if x == x and y == y]
@@ -121,12 +121,13 @@ def _lines(ax: Axes) -> Iterator[tuple[list[float], list[float], Any]]:
             yield [x for x, _ in points], [y for _, y in points], line
 
 
-def _looks(ax: Axes) -> dict[tuple[str, str], str]:
+def _looks(ax: Any) -> Looks:
     """(Colour, marker) -> name, and (colour, "") -> name, by the legends of the Axes and of the figure."""
-    found: dict[tuple[str, str], str] = {}
+    found: Looks = {}
     for legend in filter(None, (ax.get_legend(), *ax.figure.legends)):
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
-            for look in {_look(handle), (_look(handle)[0], "")}:
+            shade, marker = _look(handle)
+            for look in ((shade, marker), (shade, "")):
                 found.setdefault(look, _plain(text.get_text()))
     return found
 
@@ -145,40 +146,43 @@ def _hexadecimal(shade: Any) -> str:
     return to_hex(shade)
 
 
-def _name(artist: Any, known: dict[tuple[str, str], str]) -> str:
+def _name(artist: Any, known: Looks) -> str:
     """What an artist is called: its own label, else that of what looks like it in the legend."""
     label, look = _plain(str(artist.get_label())), _look(artist)
     return label if label and not label.startswith("_") else known.get(look, known.get((look[0], ""), ""))
 
 
-def _parts(ax: Axes) -> Iterator[Part]:
+def _parts(ax: Any) -> Iterator[Part]:
     """What is drawn on Axes, by name."""
-    known, ticks = _looks(ax), {place: name for place, name in _names(ax.yaxis).items() if not _is_number(name)}
-    lines = [(_name(line, known), ys) for _, ys, line in _lines(ax)]
-    for name, ys in lines:
-        if name:
-            first, last, most, least = (_value(y, ticks) for y in (ys[0], ys[-1], max(ys), min(ys)))
-            more = (f", at most {most}" if most not in (first, last) else "") + (
-                f", at least {least}" if least not in (first, last) else ""
-            )
-            yield name, f"from {first} to {last}{more}", f"{first} to {last}"
-    guides = list(_guides(ax, known))
-    yield from guides
-    others = [*_bars(ax, known), *_images(ax), *_dots(ax, known, {name for name, *_ in (*lines, *guides)})]
-    yield from others or [("", f"lines: {len(lines)}", "") for _ in lines if not any(name for name, _ in lines)]
+    known, lines = _looks(ax), list(_lines(ax))
+    words = {place: name for place, name in _names(ax.yaxis).items() if not _is_number(name)}
+    told = {""}
+    for _, ys, line in lines:
+        if name := _name(line, known):
+            first, last, most, least = (_value(y, words) for y in (ys[0], ys[-1], max(ys), min(ys)))
+            far = {f", at most {most}": most, f", at least {least}": least}
+            beyond = "".join(text for text, value in far.items() if value not in (first, last))
+            yield name, f"from {first} to {last}{beyond}", f"{first} to {last}"
+            told.add(name)
+    for name, at in _guides(ax, known):
+        yield name, at, at
+        told.add(name)
+    others = [*_bars(ax, known), *_images(ax), *_dots(ax, known, words, told)]
+    yield from others if others or told > {""} else [("", f"lines: {len(lines)}", "")] * bool(lines)
 
 
-def _guides(ax: Axes, known: dict[tuple[str, str], str]) -> Iterator[Part]:
+def _guides(ax: Any, known: Looks) -> Iterator[tuple[str, str]]:
     """Lines across the whole picture that have a name, and lines through a single point."""
     for line in ax.lines:
-        xs, ys = ({float(v) for v in values if v == v} for values in (line.get_xdata(False), line.get_ydata(False)))
-        if 1 in (len(xs), len(ys)) and xs and ys and (name := _name(line, known)):
-            if line.get_transform() != ax.transData or len(xs) == 1:
-                at = _number(*ys) if len(ys) == 1 else f"at {_tick(*xs, _names(ax.xaxis))}"
-                yield name, at, at
+        xs, ys = ({float(value) for value in line.get_data(orig=False)[axis]} for axis in (0, 1))
+        name, across = _name(line, known), line.get_transform() != ax.transData
+        if name and len(ys) == 1 and (across or len(xs) == 1):
+            yield name, _number(min(ys))
+        elif name and len(xs) == 1:
+            yield name, f"at {_tick(min(xs), _names(ax.xaxis))}"
 
 
-def _bars(ax: Axes, known: dict[tuple[str, str], str]) -> Iterator[Part]:
+def _bars(ax: Any, known: Looks) -> Iterator[Part]:
     """Bars, few with all their values, and the outlines of histograms."""
     for group in ax.containers:
         if not hasattr(group, "patches") or not group.patches:
@@ -192,19 +196,19 @@ def _bars(ax: Axes, known: dict[tuple[str, str], str]) -> Iterator[Part]:
             values[_tick(float(middle), names)] = float(start + long if long else 0)
         ordered = sorted(values, key=lambda at: values[at])
         shown = list(values) if len(values) <= 4 else [next(iter(values)), ordered[-1], ordered[0]]
-        label = str(group.get_label())
-        name = label if label and not label.startswith("_") else _name(group.patches[0], known)
+        label = _plain(str(group.get_label()))
+        name = _name(group.patches[0], known) if label.startswith("_") else label
         few = ", ".join(f"{at} {_number(values[at])}" for at in dict.fromkeys(shown))
         yield name, few + (f" ({len(values)} bars)" if len(values) > 4 else ""), _span(list(values.values()))
     for patch in ax.patches:
         if hasattr(patch, "get_data"):
             counts, edges, _ = patch.get_data()
             top = int(counts.argmax())
-            place = f"most, {_number(counts[top])}, from {_number(edges[top])} to {_number(edges[top + 1])}"
-            yield _name(patch, known), place, f"at most {_number(counts[top])}"
+            most = f"at most {_number(counts[top])}"
+            yield _name(patch, known), f"{most}, from {_number(edges[top])} to {_number(edges[top + 1])}", most
 
 
-def _images(ax: Axes) -> Iterator[Part]:
+def _images(ax: Any) -> Iterator[Part]:
     """Images and heat maps: their size, their range, the names of their rows."""
     import numpy as np
 
@@ -218,25 +222,27 @@ def _images(ax: Axes) -> Iterator[Part]:
             yield "rows", rows, ""
 
 
-def _dots(ax: Axes, known: dict[tuple[str, str], str], told: set[str]) -> Iterator[Part]:
-    """Dots by name or, where the ticks of y have names, by row; only how many, where a line through them is told."""
+def _dots(ax: Any, known: Looks, rows: Names, told: set[str]) -> Iterator[Part]:
+    """Dots by row, where the ticks of y are words, else by name; only how many, where a line through them is told."""
     import numpy as np
+    from matplotlib.collections import PathCollection
 
-    rows = _names(ax.yaxis)
     groups: dict[str, list[Any]] = {}
     for dots in ax.collections:
-        if hasattr(dots, "get_sizes"):
-            shades, label = np.atleast_2d(dots.get_facecolor()), _plain(str(dots.get_label()))
+        if isinstance(dots, PathCollection):
+            label, shades = _plain(str(dots.get_label())), dots.get_facecolor()
+            own = [label]
+            if label.startswith("_"):
+                own = [known.get((_hexadecimal(shade), ""), "") for shade in shades] or [""]
             for i, (x, y) in enumerate(np.ma.filled(dots.get_offsets(), np.nan)):
-                name = _tick(y, rows) if rows else label
-                if not rows and label.startswith("_"):
-                    name = known.get((_hexadecimal(shades[i % len(shades)]), ""), "") if len(shades) else ""
+                name = _tick(y, rows) if rows else own[i % len(own)]
                 if x == x and y == y:
                     groups.setdefault("" if name in told else name, []).append((x, y))
     for name, places in groups.items():
         xs, ys = zip(*places, strict=True)
-        if rows and name:
-            yield name, _span(xs), _span(xs)
+        count, where = f"{len(places)} dots", f", {_span(ys)} at {_span(xs)}"
+        if rows:
+            middle = _number(float(np.median(xs)))
+            yield name, f"median {middle}, {_span(xs)}" if len(xs) > 1 else middle, middle
         else:
-            where = f", {_span(ys)} at {_span(xs)}" if name or not any(told) else ""
-            yield name, f"{len(places)} dots{where}", f"{len(places)} dots"
+            yield name, count + where * bool(name or told == {""}), count
