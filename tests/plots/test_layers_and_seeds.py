@@ -28,11 +28,9 @@ def test_by_layer_keeps_the_order_of_the_layers_and_shows_an_empty_one() -> None
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["z", "a", "m"]
     assert ax.get_yscale() == "log"
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.5, 0.1, 0.01])
-    np.testing.assert_allclose(ax.lines[1].get_ydata(), [0.2, np.nan, 0.02])
-    ((place,),) = dots(ax)
-    assert place[0] == 1
-    assert place[1] < 0.01
-    assert ax.get_yticks()[0] == pytest.approx(place[1])
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), [0.2, 0.0025, 0.02])
+    assert ax.get_yticklabels()[0].get_text() == "none"
+    assert ax.get_yticks()[0] == pytest.approx(0.0025)  # a quarter of the least
 
 
 def test_by_layer_on_a_plain_axis_draws_zero_where_it_is() -> None:
@@ -103,7 +101,7 @@ def test_curves_show_seeds_means_and_intervals_and_keep_accuracy_in_its_bounds()
             "accuracy": [0.99, 1.0, 0.1, 0.9, 0.98, 0.97],
         }
     )
-    ax = plots.curves(df, dense=[0.98, 1.0])
+    ax = plots.curves(df, arm="arm", dense=[0.98, 1.0])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         "dense (n = 2)",
         "force (n = 2)",
@@ -111,10 +109,36 @@ def test_curves_show_seeds_means_and_intervals_and_keep_accuracy_in_its_bounds()
     ]
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [0.995, 0.5])
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["10x", "100x"]
-    assert ax.get_ylim() == (0.0, 1.02)
     assert sum(len(group) for group in dots(ax)) == 6
+    ends = [y for c in ax.collections if hasattr(c, "get_segments") for (_, low), (_, y) in c.get_segments() if y == y]
+    assert max(ends) == pytest.approx(1)  # where the interval of force at 10x would go beyond
     places = [line.get_xdata()[0] for line in ax.lines[1:]]
-    assert places[0] < 0 < places[1]  # apart, around the tick
+    assert 9.5 < places[0] < 10 < places[1] < 10.5  # apart, around the tick, and near it
+    assert ax.get_xlabel().endswith("arms of one tick stand side by side")
+    assert not plots.curves(df[:4], arm="arm").get_xlabel().endswith("side by side")
+
+
+def test_curves_with_a_floor_have_means_of_logarithms_and_draw_what_is_lower_at_it() -> None:
+    df = pd.DataFrame({"criterion": ["snip"] * 3, "sparsity": [0.1, 0.2, 0.2], "rise": [-1.0, 0.1, 0.001]})
+    ax = plots.curves(df, x="sparsity", y="rise", floor=1e-5)
+    assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "log")
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1e-5, 0.01])
+
+
+def test_a_student_calls_seaborn_and_gets_the_looks_and_the_interval_of_the_house() -> None:
+    import seaborn as sns
+
+    df = pd.DataFrame({"arm": ["snip"] * 3, "x": [1] * 3, "accuracy": [0.8, 0.9, 1.0]})
+    ax = plots.axes()
+    sns.lineplot(
+        df, x="x", y="accuracy", hue="arm", style="arm", palette=plots.palette(df["arm"]),
+        markers=plots.markers(df["arm"]), errorbar=plots.student, err_style="bars", ax=ax,
+    )  # fmt: skip
+    line = ax.lines[0]
+    assert (line.get_color(), line.get_marker()) == LOOKS["snip"]
+    ((_, low), (_, high)) = next(c for c in ax.collections if hasattr(c, "get_segments")).get_segments()[0]
+    assert (low, high) == pytest.approx(plots.student([0.8, 0.9, 1.0]))
+    assert plots.student([0.8, 0.9, 1.0], (0, 1)) == (low, 1)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +155,7 @@ def test_rows_of_no_arm_and_layers_that_come_twice_are_refused() -> None:
         with pytest.raises(ValueError, match=r"'a' has several. Choose one setting first"):
             draw(df.assign(criterion="snip"))
     with pytest.raises(ValueError, match=r"every row has a name in 'arm'; 1 of 2 have none"):
-        plots.curves(pd.DataFrame({"arm": ["snip", None], "compression": [1, 10], "accuracy": [1.0, 0.9]}))
+        plots.curves(pd.DataFrame({"arm": ["snip", None], "compression": [1, 10], "accuracy": [1.0, 0.9]}), arm="arm")
     with pytest.raises(ValueError, match="this table has none"):
         plots.by_layer(df.assign(criterion="snip")[:0])
 
@@ -140,8 +164,7 @@ def test_a_name_looks_the_same_in_every_picture() -> None:
     seeds = {"arm": ["erk, random", "snip"], "compression": [10.0, 10.0], "accuracy": [0.9, 0.8], "difference": [0, 1]}
     layers = {"layer": ["a", "a"], "weights": [4, 4], "kept": [1, 2], "density": [0.25, 0.5], "arm": ["erk", "snip"]}
     df, of_layers = pd.DataFrame(seeds), pd.DataFrame(layers)
-    lines = [plots.tradeoff(df, arm="arm"), plots.curves(df), plots.by_layer(of_layers, arm="arm")]
-    lines += [plots.rises(df, x="compression", y="accuracy", arm="arm")]
+    lines = [plots.curves(df, arm="arm"), plots.by_layer(of_layers, arm="arm")]
     for ax in lines:
         shown = {str(line.get_label()).partition(" ")[0]: (line.get_color(), line.get_marker()) for line in ax.lines}
         assert shown["snip"] == LOOKS["snip"]

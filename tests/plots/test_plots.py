@@ -37,30 +37,30 @@ def rows(seeds: int = 5) -> pd.DataFrame:
     )
 
 
-def test_tradeoff_draws_every_seed_the_mean_and_a_student_t_band() -> None:
+def test_curves_draw_every_seed_the_mean_and_a_student_t_interval() -> None:
     df = rows()
-    ax = plots.tradeoff(df, dense=[0.98, 0.99, 0.985])
+    ax = plots.curves(df, dense=[0.98, 0.99, 0.985])
     assert ax.get_xscale() == "log"
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         "dense (n = 3)",
         "snip (n = 5)",
         "synflow (n = 5)",
     ]
-    dots = [np.asarray(c.get_offsets()) for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
-    assert [len(d) for d in dots] == [15, 15]
+    (dots,) = [c for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
+    assert len(dots.get_offsets()) == 30
     snip = df[(df["criterion"] == "snip") & (df["compression"] == 10)]["accuracy"]
     assert ax.lines[1].get_ydata()[1] == pytest.approx(snip.mean())
-    band = next(c for c in ax.collections if isinstance(c, matplotlib.collections.PolyCollection))
-    at_ten = [y for x, y in band.get_paths()[0].vertices if x == 10]
-    half = 2.7764 * snip.std() / np.sqrt(5)
-    assert max(at_ten) - min(at_ten) == pytest.approx(2 * half, rel=1e-3)
+    bars = next(c for c in ax.collections if isinstance(c, matplotlib.collections.LineCollection))
+    (at, low), (_, high) = bars.get_segments()[1]
+    assert 9 < at < 10  # beside the other arm
+    assert high - low == pytest.approx(2 * 2.7764 * snip.std() / np.sqrt(5), rel=1e-3)
 
 
-def test_tradeoff_of_one_seed_has_no_band_and_says_so() -> None:
-    ax = plots.tradeoff(rows(seeds=1))
+def test_curves_of_one_seed_have_no_interval_and_says_so() -> None:
+    ax = plots.curves(rows(seeds=1))
     assert ax.get_legend().get_texts()[0].get_text() == "snip (n = 1)"
     with pytest.raises(ValueError, match="column is one of"):
-        plots.tradeoff(rows(), y="accurracy")
+        plots.curves(rows(), y="accurracy")
 
 
 def test_layer_densities_says_which_layer_is_dead() -> None:
@@ -113,7 +113,7 @@ def test_mask_picture_shows_block_means() -> None:
 
 def test_an_axes_of_the_users_own_is_drawn_on_and_returned() -> None:
     mine = plots.axes()
-    assert plots.tradeoff(rows(), ax=mine) is mine
+    assert plots.curves(rows(), ax=mine) is mine
 
 
 def test_nothing_global_changes() -> None:
@@ -122,9 +122,10 @@ def test_nothing_global_changes() -> None:
         "settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'}\n"
         "before = settings()\n"
         "from workbench import plots\n"
-        "ax = plots.tradeoff(pd.DataFrame({'criterion': ['a', 'a'], 'compression': [1, 10], 'accuracy': [1.0, 0.9]}))\n"
+        "ax = plots.curves(pd.DataFrame({'criterion': ['a', 'a'], 'compression': [1, 10], 'accuracy': [1.0, 0.9]}))\n"
         "plots.show(ax, alt='a', caption='b')\n"
-        "assert settings() == before and 'matplotlib.pyplot' not in sys.modules"
+        "assert settings() == before\n"
+        "assert not sys.modules['matplotlib.pyplot'].get_fignums()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
@@ -132,7 +133,7 @@ def test_nothing_global_changes() -> None:
 def test_show_gives_html_png_and_text(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[dict[str, Any]] = []
     monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
-    plots.show(plots.tradeoff(rows()), alt='SNIP falls to 0.8 at 100x, "late"', caption="Five seeds & bands")
+    plots.show(plots.curves(rows()), alt='SNIP falls to 0.8 at 100x, "late"', caption="Five seeds & bands")
     bundle = shown[0]
     assert bundle["text/plain"] == 'SNIP falls to 0.8 at 100x, "late"'
     assert 'alt="SNIP falls to 0.8 at 100x, &#34;late&#34;"' in bundle["text/html"]
@@ -140,6 +141,15 @@ def test_show_gives_html_png_and_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="alt is a text"):
         plots.show(plots.axes(), alt=" ", caption="x")
+
+
+def test_a_picture_without_words_describes_itself() -> None:
+    ax = plots.curves(rows())
+    bundle = plots.bundle(ax)
+    assert bundle["text/plain"] == plots.describe(ax)
+    assert "<figcaption>accuracy against compression (prunable weights before / kept)" in bundle["text/html"]
+    ax.set_title("SNIP and SynFlow", loc="left")
+    assert "<figcaption>SNIP and SynFlow</figcaption>" in plots.bundle(ax)["text/html"]
 
 
 def test_network_drawing_has_a_line_for_every_kept_weight_and_dashes_those_on_no_path() -> None:
@@ -158,7 +168,7 @@ def test_network_drawing_refuses_layers_that_do_not_follow_each_other() -> None:
 
 
 def test_a_folded_figure_stands_under_its_words() -> None:
-    made = plots.bundle(plots.tradeoff(rows()), alt="a", caption="c", fold="Expected <picture>")
+    made = plots.bundle(plots.curves(rows()), alt="a", caption="c", fold="Expected <picture>")
     assert made["text/html"].startswith("<details><summary>Expected &lt;picture&gt;</summary><figure")
     assert made["text/html"].endswith("</figure></details>")
 
@@ -176,24 +186,22 @@ def few(seeds: int = 5) -> pd.DataFrame:
     )
 
 
-def test_by_samples_draws_every_seed_the_mean_and_a_band_and_sets_arms_without_samples_apart() -> None:
+def test_by_samples_draws_every_seed_the_mean_and_an_interval_and_sets_arms_without_samples_apart() -> None:
     figure = plots.by_samples(few(), levels=("dense",))
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["moons", "circles"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "lrp", "taylor", "l1"]
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["none", "1", "5"]
-    dense, lrp, taylor, through, l1 = ax.lines
+    dense, through, lrp, taylor, l1 = ax.lines
     assert (dense.get_ydata()[0], through.get_ydata()[0]) == (pytest.approx(0.98), pytest.approx(0.92))
     assert lrp.get_ydata() == pytest.approx([0.52, 0.62])
     assert lrp.get_xdata()[0] < 1 < taylor.get_xdata()[0]  # beside each other, around their place
     assert list(l1.get_xdata()) == [0]
-    dots = [np.asarray(c.get_offsets()) for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
-    assert [len(d) for d in dots] == [10, 10, 5]
-    band = next(c for c in ax.collections if isinstance(c, matplotlib.collections.PolyCollection))
-    at_one = [y for x, y in band.get_paths()[0].vertices if x == lrp.get_xdata()[0]]
-    assert max(at_one) - min(at_one) == pytest.approx(
-        2 * 2.7764 * np.std([0, 0.01, 0.02, 0.03, 0.04], ddof=1) / 5**0.5, rel=1e-3
-    )
+    (dots,) = [c for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
+    assert len(dots.get_offsets()) == 25
+    bars = next(c for c in ax.collections if isinstance(c, matplotlib.collections.LineCollection))
+    (_, low), (_, high) = bars.get_segments()[0]
+    assert high - low == pytest.approx(2 * 2.7764 * np.std([0, 0.01, 0.02, 0.03, 0.04], ddof=1) / 5**0.5, rel=1e-3)
     low, high = ax.get_ylim()
     assert low < 0.5
     assert high > 0.98

@@ -26,21 +26,21 @@ def matrix(
     >>> matrix(pd.DataFrame([[1.0, 0.5], [0.5, 1.0]], index=["a", "b"], columns=["a", "b"])).texts[1].get_text()
     '.50'
     """
-    rows, columns = table.shape
+    import numpy as np
+    import seaborn as sns
+
+    (rows, columns), values = table.shape, table.to_numpy(float)
+    texts = [[f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1) for value in row] for row in values]
+    look: dict[str, Any] = {"vmin": low, "vmax": high, "cmap": "cividis", "annot_kws": {"fontsize": 10.5}, "fmt": ""}
     with drawing(ax, 2.4 + 0.5 * columns, 1.6 + 0.42 * rows) as ax:
-        image = ax.imshow(table.to_numpy(float), cmap="cividis", vmin=low, vmax=high, aspect="auto")
+        sns.heatmap(table, annot=np.array(texts), cbar_kws={"label": label, "shrink": 0.8}, **look, ax=ax)
         ax.set_facecolor("#cccccc")
-        for i, values in enumerate(table.to_numpy(float)):
-            for j, value in enumerate(values):
-                bright = math.isnan(value) or value > low + 0.47 * (high - low)
-                text = "none" if math.isnan(value) else f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1)
-                ax.text(j, i, text, ha="center", va="center", fontsize=10.5, color="#000000" if bright else "#ffffff")
-        ax.set_xticks(range(columns), list(table.columns), rotation=45, ha="right", rotation_mode="anchor")
-        ax.set_yticks(range(rows), list(table.index))
+        for row, column in np.argwhere(np.isnan(values)):
+            ax.text(column + 0.5, row + 0.5, "none", ha="center", va="center", fontsize=10.5)
+        ax.set_xticklabels(table.columns, rotation=45, ha="right", rotation_mode="anchor")
+        ax.tick_params(axis="y", rotation=0)
         ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
         ax.grid(visible=False)
-        ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
     return ax
 
 

@@ -6,7 +6,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from workbench.plots.figures import GUIDE, apart, arms_of, drawing, legend_beside
+from workbench.plots.figures import GUIDE, apart, arms_of, drawing, hues, legend_beside
 from workbench.plots.looks import Looks
 
 if TYPE_CHECKING:
@@ -71,33 +71,29 @@ def by_layer(
 ) -> Axes:
     """`y` of every layer in the network's order, a line for each arm; `df` has one row per arm and layer.
 
-    On a log axis a value of 0 has no place: it is drawn below all others as a dot, at a tick that says "none".
+    On a log axis a value of 0 has no place: it is drawn below all others, at a tick that says "none".
 
     >>> import pandas as pd
     >>> ax = by_layer(pd.DataFrame({"layer": ["a", "b"], "density": [0.5, 0.0], "criterion": "snip"}))
     >>> [tick.get_text() for tick in ax.get_yticklabels()][0]
     'none'
     """
-    import numpy as np
+    import seaborn as sns
 
     parts, layers = arms_of(df, arm, "layer", y, one_a_layer=True), list(dict.fromkeys(df["layer"]))
     least = float(df.loc[df[y] > 0, y].min()) if log and (df[y] > 0).any() else 1.0
-    floor = least / 4
+    none = {least / 4: "none"} if log and (df[y] == 0).any() else {}
     with drawing(ax, 9.6, 4.8) as ax:
-        for name, (colour, marker), rows in parts:
-            look: dict[str, Any] = {"color": colour, "marker": marker}
-            values = rows.set_index("layer")[y].reindex(layers).to_numpy(float)
-            lines = np.where(values > 0, values, np.nan) if log else values
-            ax.plot(range(len(layers)), lines, markersize=8, linewidth=1.8, label=name, **look)
-            if log and len(empty := np.flatnonzero(values == 0)):
-                ax.scatter(empty, [floor] * len(empty), s=70, zorder=3, **look)
+        _name_layers(ax, layers, y)
         if log:
             ax.set_yscale("log")
             ax.minorticks_off()
-            none = {floor: "none"} if (df[y] == 0).any() else {}
             ticks = _log_ticks(least, max(least, float(df[y].max())))
             ax.set_yticks([*none, *ticks], [*none.values(), *(f"{tick:g}" for tick in ticks)])
-        _name_layers(ax, layers, y)
+        shown = df[y].replace(0, *none) if none else df[y]
+        look = hues(df, arm, parts) | {"dashes": False, "markersize": 9}
+        sns.lineplot(x=df["layer"].map(layers.index), y=shown, **look, estimator=None, ax=ax)
+        legend_beside(ax)
         if len(layers) > 12:
             ax.tick_params(axis="x", rotation=60, labelsize=11)
     return ax
@@ -111,15 +107,20 @@ def layer_bars(df: pd.DataFrame, *, y: str = "share", arm: str = "criterion", ax
     >>> [float(patch.get_height()) for patch in ax.patches]
     [1.0, 1.0]
     """
-    import numpy as np
+    import seaborn as sns
 
     parts, layers = arms_of(df, arm, "layer", y, one_a_layer=True), list(dict.fromkeys(df["layer"]))
-    wide, hatches = 0.82 / len(parts), itertools.cycle(("", "//", "..", "xx"))
+    look = {name: value for name, value in hues(df, arm, parts).items() if name in ("hue", "hue_order", "palette")}
     with drawing(ax, 9.6, 4.4) as ax:
-        for (name, look, rows), aside, hatch in zip(parts, apart(len(parts), wide), hatches, strict=False):
-            at, values = np.arange(len(layers)) + aside, rows.set_index("layer")[y].reindex(layers).to_numpy(float)
-            ax.bar(at, values, 0.92 * wide, color=look.colour, hatch=hatch, edgecolor="white", label=name)
         _name_layers(ax, layers, y)
+        places = df["layer"].map(layers.index)
+        sns.barplot(x=places, y=df[y], **look, saturation=1, edgecolor="white", errorbar=None, legend=False, ax=ax)
+        for group, (name, _, _), hatch in zip(ax.containers, parts, itertools.cycle(("", "//", "..", "xx"))):
+            group.set_label(name)
+            for bar in group:
+                bar.set_hatch(hatch)
+        _name_layers(ax, layers, y)
+        legend_beside(ax)
     return ax
 
 
@@ -131,25 +132,25 @@ def against_size(df: pd.DataFrame, *, y: str = "mean score", arm: str = "criteri
     >>> [round(float(value), 9) for value in ax.lines[-1].get_ydata()]
     [1.0, 0.1]
     """
+    import seaborn as sns
+
     parts = arms_of(df, arm, "weights", y)
     with drawing(ax, 8.4, 4.8) as ax:
-        for name, (colour, marker), rows in parts:
-            ax.scatter(rows["weights"], rows[y], color=colour, marker=marker, s=75, label=name, zorder=3)
+        ax.set(xscale="log", yscale="log", xlabel="weights of the layer", ylabel=y)
+        ax.minorticks_off()
+        sns.scatterplot(df, x="weights", y=y, **hues(df, arm, parts), s=75, zorder=3, ax=ax)
         ends = [float(df["weights"].min()), float(df["weights"].max())]
         top = float((parts[0][2]["weights"] * parts[0][2][y]).mean())
         ax.plot(ends, [top / end for end in ends], label="slope -1", **GUIDE)
-        ax.set(xscale="log", yscale="log", xlabel="weights of the layer", ylabel=y)
-        ax.minorticks_off()
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         legend_beside(ax)
     return ax
 
 
 def _name_layers(ax: Axes, layers: list[Any], y: str) -> None:
-    """The layers' names along x, what is drawn along y, and who is who."""
+    """The layers' names along x, and what is drawn along y."""
     ax.set_xticks(range(len(layers)), [str(name).removesuffix(".weight") for name in layers])
-    ax.set_ylabel(y)
-    legend_beside(ax)
+    ax.set(xlabel="layer", ylabel=y)
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

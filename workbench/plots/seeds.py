@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.intervals import interval, student
 from workbench.plots.figures import GUIDE, apart, arms_of, drawing, legend_beside, panels, style
-from workbench.plots.looks import Look, Looks
+from workbench.plots.looks import Looks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def curves(
     import numpy as np
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-    parts, alone = arms_of(df, arm, x, y, own=looks), ax is None
+    parts = arms_of(df, arm, x, y, own=looks)
     places = np.unique(df[x].to_numpy(float))
     log = places[0] > 0 and places[-1] > 1
     steps = np.log(places) if log else places
@@ -59,23 +59,20 @@ def curves(
     moves = df[arm].astype(str).map(aside).astype(float)
     rows = df.assign(**{x: df[x] * np.exp(moves) if log else df[x] + moves, y: df[y].clip(lower=floor)})
     with drawing(ax, 9.6, 5.0) as ax:
-        beside = "; arms of one place side by side" if near and len(parts) > 1 else ""
+        beside = "\narms of one tick stand side by side" if near and len(parts) > 1 else ""
         ax.set(xlabel=WORDS.get(x, x) + beside, xscale="log" if log else "linear")
         ax.set(ylabel=y, yscale="linear" if floor is None else "log")
         ax.xaxis.set_minor_locator(NullLocator())
         if log:
             ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.12g}x")
         if len(places) == 1 or gap > wide / 14:
-            ax.xaxis.set_major_locator(FixedLocator(places))
+            ax.xaxis.set_major_locator(FixedLocator(places.tolist()))
         elif log and wide < math.log(100):
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         _dense(ax, dense)
         told = {name: f"{name} (n = {_sizes(part[x])})" for name, _, part in parts}
         _series(ax, rows, x, y, arm, {name: look for name, look, _ in parts}, told)
-        if alone:
-            legend_beside(ax)  # where it covers nothing
-        else:
-            ax.legend(loc="best")
+        legend_beside(ax)  # where it covers nothing
     return ax
 
 
@@ -180,11 +177,11 @@ def _series(
 
     share = ax.get_yscale() == "linear" and df[y].between(0, 1).all()
     cut = functools.partial(student, bounds=(0, 1)) if share else student
-    common: dict[str, Any] = {"data": df.assign(**{arm: df[arm].astype(str)}), "x": x, "y": y, "hue": arm, "ax": ax}
-    common |= {"palette": {name: look[0] for name, look in own.items()}, "hue_order": [*own], "legend": False}
-    first = len(ax.lines)
-    sns.lineplot(**common, markersize=8, errorbar=cut, err_style="bars", err_kws={"fmt": "none", "elinewidth": 1.2})
-    sns.scatterplot(**common, s=14, alpha=0.55, linewidth=0, zorder=3)
+    palette = {name: look[0] for name, look in own.items()}
+    names, first, bars = df[arm].astype(str), len(ax.lines), {"fmt": "none", "elinewidth": 1.2}
+    common: dict[str, Any] = {"hue": names, "hue_order": palette, "palette": palette, "legend": False, "ax": ax}
+    sns.lineplot(df, x=x, y=y, **common, markersize=8, errorbar=cut, err_style="bars", err_kws=bars)
+    ax.scatter(df[x], df[y], color=names.map(palette), s=14, alpha=0.55, linewidth=0, zorder=3)
     for line, (name, look) in zip(ax.lines[first:], own.items(), strict=True):
         line.set(label=(told or {}).get(name, name), marker=look[1])
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 LETTERS = 600
 Names = dict[float, str]  # place of a tick -> its name
+Looks = dict[tuple[str, str], str]  # (colour, marker) -> name
 Part = tuple[str, str, str]  # something drawn: its name, what it shows, and the same in short
 
 
 def describe(picture: Figure | Axes) -> str:
     """What a picture shows, in a few sentences of at most 600 letters, read off its lines, bars, dots and images.
 
-    First the titles, axes and scales; then by name where a line starts and ends, the range of dots, the largest and
-    the smallest of many bars. Where there is no room for all that, everything is told in short. Misleads where a
+    First the titles, axes and scales; then by name where a line starts and ends, the range of dots (of rows of dots
+    the median, too), the largest and the smallest of many bars. Where there is no room for all that, everything is told in short. Misleads where a
     picture has a message: nothing here knows it; say it in your own words, `wb.plots.show(ax, alt="...")`.
 
     >>> from workbench import plots
@@ -30,18 +31,17 @@ def describe(picture: Figure | Axes) -> str:
     >>> describe(ax)
     'Digits. accuracy against compression, from 1 to 100. snip: from 0.9 to 0.5.'
     """
-    whole: Any = picture if hasattr(picture, "get_suptitle") else None
-    axes = whole.axes if whole else [picture]
-    heads = [title(picture), _against(whole.get_supylabel(), whole.get_supxlabel())] if whole else []
+    whole: Any = picture.get_figure(root=True) if hasattr(picture, "get_figure") else picture
+    axes, heads = whole.axes, [title(whole), _against(whole.get_supylabel(), whole.get_supxlabel())]
     scales = [ax for ax in axes if ax.get_label() == "<colorbar>"]
     heads += [f"colours: {', '.join(filter(None, (ax.get_ylabel(), _span(ax.get_ylim()))))}" for ax in scales]
     drawn = [(_head(ax), list(_parts(ax))) for ax in axes if ax not in scales]
     text = ""
-    for detail in (1, 2, 0):
+    for detail in range(3):  # in full, in short, only names
         told = list(heads)
         for head, parts in drawn:
-            words = (": ".join(filter(None, (part[0], part[detail] if detail else ""))) for part in parts)
-            told += [head, "; ".join(dict.fromkeys(filter(None, words)))]
+            words = ((name, (full, short)[detail] if detail < 2 else "") for name, full, short in parts)
+            told += [head, "; ".join(dict.fromkeys(filter(None, (_said(*pair) for pair in words))))]
         sentences = dict.fromkeys(filter(None, (_plain(sentence).rstrip(".") for sentence in told)))
         text = " ".join(f"{sentence}." for sentence in sentences)
         if len(text) <= LETTERS:
@@ -49,11 +49,11 @@ def describe(picture: Figure | Axes) -> str:
     return f"{text[: LETTERS - 2].rsplit(' ', 1)[0]} …"
 
 
-def title(picture: Figure | Axes) -> str:
+def title(picture: Any) -> str:
     """The title of a figure or of Axes, on whichever side it stands; "" where there is none."""
     if hasattr(picture, "get_suptitle"):
         return _plain(picture.get_suptitle())
-    return _plain(next(filter(None, map(picture.get_title, ("left", "center", "right"))), ""))
+    return _plain("".join(picture.get_title(side) for side in ("left", "center", "right")))
 
 
 def _plain(text: str) -> str:
@@ -73,32 +73,47 @@ def _span(values: Sequence[float]) -> str:
     return " to ".join(dict.fromkeys(map(_number, (min(values), max(values)))))
 
 
-def _names(axis: Axis) -> Names:
-    """Where an axis has names at its ticks: all of them."""
-    from matplotlib.category import StrCategoryFormatter
-    from matplotlib.ticker import FixedFormatter
+def _said(name: str, what: str) -> str:
+    return (", " if ":" in name else ": ").join(filter(None, (name, what)))
 
-    if not isinstance(form := axis.get_major_formatter(), (FixedFormatter, StrCategoryFormatter)):
+
+def _names(axis: Any) -> Names:
+    """Where ticks stand at chosen places, as categories do: what is written there."""
+    from matplotlib.category import StrCategoryLocator
+    from matplotlib.ticker import FixedLocator
+
+    if not isinstance(axis.get_major_locator(), (FixedLocator, StrCategoryLocator)):
         return {}
     places = [float(place) for place in axis.get_majorticklocs()]
-    return {place: name for place, name in zip(places, form.format_ticks(places), strict=True) if name}
+    names = axis.get_major_formatter().format_ticks(places)
+    return {place: _plain(name) for place, name in zip(places, names, strict=True) if name and "$" not in name}
 
 
 def _tick(place: float, names: Names) -> str:
-    """The name of the tick nearest to a place; the place as a number where ticks have no names."""
-    return names[min(names, key=lambda tick: abs(tick - place))] if names else _number(place)
+    """What is written at the tick of a place, or by which a number is; the number where there is none."""
+    near = min(names, key=lambda tick: abs(tick - place), default=math.inf)
+    return names[near] if abs(near - place) < 0.5 or _is_number(names.get(near, "")) else _number(place)
 
 
-def _head(ax: Axes) -> str:
+def _is_number(name: str) -> bool:
+    return re.match(r"[-−.]?\d", name) is not None
+
+
+def _value(place: float, names: Names) -> str:
+    """A value, or the name of the tick that it stands at."""
+    return next((name for tick, name in names.items() if math.isclose(tick, place)), _number(place))
+
+
+def _head(ax: Any) -> str:
     """The title of Axes, what they show, and from where to where."""
-    x, names = ax.get_xlabel(), _names(ax.xaxis)
-    places = [place for xs, _, _ in _lines(ax) for place in xs]
+    x, names, known = ax.get_xlabel(), _names(ax.xaxis), _looks(ax)
+    places = [place for xs, _, line in _lines(ax) for place in xs if _name(line, known)]
     if places:
         x = ", ".join(filter(None, (x, f"from {_tick(min(places), names)} to {_tick(max(places), names)}")))
     return ". ".join(filter(None, (title(ax), _against(ax.get_ylabel(), x))))
 
 
-def _lines(ax: Axes) -> Iterator[tuple[list[float], list[float], Any]]:
+def _lines(ax: Any) -> Iterator[tuple[list[float], list[float], Any]]:
     """The lines that run along x, without gaps: places, values, the line itself."""
     for line in ax.lines:
         points = [(float(x), float(y)) for x, y in line.get_xydata() if x == x and y == y]
@@ -106,62 +121,68 @@ def _lines(ax: Axes) -> Iterator[tuple[list[float], list[float], Any]]:
             yield [x for x, _ in points], [y for _, y in points], line
 
 
-def _looks(ax: Axes) -> dict[tuple[str, str], str]:
+def _looks(ax: Any) -> Looks:
     """(Colour, marker) -> name, and (colour, "") -> name, by the legends of the Axes and of the figure."""
-    found: dict[tuple[str, str], str] = {}
+    found: Looks = {}
     for legend in filter(None, (ax.get_legend(), *ax.figure.legends)):
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
-            for look in {_look(handle), (_look(handle)[0], "")}:
+            shade, marker = _look(handle)
+            for look in ((shade, marker), (shade, "")):
                 found.setdefault(look, _plain(text.get_text()))
     return found
 
 
 def _look(artist: Any) -> tuple[str, str]:
     """Colour and, of a line, marker."""
-    import numpy as np
+    if hasattr(artist, "get_marker"):
+        return _hexadecimal(artist.get_color()), str(artist.get_marker()).replace("None", "")
+    shade: Any = artist.get_facecolor()
+    return _hexadecimal(shade[0] if getattr(shade, "ndim", 1) == 2 else shade), ""
+
+
+def _hexadecimal(shade: Any) -> str:
     from matplotlib.colors import to_hex
 
-    shade = artist.get_color() if hasattr(artist, "get_marker") else artist.get_facecolor()
-    shade = shade if isinstance(shade, str) or not len(shade) else np.atleast_2d(shade)[0]
-    marker = str(artist.get_marker()) if hasattr(artist, "get_marker") else "None"
-    return to_hex(shade) if len(shade) else "", "" if marker == "None" else marker
+    return to_hex(shade)
 
 
-def _name(artist: Any, known: dict[tuple[str, str], str]) -> str:
+def _name(artist: Any, known: Looks) -> str:
     """What an artist is called: its own label, else that of what looks like it in the legend."""
     label, look = _plain(str(artist.get_label())), _look(artist)
     return label if label and not label.startswith("_") else known.get(look, known.get((look[0], ""), ""))
 
 
-def _parts(ax: Axes) -> Iterator[Part]:
+def _parts(ax: Any) -> Iterator[Part]:
     """What is drawn on Axes, by name."""
-    known = _looks(ax)
-    lines = [(_name(line, known), xs, ys) for xs, ys, line in _lines(ax)]
-    for name, _, ys in lines:
-        if name:
-            ends = f"from {_number(ys[0])} to {_number(ys[-1])}" if ys[0] != ys[-1] else f"{_number(ys[0])} at both ends"
-            top = f", at most {_number(max(ys))}" if max(ys) > max(ys[0], ys[-1]) else ""
-            low = f", at least {_number(min(ys))}" if min(ys) < min(ys[0], ys[-1]) else ""
-            yield name, ends + top + low, f"{_number(ys[0])} to {_number(ys[-1])}"
-    if unnamed := sum(not name for name, _, _ in lines):
-        yield "", f"lines: {unnamed}", f"lines: {unnamed}"
-    yield from _guides(ax, known)
-    yield from _bars(ax, known)
-    yield from _images(ax)
-    yield from _dots(ax, known, alone=not any(name for name, _, _ in lines))
+    known, lines = _looks(ax), list(_lines(ax))
+    words = {place: name for place, name in _names(ax.yaxis).items() if not _is_number(name)}
+    told = {""}
+    for _, ys, line in lines:
+        if name := _name(line, known):
+            first, last, most, least = (_value(y, words) for y in (ys[0], ys[-1], max(ys), min(ys)))
+            far = {f", at most {most}": most, f", at least {least}": least}
+            beyond = "".join(text for text, value in far.items() if value not in (first, last))
+            yield name, f"from {first} to {last}{beyond}", f"{first} to {last}"
+            told.add(name)
+    for name, at in _guides(ax, known):
+        yield name, at, at
+        told.add(name)
+    others = [*_bars(ax, known), *_images(ax), *_dots(ax, known, words, told)]
+    yield from others if others or told > {""} else [("", f"lines: {len(lines)}", "")] * bool(lines)
 
 
-def _guides(ax: Axes, known: dict[tuple[str, str], str]) -> Iterator[Part]:
+def _guides(ax: Any, known: Looks) -> Iterator[tuple[str, str]]:
     """Lines across the whole picture that have a name, and lines through a single point."""
     for line in ax.lines:
-        xs, ys = ({float(v) for v in values if v == v} for values in (line.get_xdata(False), line.get_ydata(False)))
-        if 1 in (len(xs), len(ys)) and xs and ys and (name := _name(line, known)):
-            if line.get_transform() != ax.transData or len(xs) == 1:
-                at = _number(*ys) if len(ys) == 1 else f"at {_tick(*xs, _names(ax.xaxis))}"
-                yield name, at, at
+        xs, ys = ({float(value) for value in line.get_data(orig=False)[axis]} for axis in (0, 1))
+        name, across = _name(line, known), line.get_transform() != ax.transData
+        if name and len(ys) == 1 and (across or len(xs) == 1):
+            yield name, _number(min(ys))
+        elif name and len(xs) == 1:
+            yield name, f"at {_tick(min(xs), _names(ax.xaxis))}"
 
 
-def _bars(ax: Axes, known: dict[tuple[str, str], str]) -> Iterator[Part]:
+def _bars(ax: Any, known: Looks) -> Iterator[Part]:
     """Bars, few with all their values, and the outlines of histograms."""
     for group in ax.containers:
         if not hasattr(group, "patches") or not group.patches:
@@ -175,19 +196,19 @@ def _bars(ax: Axes, known: dict[tuple[str, str], str]) -> Iterator[Part]:
             values[_tick(float(middle), names)] = float(start + long if long else 0)
         ordered = sorted(values, key=lambda at: values[at])
         shown = list(values) if len(values) <= 4 else [next(iter(values)), ordered[-1], ordered[0]]
-        label = str(group.get_label())
-        name = label if label and not label.startswith("_") else _name(group.patches[0], known)
+        label = _plain(str(group.get_label()))
+        name = _name(group.patches[0], known) if label.startswith("_") else label
         few = ", ".join(f"{at} {_number(values[at])}" for at in dict.fromkeys(shown))
         yield name, few + (f" ({len(values)} bars)" if len(values) > 4 else ""), _span(list(values.values()))
     for patch in ax.patches:
         if hasattr(patch, "get_data"):
             counts, edges, _ = patch.get_data()
             top = int(counts.argmax())
-            place = f"most, {_number(counts[top])}, from {_number(edges[top])} to {_number(edges[top + 1])}"
-            yield _name(patch, known), place, f"at most {_number(counts[top])}"
+            most = f"at most {_number(counts[top])}"
+            yield _name(patch, known), f"{most}, from {_number(edges[top])} to {_number(edges[top + 1])}", most
 
 
-def _images(ax: Axes) -> Iterator[Part]:
+def _images(ax: Any) -> Iterator[Part]:
     """Images and heat maps: their size, their range, the names of their rows."""
     import numpy as np
 
@@ -201,30 +222,27 @@ def _images(ax: Axes) -> Iterator[Part]:
             yield "rows", rows, ""
 
 
-def _dots(ax: Axes, known: dict[tuple[str, str], str], alone: bool) -> Iterator[Part]:
-    """Dots: how many where named lines go through them; `alone`: the range of each name, or of each row of dots."""
+def _dots(ax: Any, known: Looks, rows: Names, told: set[str]) -> Iterator[Part]:
+    """Dots by row, where the ticks of y are words, else by name; only how many, where a line through them is told."""
     import numpy as np
-    from matplotlib.colors import to_hex
+    from matplotlib.collections import PathCollection
 
-    rows, groups = _names(ax.yaxis), {}
+    groups: dict[str, list[Any]] = {}
     for dots in ax.collections:
-        if not hasattr(dots, "get_sizes"):
-            continue
-        shades = np.atleast_2d(dots.get_facecolor())
-        for i, place in enumerate(np.asarray(dots.get_offsets(), float)):
-            if np.isfinite(place).all() and alone:
-                colour = to_hex(shades[i % len(shades)]) if len(shades) else ""
-                label = str(dots.get_label())
-                own = label if not label.startswith("_") else known.get((colour, ""), "")
-                groups.setdefault(_tick(place[1], rows) if rows else own, []).append(place)
-            elif np.isfinite(place).all():
-                groups.setdefault("dots", []).append(place)
+        if isinstance(dots, PathCollection):
+            label, shades = _plain(str(dots.get_label())), dots.get_facecolor()
+            own = [label]
+            if label.startswith("_"):
+                own = [known.get((_hexadecimal(shade), ""), "") for shade in shades] or [""]
+            for i, (x, y) in enumerate(np.ma.filled(dots.get_offsets(), np.nan)):
+                name = _tick(y, rows) if rows else own[i % len(own)]
+                if x == x and y == y:
+                    groups.setdefault("" if name in told else name, []).append((x, y))
     for name, places in groups.items():
         xs, ys = zip(*places, strict=True)
-        count = f"{len(places)} dots"
-        if not alone:
-            yield "", count, ""
-        elif rows:
-            yield name, _span(xs), _span(xs)
+        count, where = f"{len(places)} dots", f", {_span(ys)} at {_span(xs)}"
+        if rows:
+            middle = _number(float(np.median(xs)))
+            yield name, f"median {middle}, {_span(xs)}" if len(xs) > 1 else middle, middle
         else:
-            yield name, f"{count}, {_span(ys)} at {_span(xs)}", count
+            yield name, count + where * bool(name or told == {""}), count

@@ -105,7 +105,7 @@ def _tradeoff(choices: Choices, points: Points, own: Mapping[str, Look], ax: Axe
         plain = table["criterion"]
         table["arm"] = plain + table["rounds"].map(lambda rounds: f"-{rounds}" if rounds > 1 else "")
         of_arms = {arm: own[criterion] for arm, criterion in zip(table["arm"], plain, strict=True) if criterion in own}
-        plots.tradeoff(table, y=name, arm="arm", dense=points.dense(choices) or None, looks=of_arms, ax=ax)
+        plots.curves(table, y=name, arm="arm", dense=points.dense(choices) or None, looks=of_arms, ax=ax)
         for line in ax.get_lines():  # one round is dashed, as in the live face
             if str(line.get_label()).partition(" ")[0] in own:
                 line.set_linestyle((0, (4, 2)))
