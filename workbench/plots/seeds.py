@@ -47,7 +47,7 @@ def curves(
     'force (n = 2)'
     """
     import numpy as np
-    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     parts = arms_of(df, arm, x, y, own=looks)
     places = np.unique(df[x].to_numpy(float))
@@ -55,6 +55,11 @@ def curves(
     steps = np.log(places) if log else places
     gap, wide = min(np.diff(steps), default=0.0), steps[-1] - steps[0]
     near = min(gap / (4 * len(parts)), wide / 80)
+    ticks, last = [], -math.inf
+    for place, step in zip(places.tolist(), steps, strict=True):
+        if step > last + wide / 6:  # else there is no room for what it says
+            ticks.append(place)
+            last = step
     aside = {name: shift for (name, _, _), shift in zip(parts, apart(len(parts), near), strict=True)}
     moves = df[arm].astype(str).map(aside).astype(float)
     rows = df.assign(**{x: df[x] * np.exp(moves) if log else df[x] + moves, y: df[y].clip(lower=floor)})
@@ -64,11 +69,8 @@ def curves(
         ax.set(ylabel=y, yscale="linear" if floor is None else "log")
         ax.xaxis.set_minor_locator(NullLocator())
         if log:
-            ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.12g}x")
-        if len(places) == 1 or gap > wide / 14:
-            ax.xaxis.set_major_locator(FixedLocator(places.tolist()))
-        elif log and wide < math.log(100):
-            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}x" if value >= 100 else f"{value:.3g}x")
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
         _dense(ax, dense)
         told = {name: f"{name} (n = {_sizes(part[x])})" for name, _, part in parts}
         _series(ax, rows, x, y, arm, {name: look for name, look, _ in parts}, told)

@@ -58,11 +58,11 @@ def title(picture: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text.replace("\n", "; ")).strip()
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _against(y: str, x: str) -> str:
-    return " against ".join(filter(None, map(_plain, (y, x))))
+    return " against ".join(filter(None, (_plain(label.partition("\n")[0]) for label in (y, x))))
 
 
 def _number(value: float) -> str:
