@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The tasks of the pruning workbench; each first sees to it that .venv holds what requirements.lock pins.
+"""The tasks of the pruning workbench. Each task first installs into .venv what requirements.lock pins.
 
     python tasks.py TASK [arguments that are passed on]
 
@@ -71,11 +71,11 @@ def pinned(name: str, root: Path = ROOT) -> str:
 
 
 def set_up(root: Path = ROOT, run: Run = run, system: str = sys.platform) -> None:
-    """Make .venv anew unless it is ready. The stamp comes last: a set-up that was broken off does not count."""
+    """Make .venv again unless it is ready. The stamp comes last: an incomplete set-up does not count."""
     if ready(root):
         return
     if os.name == "nt" and Path(sys.prefix) == root / ".venv":
-        raise Failed("this Python lives in .venv, which has to be made anew: run `deactivate`, then this task again")
+        raise Failed("this Python is in .venv, which must be made again: run `deactivate`, then this task again")
     print("Setting up .venv: about 2 GB, some minutes, once.", flush=True)
     start = time.perf_counter()
     stamp = root / ".venv" / "set-up.stamp"
@@ -103,7 +103,7 @@ def set_up(root: Path = ROOT, run: Run = run, system: str = sys.platform) -> Non
 
 
 def lab(arguments: list[str]) -> None:
-    """open JupyterLab on the first notebook (where no browser can open, the address is printed)"""
+    """open JupyterLab on the first notebook (if no browser can open, print the address)"""
     options = [
         "--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb",
         f"--LabApp.app_settings_dir={ROOT / 'tools' / 'lab'}",  # no question about news, no look for updates
@@ -123,27 +123,27 @@ def has_screen() -> bool:
 
 
 def test(arguments: list[str]) -> None:
-    """run all tests: tests/, the examples in docstrings, every notebook; a file at a time on each core"""
+    """run all tests: tests/, the examples in docstrings, every notebook; each core takes one file at a time"""
     run([program("python"), "-m", "pytest", "--numprocesses", "auto", "--dist", "loadfile", *arguments])
 
 
 def quick(arguments: list[str]) -> None:
-    """run the fast tests: no notebooks, no browser, no kernels or worker processes; under 2 minutes on two cores"""
+    """run the fast tests: no notebooks, no browser, no kernels or worker processes; less than 2 minutes on two cores"""
     test([*(f"--ignore={path}" for path in SLOW), "tests", "workbench", *arguments])
 
 
 def run_notebooks(arguments: list[str]) -> None:
-    """execute every notebook headlessly into out/, with an index page"""
+    """run every notebook headlessly into out/, with an index page"""
     run([program("workbench"), "run", *arguments])
 
 
 def site(arguments: list[str]) -> None:
-    """write the static pages into site/"""
+    """write the static pages and the reference into site/"""
     run([program("workbench"), "site", *arguments])
 
 
 def evidence(arguments: list[str]) -> None:
-    """compute the recorded rows that data/rows/ lacks (hours, if it lacks all)"""
+    """compute the recorded rows that are missing in data/rows/ (hours, if all are missing)"""
     run([program("workbench"), "evidence", *arguments])
 
 
@@ -153,11 +153,11 @@ def bench(arguments: list[str]) -> None:
 
 
 STRIP = ["--keep-id", "--extra-keys", "metadata.papermill cell.metadata.papermill metadata.language_info.version"]
-"""nbstripout drops outputs but for cells tagged `keep_output`."""
+"""nbstripout removes outputs, except of cells tagged `keep_output`."""
 
 
 def parity(arguments: list[str]) -> None:
-    """compare criteria and allocations with independent sources; writes data/parity.csv and the README's table"""
+    """compare criteria and allocations with independent sources; writes data/parity.csv and docs/parity.md"""
     run([program("python"), "tests/parity", *arguments])
     run([program("python"), "tools/readme.py"])
 
@@ -173,7 +173,7 @@ def check(arguments: list[str]) -> None:
 
 
 def fix(arguments: list[str]) -> None:
-    """put format and lint right where that can be done mechanically, and strip the notebooks"""
+    """repair format and lint as far as a program can, and remove outputs from the notebooks"""
     together(
         [program("ruff"), "check", "--fix", "--quiet"],
         [program("ruff"), "format", "--quiet"],

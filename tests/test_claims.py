@@ -212,14 +212,14 @@ def test_wrong_effects_are_refused() -> None:
     with pytest.raises(ValueError, match=r"those of snip of seeds \[1\] are not"):
         judge(BETTER, pd.DataFrame({"snip": [0.1, None], "grasp": [0.1, 0.2]}))
     for twice in ([0, 0, 1], [0, 0.0, 1]):
-        with pytest.raises(ValueError, match=r"seeds \[0\] come more than once"):
+        with pytest.raises(ValueError, match=r"seeds \[0\] appear more than once"):
             judge(BETTER, pd.Series([0.1, 0.2, 0.3], index=twice))
-    with pytest.raises(ValueError, match=r"seeds \[0\] come more than once"):
+    with pytest.raises(ValueError, match=r"seeds \[0\] appear more than once"):
         judge(BETTER, pd.DataFrame({"a": [1, 2], "b": [1, 2]}, index=[0, 0]))
     for odd in (0.5, math.nan, "one", (0, "vgg"), None):
         with pytest.raises(ValueError, match="seeds, which are whole numbers"):
             judge(BETTER, {odd: 0.1, 1: 0.2})  # type: ignore[dict-item]
-    with pytest.raises(ValueError, match="names of their own; got a, a"):
+    with pytest.raises(ValueError, match="its own name; got a, a"):
         judge(BETTER, pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]))
     with pytest.raises(ValueError, match=r"seeds \[0, 1\] are not"):
         judge(BETTER, [[1, 2], [3, 4]])  # type: ignore[list-item]

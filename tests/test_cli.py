@@ -35,7 +35,7 @@ def refused(capsys, *arguments):
         (["-p", "sparsity", "abc"], "parameter sparsity is float; got 'abc'"),
         (["-p", "profile", "quick"], "one of 'smoke', 'lecture', 'full'; got 'quick'"),
         (["--profile", "quick"], "one of 'smoke', 'lecture', 'full'; got 'quick'"),
-        (["-p", "seeds", "1", "-p", "seeds", "2"], "a parameter is given once; got seeds more often"),
+        (["-p", "seeds", "1", "-p", "seeds", "2"], "give each parameter once; got seeds more than once"),
         (["-p", "seeds", "-x"], "parameter seeds is int; got '-x'"),
         (["-p", "-p", "--profile"], "a parameter is one of"),
         (["-o", ""], "results lie in a folder; its name is empty"),

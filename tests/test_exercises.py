@@ -110,7 +110,7 @@ def test_a_wrong_answer_is_one_line_and_stops_headless_runs_alone(tmp_path: Path
     environment = {**os.environ, "IPYTHONDIR": str(tmp_path)}
     command = [sys.executable, "-c", NOTEBOOK]
     out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    line = "0.05 is what one gets from this mistake: the <density>. Divide."
+    line = "0.05 is the result of this mistake: the <density>. Divide."
     live, headless = [f"Not right. {line}", "went on"], [f"WrongAnswer: {line}", "stopped"]
     assert out.splitlines() == [*live, *live, *headless, *headless]
 

@@ -120,7 +120,7 @@ ROW = (
         (b'{"key": "secret", "value": "torn', 1, "no JSON"),
         (b"{", None, ""),
         (ROW.replace(b'{"area": 2}', b"2") + b"\n", 1, "its 'metrics' is 2"),
-        (ROW.replace(b'{"area": 2}', b'{"date": 2}') + b"\n", 1, "date is a column of the table's own"),
+        (ROW.replace(b'{"area": 2}', b'{"date": 2}') + b"\n", 1, "date is a column that the table adds"),
         (b"\x89PNG\r\n\x1a\n\x00\xff", 1, "no JSON"),
         (ROW + b"\n" + b"\x00" * 20, 2, "no JSON"),
     ],
@@ -132,7 +132,7 @@ def test_only_a_file_of_rows_is_touched(tmp_path: Path, text: bytes, line: int |
         assert len(grid(area, path, width=[1])) == 1
         return
     for use in (lambda: grid(area, path, width=[1]), lambda: read_rows(path)):
-        with pytest.raises(ValueError, match=f"line {line} of {re.escape(str(path))} is no row of a grid: .*{why}"):
+        with pytest.raises(ValueError, match=f"line {line} of {re.escape(str(path))} is not a row of a grid: .*{why}"):
             use()
     assert path.read_bytes() == text
 
@@ -285,7 +285,7 @@ def test_nothing_in_a_row_is_overwritten(tmp_path: Path, name: str) -> None:
         return {name: 5}
 
     path = tmp_path / "rows.jsonl"
-    why = "width is an argument and a metric" if name == "width" else f"{name} is a column of the table's own"
+    why = "width is an argument and a metric" if name == "width" else f"{name} is a column that the table adds"
     with pytest.raises(RuntimeError, match=f"metrics of clash: {why}"):
         grid(clash, path, width=[1])
     assert path.read_bytes() == b""

@@ -245,7 +245,7 @@ def test_a_state_is_taken_in_the_loop_and_costs_nothing_else() -> None:
     kept = {name: value.clone() for name, value in state.weights.items()}
     second = next(run)
     assert all(torch.equal(value, kept[name]) for name, value in state.weights.items())
-    with pytest.raises(ValueError, match=r"training has gone on from step 1. Call state\(\) in the body of the loop"):
+    with pytest.raises(ValueError, match=r"training has already left step 1. Call state\(\) in the body of the loop"):
         first.state()
     assert second.state().step == 2
     for copy in (pickle.loads(pickle.dumps(second)), json.loads(json.dumps(second))):
@@ -287,7 +287,7 @@ def test_a_state_on_the_way_can_be_stopped_again() -> None:
     [
         (
             {"lr": 0.1},
-            "lr was 0.05, is 0.1; lr of group 0 was 0.05, is 0.1. Pass the arguments that the run be",
+            "lr was 0.05, is 0.1; lr of group 0 was 0.05, is 0.1. Pass the arguments with which",
         ),
         ({"epochs": 4}, "steps was 12, is 16"),
         ({"seed": 1}, "seed was 7, is 1"),
@@ -347,7 +347,7 @@ def test_what_cannot_be_kept_is_told() -> None:
         next(run).state()
     scale = nn.Parameter(torch.ones(()))
     _, run = begin("sgd", 0, optimizer=lambda p: torch.optim.SGD([*p, scale], lr=0.1))
-    with pytest.raises(ValueError, match="the optimizer has others as well"):
+    with pytest.raises(ValueError, match="the optimizer has other parameters too"):
         next(run).state()
 
 
@@ -359,11 +359,11 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.safetensors"
     for bad in (b"", b"{}", whole[:-1], whole[:100], pickle.dumps({})):
         path.write_bytes(bad)
-        with pytest.raises(ValueError, match=r"a file that State.save wrote, whole; .*broken.safetensors is none"):
+        with pytest.raises(ValueError, match=r"a complete file that State.save wrote; .*broken.safetensors is not"):
             wb.State.load(path)
     for metadata in (None, {"state": "{"}, {"state": '{"dict": [["step", 1]]}'}):
         save_file({"a": torch.ones(1)}, path, metadata)
-        with pytest.raises(ValueError, match="is none"):
+        with pytest.raises(ValueError, match="is not"):
             wb.State.load(path)
     with pytest.raises(FileNotFoundError):
         wb.State.load(tmp_path / "nothing")

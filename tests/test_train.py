@@ -396,7 +396,10 @@ def test_a_loss_that_is_not_finite_stops(digits: wb.Task) -> None:
 @pytest.mark.parametrize(
     ("optimizer", "words"),
     [
-        (lambda p: torch.optim.LBFGS(p), "steps by the gradients of one batch; LBFGS evaluates the loss several times"),
+        (
+            lambda p: torch.optim.LBFGS(p),
+            "takes one step with the gradients of one batch; LBFGS evaluates the loss several times",
+        ),
         (lambda p: None, "the function optimizer returns a torch optimizer; got NoneType"),
     ],
 )
@@ -600,7 +603,7 @@ def test_what_an_update_sees(digits: wb.Task) -> None:
 @pytest.mark.parametrize(
     ("masks", "error", "words"),
     [
-        ({"2.weight": torch.ones(1, dtype=torch.bool)}, ValueError, "'2.weight' is none of them"),
+        ({"2.weight": torch.ones(1, dtype=torch.bool)}, ValueError, "'2.weight' is not one of them"),
         ({"1.weight": torch.ones(10, 63, dtype=torch.bool)}, ValueError, "its mask"),
         ({"1.weight": torch.ones(10, 64)}, TypeError, "masks are bool tensors"),
         (True, TypeError, "masks are a dict of parameter name -> bool tensor; got bool"),

@@ -1,4 +1,4 @@
-"""Write the README's tables: notebooks from the notebooks themselves, parity from data/parity.csv.
+"""Write the tables: notebooks in README.md, from the notebooks; parity in docs/parity.md, from data/parity.csv.
 
 .venv/bin/python tools/readme.py                            the tables
 .venv/bin/python tools/readme.py --measure smoke lecture    first run the notebooks in these profiles, on one core,
@@ -63,7 +63,7 @@ def parity(root: Path = ROOT) -> str:
 
 
 def written(text: str, tables: dict[str, str]) -> str:
-    """The README with each table in its place."""
+    """The text with each table in its place."""
     for name, table in tables.items():
         before, start, rest = text.partition(f"<!-- {name}:")
         head, _, rest = rest.partition("-->\n")
@@ -72,9 +72,10 @@ def written(text: str, tables: dict[str, str]) -> str:
     return text
 
 
-def tables(root: Path = ROOT) -> dict[str, str]:
-    """The README's tables by the names of their places."""
-    return {"notebooks": table(root), "parity": parity(root)}
+def documents(root: Path = ROOT) -> dict[Path, str]:
+    """The documents with tables, each as it has to be."""
+    tables = {root / "README.md": {"notebooks": table(root)}, root / "docs" / "parity.md": {"parity": parity(root)}}
+    return {path: written(path.read_text(encoding="utf-8"), held) for path, held in tables.items()}
 
 
 def seconds(path: Path, profile: str) -> float:
@@ -102,7 +103,7 @@ def measure(path: Path, profiles: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the README's tables.")
+    parser = argparse.ArgumentParser(description="Write the tables of the README and of docs/parity.md.")
     parser.add_argument(
         "--measure", nargs="+", metavar="PROFILE", default=[], help="run the notebooks in these profiles first"
     )
@@ -113,8 +114,8 @@ def main() -> None:
     if asked.measure:
         for path in sorted(ROOT.glob(f"notebooks/{asked.notebook}*.ipynb")):
             measure(path, asked.measure)
-    readme = ROOT / "README.md"
-    readme.write_text(written(readme.read_text(encoding="utf-8"), tables()), encoding="utf-8", newline="\n")
+    for path, text in documents().items():
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

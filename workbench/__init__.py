@@ -22,6 +22,7 @@ from workbench.metrics.paths import effective, effective_sparsity
 from workbench.metrics.size import compression, layers, size_ratio, sparsity
 from workbench.models import left_out, make, networks, prunable
 from workbench.models.untouched import untouched
+from workbench.profiles import plan
 from workbench.seeds import versions
 from workbench.states import State
 from workbench.train import Progress, snapshot, steps, train
@@ -36,17 +37,9 @@ __all__ += ["check_criterion", "criteria", "criterion_table", "register_criterio
 __all__ += ["allocate", "apply_masks_", "dense", "find_masks", "keep_top", "mask_grads_", "rank", "reset_state_"]
 __all__ += ["collapsed", "compression", "critical", "critical_iterated", "effective", "effective_sparsity", "evaluate"]
 __all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
-__all__ += ["rounds", "snapshot", "steps", "train"]
-__all__ += [
-    "claims",
-    "controls",
-    "exercises",
-    "experiments",
-    "explore",
-    "explorers",
-    "plots",
-    "runs",
-]  # when first used
+__all__ += ["plan", "rounds", "snapshot", "steps", "train"]
+# Imported when first used:
+__all__ += ["claims", "controls", "exercises", "experiments", "explore", "explorers", "plots", "runs"]
 
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.

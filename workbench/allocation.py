@@ -254,7 +254,7 @@ def _check_densities(sizes: Mapping[str, int], allocation: Mapping[str, float], 
         n = sum(sizes.values())
         removed = f"{1 - sum(share.values()) / n:.6g}"
         raise ValueError(
-            f"the allocation's densities and the sparsity say the same; the densities remove {removed}, sparsity is "
+            f"the allocation's densities and the sparsity must agree; the densities remove {removed}, sparsity is "
             f"{1 - total / n:.6g}. Pass sparsity={removed}"
         )
     return share

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from workbench.extras import lab
-from workbench.intervals import arms, compare, detectable, differ, interval, mean_and_error, rounding  # noqa: F401
+from workbench.intervals import arms, compare, detectable, differ, interval, mean_and_error, rounding
 from workbench.project_data import project_data
 from workbench.types import check_choice
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = ["Claim", "Evidence", "Verdicts", "adjust", "arms", "compare", "detectable", "differ", "interval", "judge"]
+__all__ += ["load_claims", "mean_and_error", "rounding", "show_number"]
 
 Verdict = Literal["holds", "does not hold here", "undecided"]
 CLAIM_MIME = "application/vnd.workbench.claim+json"
@@ -28,12 +31,12 @@ LEVEL = 0.025  # of a verdict, one-sided: that of either end of a 95 % interval
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the literature made testable: it holds where `effect` lies `direction` (above, below) `threshold`.
+    """A sentence of the literature made testable: it holds if `effect` is `direction` (above, below) `threshold`.
 
     `effect` says in words what the numbers are, one per seed and part. An exact claim (algebra, counting) needs no
-    interval: every number must lie on the claimed side of the threshold, which is then a tolerance. `images` is how
-    many test images all seeds share, where the effect is an accuracy: as one image moves all seeds together, an
-    interval has to clear the threshold by more than one.
+    interval: every number must be on the claimed side of the threshold, which is then a tolerance. If the effect is an
+    accuracy, `images` is the number of test images that all seeds share: one image moves all seeds together, so the
+    interval must be beyond the threshold by more than one image.
     """
 
     id: str
@@ -53,9 +56,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the numbers say about a claim. It shows itself in a notebook and travels as JSON (`row()`).
+    """What the numbers say about a claim. A notebook shows it; `row()` gives it as plain values.
 
-    Effect, interval and `detectable` are those of `part`, the part that decided ("" where there is one only). `p` is
+    Effect, interval and `detectable` are those of `part`, the part that decided ("" if there is only one). `p` is
     one-sided, the largest of the parts; `bh` and `holm` are p adjusted for the other claims of a ledger (`adjust`).
     What does not exist (an interval of one seed, the p of an exact claim) is NaN.
     """
@@ -75,7 +78,7 @@ class Evidence:
 
     @property
     def words(self) -> str:
-        """The verdict, marked where a claim holds by its own interval and not among all claims of its ledger."""
+        """The verdict, marked if a claim holds by its own interval, but not after adjustment for all claims."""
         lost = self.verdict == "holds" and self.bh > LEVEL
         return f"{self.verdict}, but not among all claims" if lost else self.verdict
 
@@ -113,7 +116,7 @@ class Verdicts(list[Evidence]):
 
 @functools.cache
 def load_claims() -> Mapping[str, Claim]:
-    """Every claim of `data/claims.yaml` by its id; the facts of a claim stand there once.
+    """Every claim of `data/claims.yaml` by its id.
 
     >>> load_claims()["synflow-conserves"].exact
     True
@@ -125,7 +128,7 @@ def load_claims() -> Mapping[str, Claim]:
         for name in entry:
             check_choice(f"field of claim {entry.get('id')!r}", name, [f.name for f in fields(Claim)])
         if entry["id"] in claims:
-            raise ValueError(f"claims have ids of their own; {entry['id']!r} stands twice in claims.yaml")
+            raise ValueError(f"each claim has its own id; {entry['id']!r} is in claims.yaml twice")
         claims[entry["id"]] = Claim(**entry)
     return MappingProxyType(claims)
 
@@ -135,8 +138,8 @@ def judge(claim: str | Claim, effects: Mapping[int, float] | Sequence[float] | p
 
     `effects` is seed -> number (a dict or a Series), or a list for seeds 0, 1, 2, ... . Verdict: "holds" if the whole
     95 % interval lies on the claimed side of the threshold, "does not hold here" if it lies on the other side, else
-    "undecided", as are numbers without a spread (one seed, or the same at every seed). The interval has to clear the
-    threshold by more than rounding, and than one of the claim's test `images`. Exact claims: see `Claim`.
+    "undecided", as are numbers without a spread (one seed, or the same at every seed). The interval must be beyond the
+    threshold by more than rounding, and by more than one of the claim's test `images`. Exact claims: see `Claim`.
     p is that of t = (mean - threshold) / (s / sqrt(n)), one-sided.
 
     A claim of several parts (each of two networks, of three criteria) takes a DataFrame, a row per seed and a column
@@ -144,7 +147,7 @@ def judge(claim: str | Claim, effects: Mapping[int, float] | Sequence[float] | p
     does not hold if some part does not, else it is undecided. Shown is the part that decides: with the largest p of
     those that have the claim's verdict. (The worst part of each seed would be biased: E[min] < min E.)
 
-    Misleads where seeds share what they are measured on: the interval is that of new seeds on the same test images.
+    Misleads about new data: the interval is for new seeds on the same test images.
 
     >>> claim = Claim("a", "7.2", "a beats b", "arXiv:0000.00000", "toy", "a - b", "above", 0)
     >>> judge(claim, [0.02, 0.03, 0.04]).verdict, judge(claim, [0.02, -0.03, 0.04]).verdict
@@ -209,7 +212,7 @@ def adjust(ledger: Iterable[Evidence]) -> Verdicts:
 
 
 def table_html(evidence: Sequence[Evidence]) -> str:
-    """One HTML table of verdicts; what a verdict says stands in words, colour only repeats it."""
+    """One HTML table of verdicts. Words give the verdict; colour only repeats it."""
     from workbench.templates import html
 
     return str(html("verdicts", ledger=evidence, threshold=_threshold, why_none=_why_none))
@@ -235,7 +238,7 @@ def _parts(claim: Claim, effects: Any) -> tuple[tuple[int, ...], dict[str, list[
     if hasattr(effects, "columns"):
         names = [", ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in effects.columns]
         if len(set(names)) < len(names):
-            raise ValueError(f"{what} are one column per part, under names of their own; got {', '.join(names)}")
+            raise ValueError(f"{what} are one column per part, each with its own name; got {', '.join(names)}")
         seeds, table = list(effects.index), dict(zip(names, effects.to_numpy().T.tolist(), strict=True))
     else:
         pairs = list(effects.items() if hasattr(effects, "items") else enumerate(effects))
@@ -246,7 +249,7 @@ def _parts(claim: Claim, effects: Any) -> tuple[tuple[int, ...], dict[str, list[
         raise ValueError(f"{what} are found by seeds, which are whole numbers; got {odd}")
     if twice := sorted({int(seed) for seed in seeds if seeds.count(seed) > 1}):
         raise ValueError(
-            f"{what} are one number per seed; seeds {twice} come more than once. Choose one setting, take the mean "
+            f"{what} are one number per seed; seeds {twice} appear more than once. Choose one setting, take the mean "
             "over settings, or pass a DataFrame with one column per part of the claim"
         )
     whole = tuple(map(int, seeds))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.headless import Run
 
 MARK = "\0"
-"""Stands before a word that argparse shall not take for an option; no word of a command line can hold it."""
+"""Marks a word that argparse must not read as an option; no word of a command line can hold it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,7 +106,7 @@ def _shared(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments that run and site have in common."""
     names = [name for name, _ in options.parameter]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"a parameter is given once; got {', '.join(twice)} more often")
+        raise ValueError(f"give each parameter once; got {', '.join(twice)} more than once")
     given = {name: getattr(options, name) for name in ("notebooks", "out", "profile", "jobs")}
     return given | {"parameters": dict(options.parameter), "report": functools.partial(print, flush=True)}
 
@@ -121,35 +121,39 @@ def _version() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    what = "Run the workbench's notebooks and collect what they say."
+    what = "Run the workbench's notebooks and collect their results."
     parser = argparse.ArgumentParser(prog="workbench", description=what)
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    run = commands.add_parser("run", help="execute notebooks into a folder with an index page")
+    run = commands.add_parser("run", help="run notebooks and write the results into a folder, with an index page")
     run.add_argument("--list", action="store_true", help="only print the parameters that the notebooks take")
-    site = commands.add_parser("site", help="make static pages that open from disk, with no kernel and no network")
+    site = commands.add_parser(
+        "site", help="make static pages and the reference; they open from disk, without a kernel or a network"
+    )
     for command, function, out in ((run, _run, "out"), (site, _site, "site")):
         command.set_defaults(command=function)
         what = "notebooks, or folders of them (default: notebooks)"
         command.add_argument("notebooks", nargs="*", default=["notebooks"], help=what)
         command.add_argument("-o", "--out", default=out, help=f"folder of the results (default: {out})")
-        what = "a parameter; each of the notebooks must have it, and its type is the notebook's"
+        what = "set a parameter; every notebook must have it, and its type is the notebook's"
         pairs: dict[str, Any] = dict(nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=what)
         command.add_argument("-p", "--parameter", type=lambda word: word.removeprefix(MARK), **pairs)
         command.add_argument("--profile", help="smoke, lecture or full: the parameter `profile`, unless -p gives it")
-        what = "notebooks at a time; each computes on one thread, unless OMP_NUM_THREADS says otherwise (default: 1)"
+        what = (
+            "how many notebooks run at a time; each uses one thread, unless OMP_NUM_THREADS says otherwise (default: 1)"
+        )
         command.add_argument("--jobs", type=int, default=1, help=what)
 
-    claims = commands.add_parser("claims", help="one table of the verdicts in a results folder")
+    claims = commands.add_parser("claims", help="collect the verdicts of a results folder in one table")
     claims.set_defaults(command=_claims)
     claims.add_argument("out", help="folder that `workbench run` wrote")
 
-    evidence = commands.add_parser("evidence", help="compute the rows that the recorded evidence still lacks (hours)")
+    evidence = commands.add_parser("evidence", help="compute the recorded rows that are missing (hours)")
     evidence.set_defaults(command=_evidence)
     evidence.add_argument("names", nargs="*", help="experiments (default: all)")
     evidence.add_argument("-o", "--out", help="folder of the rows (default: the shipped data/rows)")
-    evidence.add_argument("--jobs", type=int, default=1, help="rows at a time (default: 1)")
+    evidence.add_argument("--jobs", type=int, default=1, help="how many rows are computed at a time (default: 1)")
     return parser
 
 

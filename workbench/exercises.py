@@ -1,4 +1,4 @@
-"""Self-checks for a notebook's exercises: they know right from wrong, and the usual wrong answers by name."""
+"""Checks of a student's answers in a notebook; they recognise the usual mistakes."""
 
 import math
 import numbers
@@ -9,11 +9,13 @@ from typing import Any
 
 from workbench.extras import lab
 
+__all__ = ["WrongAnswer", "check"]
+
 EPSILON = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 class WrongAnswer(AssertionError):
-    """An exercise's answer is not right; the message says what it looks like and gives a hint. It shows as one line."""
+    """An exercise's answer is not right; the message names the likely mistake and gives a hint, in one line."""
 
     def __repr__(self) -> str:
         return f"Not right. {self}"
@@ -37,16 +39,16 @@ def check(
     within the relative `tolerance` or the rounding of their own type; lists, tuples, arrays, tensors and Series entry
     by entry; dicts and tables key by key; everything else by `==`.
 
-    In the live face a wrong answer stops nothing, so that Run All goes on. Where WORKBENCH_FACE names another face, as
-    in every headless run, it raises WrongAnswer.
-    Misleads where two mistakes cancel out: a right number is no proof of a right way.
+    In the live face a wrong answer does not stop Run All. If WORKBENCH_FACE names another face, as in every headless
+    run, it raises WrongAnswer.
+    Misleads if two mistakes cancel out: a right number does not prove a right way.
 
     >>> check(20.0, 1 / (1 - 0.95), wrong={"percent kept, not compression": 0.05})
     Right: 20.0
     >>> check(None, 20.0)
     Not answered yet. Replace None by your answer and run the cell again.
     >>> check(0.05, 20.0, wrong={"percent kept, not compression": 0.05})
-    0.05 is what one gets from this mistake: percent kept, not compression.
+    0.05 is the result of this mistake: percent kept, not compression.
     """
     if answer is None or answer is ...:
         print("Not answered yet. Replace None by your answer and run the cell again.")
@@ -59,9 +61,9 @@ def check(
     if _equal(answer, expected, 0.02):
         told += " It is close: give more digits, or the expression itself."
     if isinstance(answer, str) and _equal(_read(answer), expected, tolerance):
-        told += " It is text: leave the quotation marks out."
+        told += " It is text: remove the quotation marks."
     if mistake := next((name for name, value in (wrong or {}).items() if _equal(answer, value, tolerance)), ""):
-        told = f"is what one gets from this mistake: {mistake}. {hint}".strip()
+        told = f"is the result of this mistake: {mistake}. {hint}".strip()
     error = WrongAnswer(f"{shown} {told}")
     if (os.environ.get("WORKBENCH_FACE") or "live") != "live":
         raise error

@@ -88,7 +88,7 @@ def channel_masks(model: nn.Module | None, example: Tensor | None = None) -> Cal
 
 def _needed(model: nn.Module | None) -> nn.Module:
     if not isinstance(model, nn.Module):
-        raise TypeError(f"units of more than one weight are those of a model; got model={model!r}. Pass model=")
+        raise TypeError(f"units of more than one weight need a model; got model={model!r}. Pass model=")
     return model
 
 

@@ -18,7 +18,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     """(mean, low, high): the Student-t interval mean -+ t((1 + level)/2, n - 1) s / sqrt(n); NaN ends for n = 1.
 
     It covers the true mean in `level` of repetitions at any n if the values are normal (a percentile bootstrap of five
-    does in about 84 %). Misleads for values pressed against a bound, such as accuracies near 1.
+    does in about 84 %). Misleads for values close to a bound, such as accuracies near 1.
 
     >>> [round(x, 3) for x in interval([1.0, 2.0, 3.0])]
     [2.0, -0.484, 4.484]
@@ -60,12 +60,12 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """The mean and its standard error s / sqrt(n), s with n - 1 in the denominator; NaN for one value."""
     n = len(values)
     if not n:
-        raise ValueError("an interval is that of one number per seed; got none")
+        raise ValueError("an interval needs one number per seed; got none")
     return float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
 
 
 def rounding(values: Sequence[float]) -> float:
-    """What sums of such numbers may be off by rounding alone."""
+    """How much sums of such numbers may be wrong by rounding."""
     return 1e-12 * max(1.0, *map(abs, values))
 
 
@@ -77,7 +77,7 @@ def differ(values: Sequence[float]) -> bool:
 def compare(df: pd.DataFrame, value: str, arm: str, a: str, b: str, by: str = "seed") -> pd.DataFrame:
     """Paired differences of two arms: one row per seed, columns a, b and `difference` = a - b.
 
-    `df` is tidy with one row per arm and seed: choose one setting (one compression, one network) before.
+    `df` is tidy with one row per arm and seed: choose one setting (one compression, one network) first.
 
     >>> import pandas as pd
     >>> df = pd.DataFrame({"criterion": ["x", "y", "x", "y"], "seed": [0, 0, 1, 1], "accuracy": [0.9, 0.8, 0.7, 0.4]})
@@ -103,8 +103,8 @@ def compare(df: pd.DataFrame, value: str, arm: str, a: str, b: str, by: str = "s
 def arms(df: pd.DataFrame, value: str, arm: str) -> pd.DataFrame:
     """Mean, 95 % interval and n of each arm, and which arms it beats: those whose interval lies wholly below its own.
 
-    Arms whose intervals overlap are not ranked, nor are arms whose seeds differ by rounding alone, which have no
-    interval. Paired seeds often tell more: see `compare`.
+    Arms whose intervals overlap are not ranked, nor are arms whose seeds differ only by rounding, which have no
+    interval. Paired seeds often show more: see `compare`.
 
     >>> import pandas as pd
     >>> df = pd.DataFrame({"arm": ["x"] * 3 + ["y"] * 3, "accuracy": [0.90, 0.91, 0.92, 0.50, 0.51, 0.52]})

@@ -88,8 +88,10 @@ def make_optimizer(model: nn.Module, optimizer: str | MakeOptimizer | None, used
             raise TypeError(f"the function optimizer returns a torch optimizer; got {type(made).__name__}")
         closure = inspect.signature(made.step).parameters.get("closure")
         if closure is not None and closure.default is closure.empty:
-            told = f"{type(made).__name__} evaluates the loss several times a step, by a closure"
-            raise TypeError(f"an optimizer steps by the gradients of one batch; {told}. Use one like torch.optim.SGD")
+            told = f"{type(made).__name__} evaluates the loss several times per step, with a closure"
+            raise TypeError(
+                f"an optimizer takes one step with the gradients of one batch; {told}. Use one like torch.optim.SGD"
+            )
         return made
     if isinstance(optimizer, torch.optim.Optimizer):
         told = "optimizer is a name or a function of the parameters; got an optimizer that holds parameters already"

@@ -9,7 +9,7 @@ Entry = TypeVar("Entry")
 
 
 class Registry(Mapping[str, Entry]):
-    """Name -> entry, in the order of the names; a wrong name is told with the nearest and all that there are.
+    """Name -> entry, in the order of the names; an error for a wrong name gives the nearest name and all names.
 
     The workbench's own entries stay. A user's (`own=True`) may be removed, and added again, so that a cell runs twice.
 

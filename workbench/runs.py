@@ -26,6 +26,8 @@ from workbench.types import check_choice, check_count
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["OWN", "grid", "key", "read_rows"]
+
 Row = dict[str, Any]
 Run = Callable[..., Mapping[str, Any]]
 Result = tuple[str, Row, str]
@@ -44,7 +46,7 @@ def key(function: Run, arguments: Mapping[str, Any]) -> str:
     """Name of a run: 16 hex digits of the hash of the function's name and its arguments that are not the defaults.
 
     So a new argument with a default keeps the old rows findable, and 10 and 10.0 are one value. The function's code is
-    not part of it: who changes what it computes removes its rows.
+    not part of it: if you change what it computes, remove its rows.
 
     >>> def run(criterion, rounds=1): ...
     >>> key(run, {"criterion": "snip"}) == key(run, {"criterion": "snip", "rounds": 1.0})
@@ -68,16 +70,16 @@ def grid(
     """Run `function` at every combination of the axes; one row each, in the order of the grid.
 
     Each axis is a list of plain values (numbers, strings, booleans, None) for one argument of `function`, which returns
-    a dict of plain metrics, under other names than its arguments and the columns that the table adds (`OWN`). A
-    finished run is one JSON line in `path`, on disk before the next: killed anywhere and called again, the grid goes on
-    where it was. Each run computes on one thread, so `jobs` (worker processes, which end with the grid or its process)
+    a dict of plain metrics; their names differ from its arguments and from the columns that the table adds (`OWN`). A
+    finished run is one JSON line in `path`, on disk before the next: if it is killed and called again, the grid
+    continues. Each run computes on one thread, so `jobs` (worker processes, which end with the grid or its process)
     changes the time and not the numbers; functions and criteria defined in a notebook travel to the workers.
     `on_row(row, done, total)` is called after each new row.
 
     Raises RuntimeError at the end, when all other runs are on disk, with the arguments of every run that failed, or
-    that took its process down (no memory, a crash; with one job the process is yours). A file that holds anything but
-    rows stays as it is: a ValueError names the line. One process writes to a path at a time; on a cluster give each its
-    own and read them with `read_rows(a, b)`.
+    whose process died (no memory, a crash; with one job it is your own process). A file that holds anything but rows
+    stays as it is: a ValueError names the line. One process writes to a path at a time; on a cluster give each its own
+    and read them with `read_rows(a, b)`.
 
     >>> import tempfile
     >>> def area(width, height=1): return {"area": width * height}
@@ -109,16 +111,16 @@ def grid(
             if on_row is not None:
                 on_row(done[name], sum(n in done for n in runs), len(runs))
     if failures:
-        told = f"{len(failures)} of {len(runs)} runs failed; the other rows are in {path}, and stay"
-        raise RuntimeError("\n".join([f"{told}. Call grid again once this is mended.\n", *failures]))
+        told = f"{len(failures)} of {len(runs)} runs failed; the other rows are in {path}"
+        raise RuntimeError("\n".join([f"{told}. Correct this, then call grid again.\n", *failures]))
     return _table([done[name] for name in runs])
 
 
 def read_rows(path: str | Path, *more: str | Path) -> pd.DataFrame:
     """Table of the rows on disk in the order of the files: arguments, metrics, seconds, versions, processor, date, key.
 
-    Of rows with one key the last counts, here and for `grid`; the start of a row at the end of a file (a killed run)
-    does not. Raises ValueError with file and line for anything else that is no row.
+    If several rows have one key, the last counts, here and for `grid`; the start of a row at the end of a file (a
+    killed run) does not. Raises ValueError with file and line for anything else that is not a row.
     """
     return _table(list({row["key"]: row for one in (path, *more) for row in _read(Path(one))[0]}.values()))
 
@@ -232,7 +234,7 @@ def _plain(value: Any, what: str) -> Any:
         return value
     raise TypeError(
         f"{what} is a finite number, a string, a boolean, None or a list of these; got {value!r}. "
-        "Pass names, not objects: a criterion of your own by the name it is registered under."
+        "Pass names, not objects: for your own criterion, the name under which you registered it."
     )
 
 
@@ -245,7 +247,7 @@ def _clash(arguments: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     if both := sorted(set(arguments) & set(metrics)):
         return f"{', '.join(both)} is an argument and a metric. Give the metric another name."
     if taken := sorted((set(arguments) | set(metrics)) & set(OWN)):
-        return f"{', '.join(taken)} is a column of the table's own (these are {', '.join(OWN)}). Take another name."
+        return f"{', '.join(taken)} is a column that the table adds itself ({', '.join(OWN)}). Choose another name."
     return ""
 
 
@@ -263,8 +265,8 @@ def _read(path: Path) -> tuple[list[Row], int]:
         if fault and row is None and number == len(lines) and begins:
             return rows, len(text) - len(line)
         if fault:
-            told = f"line {number} of {path} is no row of a grid: {fault}"
-            raise ValueError(f"{told}. Delete the line and grid computes its run again, or name another file.")
+            told = f"line {number} of {path} is not a row of a grid: {fault}"
+            raise ValueError(f"{told}. Delete the line, then grid computes its run again; or name another file.")
         rows.append(row)
     return rows, len(text)
 

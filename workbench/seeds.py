@@ -120,7 +120,7 @@ def _model_name() -> str:
 
 
 def versions() -> dict[str, str]:
-    """What a number may depend on: versions of Python, the workbench and what it computes with; the `processor`.
+    """What a number may depend on: the versions of Python, the workbench and its libraries, and the `processor`.
 
     >>> sorted(versions())
     ['numpy', 'pandas', 'processor', 'python', 'scikit-learn', 'torch', 'workbench']

@@ -24,12 +24,12 @@ EXTRA = "_extra_state"
 class State:
     """A run of `wb.steps` after `step` steps; made by a record's `state()`, and given to `wb.steps(..., state=)`.
 
-    `weights` holds parameters, buffers and modules' extra states, `masks` those in force, `optimizer` its `state_dict`,
-    `memory` what an update keeps, `frozen` the modules that stay in evaluation mode, `run` what the run that goes on
-    has in common with this one. Tensors are copies on the CPU. There is no random state to keep: all that a step draws
+    `weights` holds parameters, buffers and modules' extra states, `masks` the current masks, `optimizer` its
+    `state_dict`, `memory` what an update keeps, `frozen` the modules that stay in evaluation mode, `run` the facts that
+    a run which continues it must share. Tensors are copies on the CPU. There is no random state: all that a step draws
     follows from the seed and the step. `save` writes one safetensors file, the rest as JSON in its metadata; no pickle.
 
-    Misleads as a checkpoint of the data: a change of the task, but for its name, size and shape, is not noticed.
+    Misleads if the data change: only a change of the task's name, size or shape is noticed.
     """
 
     step: int
@@ -42,16 +42,16 @@ class State:
 
     @staticmethod
     def of(model: nn.Module, optimizer: torch.optim.Optimizer, **rest: Any) -> State:
-        """A copy of where a run is. Raises TypeError where the optimizer or the memory holds what is no plain data."""
+        """A copy of a run's state now. Raises TypeError if the optimizer or the memory holds more than plain data."""
         own = {id(parameter) for parameter in model.parameters()}
         if not all(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
-            told = "a state holds the model's parameters; the optimizer has others as well, which would be lost"
+            told = "a state holds the model's parameters; the optimizer has other parameters too, which would be lost"
             raise ValueError(f"{told}. Make them part of the model")
         whole = {"weights": contents(model), "optimizer": optimizer.state_dict(), **rest}
         return State(**{name: copied(part, name) for name, part in whole.items()})
 
     def save(self, path: str | Path) -> None:
-        """Write the state to `path` (`.safetensors`): whole or not at all, whatever was there before.
+        """Write the state to `path` (`.safetensors`), completely or not at all.
 
         >>> import tempfile
         >>> import workbench as wb
@@ -91,17 +91,17 @@ class State:
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
             return State(**_unpacked(json.loads(header["state"]), found))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            told = f"a state is a file that State.save wrote, whole; {path} is none: {error!r}"
+            told = f"a state is a complete file that State.save wrote; {path} is not: {error!r}"
             raise ValueError(f"{told}. Save one from a record") from error
 
     def check(self, model: nn.Module, run: dict[str, Any]) -> None:
-        """Raise ValueError, with what differs, unless the state is of such a model and of such a run."""
+        """Raise ValueError, with the differences, if the state belongs to another model or another run."""
         here, there = ({n: _kind(v) for n, v in weights.items()} for weights in (contents(model), self.weights))
         if told := [*_differences(there, here), *_differences(self.run, run)]:
             more = f" and {len(told) - 5} more" if len(told) > 5 else ""
-            rule = "a state goes on in the run that it is of, with the same model, data, schedule and optimizer"
+            rule = "a state continues its own run, with the same model, data, schedule and optimizer"
             differs = f"what differs: {'; '.join(told[:5])}{more}"
-            raise ValueError(f"{rule}; {differs}. Pass the arguments that the run began with")
+            raise ValueError(f"{rule}; {differs}. Pass the arguments with which the run started")
 
     @torch.no_grad()
     def restore_(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -128,7 +128,7 @@ class Record(dict[str, float]):
     def state(self) -> State:
         """A copy, made now, of all that the run needs to go on from here; ValueError once training has gone on."""
         if self._take is None:
-            told = f"a record's state is taken before the next step; training has gone on from step {self['step']}"
+            told = f"take a record's state before the next step; training has already left step {self['step']}"
             raise ValueError(f"{told}. Call state() in the body of the loop")
         return self._take()
 
@@ -138,11 +138,11 @@ class Record(dict[str, float]):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is when it calls `update`: gradients are there, whole, and the weights have not moved yet.
+    """The state of a run when it calls `update`: all gradients are there, and the weights have not moved yet.
 
-    `step` steps of `total` are done. The gradients in `.grad` are those of `batch`, `loss` its loss, detached. What an
-    update keeps between calls belongs in `memory`, a dict of tensors (on the data's device), numbers and text that a
-    state saves.
+    `step` of `total` steps are done. The gradients in `.grad` are those of `batch`; `loss` is its loss, detached. Put
+    what an update keeps between calls into `memory`: a dict of tensors (on the data's device), numbers and text, which
+    a state saves.
     """
 
     step: int
@@ -157,7 +157,7 @@ class Progress:
 
     @property
     def masks(self) -> Masks:
-        """The masks in force, as a copy that the update may change and return; empty where there are none."""
+        """The current masks, as a copy that the update may change and return; empty if there are none."""
         return {name: mask.clone() for name, mask in self.in_force.items()}
 
     @cached_property

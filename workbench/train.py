@@ -39,7 +39,7 @@ Update = Callable[[Progress], Masks | None]
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the model's state_dict, for `model.load_state_dict`: rewinding is that and no more.
+    """A copy of the model's state_dict, for `model.load_state_dict`: rewinding is no more than this.
 
     >>> model = nn.Linear(2, 1)
     >>> before = snapshot(model)
@@ -99,17 +99,17 @@ def steps(
 
     Removed weights are exactly 0 from before the first step to after the last: gradients are masked after `backward`,
     weights after `step`; later changes to the masks passed have no effect. A generator left early leaves a valid model.
-    Raises ValueError before the first step where the data does not fit the model, and after a loss that is not finite.
+    Raises ValueError before the first step if the data does not fit the model, and after a loss that is not finite.
 
-    `loss(model, batch)` is a scalar tensor to descend, in place of the task's loss of the model's outputs: a penalty,
+    `loss(model, batch)` is a scalar tensor to minimise, instead of the task's loss of the model's outputs: a penalty,
     distillation, a target of another kind. `update(progress)` is called after each `backward`, while `.grad` holds the
-    whole gradients; masks that it returns (None: no change) are in force from this step's move of the weights on. What
-    goes, or was dead and grows, has its moments in the optimizer cleared, and grows from 0. See `Progress`.
+    whole gradients; masks that it returns (None: no change) apply from this step's change of the weights on. Weights
+    that are removed or come back lose their moments in the optimizer; those that come back start at 0. See `Progress`.
 
-    `state`, a record's `state()` or `State.load(path)`, goes on where that record was, bit for bit. All else but `stop`
-    is passed as to the run that it is of (ValueError with what differs); step, weights, masks and the optimizer's state
-    are the state's. The same bits need the same machine, and functions that keep nothing elsewhere; on GPUs also
-    `torch.use_deterministic_algorithms`.
+    `state`, a record's `state()` or `State.load(path)`, continues from that record, bit for bit. Pass all other
+    arguments except `stop` as in that run (a ValueError says what differs); step, weights, masks and the optimizer's
+    state come from the state. The same bits need the same machine, and functions that keep nothing elsewhere; on GPUs
+    also `torch.use_deterministic_algorithms`.
 
     Inputs come in the model's own floating dtype, whole numbers as they are. A last batch of one sample is left out, as
     BatchNorm cannot train on it. The model comes back in evaluation mode; parts of a model in training mode that are in
@@ -153,7 +153,7 @@ def steps(
 
 
 def train(model: nn.Module, task: Task, **arguments: Any) -> list[Record]:
-    """Drain `steps`: train to the end and return all records.
+    """Run `steps` to the end and return all records.
 
     >>> import workbench as wb
     >>> task = wb.load("moons", device="cpu")
@@ -193,7 +193,7 @@ def _own_loss(loss: BatchLoss, model: nn.Module, batch: Batch) -> Tensor:
     if value.requires_grad:
         return value
     told = "loss(model, batch) is computed from the model's weights; got a tensor without a gradient"
-    raise TypeError(f"{told}. Leave no_grad and detach out")
+    raise TypeError(f"{told}. Remove no_grad and detach")
 
 
 def _run(plan: Plan) -> Iterator[Record]:
@@ -241,7 +241,9 @@ def _run(plan: Plan) -> Iterator[Record]:
                 row = Record(step=step + 1, total=plan.total, epoch=epoch, loss=loss.item(), lr=lr)
                 if not math.isfinite(row["loss"]):
                     told = f"a run needs a finite loss; that of step {step + 1} is {row['loss']}, at a rate of {lr:.3g}"
-                    raise ValueError(f"{told}. Lower lr, or check the inputs; load a snapshot, as weights may be lost")
+                    raise ValueError(
+                        f"{told}. Lower lr, or check the inputs; load a snapshot, because the weights may be lost"
+                    )
                 row["seconds"] = time.perf_counter() - began
                 if index == plan.per_epoch - 1 or step == plan.end - 1:
                     first, value = next(iter(evaluate(model, task).items()))

@@ -154,7 +154,7 @@ def check_masks(model: nn.Module, masks: object) -> Masks:
     found, shapes = check_bools(masks), {name: tuple(p.shape) for name, p in model.named_parameters()}
     for name, mask in found.items():
         if name not in shapes:
-            told = f"masks name parameters of the model; {name!r} is none of them. The model has "
+            told = f"masks name parameters of the model; {name!r} is not one of them. The model has "
             raise ValueError(f"{told}{', '.join(sorted(shapes))}. Were these masks made for another model?")
         if mask.shape != shapes[name]:
             told = f"a mask has its parameter's shape; {name!r} is {shapes[name]}, its mask {tuple(mask.shape)}"
@@ -176,10 +176,10 @@ def check_batch(batch: object) -> Batch:
     if inputs.ndim < 2 or targets.ndim == 0:
         raise ValueError(
             f"a batch is inputs [n, ...] and targets [n, ...]; got shapes {tuple(inputs.shape)} and "
-            f"{tuple(targets.shape)}. A single sample becomes a batch by x[None]"
+            f"{tuple(targets.shape)}. x[None] makes a batch of a single sample"
         )
     if len(inputs) == 0:
         raise ValueError("a batch holds at least one sample; got 0. Use task.batch(256)")
     if len(inputs) != len(targets):
-        raise ValueError(f"a batch has one target an input; got {len(inputs)} inputs and {len(targets)} targets")
+        raise ValueError(f"a batch has one target per input; got {len(inputs)} inputs and {len(targets)} targets")
     return Batch(inputs, targets)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import servers
 from chromium import unavailable
 
 AXE_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pruning-workbench" / "axe-core"
@@ -56,3 +57,31 @@ def axe() -> Callable[..., list[str]]:
         ]
 
     return findings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the notebooks of one file's tests lie."""
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def lab(folder: Path, browser: Any) -> Iterator[str]:
+    """The address of a JupyterLab on `folder`."""
+    with servers.lab(folder) as address:
+        yield address
+
+
+@pytest.fixture
+def notebook(lab: str, folder: Path, page: Any) -> Callable[..., Any]:
+    """Open a notebook with these cells in JupyterLab, run it, and wait for the explorer."""
+
+    def run(name: str, *cells: str) -> Any:
+        servers.notebook(cells, folder / f"{name}.ipynb")
+        page.set_viewport_size({"width": 1280, "height": 900})
+        servers.open_lab(page, lab, f"{name}.ipynb")
+        servers.run_all(page)
+        page.wait_for_selector(".wb-root[data-drawn]", timeout=60_000)
+        return page
+
+    return run

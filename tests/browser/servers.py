@@ -85,8 +85,15 @@ def serve(command: Sequence[str], folder: Path, ready: str) -> Iterator[str]:
         log.close()
 
 
-def lab(folder: Path) -> contextlib.AbstractContextManager[str]:
-    """JupyterLab on the notebooks of `folder`, without a token, with its application reachable from the page."""
+def lab(folder: Path, subshells: bool = True) -> contextlib.AbstractContextManager[str]:
+    """JupyterLab on the notebooks of `folder`, without a token, with its application reachable from the page.
+
+    Without `subshells` a widget's messages take the kernel's main thread, as VS Code's and Voila's do.
+    """
+    if not subshells:
+        settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
+        settings.mkdir(parents=True)
+        (settings / "kernels-settings.jupyterlab-settings").write_text('{"commsOverSubshells": "disabled"}')
     command = ["jupyterlab", "--allow-root", "--no-browser", "--expose-app-in-browser", "--IdentityProvider.token="]
     return serve([*command, f"--ServerApp.root_dir={folder}", "--ServerApp.port_retries=0"], folder, "/api")
 

@@ -4,19 +4,14 @@ Times are printed beside what is promised; a quiet machine keeps the promises th
 `BROWSER_SLACK=1 python -m pytest -s tests/browser/test_playground.py`.
 """
 
-import os
-import statistics
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import servers
+from timing import presses, said
 
 import workbench as wb
-
-SLACK = float(os.environ.get("BROWSER_SLACK", "3"))
-"""How many times longer than promised an answer may take, as other work may go on beside the tests."""
 
 RESNET = """
 import workbench as wb
@@ -46,64 +41,6 @@ while not Path("enough").exists() and time.monotonic() < end:
     time.sleep(0.05)
 """
 COUNT = "print('widgets', len(_instances), 'errors', len(p.errors))"
-TIMER = """
-() => {
-  const root = document.querySelector(".wb-root");
-  window.times = [];
-  let pressed = null;
-  window.addEventListener("keydown", () => { pressed = performance.now(); }, true);
-  new MutationObserver(() => {
-    if (pressed !== null && root.dataset.waiting !== "true") {
-      const start = pressed;
-      pressed = null;
-      requestAnimationFrame(() => window.times.push(performance.now() - start));
-    }
-  }).observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
-}
-"""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("lab")
-
-
-@pytest.fixture(scope="module")
-def lab(folder: Path, browser: Any) -> Iterator[str]:
-    with servers.lab(folder) as address:
-        yield address
-
-
-@pytest.fixture
-def notebook(lab: str, folder: Path, page: Any) -> Callable[..., Any]:
-    """Open a notebook with these cells in JupyterLab, run it, and wait for the explorer."""
-
-    def run(name: str, *cells: str) -> Any:
-        servers.notebook(cells, folder / f"{name}.ipynb")
-        page.set_viewport_size({"width": 1280, "height": 900})
-        servers.open_lab(page, lab, f"{name}.ipynb")
-        servers.run_all(page)
-        page.wait_for_selector(".wb-root[data-drawn]", timeout=60_000)
-        return page
-
-    return run
-
-
-def presses(page: Any, keys: list[str]) -> list[float]:
-    """Press keys on the slider one after another; milliseconds from each key press to its picture."""
-    page.evaluate(TIMER)
-    page.locator("input.wb-range").first.focus()
-    for count, key in enumerate(keys, start=1):
-        page.keyboard.press(key)
-        page.wait_for_function(f"() => window.times.length >= {count}", timeout=20_000)
-    times: list[float] = page.evaluate("() => window.times")
-    return times
-
-
-def said(name: str, times: list[float], promised: float) -> None:
-    median = statistics.median(times)
-    print(f"\n{name}: median {median:.0f} ms, slowest {max(times):.0f} ms of {len(times)} (promised {promised:.0f} ms)")
-    assert median <= SLACK * promised
 
 
 def test_cached_scores_of_resnet_20_answer_a_key_within_100_ms(notebook: Any, axe: Any) -> None:

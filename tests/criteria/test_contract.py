@@ -110,10 +110,16 @@ def by_inputs(model: Any, inputs: Any) -> wb.Scores:
         (training, r"'training' gave a model in which the values of 'bn1.running_mean' changed"),
         (accumulating, r"'accumulating' gave a model in which the gradient of 'conv1.weight' changed"),
         (seeding, r"'seeding' gave a model in which torch's random state changed"),
-        (forgetful, r"same scores for the same arguments; 'forgetful' gave others the second time"),
-        (first_sample, r"do not depend on the order of its samples; 'first_sample' gave others"),
+        (forgetful, r"same scores for the same arguments; 'forgetful' gave different scores the second time"),
+        (
+            first_sample,
+            r"do not depend on the order of its samples; 'first_sample' gave different ones",
+        ),
         (what_is_left, r"'conv1.weight' with shape \(4, 2, 3, 3\); 'what_is_left' gave \(\d\d,\)"),
-        (by_place, r"the scores come in that order; 'by_place' gave others, apart by up to .* in 'conv1.weight'"),
+        (
+            by_place,
+            r"the scores come in that order; 'by_place' gave different scores, different by up to .* in 'conv1.weight'",
+        ),
     ],
 )
 def test_bad_criteria_are_refused_with_the_reason(bad: Callable[..., wb.Scores], reason: str) -> None:

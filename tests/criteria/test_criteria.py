@@ -419,7 +419,7 @@ def test_squares_of_small_gradients_do_not_vanish(criterion: str) -> None:
 @pytest.mark.parametrize("head", [nn.Softmax(1), nn.LayerNorm(3, elementwise_affine=False), nn.Hardtanh(5, 6)])
 def test_synflow_says_where_its_scores_would_be_rounding(head: nn.Module) -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3), head)
-    with pytest.raises(ValueError, match=r"'synflow' scores by .* Let the model give its logits"):
+    with pytest.raises(ValueError, match=r"'synflow' scores by .* Let the model return its logits"):
         wb.score(model, wb.Batch(torch.ones(2, 4), torch.tensor([0, 1])), "synflow")
 
 
@@ -428,9 +428,9 @@ def test_a_mask_that_the_index_decides_is_told() -> None:
     model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
     nn.init.constant_(model[0].bias, -1e3)
     batch = wb.Batch(torch.ones(8, 16), torch.arange(8) % 4)
-    with pytest.warns(UserWarning, match=r"nothing about 128 of the 128 kept \(100%\): .* the index decided"):
+    with pytest.warns(UserWarning, match=r"do not decide about 128 of the 128 kept \(100%\): .* the index decided"):
         wb.find_masks(model, batch, "snip", 0.8)
-    with pytest.warns(UserWarning, match=r"nothing about 500 of the 600 kept \(83%\)"):
+    with pytest.warns(UserWarning, match=r"do not decide about 500 of the 600 kept \(83%\)"):
         wb.keep_top({"a": torch.cat([torch.arange(1.0, 101), torch.zeros(900)])}, 0.4)
     wb.keep_top({"a": torch.zeros(150)}, 0.4)  # 90 kept weights are a small matter
     wb.find_masks(model, batch, "magnitude", 0.8)
@@ -473,9 +473,9 @@ def test_a_loss_of_ones_own_sees_the_model_s_outputs_as_they_are() -> None:
         found = wb.score(model, batch, criterion, loss_fn=lambda out, t: functional.mse_loss(out[0], t), **knobs)
         plain = wb.score(nn.Sequential(model.fc), batch, criterion, loss_fn=functional.mse_loss, **knobs)
         assert torch.equal(found["fc.weight"], plain["0.weight"]), criterion
-    with pytest.raises(ValueError, match=r"outputs of one tensor; the model gives tuple. Wrap the model, or pass"):
+    with pytest.raises(ValueError, match=r"outputs of one tensor; the model returns tuple. Wrap the model, or pass"):
         wb.score(model, batch, "obd", loss_fn=lambda out, t: functional.mse_loss(out[0], t))
-    with pytest.raises(TypeError, match=r"outputs of one tensor; the model gives tuple to .* Pass temperature=1"):
+    with pytest.raises(TypeError, match=r"outputs of one tensor; the model returns tuple. Pass temperature=1"):
         wb.score(model, batch, "grasp", loss_fn=lambda out, t: functional.mse_loss(out[0], t), temperature=2.0)
 
 

@@ -295,7 +295,7 @@ def test_no_rule_is_needed_where_no_relevance_passes() -> None:
 
 def test_outputs_and_labels_are_checked() -> None:
     model = nn.Sequential(nn.Conv1d(2, 3, 1))
-    with pytest.raises(ValueError, match=r"starts from outputs \[n, classes\]; the model gives \(4, 3, 5\)"):
+    with pytest.raises(ValueError, match=r"starts from outputs \[n, classes\]; the model returns \(4, 3, 5\)"):
         wb.score(model, wb.Batch(torch.ones(4, 2, 5), torch.zeros(4, dtype=torch.int64)), "lrp")
     with pytest.raises(ValueError, match=r"labels are class numbers from 0 to 1"):
         wb.score(nn.Linear(2, 2), wb.Batch(torch.ones(4, 2), torch.arange(4)), "lrp")

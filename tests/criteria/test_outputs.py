@@ -80,7 +80,7 @@ def test_the_logits_count(kind: str) -> None:
 )
 def test_outputs_that_are_not_plain_are_named(give: Callable[[Tensor], Any], got: str) -> None:
     model = Wrapped(give)
-    words = f"a model gives one tensor, .*; got {got}. Wrap the model in a module"
+    words = f"a model returns one tensor, .*; got {got}. Wrap the model in a module"
     for run in (
         lambda: wb.score(model, BATCH, "snip"),
         lambda: wb.score(model, BATCH, "fisher"),
@@ -95,9 +95,9 @@ def test_outputs_that_are_not_plain_are_named(give: Callable[[Tensor], Any], got
 @pytest.mark.parametrize(
     ("give", "got"),
     [
-        (lambda y: y[:, 0], r"the model gives \(\d,\) for labels of shape \(\d,\). Pass your own loss_fn, or wrap"),
-        (lambda y: y[:, None].expand(-1, 4, -1), r"the model gives \(\d, 4, 3\)"),
-        (lambda y: y.flatten()[:, None], r"the model gives \(\d+, 1\)"),
+        (lambda y: y[:, 0], r"the model returns \(\d,\) for labels of shape \(\d,\). Pass your own loss_fn, or wrap"),
+        (lambda y: y[:, None].expand(-1, 4, -1), r"the model returns \(\d, 4, 3\)"),
+        (lambda y: y.flatten()[:, None], r"the model returns \(\d+, 1\)"),
         (lambda y: y[:, :1], "a network of one logit needs a second"),
     ],
 )
@@ -176,5 +176,5 @@ def test_recurrent_layers(kind: type[nn.RNNBase]) -> None:
 
 
 def test_exact_curvature_says_what_it_needs() -> None:
-    with pytest.raises(ValueError, match=r"curvature='exact' takes second derivatives .* Use curvature='gauss-newton'"):
+    with pytest.raises(ValueError, match=r"curvature='exact' needs second derivatives .* Use curvature='gauss-newton'"):
         wb.score(Wrapped(Same.apply), BATCH, "obd", curvature="exact")

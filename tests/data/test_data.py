@@ -276,7 +276,7 @@ def test_no_copy_and_no_network_names_both_ways_out(tmp_path: Path) -> None:
         "connect to the network",
     ):
         assert words in str(found.value)
-    with pytest.raises(FileNotFoundError, match=r"nowhere, as WORKBENCH_DATA is not set.*set WORKBENCH_DATA=<folder>"):
+    with pytest.raises(FileNotFoundError, match=r"WORKBENCH_DATA is not set.*set WORKBENCH_DATA=<folder>"):
         wb.load("mnist")
 
 
@@ -384,7 +384,7 @@ WRONG_COPIES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a part twice": (
         lambda d: shutil.copy(d / PART, d / PART.replace("0a1b2c", "ff")),
-        "each file holds other rows; .* is a copy of",
+        "each file holds different rows; .* is a copy of",
     ),
     "train as test": (lambda d: shutil.copy(d / PART, d / "test-00000-of-00001.parquet"), "is a copy of"),
     "two versions": (
@@ -439,7 +439,7 @@ X, Y = np.zeros((10, 2)), np.arange(10) % 2
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "words"),
     [
-        ((X, Y[:9], X, Y), {}, ValueError, "train has one target an input; got 10 inputs and 9 targets"),
+        ((X, Y[:9], X, Y), {}, ValueError, "train has one target per input; got 10 inputs and 9 targets"),
         ((X, Y, X[:, :1], Y), {}, ValueError, r"train and test inputs have one shape; got \(2,\) and \(1,\)"),
         ((X[:0], Y[:0], X, Y), {}, ValueError, "train inputs hold at least one sample; got 0"),
         ((X[:, 0], Y, X, Y), {}, ValueError, r"train inputs are \[n, ...\] with at least one feature dimension"),

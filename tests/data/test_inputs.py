@@ -133,7 +133,7 @@ def test_inputs_that_are_no_numbers(x: Any, error: type[Exception], words: str) 
 @pytest.mark.parametrize(
     ("train", "test", "words"),
     [
-        (PIXELS, PIXELS / 255, "of one kind and on one scale; got uint8 and float64. Convert both alike"),
+        (PIXELS, PIXELS / 255, "of one kind and on one scale; got uint8 and float64. Convert both in the same way"),
         (PIXELS / 255, PIXELS, "got float64 and uint8"),
         (PIXELS, PIXELS.astype(np.int64), "got uint8 and int64"),
         (PIXELS, PIXELS > 127, "got uint8 and bool"),
@@ -158,7 +158,7 @@ def test_splits_that_were_prepared_in_two_ways(train: Any, test: Any, words: str
 )
 def test_splits_that_may_have_been_prepared_in_two_ways(test: np.ndarray) -> None:
     with pytest.warns(
-        UserWarning, match=r"^train inputs have mean 0\.5.* and std 0\.2.*, test .*: were both scaled alike\?"
+        UserWarning, match=r"^train inputs have mean 0\.5.* and std 0\.2.*, test .*: were both scaled in the same way\?"
     ):
         task(PIXELS / 255, Y, test, Y[:60], channels_last=True)
 
@@ -234,7 +234,11 @@ BAD_LABELS: dict[str, tuple[Any, type[Exception], str]] = {
         r"got 0.5. For amounts .* pass loss=.*, or turn .*digitize",
     ),
     "not a number": (np.where(Y == 0, np.nan, Y), ValueError, "whole numbers; 40 are NaN or infinite. Drop these"),
-    "one-hot": (np.eye(3)[Y], TypeError, r"got shape \(120, 3\). For a column a class \(one-hot\) pass labels.argmax"),
+    "one-hot": (
+        np.eye(3)[Y],
+        TypeError,
+        r"got shape \(120, 3\). For one column per class \(one-hot\) pass labels.argmax",
+    ),
     "scalar": (3, TypeError, r"of shape \[n\]; got shape \(\)"),
     "none": ([None, *Y[1:]], TypeError, r"Python objects \(NoneType, int64\). Fill in or drop what is missing"),
     "text, one missing": (["a", float("nan"), *TEXT[2:]], TypeError, r"Python objects \(float, str"),
@@ -262,7 +266,7 @@ def test_labels_that_name_no_class(labels: Any, error: type[Exception], words: s
         (Y, Y, "abcd", ValueError, "have none: 'd'"),
         (Y, Y, "ab", ValueError, "indices into classes, 0 to 1; got label 2"),
         (Y, Y, "aab", ValueError, "classes have different names; got a, a, b"),
-        (Y, Y, 3, TypeError, "classes are names, one a class; got 3. Leave it out"),
+        (Y, Y, 3, TypeError, "classes are names, one for each class; got 3. Leave it out"),
         (TEXT, Y, None, TypeError, "both numbers or both text; got <U1 and int64"),
         (TEXT, np.where(TEXT == "a", "z", TEXT), None, ValueError, "test labels are names in .* a, b, c; got 'z'"),
         (TEXT, TEXT, "ab", ValueError, "train labels are names in classes, a, b; got 'c'"),

@@ -54,8 +54,8 @@ def test_grey_images_among_coloured_ones_become_rgb() -> None:
     [
         (Image.new("RGBA", SIZE[::-1], (1, 2, 3, 100)), "images are opaque; test image 1 is transparent in parts"),
         (Image.new("LA", SIZE[::-1], (1, 100)), "images are opaque"),
-        (Image.fromarray(np.full(SIZE, 4000, np.uint16)), "8 bits a channel; test image 1 is of mode I;16. Convert"),
-        (Image.new("F", SIZE[::-1]), "is of mode F"),
+        (Image.fromarray(np.full(SIZE, 4000, np.uint16)), "8 bits per channel; test image 1 has mode I;16. Convert"),
+        (Image.new("F", SIZE[::-1]), "has mode F"),
         (Image.new("RGB", SIZE), "one size, here 6 x 8 .*; test image 1 has 8 x 6. Resize them first"),
     ],
 )
@@ -128,7 +128,9 @@ def test_what_is_no_image_is_told_but_for_hidden_files(pets: Path) -> None:
     before = wb.Task.from_folder(pets, device="cpu")
     for stray in ("labels.csv", "train/1.png", "test/cat/notes.txt"):
         (pets / stray).write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"left out of .*pets: 3 that are no images in .* class, such as .*labels.csv"):
+    with pytest.warns(
+        UserWarning, match=r"left out of .*pets: 3 that are not images in .* class, such as .*labels.csv"
+    ):
         made = wb.Task.from_folder(pets, device="cpu")
     assert np.array_equal(made.splits["train"].inputs, before.splits["train"].inputs)
 
@@ -146,18 +148,30 @@ def two_pages(path: Path) -> None:
 
 WRONG_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty class": (lambda d: (d / "train/eel").mkdir(), r"at least one image \(.bmp, .*\); .*eel has none"),
-    "a class in train alone": (lambda d: shutil.copytree(d / "train/cat", d / "train/eel"), "'eel' is in one of them"),
-    "a class in test alone": (lambda d: shutil.rmtree(d / "train/cat"), "hold the same classes; 'cat' is in one of"),
-    "a third split": (lambda d: shutil.copytree(d / "test", d / "val"), "and no third, .*; got test, train, val. Ren"),
-    "no test": (lambda d: (d / "test").rename(d / "val"), "holds the folders train and test .*; got train, val"),
-    "train alone": (lambda d: shutil.rmtree(d / "test"), "holds the folders train and test .*; got train"),
+    "a class in train alone": (
+        lambda d: shutil.copytree(d / "train/cat", d / "train/eel"),
+        "'eel' is in only one of them",
+    ),
+    "a class in test alone": (
+        lambda d: shutil.rmtree(d / "train/cat"),
+        "hold the same classes; 'cat' is in only one of",
+    ),
+    "a third split": (
+        lambda d: shutil.copytree(d / "test", d / "val"),
+        "holds only the folders train and test, .*; got test, train, val. Ren",
+    ),
+    "no test": (lambda d: (d / "test").rename(d / "val"), "holds only the folders train and test, .*; got train, val"),
+    "train alone": (lambda d: shutil.rmtree(d / "test"), "holds only the folders train and test, .*; got train"),
     "other case": (lambda d: (d / "train").rename(d / "Train"), "got Train, test"),
     "other names": (
         lambda d: [(d / "train").rename(d / "training"), (d / "test").rename(d / "testing")],
         "in the folder of their class, and splits are named train and test; got .*testing.cat, a folder",
     ),
     "deeper": (lambda d: shutil.copytree(d / "test/cat", d / "train/cat/a"), "got .*cat.a, a folder. Move its images"),
-    "no class": (lambda d: [shutil.rmtree(f) for f in d.glob("*/*")], "one folder a class; .*train holds no folder"),
+    "no class": (
+        lambda d: [shutil.rmtree(f) for f in d.glob("*/*")],
+        "one folder for each class; .*train holds no folder",
+    ),
     "one class": (lambda d: [shutil.rmtree(f) for f in d.glob("*/cat")], "at least two classes; got one"),
     "another size": (
         lambda d: Image.new("RGB", (9, 9)).save(d / "train/cat/05.png"),

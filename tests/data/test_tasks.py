@@ -166,7 +166,7 @@ def test_snip_is_the_derivative_by_hand(name: str, kind: Kind) -> None:
 
 REFUSED = {
     **{(kind, "lrp"): "relevance starts from outputs|class numbers" for kind in KINDS if kind != "classes"},
-    **{("tokens", name): "sends real numbers of its own" for name in ("ntk-sap", "synflow")},
+    **{("tokens", name): "sends its own real numbers" for name in ("ntk-sap", "synflow")},
     **{(kind, "phew"): "walks through an nn.Sequential" for kind in ("tokens", "maps")},
 }
 
@@ -338,13 +338,13 @@ def test_splits_that_make_no_task(splits: Any, options: dict[str, Any], error: t
 def test_what_does_not_fit_a_kind() -> None:
     amounts, maps, tokens = (kinds()[name].task for name in ("amounts", "maps", "tokens"))
     for task in (amounts, maps):
-        with pytest.raises(ValueError, match=r"per_class takes one class a sample, int64 \[n\]; got targets"):
+        with pytest.raises(ValueError, match=r"per_class needs one class per sample, int64 \[n\]; got targets"):
             task.batch(per_class=2)
     with pytest.raises(ValueError, match=r"targets \[n, 8\] of int64 take; got none. Pass classes="):
         dataclasses.replace(tokens, classes=()).outputs  # noqa: B018
-    with pytest.raises(TypeError, match="prepare gives a tensor of as many inputs"):
+    with pytest.raises(TypeError, match="prepare returns a tensor with as many inputs"):
         dataclasses.replace(amounts, prepare=lambda x: x.numpy()).shape  # noqa: B018
-    with pytest.raises(TypeError, match=r"a measure gives sums .*\(sum, count\)}, under .*; got tensor"):
+    with pytest.raises(TypeError, match=r"a measure returns sums .*\(sum, count\)}, under .*; got tensor"):
         wb.evaluate(nn.Linear(5, 2), dataclasses.replace(amounts, measure=functional.mse_loss))
     for loss in (functional.mse_loss, nn.MSELoss(), functional.l1_loss):
         with pytest.raises(ValueError, match=r"its own target; got outputs .*\(100, 1\) and .*\(100,\). Give both one"):
@@ -398,7 +398,9 @@ def test_several_labels_a_sample() -> None:
     x, y = make_multilabel_classification(200, n_classes=4, random_state=0)
     options: dict[str, Any] = {"measure": right_labels, "device": "cpu"}
     arrays = x[:150], y[:150], x[150:], y[150:]
-    with pytest.raises(TypeError, match=r"one-hot\) pass labels.argmax\(1\).* several labels a sample pass loss="):
+    with pytest.raises(
+        TypeError, match=r"one-hot\) pass labels.argmax\(1\).* several labels for each sample pass loss="
+    ):
         wb.Task.from_arrays(*arrays)
     for targets, loss in (
         (y, functional.binary_cross_entropy_with_logits),
@@ -451,8 +453,8 @@ def test_maps_from_arrays() -> None:
         (np.where(Y == 0, np.nan, 1.5), ValueError, "train targets are finite numbers; [0-9]+ are NaN"),
         (np.full(100, 1e300), ValueError, r"at most 1e\+30 in size; got 1e\+300. Scale"),
         (np.array(["a", "b"])[Y], TypeError, r"got text. numpy.unique\(targets, return_inverse=True\)\[1\] numbers it"),
-        (3.0, ValueError, r"\[n, ...\], one an input; got shape \(\)"),
-        (X[:9], ValueError, "train has one target an input; got 100 inputs and 9 targets"),
+        (3.0, ValueError, r"\[n, ...\], one for each input; got shape \(\)"),
+        (X[:9], ValueError, "train has one target per input; got 100 inputs and 9 targets"),
     ],
 )
 def test_amounts_that_are_none(y: Any, error: type[Exception], words: str) -> None:

@@ -81,11 +81,15 @@ def test_a_run_serves_several_experiments(tmp_path: Path) -> None:
 def test_wrong_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"experiment is one of .*Did you mean 'critical'"):
         reading(MINE, of=("headline", "criticl"))
-    with pytest.raises(ValueError, match=r"'force-delay' is no claim of data/claims.yaml. Write its entry there, or"):
+    with pytest.raises(
+        ValueError, match=r"'force-delay' is not a claim of data/claims.yaml. Write its entry there, or"
+    ):
         reading("force-delay", of="critical")
     with pytest.raises(ValueError, match="'force-delays' is the workbench's own claim and stays as it is"):
         reading("force-delays", of="critical")(growth)
-    with pytest.raises(ValueError, match=r"'mine' of your own needs a folder for its rows. Pass folder='rows'"):
+    with pytest.raises(
+        ValueError, match=r"'mine' needs a folder for its rows, because it is your own. Pass folder='rows'"
+    ):
         experiment("mine", [{}])(growth)
     with pytest.raises(TypeError, match=r"grids is a list of grids, each a dict of lists; got {'seed'"):
         experiment("mine", {"seed": [0]}, folder=tmp_path)  # type: ignore[arg-type]

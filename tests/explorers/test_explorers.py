@@ -171,7 +171,7 @@ def test_show_code_for_trained_weights_reproduces_the_view(monkeypatch: pytest.M
         torch.set_num_threads(threads)
     kept = {layer["name"]: layer["kept"] for layer in frame["sides"][0]["layers"]}
     assert kept == {name: int(mask.sum()) for name, mask in space["masks"].items()}
-    assert own.points.dense(fitted) == [wb.evaluate(space["model"], space["task"])["accuracy"]]
+    assert own.points.dense(fitted) == ([wb.evaluate(space["model"], space["task"])["accuracy"]], "val")
 
 
 def test_the_budget_is_exact_at_every_stop(session: Session) -> None:
@@ -243,6 +243,7 @@ def test_an_iterated_view_scores_as_often_as_it_has_rounds_and_shows_the_last(se
     assert told == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     total = side["numbers"]["total"]
     assert sum(side["scores"]["counts"]) + side["scores"]["zero"] == round(total / 16)  # what round 4 had kept
+    assert side["scores"]["before"] == total - round(total / 16)
     weights = torch.cat([w.reshape(-1) for w in wb.prunable(wb.make("vgg", session.task("digits"))).values()])
     lowest = weights.abs().sort(descending=True).values[side["numbers"]["kept"] - 1] / 5
     assert side["scores"]["cut"] == pytest.approx(float(_place(side, lowest.double().detach())), abs=1e-5)
@@ -328,7 +329,7 @@ def test_what_a_task_measures_is_trained_and_shown(playground: Any, monkeypatch:
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
     rows = [{"compression": 4, "mse": 0.25}, {"compression": 1, "mse": 0.125}]
     explorer = playground(task, model, {"criterion": "snip", "compression": 2}, rows=rows)
-    assert (explorer.menu["measure"], explorer.baseline) == ("mse", {"dense": 0.125})
+    assert (explorer.menu["measure"], explorer.baseline) == ("mse", {"dense": 0.125, "split": ""})
     press(explorer, "train")
     until(lambda: len(explorer.curve) == 3)
     fresh = copy.deepcopy(model)
@@ -461,7 +462,7 @@ def test_training_adds_a_dot_a_seed_and_the_slider_answers_meanwhile(playground:
         until(lambda: not explorer.worker.busy("training"))
         at_30 = [p for p in explorer.curve if p["compression"] == 30]
         assert [p["seed"] for p in at_30] == seeds
-    assert explorer.baseline == {"dense": None}
+    assert explorer.baseline == {"dense": None, "split": "val"}
     ask(explorer, compression=1.0)
     press(explorer, "train")
     until(lambda: explorer.baseline["dense"] is not None)
@@ -903,7 +904,7 @@ def test_in_the_figure_no_words_cover_others_and_each_criterion_has_its_colour(
     outside = [a for a, box in boxes if box.x0 < -2 or box.x1 > drawn.bbox.x1 + 2 or box.y0 < -2]
     assert outside == []
     looks = session.looks()
-    axes = {ax.get_title(loc="left"): ax for ax in drawn.get_axes()}
+    axes = {ax.get_title(loc="left").partition(";")[0]: ax for ax in drawn.get_axes()}
     legend = axes["Layers"].get_legend()
     bars = {
         t.get_text(): to_hex(p.get_facecolor()) for t, p in zip(legend.get_texts(), legend.get_patches(), strict=True)
@@ -927,11 +928,36 @@ def test_recorded_rows_stand_beside_live_points(playground: Any) -> None:
     rows = pd.DataFrame({"compression": [1, 10], "accuracy": [0.99, 0.9], "criterion": "snip", "rounds": 1.0})
     explorer = playground("moons", rows=rows)
     assert [point["kind"] for point in explorer.curve] == ["recorded", "recorded"]
-    assert explorer.baseline == {"dense": 0.99}
+    assert explorer.baseline == {"dense": 0.99, "split": ""}
     press(explorer, "train")
     until(lambda: len(explorer.curve) == 3)
     press(explorer, "clear_points")
     assert len(explorer.curve) == 2
+
+
+def test_the_shipped_rows_stand_there_from_the_start_and_are_told_from_what_is_trained(playground: Any) -> None:
+    explorer = playground(state={"criterion": "snip", "compression": 10})
+    rows = wb.experiments.recorded("headline")
+    at_10 = rows[(rows["criterion"] == "snip") & (rows["compression"] == 10)]["accuracy"].tolist()
+    shown = [p for p in explorer.curve if (p["criterion"], p["rounds"], p["compression"]) == ("snip", 1, 10)]
+    assert [point["accuracy"] for point in shown] == at_10
+    assert {(point["kind"], point["split"]) for point in explorer.curve} == {("recorded", "test")}
+    dense = rows[rows["compression"] == 1]["accuracy"].mean()
+    assert explorer.baseline == {"dense": pytest.approx(dense), "split": "test"}
+    points, choices = explorer.session.points, check_state(explorer.state())
+    assert points.next_seed(choices) == 0  # a run on test data is no run on validation data
+    points.add(replace(choices, compression=1.0), 0.5)
+    assert points.baseline(choices) == {"dense": 0.5, "split": "val"}  # never the mean of both
+    assert [p["split"] for p in points.curve(choices) if p["kind"] == "live"] == ["val"]
+    assert not points.curve(replace(choices, network="lenet-5"))
+    trained = points.curve(replace(choices, weights="trained"))
+    assert {point["criterion"] for point in trained} == {"grasp", "magnitude", "snip", "synflow"}
+    assert playground(rows=[], name="none").curve == []
+
+
+def test_a_split_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="the split of a recorded row is one of"):
+        wb.explorers.playground("moons", rows=[{"compression": 2, "accuracy": 0.5, "split": "train"}])
 
 
 # Three faces

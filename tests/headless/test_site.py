@@ -123,6 +123,16 @@ def test_a_page_works_from_disk_with_nothing_loaded(open_page, folder):
     assert "face site" in page.locator("main").text_content()
 
 
+def test_the_list_of_pages_leads_to_the_reference(open_page, folder):
+    visit, asked, errors = open_page
+    page = visit("index.html")
+    page.get_by_role("link", name="Reference").click()
+    page.locator("#keep_top").wait_for()
+    assert page.url == (folder / "reference" / "workbench.html").as_uri()
+    assert all(url.startswith(("file:", "data:")) for url in asked)
+    assert errors == []
+
+
 def test_formulas_are_set_by_the_browser(open_page):
     visit, _, _ = open_page
     page = visit("first.html")
@@ -169,7 +179,7 @@ def test_what_an_output_asks_of_the_network_is_refused(open_page, folder):
 def test_the_index_leads_to_every_page(open_page):
     visit, _, _ = open_page
     page = visit("index.html")
-    assert page.locator("main a").all_text_contents() == ["Title of first", "Title of second"]
+    assert page.locator(".contents a").all_text_contents() == ["Title of first", "Title of second"]
     assert page.locator(".contents p").first.text_content() == "First paragraph."
     page.get_by_role("link", name="Title of first").click()
     assert page.locator("h1").text_content() == "Title of first"
@@ -267,7 +277,7 @@ def test_only_formulas_are_formulas(tmp_path, source, count):
     "latex", [r"\unknown{x}", "x_{", "a & b", r"\frac{1}{2", r"\ref{eq:1}", r"\left( x", r"\begin{x}"]
 )
 def test_a_formula_that_cannot_be_set_is_an_error_and_in_a_page_its_source(tmp_path, latex):
-    with pytest.raises(ValueError, match="a formula that cannot be set") as caught:
+    with pytest.raises(ValueError, match="a formula that cannot be shown") as caught:
         mathml(latex)
     assert latex in str(caught.value)
     problems = []

@@ -228,13 +228,20 @@ def test_the_readme_names_the_tasks_there_are():
     assert set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s]*(?:\||`|#|ARGS))", README)) == tasks
 
 
-def test_the_readme_pins_the_torch_of_the_lock():
-    assert set(re.findall(r"torch==([0-9.]+)", README)) == {pinned(pins()["torch"])}
+def test_the_installation_pins_the_torch_of_the_lock():
+    text = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"torch==([0-9.]+)", text)) == {pinned(pins()["torch"])}
 
 
-def test_the_readmes_tables_are_what_the_notebooks_and_the_checks_say():
-    readme = load_tool("readme")
-    assert readme.written(README, readme.tables()) == README
+def test_the_tables_are_what_the_notebooks_and_the_checks_say():
+    for path, text in load_tool("readme").documents().items():
+        assert path.read_text(encoding="utf-8") == text, path.name
+
+
+def test_the_readme_is_read_before_its_first_table():
+    """Two screens of 1280 x 720 pixels, a picture among them, are about 50 lines."""
+    before, _, _ = README.partition("\n|")
+    assert len(before.splitlines()) <= 50
 
 
 def test_the_first_ten_lines_run(capsys):
@@ -244,11 +251,10 @@ def test_the_first_ten_lines_run(capsys):
     assert "20x" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name)
 def test_linked_files_exist(document):
-    text = (ROOT / document).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (ROOT / target).exists(), target
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target
 
 
 # -- the wheel ---------------------------------------------------------------------------------------------------
@@ -357,7 +363,7 @@ def test_the_core_works_without_the_lab_and_says_where_that_is_needed(installed_
         "1",
         "1",
     ], done.stderr
-    assert done.stderr.count(f"papermill, pygments, traitlets. {remedy}") == 3
+    assert done.stderr.count(f"papermill, pdoc, pygments, traitlets. {remedy}") == 3
 
 
 def test_the_wheels_command_runs(installed_wheel):

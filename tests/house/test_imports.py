@@ -16,6 +16,7 @@ ROOMS = [
     "extras",
     "types",
     "registry",
+    "profiles",
     "seeds",
     "project_data",
     "templates",

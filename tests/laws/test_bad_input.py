@@ -203,7 +203,7 @@ def test_frozen_and_tied_models_are_no_mistake() -> None:
     assert list(wb.prunable(net)) == ["1.weight", "3.weight", "4.weight"]
     assert wb.sparsity(wb.find_masks(net, BATCH, "snip", 0.5)) == 0.5
     masks = wb.dense(net)
-    with pytest.raises(ValueError, match=r"'5.weight' is none of them"):  # a tied weight has one name
+    with pytest.raises(ValueError, match=r"'5.weight' is not one of them"):  # a tied weight has one name
         wb.apply_masks_(net, masks | {"5.weight": masks["3.weight"]})
 
 
@@ -219,7 +219,7 @@ IMAGES = wb.Batch(torch.ones(5, 1, 3, 3), BATCH.targets)
         (wb.Batch(torch.ones(5, 4).long(), BATCH.targets), ValueError, ["torch.int64 do not pass through"]),
         (wb.Batch(torch.ones(0, 4), BATCH.targets[:0]), ValueError, ["at least one sample; got 0", "task.batch(256)"]),
         (wb.Batch(torch.ones(4), torch.tensor(0)), ValueError, ["inputs [n, ...]", "got shapes (4,)", "x[None]"]),
-        (wb.Batch(BATCH.inputs, BATCH.targets[:3]), ValueError, ["one target an input; got 5 inputs and 3 targets"]),
+        (wb.Batch(BATCH.inputs, BATCH.targets[:3]), ValueError, ["one target per input; got 5 inputs and 3 targets"]),
         (wb.Batch(BATCH.inputs, BATCH.targets + 1), ValueError, ["from 0 to 1", "2 outputs", "labels from 1 to 2"]),
         (wb.Batch(BATCH.inputs, BATCH.targets - 1), ValueError, ["got labels from -1 to 0", "Check the labels"]),
         (wb.Batch(BATCH.inputs, BATCH.targets.float()), ValueError, ["got torch.float32", "targets.long()", "loss_fn"]),
@@ -308,7 +308,7 @@ def test_tasks_that_do_not_fit(digits: wb.Task, moons: wb.Task) -> None:
         with pytest.raises(ValueError, match="from 0 to 8, as the model has 9 outputs; got labels from 0 to 9"):
             run()
     wide = nn.Sequential(nn.Linear(8, 10))
-    with pytest.raises(ValueError, match=r"takes outputs \[n, classes\].*; the model gives .* Pass your own loss_fn"):
+    with pytest.raises(ValueError, match=r"takes outputs \[n, classes\].*; the model returns .* Pass your own loss_fn"):
         wb.evaluate(wide, digits)
 
 
@@ -364,7 +364,11 @@ FOUR = wb.Task.from_arrays(np.eye(4).repeat(5, 0), np.arange(20) % 2, np.eye(4),
 @pytest.mark.parametrize(
     ("masks", "error", "words"),
     [
-        ({"fc.weight": GOOD["1.weight"]}, ValueError, ["'fc.weight' is none of them", "1.bias, 1.weight", "another"]),
+        (
+            {"fc.weight": GOOD["1.weight"]},
+            ValueError,
+            ["'fc.weight' is not one of them", "1.bias, 1.weight", "another"],
+        ),
         ({"1.weight": GOOD["1.weight"].T}, ValueError, ["'1.weight' is (3, 4), its mask (4, 3)", "another model"]),
         ({"1.weight": GOOD["1.weight"].float()}, TypeError, ["'1.weight' is torch.float32. Use mask.bool()"]),
         ({"1.weight": GOOD["1.weight"].byte()}, TypeError, ["True = kept", "torch.uint8"]),

@@ -189,7 +189,7 @@ def cases() -> Iterator[tuple[wb.Scores, float]]:
             yield {"a": torch.randint(0, 3, (n,), generator=draw).float(), "b": torch.zeros(3)}, sparsity
 
 
-@pytest.mark.filterwarnings("ignore:the scores say nothing")
+@pytest.mark.filterwarnings("ignore:the scores do not decide")
 def test_keep_top_is_exact() -> None:
     for scores, sparsity in cases():
         check_exact(wb.keep_top, scores, sparsity)

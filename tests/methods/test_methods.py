@@ -19,7 +19,7 @@ def test_as_many_weights_as_the_macs_pay_for() -> None:
     for most, convolution, dense in ((4, 1, 0), (7, 1, 0), (8, 2, 0), (11, 2, 3), (16, 2, 8), (99, 2, 8)):
         masks = keep_within_macs(model, scores, most, example)
         assert [int(masks[name].sum()) for name in scores] == [convolution, dense], most
-    with pytest.raises(ValueError, match="pays for one weight at least; got 3"):
+    with pytest.raises(ValueError, match="enough for at least one weight; got 3"):
         keep_within_macs(model, scores, 3, example)
 
 

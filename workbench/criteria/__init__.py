@@ -33,14 +33,14 @@ def score(
     reduce: str = "sum",
     **knobs: Any,
 ) -> Scores:
-    """Score every prunable weight, or every output channel, higher = keep; the model is bit-equal afterwards.
+    """Score every prunable weight, or every output channel, higher = keep; the model does not change in any bit.
 
-    `criterion` is a name, or a function of what it names of `model, batch, masks, loss_fn, generator` and its knobs.
-    `batch=None` is legal for those that need none (random, magnitude; SynFlow for networks made by `wb.make`).
-    `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative scoring;
-    `exclude` leaves layers out; `seed` feeds the generator that random criteria draw from.
+    `criterion` is a name, or a function that takes what it needs of `model, batch, masks, loss_fn, generator`, and
+    knobs. `batch=None` is allowed for criteria that need no batch (random, magnitude; SynFlow for networks made by
+    `wb.make`). `loss_fn` is the mean cross entropy over the batch. `masks` mark the weights still there in iterative
+    scoring; `exclude` leaves layers out; `seed` feeds the generator that random criteria draw from.
     `bn` says which BatchNorm statistics data-driven criteria see, the "batch"'s or the "running" ones; by default those
-    of the authors' code (`wb.criterion_table()`). Criteria that look at samples one by one or need a shape alone always
+    of the authors' code (`wb.criterion_table()`). Criteria that look at samples one by one or need only a shape always
     see the running ones (NTK-SAP those of its own inputs); dropout is off; half precision is scored in float32.
     `granularity="channel"` gives `[out]` scores by each weight's name; a criterion with no formula for channels is
     summed over a channel's weights, or reduced by the "mean", "max" or "norm" (root of the sum of squares).

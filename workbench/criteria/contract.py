@@ -19,15 +19,16 @@ from workbench.types import Batch, Masks, Scores
 
 
 def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", **knobs: Any) -> Scores:
-    """Try a criterion on a small network of convolutions, BatchNorm and a linear layer; its scores, if all is well.
+    """Try a criterion on a small network with convolutions and BatchNorm; return its scores if it breaks no rule.
 
-    The rules: it names what it needs of `model, batch, masks, loss_fn, generator`, and its knobs have defaults; it
-    gives a finite float score for every prunable weight (or output channel) in its shape, also where half are masked;
-    weights, gradients, buffers, train flags and the random state are left as they are (`wb.score` puts them back, but
-    what was computed on a changed model stays wrong); the same arguments give the same scores again. Unless it draws
-    from `generator`: the order of the samples does not matter, and channels have no names: with a layer's outputs in
-    another order the scores come in that order. Raises ValueError or TypeError that says which rule is broken.
-    Misleads as a proof: passing says that a criterion is a function of the network, not that it is a good one.
+    The rules: it takes what it needs of `model, batch, masks, loss_fn, generator`, and its knobs have defaults; it
+    gives a finite float score for every prunable weight (or output channel) in its shape, also if half of them are
+    masked; weights, gradients, buffers, train flags and the random state are left as they are (`wb.score` puts them
+    back, but what was computed on a changed model stays wrong); the same arguments give the same scores again. Unless
+    it draws from `generator`: the order of the samples does not matter, and channels have no names: with a layer's
+    outputs in another order the scores come in that order. Raises ValueError or TypeError that says which rule is
+    broken.
+    Misleads as a proof: a criterion that passes is a function of the network, but perhaps not a good criterion.
 
     >>> def largest(model):
     ...     return {name: w.detach().abs() for name, w in prunable(model).items()}
@@ -50,8 +51,8 @@ def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", 
     name = criterion if isinstance(criterion, str) else called(criterion)
     if not all(torch.equal(score, again[layer]) for layer, score in scores.items()):
         raise ValueError(
-            f"a criterion gives the same scores for the same arguments; {name!r} gave others the second time. "
-            "Draw from the generator it is passed"
+            f"a criterion gives the same scores for the same arguments; {name!r} gave different scores the second "
+            "time. Draw from the generator it is passed"
         )
     draw = generator(4)
     run(model, batch, {layer: torch.rand(w.shape, generator=draw) < 0.5 for layer, w in prunable(model).items()})
@@ -59,11 +60,15 @@ def check_criterion(criterion: str | Criterion, *, granularity: str = "weight", 
         return scores
     order = torch.randperm(len(batch.inputs), generator=generator(1))
     shuffled, _ = run(model, Batch(batch.inputs[order], batch.targets[order]))
-    _same(scores, shuffled, f"a batch is a set: scores do not depend on the order of its samples; {name!r} gave others")
+    _same(
+        scores,
+        shuffled,
+        f"a batch is a set: scores do not depend on the order of its samples; {name!r} gave different ones",
+    )
     permuted, rows = _permuted(model)
     expected = {layer: rows(layer, score) for layer, score in scores.items()}
     rule = "channels have no names: with a layer's channels in another order the scores come in that order"
-    _same(expected, run(permuted, batch)[0], f"{rule}; {name!r} gave others")
+    _same(expected, run(permuted, batch)[0], f"{rule}; {name!r} gave different scores")
     return scores
 
 
@@ -141,4 +146,4 @@ def _same(expected: Scores, found: Scores, message: str) -> None:
     for layer, score in expected.items():
         apart = float((score.double() - found[layer].double()).abs().max())
         if apart > 1e-9 * max(1.0, float(score.double().abs().max())):
-            raise ValueError(f"{message}, apart by up to {apart:.3g} in {layer!r}")
+            raise ValueError(f"{message}, different by up to {apart:.3g} in {layer!r}")

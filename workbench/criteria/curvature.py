@@ -75,8 +75,8 @@ def gauss_newton_rows(model: nn.Module, weights: Weights, batch: Batch, loss_fn:
         outputs = _outputs(model, fixed, batch.inputs[:1], loss_fn)
     if not isinstance(outputs, Tensor):
         raise ValueError(
-            "curvature='gauss-newton' takes the second derivative of a loss of one's own by outputs of one tensor; the "
-            f"model gives {type(outputs).__name__}. Wrap the model, or pass curvature='exact'"
+            "with your own loss, curvature='gauss-newton' needs outputs of one tensor; the model returns "
+            f"{type(outputs).__name__}. Wrap the model, or pass curvature='exact'"
         )
     for part in _parts(batch, outputs.numel() * sum(map(torch.numel, weights.values()))):
         found = _together(rows, (0, 0), *part)
@@ -136,7 +136,7 @@ def _second_derivatives() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ValueError(
-            f"curvature='exact' takes second derivatives of the network, which has none that torch can take: {error}. "
+            f"curvature='exact' needs second derivatives of the network, and torch cannot take them: {error}. "
             "Use curvature='gauss-newton'"
         ) from error
 

@@ -24,7 +24,7 @@ def grasp(
     """`s = w (H g)`, with the Hessian-vector product `H g = d(g . stop(g))/dw` and logits divided by `temperature`.
 
     The default divides by 200 for the cross entropy, as the paper, and by 1 for another loss. The paper's score is
-    `-w (H g)` and drops the highest. Its code draws linear layers anew first; here the network is scored as it is.
+    `-w (H g)` and drops the highest. Its code first draws linear layers again; here the network is scored as it is.
     Where a BatchNorm on the batch's statistics follows a layer, its scores sum to `-|g|^2`, g that of the loss with
     divided logits: the narrow layers, with the largest `|g|^2` per weight, are thinned first, and faster every round.
     Misleads as a ranking of harm: a large negative score marks a weight that hinders gradient flow, not a small effect.

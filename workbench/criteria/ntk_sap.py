@@ -32,7 +32,7 @@ def ntk_sap(
     """`s = |d/dm sum over x of ||f(x; m w) - f(x; m w + m e)||^2|` at m = 1, with Gaussian x and `e ~ N(0, epsilon^2)`.
 
     The sum is, to first order, epsilon^2 times the trace of the tangent kernel. Every draw takes new inputs, a new e
-    and, with `redraw`, weights drawn anew with each layer's own standard deviation, so that the score is not of one
+    and, with `redraw`, weights drawn again with each layer's own standard deviation, so that the score is not of one
     initialisation. BatchNorm takes the statistics of these inputs under these weights. Weights already removed score 0.
     Misleads with few draws, as the score is an estimate; average more, or iterate.
     """

@@ -16,10 +16,10 @@ Weights = dict[str, Tensor]
 
 
 def check_real(name: str, batch: Batch) -> None:
-    """Raise ValueError where a criterion makes up inputs of its own and the model takes whole numbers (tokens)."""
+    """Raise ValueError if a criterion makes its own inputs and the model takes whole numbers (tokens)."""
     if not batch.inputs.is_floating_point():
         raise ValueError(
-            f"{name!r} sends real numbers of its own through the network; got a model whose inputs are "
+            f"{name!r} sends its own real numbers through the network; got a model whose inputs are "
             f"{batch.inputs.dtype}, such as tokens. Use another criterion, such as 'snip'"
         )
 
@@ -38,8 +38,8 @@ def loss_at(model: nn.Module, weights: Weights, batch: Batch, loss_fn: Loss, tem
     given = taken(loss_fn, given)
     if not isinstance(given, Tensor):
         raise TypeError(
-            f"a temperature divides outputs of one tensor; the model gives {type(given).__name__} to a "
-            "loss of one's own. Pass temperature=1"
+            f"with your own loss, a temperature divides outputs of one tensor; the model returns "
+            f"{type(given).__name__}. Pass temperature=1"
         )
     return loss_of(loss_fn, given / temperature, batch.targets)
 

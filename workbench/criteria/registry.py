@@ -102,14 +102,15 @@ def criterion(name: str, *, cost: str = "none", **facts: Any) -> Callable[[Crite
 def register_criterion(
     name: str, *, needs: str = "", source: str = "", granularity: str = "weight"
 ) -> Callable[[Criterion], Criterion]:
-    """Register a criterion under `name`: a function of what it names of `model, batch, masks, loss_fn, generator`.
+    """Register a criterion: a function that takes what it needs of `model, batch, masks, loss_fn, generator`.
 
     It returns scores, higher = keep; arguments with defaults are its knobs. `masks` are the weights still there in
     iterative scoring (None: all); the model passed in is unmasked. `needs` says what it uses of the batch: "nothing"
-    (where it names no batch), the input's "shape", "inputs", or inputs and "targets" (else). `granularity` says what
-    one score is for: a "weight" (scores have the weights' shapes) or an output "channel" (scores `[out]`). A name
-    registered again replaces one's own criterion; the workbench's own are protected. `wb.check_criterion(f)` tries the
-    function out. Functions `f(model, batch, *, masks=None, loss_fn, generator, **knobs)` work too.
+    (if it takes no batch), the input's "shape", "inputs", or inputs and "targets" (the default). `granularity` says
+    what one score is for: a "weight" (scores have the weights' shapes) or an output "channel" (scores `[out]`). If you
+    register a name again, the new criterion replaces your old one; those of the workbench are protected.
+    `wb.check_criterion(f)` tests the function. Functions `f(model, batch, *, masks=None, loss_fn, generator, **knobs)`
+    work too.
 
     >>> @register_criterion("largest-row")
     ... def largest_row(model):
@@ -129,7 +130,7 @@ def register_criterion(
 
 
 def unregister_criterion(name: str) -> None:
-    """Forget a criterion of one's own; the workbench's own are protected."""
+    """Forget your own criterion; those of the workbench are protected."""
     check_choice("criterion", name, {own for own, _ in own_criteria()})
     for known in CRITERIA.values():
         if name in known.own():
@@ -137,7 +138,7 @@ def unregister_criterion(name: str) -> None:
 
 
 def criteria(granularity: str = "weight") -> list[str]:
-    """Names of the criteria that score at this granularity by a formula of their own, the user's too.
+    """Names of the criteria that have their own formula for this granularity, yours included.
 
     >>> {"grasp", "magnitude", "random", "snip", "synflow"} <= set(criteria())
     True

@@ -211,7 +211,8 @@ def relevances(model: nn.Module, batch: Batch, masks: Masks | None, granularity:
         outputs = run_model(model, batch.inputs, weights | constants)
     if outputs.ndim != 2:
         raise ValueError(
-            f"relevance starts from outputs [n, classes]; the model gives {tuple(outputs.shape)}. Use another criterion"
+            f"relevance starts from outputs [n, classes]; the model returns {tuple(outputs.shape)}. "
+            "Use another criterion"
         )
     check_labels(outputs, batch.targets)
     chosen = batch.targets[:, None]

@@ -82,7 +82,7 @@ class Scorer:
         )
 
     def prepare(self) -> None:
-        """Evaluation mode, but for the norms that see the batch's statistics; half precision becomes float32."""
+        """Evaluation mode, except for the norms that see the batch's statistics; half precision becomes float32."""
         for tensor in self.halves:
             tensor.data = tensor.data.float()
         for module in self.model.modules():
@@ -102,7 +102,7 @@ class Scorer:
                 if not self.entry.builtin or self.entry.derivatives == "none" or not lacking:
                     raise
                 raise ValueError(
-                    f"{self.name!r} takes derivatives that PyTorch has not for all layers; those of "
+                    f"{self.name!r} needs derivatives that PyTorch does not have for all layers; those of "
                     f"{type(self.model).__name__} gave: {error}. Use another criterion, such as 'snip'"
                 ) from error
         scores = self._check_scores(scores)

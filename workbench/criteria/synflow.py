@@ -47,6 +47,6 @@ def synflow(model: nn.Module, batch: Batch, masks: Masks | None) -> Scores:
         raise ValueError(
             "'synflow' scores by the derivative of the summed outputs, which do not depend on this model's weights "
             "beyond rounding: its outputs have a fixed sum (softmax, a norm), or nothing passes from input to output. "
-            "Let the model give its logits, or use another criterion, such as 'snip'"
+            "Let the model return its logits, or use another criterion, such as 'snip'"
         )
     return scores

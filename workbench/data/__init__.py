@@ -43,7 +43,7 @@ def load(name: str, root: str | Path | None = None, device: str | torch.device |
     Embedded, no network: `digits`, `moons`, `circles`, `spirals`. By hub name: `mnist`, `fashion-mnist`, `cifar10`,
     `cifar100`, `svhn`, first from local parquet copies below `root` (default: the folder in `WORKBENCH_DATA`), then
     through the `datasets` library. Raises ValueError for an unknown name or a damaged or partial copy,
-    FileNotFoundError where there is neither a copy nor a network.
+    FileNotFoundError if there is neither a copy nor a network.
 
     Misleads when numbers are compared with published ones: 10 % of the training split is held out for validation.
 

@@ -60,7 +60,9 @@ def local_files(name: str, root: Path | None) -> dict[str, list[Path]]:
     for one, other in itertools.combinations(files, 2):  # rows would count twice, or be trained on and tested on
         size = one.stat().st_size
         if size and size == other.stat().st_size and filecmp.cmp(one, other, shallow=False):
-            raise ValueError(f"each file holds other rows; {other} is a copy of {one}. Remove one, or copy it again")
+            raise ValueError(
+                f"each file holds different rows; {other} is a copy of {one}. Remove one, or copy it again"
+            )
     return {split: _complete(split, folders[0], files) for split in ("train", "test")}
 
 
@@ -79,7 +81,9 @@ def _complete(split: str, folder: Path, files: list[Path]) -> list[Path]:
         raise ValueError(f"{told}. Copy all files of the hub, or move these away to download the data")
     if places != wanted:
         got = ", ".join(f.name for f in of_split)
-        raise ValueError(f"{folder} holds each file of {split!r} once; got {got}. Move those of another version away")
+        raise ValueError(
+            f"{folder} holds each file of {split!r} once; got {got}. Move the files of the other version away"
+        )
     return of_split
 
 
@@ -119,7 +123,7 @@ def _from_hub(name: str, listing: Listing, split: str, root: Path | None) -> Col
     try:
         data = datasets.load_dataset(listing.hub, listing.config, split=split)
     except Exception as error:  # the library raises its own, requests', huggingface_hub's and OSError alike
-        looked = f"{root / name}" if root else "nowhere, as WORKBENCH_DATA is not set"
+        looked = f"{root / name}" if root else "WORKBENCH_DATA is not set"
         raise FileNotFoundError(
             f"{name!r} is read from a local copy or downloaded as {listing.hub!r}; no copy was found ({looked}) and "
             f"the download failed ({type(error).__name__}). Either connect to the network, or put the hub's parquet "

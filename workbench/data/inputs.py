@@ -13,7 +13,7 @@ LARGEST = 1e30  # float32 ends at 3.4e38, and a standardised value may be larger
 
 
 def to_array(rule: str, values: Any) -> np.ndarray:
-    """Numbers, bools or text as an array of one's own: what the caller does to theirs later changes no task.
+    """Numbers, bools or text as a new array: if the caller changes theirs later, no task changes.
 
     `rule` begins the error, such as "train inputs are numbers in one array or tensor".
     """
@@ -94,7 +94,7 @@ def _check_kinds(arrays: dict[str, np.ndarray]) -> None:
     if bytes_alone or (len(floats) == 1 and bool((floats[0] != np.floor(floats[0])).any())):
         got = " and ".join(str(array.dtype) for array in arrays.values())
         told = f"train and test inputs are numbers of one kind and on one scale; got {got}"
-        raise ValueError(f"{told}. Convert both alike (uint8 counts as value / 255)")
+        raise ValueError(f"{told}. Convert both in the same way (uint8 counts as value / 255)")
 
 
 def _as_tensor(split: str, array: np.ndarray, channels_last: bool | None) -> Tensor:

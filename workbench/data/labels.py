@@ -14,7 +14,7 @@ from workbench.data.measures import IGNORED, by_number
 from workbench.seeds import generator
 
 AMOUNTS = (
-    "For amounts or several labels a sample pass loss= and measure=, such as torch.nn.functional.mse_loss and "
+    "For amounts or several labels for each sample pass loss= and measure=, such as torch.nn.functional.mse_loss and "
     "workbench.data.squared_error"
 )
 
@@ -24,7 +24,7 @@ def read_names(classes: Iterable[Any] | None) -> tuple[str, ...] | None:
     if classes is None:
         return None
     if not isinstance(classes, Iterable):
-        raise TypeError(f"classes are names, one a class; got {classes!r}. Leave it out to number them")
+        raise TypeError(f"classes are names, one for each class; got {classes!r}. Leave it out to number them")
     names = tuple(map(str, classes))
     if len(set(names)) < len(names):
         raise ValueError(f"classes have different names; got {', '.join(names)}")
@@ -57,17 +57,17 @@ def read_labels(train: Any, test: Any, classes: Iterable[Any] | None) -> tuple[T
 
 
 def read_values(train: Any, test: Any, loss: Callable[..., Any]) -> tuple[Tensor, Tensor]:
-    """Both splits' targets for a loss of one's own: amounts as float32 `[n, k]`, other whole numbers as int64.
+    """Both splits' targets for a user's own loss: amounts as float32 `[n, k]`, other whole numbers as int64.
 
     Amounts are fractions and bools, and all that `loss` compares number by number.
     """
     arrays = {}
     for split, values in (("train", train), ("test", test)):
-        arrays[split] = to_array(rule := f"{split} targets of a loss of your own are numbers in one array", values)
+        arrays[split] = to_array(rule := f"with your own loss, {split} targets are numbers in one array", values)
         if arrays[split].dtype.kind == "U":
             raise TypeError(f"{rule}; got text. numpy.unique(targets, return_inverse=True)[1] numbers it")
         if not arrays[split].shape or not arrays[split].size:
-            raise ValueError(f"{split} targets are [n, ...], one an input; got shape {arrays[split].shape}")
+            raise ValueError(f"{split} targets are [n, ...], one for each input; got shape {arrays[split].shape}")
         check_sizes(f"{split} targets", arrays[split])
     amounts = by_number(loss) or any(array.dtype.kind in "fb" for array in arrays.values())
     for split, array in arrays.items():
@@ -82,9 +82,9 @@ def _whole(split: str, values: Any) -> np.ndarray:
     if y.ndim in (2, 4) and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim in (0, 2):
-        one_hot = ". For a column a class (one-hot) pass labels.argmax(1), for tokens use Task(name, splits)"
+        one_hot = ". For one column per class (one-hot) pass labels.argmax(1), for tokens use Task(name, splits)"
         remedy = f"{one_hot}. {AMOUNTS}" if y.ndim == 2 else ""
-        raise TypeError(f"{split} labels are one a sample, of shape [n]; got shape {y.shape}{remedy}")
+        raise TypeError(f"{split} labels are one per sample, of shape [n]; got shape {y.shape}{remedy}")
     if y.dtype.kind in "fu" and y.size:
         if bad := int((~np.isfinite(y)).sum()):
             raise ValueError(f"{split} labels are whole numbers; {bad} are NaN or infinite. Drop these samples")

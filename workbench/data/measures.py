@@ -56,6 +56,6 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Sums:
     """
     if outputs.shape != targets.shape:
         got = f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
-        told = f"squared errors are those of outputs and targets of one shape; got {got}"
+        told = f"squared errors need outputs and targets of one shape; got {got}"
         raise ValueError(f"{told}. Give targets the shape of the outputs, such as targets[:, None]")
     return {"mse": (float((outputs.double() - targets.double()).square().sum()), targets.numel())}

@@ -52,7 +52,7 @@ def _array(name: str, image: Image, side: tuple[int, int] | None) -> np.ndarray:
     from PIL.Image import Resampling
 
     if image.mode in DEEP:
-        raise ValueError(f"images have 8 bits a channel; {name} is of mode {image.mode}. Convert it to L or RGB first")
+        raise ValueError(f"images have 8 bits per channel; {name} has mode {image.mode}. Convert it to L or RGB first")
     if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
         raise ValueError(f"images are opaque; {name} is transparent in parts. Paste it on a background first")
     image = image.convert("L" if image.mode in GREY else "RGB")
@@ -73,17 +73,17 @@ def read_folder(
     folders = [f.name for f in _visible(path) if f.is_dir()]
     split = bool({"train", "test"} & {f.lower() for f in folders})
     if split and folders != ["test", "train"]:
-        rule = f"{path} holds the folders train and test and no third, or one folder a class"
+        rule = f"{path} holds only the folders train and test, or one folder for each class"
         remedy = "Rename or move folders; validation samples are taken from train"
         raise ValueError(f"{rule}; got {', '.join(folders)}. {remedy}")
     strange: list[Path] = []
     found = {s: _classes(path / s, strange) for s in (("train", "test") if split else ("",))}
     classes = sorted(next(iter(found.values())))
     if split and (odd := sorted(set(found["train"]) ^ set(found["test"]))):
-        raise ValueError(f"train and test in {path} hold the same classes; {odd[0]!r} is in one of them alone")
+        raise ValueError(f"train and test in {path} hold the same classes; {odd[0]!r} is in only one of them")
     strange += [f for folder in ({path, *(path / s for s in found)}) for f in _visible(folder) if f.is_file()]
     if strange:
-        warn(f"left out of {path}: {len(strange)} that are no images in the folder of a class, such as {min(strange)}")
+        warn(f"left out of {path}: {len(strange)} that are not images in the folder of a class, such as {min(strange)}")
     files = [(s, classes.index(c), f) for s, of in found.items() for c in classes for f in of[c]]
     of_split, labels, paths = zip(*files, strict=True)
     test = np.asarray(of_split) == "test" if split else None
@@ -108,7 +108,9 @@ def _classes(folder: Path, strange: list[Path]) -> dict[str, list[Path]]:
         if not classes[of_class.name]:
             raise ValueError(f"each class has at least one image ({', '.join(SUFFIXES)}); {of_class} has none")
     if not classes:
-        raise ValueError(f"images lie in one folder a class; {folder} holds no folder. Make {folder}/<class>/*.png")
+        raise ValueError(
+            f"images lie in one folder for each class; {folder} holds no folder. Make {folder}/<class>/*.png"
+        )
     return classes
 
 

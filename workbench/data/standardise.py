@@ -88,6 +88,6 @@ def check_scales(train: Moments, test: Moments, values: int) -> None:
     means = [f"{float(value.mean()):.3g}" for value in (mean, std, test_mean, test_std)]
     told = "train inputs have mean {} and std {}, test inputs {} and {}".format(*means)
     if factor > 50:
-        raise ValueError(f"train and test inputs are on one scale; {told}. Scale both alike")
+        raise ValueError(f"train and test inputs are on one scale; {told}. Scale both in the same way")
     if values >= 100 and (factor > 1.8 or shift > 1):
-        warn(f"{told}: were both scaled alike?")
+        warn(f"{told}: were both scaled in the same way?")

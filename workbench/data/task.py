@@ -32,15 +32,16 @@ def unchanged(inputs: Tensor) -> Tensor:
 class Task:
     """Data in three fixed splits, and what it takes to train on them: `prepare`, `loss` and `measure`.
 
-    `prepare(inputs)` makes network inputs of raw ones, which stay as they came (bytes for images); tasks of `wb.load`
-    and `Task.from_...` standardise. `loss(outputs, targets)` is the mean over a batch that training and criteria take;
-    `measure(outputs, targets) -> {name: (sum, count)}` what `wb.evaluate` adds up over batches and divides once; models
-    are chosen by the first name. The defaults, cross entropy and accuracy of the outputs' logits, take class numbers,
-    int64 `[n]`, or `[n, ...]` with a class a place (-100: none) and outputs `[n, classes, ...]`: tokens and maps, too.
-    Functions of one's own get the model's outputs as they are, for amounts or several labels a sample (float `[n, k]`).
-    `classes` names the network's outputs, and may be empty. Raises ValueError for splits that are missing or differ.
+    `prepare(inputs)` turns raw inputs, which are stored as they came (bytes for images), into network inputs; tasks of
+    `wb.load` and `Task.from_...` standardise. `loss(outputs, targets)` is the mean over a batch, for training and
+    criteria; `measure(outputs, targets) -> {name: (sum, count)}` gives what `wb.evaluate` adds up over batches and
+    divides once; choose models by the first name. The defaults, cross entropy and accuracy of the outputs' logits, take
+    class numbers, int64 `[n]`, or `[n, ...]` with a class for each place (-100: none) and outputs `[n, classes, ...]`:
+    tokens and maps, too. Your own functions get the model's outputs as they are, for amounts or several labels for each
+    sample (float `[n, k]`). `classes` names the network's outputs, and may be empty. Raises ValueError for splits that
+    are missing or differ.
 
-    Misleads where targets are on a large scale: the loss and its gradients are on its square. Scale amounts first.
+    Misleads if targets have a large scale: the loss and its gradients grow with its square. Scale amounts first.
 
     >>> import workbench as wb
     >>> task = wb.load("digits", device="cpu")
@@ -65,7 +66,7 @@ class Task:
         if found != list(SPLITS):
             told = f"splits are a dict of {', '.join(SPLITS)}; got {', '.join(found) or 'none'}"
             raise ValueError(
-                f"{told}. Set samples of train aside for val (to choose by) and for test (to look at once)"
+                f"{told}. Set samples of train aside for val (to choose models) and for test (to use once)"
             )
         for name in ("prepare", "loss", "measure"):
             if not callable(getattr(self, name)):
@@ -98,7 +99,7 @@ class Task:
 
     @property
     def outputs(self) -> int:
-        """How many numbers a network gives for a sample or a place: one a class, or one a column of the targets."""
+        """How many numbers a network gives for a sample or a place: one per class, or one per column of the targets."""
         targets = self.splits["train"].targets
         if not self.classes and targets.ndim > (1 if targets.dtype == torch.int64 else 2):
             raise ValueError(f"classes tell how many outputs targets {_kind(targets)} take; got none. Pass classes=")
@@ -109,12 +110,12 @@ class Task:
         """Shape of one network input, without the batch dimension."""
         prepared = self.take("train", slice(1)).inputs
         if not isinstance(prepared, Tensor) or len(prepared) != 1:
-            raise TypeError(f"prepare gives a tensor of as many inputs as it takes; got {prepared!r} of one input")
+            raise TypeError(f"prepare returns a tensor with as many inputs as it gets; got {prepared!r} of one input")
         return tuple(prepared.shape[1:])
 
     @property
     def device(self) -> torch.device:
-        """Where the data lies and its batches appear."""
+        """The device of the data and of its batches."""
         return self.splits["train"].targets.device
 
     def size(self, split: str) -> int:
@@ -150,7 +151,7 @@ class Task:
         check_count("per_class", per_class)
         targets = self.splits[split].targets.cpu()[order]
         if targets.dtype != torch.int64 or targets.ndim != 1:
-            raise ValueError(f"per_class takes one class a sample, int64 [n]; got targets {_kind(targets)}. Pass n")
+            raise ValueError(f"per_class needs one class per sample, int64 [n]; got targets {_kind(targets)}. Pass n")
         chosen = []
         for label, title in enumerate(self.classes or range(self.outputs)):
             of_class = order[targets == label][:per_class]
@@ -195,17 +196,17 @@ class Task:
     ) -> Task:
         """A task from arrays, tensors, data frames or lists of PIL images: inputs `[n, ...]`, targets `[n, ...]`.
 
-        Targets are labels, indices into `classes` or their names: one a sample `[n]`, or one a place `[n, h, w]` (-100:
-        none). Every class has a training sample. With a `loss` of one's own they are numbers: fractions, bools and
+        Targets are labels, indices into `classes` or their names: one for each sample `[n]`, or for each place `[n, h,
+        w]` (-100: none). Every class has a training sample. With your own `loss` they are numbers: fractions, bools and
         whatever torch compares number by number (`functional.mse_loss`) become float32 `[n, k]`, other whole numbers
-        int64. `val` is the share (or number) of training samples set aside for validation, equal per class as far as it
-        goes, the same every time. Images `[n, h, w]` get a channel dimension, uint8 images `[n, h, w, c]` become
-        `[n, c, h, w]`; for other numbers `channels_last` has to say it. Inputs are standardised per channel (dimension
-        1) with the training split's statistics; for tokens use `Task(...)`. What can be read in two ways is a
+        int64. `val` is the share (or number) of training samples set aside for validation, as equal per class as
+        possible, the same every time. Images `[n, h, w]` get a channel dimension, uint8 images `[n, h, w, c]` become
+        `[n, c, h, w]`; for other numbers say it with `channels_last`. Inputs are standardised per channel (dimension 1)
+        with the training split's statistics; for tokens use `Task(...)`. If something can be read in two ways, it is a
         ValueError or TypeError.
 
-        Misleads where train and test were prepared in different ways: a warning tells a difference of scale from a
-        factor of 1.8 on, and one of 50 is refused; a smaller one is not seen.
+        Misleads if train and test were prepared in different ways: a difference of scale gives a warning from a factor
+        of 1.8 on and an error from 50 on; a smaller one is not seen.
 
         >>> x, y = torch.arange(200.0).reshape(40, 5), torch.arange(40) % 2
         >>> Task.from_arrays(x, y, x, y, device="cpu").size("val")
@@ -219,7 +220,7 @@ class Task:
             (targets, test_targets), names = read_values(train_y, test_y, loss), read_names(classes) or ()
         for split, x, y in (("train", inputs, targets), ("test", test_inputs, test_targets)):
             if len(x) != len(y):
-                raise ValueError(f"{split} has one target an input; got {len(x)} inputs and {len(y)} targets")
+                raise ValueError(f"{split} has one target per input; got {len(x)} inputs and {len(y)} targets")
         held = held_out(targets, val)
         parts = {"train": (inputs[~held], targets[~held]), "val": (inputs[held], targets[held])}
         parts["test"] = test_inputs, test_targets
@@ -231,8 +232,9 @@ class Task:
     def from_dataset(train: Any, test: Any, **options: Any) -> Task:
         """A task from two torch datasets of (input, label) items, read once into memory.
 
-        Inputs are tensors, arrays or PIL images (grey if all are, else RGB). Random transforms are frozen at that one
-        reading: use `augment=True`. Class names are the dataset's `classes`, if any. Options as for `from_arrays`.
+        Inputs are tensors, arrays or PIL images (grey if all are, else RGB). Random transforms are applied only once,
+        at this reading: use `augment=True`. Class names are the dataset's `classes`, if any. Options as for
+        `from_arrays`.
         """
         arrays = *read_items("train", train), *read_items("test", test)
         return Task.from_arrays(*arrays, **{"classes": class_names(train, test), **options})
@@ -243,13 +245,13 @@ class Task:
     ) -> Task:
         """A task from a folder of images: `path/train/<class>/*` and `path/test/<class>/*`, or `path/<class>/*`.
 
-        Without the two folders of splits, `test` is the share (or number) of images set aside as test split, equal per
-        class as far as it goes (default 0.2). Classes are the folders' names, sorted. Images are read once into memory,
+        Without the folders train and test, `test` is the share (or number) of images set aside as test split, as equal
+        per class as possible (default 0.2). Classes are the folders' names, sorted. Images are read once into memory,
         as grey if all are, else as RGB. They have one size, or are resized to `size` (pixels, or height and width; the
-        ratio is not kept). Hidden files are passed over, other files left out with a warning. Options as for
-        `from_arrays`, but for `classes`.
+        ratio is not kept). Hidden files are ignored; other files are left out with a warning. Options as for
+        `from_arrays`, except `classes`.
 
-        Misleads where near copies of a picture lie in train and test: a warning counts only copies bit for bit.
+        Misleads if train and test hold nearly equal pictures: a warning counts only exact copies.
 
         >>> import tempfile
         >>> from PIL import Image

@@ -1,4 +1,4 @@
-"""Recorded runs, a topic a file: a run, its grids and its readings stand together. New files are found."""
+"""Recorded runs, one file for each topic: a run with its grids and its readings. New files are found automatically."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ for _topic in pkgutil.iter_modules(__path__):
 def compute(
     name: str, folder: str | Path | None = None, jobs: int = 1, on_row: Callable[[Row, int, int], None] | None = None
 ) -> pd.DataFrame:
-    """Run an experiment's missing rows into `folder` (default: its own, or the shipped `data/rows`); all its rows.
+    """Compute the missing rows of an experiment in `folder` (default: its own, or `data/rows`); return all its rows.
 
-    `workbench evidence` does it for every experiment. A row that is there is not computed again: delete it before.
+    `workbench evidence` does it for every experiment. A row that is there is not computed again: delete it first.
     """
     import pandas as pd
 
@@ -44,8 +44,8 @@ def compute(
 def recorded(name: str, bn: str = "authors") -> pd.DataFrame:
     """The recorded rows of an experiment, with every argument.
 
-    Of a criterion under several BatchNorm statistics, `bn="authors"` gives the rows under those of its authors' code,
-    `"all"` every row.
+    If a criterion was recorded under several BatchNorm statistics, `bn="authors"` gives the rows under those of its
+    authors' code, `"all"` every row.
 
     >>> sorted(recorded("conservation")["network"].unique())
     ['lenet-300-100', 'resnet-20', 'vgg']

@@ -91,7 +91,7 @@ def prune_then_train(
     the BatchNorm statistics that the criterion sees (None: its authors').
 
     `change` asks what the masks owe to their weights and data (Su et al. 2020, arXiv:2009.11094; Frankle et al. 2021,
-    arXiv:2009.08576): "shuffle" permutes each layer's mask, "reinitialise" draws the weights anew before training,
+    arXiv:2009.08576): "shuffle" permutes each layer's mask, "reinitialise" draws the weights again before training,
     "invert" keeps the lowest scores, "random labels" gives the criterion labels in a random order.
     Misleads at one seed: on the 300 test digits one image is 0.33 points.
 

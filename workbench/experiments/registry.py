@@ -54,9 +54,9 @@ def experiment(
 ) -> Callable[[Run], Run]:
     """Register a run as an experiment: each grid gives a list of values for some of its arguments.
 
-    Each combination of a grid's values is a row, found by the function's name and its arguments (`runs.key`). An
-    experiment of your own names the `folder` where its rows lie; registered again, as by a cell that runs twice, it
-    replaces itself. Several experiments may share a run: the decorator stacks.
+    Each combination of a grid's values is a row, found by the function's name and its arguments (`runs.key`). Your own
+    experiment needs a `folder` for its rows; if you register it again, as a cell does that runs twice, it replaces the
+    old one. If several experiments share a run, put several decorators above it.
 
     >>> import tempfile
     >>> @experiment("areas", [{"width": [1, 2], "seed": [0]}], folder=tempfile.mkdtemp())
@@ -72,7 +72,9 @@ def experiment(
     def register(function: Run) -> Run:
         own = None if folder is None else Path(folder)
         if own is None and not function.__module__.startswith("workbench."):
-            raise ValueError(f"experiment {name!r} of your own needs a folder for its rows. Pass folder='rows'")
+            raise ValueError(
+                f"experiment {name!r} needs a folder for its rows, because it is your own. Pass folder='rows'"
+            )
         EXPERIMENTS.add(name, Experiment(function, tuple(grids), own), own=own is not None)
         return function
 
@@ -80,11 +82,12 @@ def experiment(
 
 
 def reading(claim: str | Claim, of: str | Sequence[str], **settings: Any) -> Callable[[Read], Read]:
-    """Register how a claim is read off the rows of the experiments `of`.
+    """Register how to read a claim from the rows of the experiments `of`.
 
     The function takes one table of rows per experiment, with the seeds as their index, and `settings` by name. It
     returns one number per seed, or a column for each part of the claim (a table, or a dict of columns; `claims.judge`).
-    `claim` is an id of `data/claims.yaml`, or a `Claim` of your own; registered again, that one replaces itself.
+    `claim` is an id of `data/claims.yaml`, or your own `Claim`; if you register that one again, it replaces the old
+    one.
 
     >>> mine = Claim("falls", "7.2", "SynFlow's scores fall with size.", "me", "vgg", "slope", "below", 0, exact=True)
     >>> @reading(mine, of="sizes", network="vgg")
@@ -97,7 +100,7 @@ def reading(claim: str | Claim, of: str | Sequence[str], **settings: Any) -> Cal
     names = (of,) if isinstance(of, str) else tuple(of)
     own, about = isinstance(claim, Claim), claim if isinstance(claim, Claim) else load_claims().get(claim)
     if about is None:
-        raise ValueError(f"{claim!r} is no claim of data/claims.yaml. Write its entry there, or pass a Claim of yours")
+        raise ValueError(f"{claim!r} is not a claim of data/claims.yaml. Write its entry there, or pass your own Claim")
     for name in names if own else ():  # the files that hold the workbench's own may be imported in any order
         EXPERIMENTS[name]
 

@@ -24,6 +24,7 @@ check_lab(
     "nbconvert",
     "nbformat",
     "papermill",
+    "pdoc",
     "pygments",
     "traitlets",
 )

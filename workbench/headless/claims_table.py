@@ -19,7 +19,7 @@ COLUMNS = (*FACTS, "part", "effect", "low", "high", "n", "p", "bh", "holm", "ver
 
 
 def collect_claims(folder: str | Path) -> list[dict[str, Any]]:
-    """One row per claim and run of a results folder, in the order of `data/claims.yaml`; claims of one's own follow.
+    """One row per claim and run of a results folder, in the order of `data/claims.yaml`; your own claims follow.
 
     A claim that no run judged has the verdict "no evidence in this run"; the name of a run that failed later says so.
     A ValueError where the folder holds no run.

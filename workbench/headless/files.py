@@ -43,7 +43,7 @@ def make_folder(name: str | Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise ValueError(
-            f"results go to a folder that can be written to; {path} cannot: {error.strerror}. Name another"
+            f"results need a folder that can be written to; {path} is not one: {error.strerror}. Name another"
         ) from None
     return path
 

@@ -9,6 +9,7 @@ from typing import Any
 from workbench.headless.files import address, results_folder, write_whole
 from workbench.headless.notebook import read_notebook
 from workbench.headless.record import Run, read_record
+from workbench.headless.reference import write_reference
 from workbench.headless.runner import run
 from workbench.templates import html
 
@@ -37,7 +38,8 @@ def site(
 ) -> list[Run]:
     """Static pages of notebooks with an index: they open from disk, with no kernel and no network.
 
-    The notebooks run as the face `site`; the executed files lie in `out/notebooks`. Options are those of `run`.
+    The notebooks run as the face `site`; the executed files lie in `out/notebooks`, the reference of the package in
+    `out/reference`. Options are those of `run`.
     """
     folder = results_folder(out)
     runs = run(notebooks, folder / "notebooks", pages=folder, face="site", report=report, **options)
@@ -46,7 +48,12 @@ def site(
         there, title = _files(r), r.record["title"]
         link = address(r.page, folder) if r.page in there else ""
         items.append((title, link, r.problems, _lead(r.executed) if r.executed in there else ""))
-    _write_list(folder / "index.html", html("contents", items=items), report)
+    try:
+        reference = address(write_reference(folder / "reference"), folder)
+    except OSError as error:
+        report(f"the reference could not be written: {error.strerror}")
+        reference = ""
+    _write_list(folder / "index.html", html("contents", items=items, reference=reference), report)
     return runs
 
 

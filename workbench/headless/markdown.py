@@ -62,7 +62,7 @@ def mathml(latex: str, display: str = "inline") -> str:
             if re.match(r"\\[a-zA-Z]", element.text or ""):
                 raise ValueError(f"unknown command {element.text}")
     except Exception as error:  # latex2mathml raises an exception class of its own for each mistake
-        raise ValueError(f"a formula that cannot be set: ${latex}$ ({type(error).__name__}: {error})") from None
+        raise ValueError(f"a formula that cannot be shown: ${latex}$ ({type(error).__name__}: {error})") from None
     return text.replace(f'display="{display}"', f'display="{display}" alttext="{html.escape(latex.strip())}"', 1)
 
 

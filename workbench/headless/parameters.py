@@ -59,7 +59,7 @@ def read_parameters(notebook: NotebookNode, where: str) -> dict[str, Parameter]:
         kinds = ", ".join(cell.cell_type for cell in tagged)
         raise ValueError(
             f"{where}: one code cell carries the tag 'parameters'; got {len(tagged)} cells ({kinds}). "
-            "Given values are set after the first one: move all parameters into it and take the other tags away"
+            "Given values are set after the first one: move all parameters into it and remove the other tags"
         )
     source = tagged[0].source if tagged else ""
     try:

@@ -59,7 +59,7 @@ def _or_source(show: Callable[[], Markup], part: NotebookNode, problems: list[st
     try:
         return show()
     except Exception as error:  # whatever a bundle of foreign data or a parser brings up
-        problems.append(f"what cannot be shown: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        problems.append(f"cannot be shown: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
         plain = part.get("source") or part.get("data", {}).get("text/plain", "")
         return html("output", problem=problems[-1], text=plain)
 

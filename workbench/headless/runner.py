@@ -115,7 +115,7 @@ def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folde
         declared = read_parameters(notebook, source.name)
         text, words = json.dumps(notebook), title(notebook, source.stem)
         if source.stem.lower() in ("index", "claims"):
-            raise ValueError(f"a notebook has another name than {source.name}: its page would take the place of a list")
+            raise ValueError(f"a notebook cannot have the name {source.name}: its page would replace a list of pages")
     except Exception as error:  # whatever is wrong with one notebook is its own
         why = str(error) if isinstance(error, ValueError) else f"{source}: {type(error).__name__}: {error}"
         return failed(source.stem if side != folder else _name(source, asked), why)
@@ -124,7 +124,11 @@ def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folde
     values = {name: parameter.default for name, parameter in declared.items()} | values
     name = source.stem if side != folder else _name(source, given)
     if _foreign(target := folder / f"{name}.ipynb"):
-        return failed(name, f"{target} is a notebook that no run wrote, and is kept. Move it, or the results")
+        return failed(
+            name,
+            f"{target} is a notebook that no run wrote, so it is kept. Move it, or choose another folder "
+            "for the results",
+        )
     cells = [[c.cell_type, c.source, c.metadata.get("tags", []), c.get("attachments", {})] for c in notebook.cells]
     return Job(
         source=source.resolve(),
@@ -156,10 +160,10 @@ def _refuse_to_overwrite(sources: Sequence[Path], plan: Sequence[Job | Run]) -> 
     """A ValueError where a result would be written over a notebook that is to be run, or over another result."""
     for source, one in zip(sources, plan, strict=True):
         if [other.executed for other in plan].count(one.executed) > 1:
-            raise ValueError(f"two notebooks would be written to {one.executed}; run them into folders of their own")
+            raise ValueError(f"two notebooks would be written to {one.executed}; run them into different folders")
         for path, there in itertools.product((one.executed, one.page), sources):
             if os.path.exists(path) and os.path.exists(there) and path.samefile(there):
-                told = f"the result of {source} would be written over {there}, which is to be run"
+                told = f"the result of {source} would overwrite {there}, which is also to be run"
                 raise ValueError(f"{told}. Name another folder for the results with -o (out=)")
 
 

@@ -13,7 +13,7 @@ from workbench.models.weights import counted
 from workbench.types import Masks, Scores, check_bools, check_choice, check_scores, check_sparsity, warn
 
 MANY = 100, 0.1
-"""From so many kept units, and this share of them, on a mask that the index decides is told."""
+"""From so many kept units, and this share of them, a warning says that the index decides a mask."""
 
 
 def dense(model: nn.Module, exclude: Iterable[str] = ()) -> Masks:
@@ -41,15 +41,15 @@ def keep_top(
     By rank and never by threshold; among equal scores the earlier unit is kept. `allocation="global"` lets all scores
     compete; any other of the `allocations()`, or a dict of densities, splits the budget over layers. What the masks
     `within` remove stays removed. A unit is a weight, or with `granularity="channel"` an output channel of a layer of
-    `model`, by scores `[out]`, or those of weights, which the rule `reduce` makes one: "sum", "mean", "max" or "norm"
-    (root of the sum of squares). The masks then are those of weights, biases, and the entries of norms that take the
+    `model`, with scores `[out]`, or with scores of weights, which the rule `reduce` combines: "sum", "mean", "max" or
+    "norm" (root of the sum of squares). Then the masks also cover biases, and the entries of norms that take the
     channels one by one: a removed channel is 0 behind them. A pass of `example` `[n, ...]` shows which these are; by
     default it is one input of the model's `input_shape`.
     Raises ValueError for a sparsity outside [0, 1), scores that are not finite or not of this model, or a budget that
-    `within` cannot meet, TypeError without a model or example that is needed. Warns where ties decide a tenth or more,
-    and where a layer loses all its channels.
-    Misleads under "global" when layers differ in scale: whole layers can go while the total is exact. Channels of the
-    last layer are the outputs themselves: leave it out of the scores with `wb.score(..., exclude=[...])`.
+    `within` cannot meet, TypeError without a model or example that is needed. Warns if ties decide a tenth or more, or
+    if a layer loses all its channels.
+    Misleads under "global" when layers differ in scale: whole layers can be lost although the total is exact. Channels
+    of the last layer are the outputs themselves: leave it out of the scores with `wb.score(..., exclude=[...])`.
 
     >>> keep_top({"a": torch.tensor([1.0, 5.0]), "b": torch.tensor([3.0, 3.0])}, 0.5)
     {'a': tensor([False,  True]), 'b': tensor([ True, False])}
@@ -73,7 +73,7 @@ def keep_top(
 
 
 def cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks | None) -> tuple[Masks, str]:
-    """`keep_top` of units' scores that were checked, and what there is to say where the index decides much of it."""
+    """`keep_top` of units' scores that were checked, and a warning if the index decides much of it."""
     scores = common(scores)
     flat = {name: score.reshape(-1) for name, score in scores.items()}
     live = {} if within is None else _checked(within, scores)
@@ -91,21 +91,21 @@ def cut(scores: Scores, sparsity: float, allocation: Allocation, within: Masks |
     if tied < max(MANY[0], MANY[1] * budget):
         return masks, ""
     return masks, (
-        f"the scores say nothing about {tied:,} of the {budget:,} kept ({tied / budget:.0%}): others that are "
-        "removed have the same scores, and the index decided. A dead network or layer, a dtype that cannot hold the "
-        "scores, or inputs that are always 0 do this; look at the scores before you trust the mask"
+        f"the scores do not decide about {tied:,} of the {budget:,} kept ({tied / budget:.0%}): some removed ones "
+        "have the same scores, so the index decided. The reason can be a dead network or layer, a dtype that cannot "
+        "hold the scores, or inputs that are always 0. Look at the scores before you trust the mask"
     )
 
 
 def emptied(masks: Masks, granularity: str) -> str:
-    """What there is to say of layers that lose all their units; of single weights that is told as layer collapse."""
+    """A warning about layers that lose all their units; for single weights `collapsed` reports it."""
     gone = [] if granularity == "weight" else [name for name, mask in masks.items() if not mask.any()]
     if not gone:
         return ""
     shown = ", ".join(map(repr, gone[:3])) + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
     return (
-        f"the cut leaves no {granularity} in {shown}: nothing passes there. Scores of layers that differ in scale do "
-        'this under allocation="global"; allocation="layer" leaves some in each, or lower the sparsity'
+        f'the cut leaves no {granularity} in {shown}: nothing passes there. Under allocation="global" this '
+        'happens if scores differ in scale. Use allocation="layer", or a lower sparsity'
     )
 
 
@@ -114,8 +114,8 @@ def allocate(
 ) -> dict[str, float]:
     """The density of each layer under an allocation: parameter name -> kept / all, exact in total.
 
-    Densities times sizes are whole and sum to what `keep_top` keeps; the dict is an allocation itself. `"global"`
-    needs `scores` that compete; with scores the layers are those scored, else all prunable ones but `exclude`.
+    Densities times sizes are whole and sum to what `keep_top` keeps; the dict is an allocation itself. `"global"` needs
+    `scores` that compete; with scores the layers are those scored, else all prunable ones except `exclude`.
 
     >>> model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> allocate(model, 0.5, "erk")

@@ -38,9 +38,9 @@ def rounds(
 
     Round k of K scores the network as it is now, pruned by the masks so far, and keeps `density ** (k / K)` of all
     weights; removed weights never return, except under `force`, which is made for that. Under a dict of densities the
-    layers come down in proportion to them. The model is bit-equal at every round. Knobs go to `wb.score`: under
-    `granularity="channel"` whole channels go, by the masks of `keep_top`. Warns once where ties decide a tenth or more,
-    or a layer loses all its channels.
+    layers shrink in proportion to them. The model does not change. Knobs go to `wb.score`: under
+    `granularity="channel"` whole channels go, by the masks of `keep_top`. Warns once if ties decide a tenth or more, or
+    if a layer loses all its channels.
     Source: Tanaka et al. 2020, arXiv:2006.05467, algorithm 1 (the exponential schedule).
     Misleads when compared at equal sparsity with one-shot scores but not at equal cost: K rounds cost K scores.
 
@@ -84,7 +84,7 @@ def trajectory(
     units: Masks | None = None
     masks, told = None, ""
     for k, sparsity in enumerate(sparsities, 1):
-        # Told once; a layer that died already leaves no gradient to the others, and that is told as collapse.
+        # Warned once; a layer that is already dead leaves no gradient to the others, and `collapsed` reports it.
         alive = units is None or all(bool(mask.any()) for mask in units.values())
         scores, split = scorer(masks), allocation
         if not isinstance(split, str):

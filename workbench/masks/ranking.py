@@ -50,7 +50,7 @@ class Ranking:
 def rank(scores: Scores, allocation: Allocation = "global") -> Ranking:
     """Sort scores once (stable: among equals the earlier weight ranks higher).
 
-    Memory: 8 bytes a weight. Misleads for iterated criteria, whose scores change with every sparsity.
+    Memory: 8 bytes for each weight. Misleads for iterated criteria, whose scores change with every sparsity.
 
     >>> rank({"a": torch.tensor([1.0, 5.0]), "b": torch.tensor([3.0, 3.0])}).counts(0.5)
     {'a': 1, 'b': 1}

@@ -25,5 +25,5 @@ def keep_within_macs(model: nn.Module, scores: Scores, most: int, example: Tenso
 
     kept = bisect_right(range(1, total + 1), most, key=lambda kept: macs(model, example, keep(kept)))
     if not kept:
-        raise ValueError(f"most is a number of MACs that pays for one weight at least; got {most}")
+        raise ValueError(f"most is a number of MACs, enough for at least one weight; got {most}")
     return keep(kept)

@@ -18,10 +18,10 @@ def evaluate(
 ) -> dict[str, float]:
     """The task's `measure` over a whole split, in evaluation mode: accuracy and mean cross entropy ("loss") if not set.
 
-    Returns {name: sum / count, ..., "n": samples}, added up over the batches and divided once; NaN where there is
-    nothing to count. With `masks` the masked network is measured; the model stays as it was. Inputs come in the model's
+    Returns {name: sum / count, ..., "n": samples}, added up over the batches and divided once; NaN if there is nothing
+    to count. With `masks` the masked network is measured; the model stays as it was. Inputs come in the model's
     floating dtype, whole numbers as they are; accuracy takes the logits, a measure of your own the outputs as given.
-    Choose models by "val"; touch "test" once.
+    Choose models by "val"; use "test" once.
 
     Misleads on small splits: on the 300 validation digits one image is 0.33 points.
 

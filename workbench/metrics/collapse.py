@@ -19,10 +19,10 @@ from workbench.types import Batch, Masks, Scores, check_scores, check_weights
 
 
 def collapsed(masks: Masks) -> list[str]:
-    """Layers with no kept weight, though more could go elsewhere (another layer keeps at least two).
+    """Layers with no kept weight, although another layer keeps at least two.
 
     Source: Tanaka et al. 2020, arXiv:2006.05467, section 3 (layer-collapse).
-    Misleads as the only alarm: a layer with a few weights left can be just as dead; see `effective`.
+    Misleads as the only check: a layer with a few weights left can also be dead; see `effective`.
 
     >>> collapsed({"a": torch.tensor([False, False]), "b": torch.tensor([True, True])})
     ['a']
@@ -32,7 +32,7 @@ def collapsed(masks: Masks) -> list[str]:
 
 
 def max_compression(model: nn.Module, exclude: Iterable[str] = ()) -> float:
-    """The network's own limit: one weight a layer; layers that `exclude` names do not count.
+    """The network's own limit: one weight in each layer; layers that `exclude` names do not count.
 
     >>> max_compression(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)))
     9.0
@@ -45,8 +45,8 @@ def critical(scores: Scores, allocation: Allocation = "global") -> float:
     """The highest compression that one cut by `scores` reaches without layer collapse, exactly.
 
     Under "global" a layer lives as long as its best weight: with r the worst place of any layer's best weight (0 =
-    highest score, ties by index) it is n / (r + 1). Any other allocation decides by the shapes alone; its budgets never
-    rise as the total falls, so that the smallest total with a weight for each layer is found by bisection.
+    highest score, ties by index) it is n / (r + 1). Any other allocation decides by the shapes only; its budgets never
+    rise when the total falls, so bisection finds the smallest total with a weight for each layer.
 
     Misleads for iterative criteria: their scores change with every round; see `critical_iterated`.
 
@@ -84,13 +84,13 @@ def critical_iterated(
     allocation: Allocation = "global",
     **knobs: Any,
 ) -> float:
-    """The compression before the first layer dies where every round removes the share `rate` of what is left.
+    """The last compression before a layer is empty, if every round removes the share `rate` of what is left.
 
     Each round scores the network as pruned so far and cuts: one run of about log(critical) / rate scores, exact to that
-    rate: the next round loses a layer, or one weight a layer is left. Knobs go to `wb.find_masks`.
+    rate: the next round loses a layer, or one weight is left in each layer. Knobs go to `wb.find_masks`.
 
     Misleads as the limit of a schedule of K rounds, whose rates grow with its target: its masks at two targets do not
-    nest, and collapse may come and go between them; see `first_failure`.
+    nest, and between them a layer may be lost and be there again; see `first_failure`.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> _ = nn.init.constant_(model[0].weight, 1.0), nn.init.constant_(model[2].weight, 2.0)

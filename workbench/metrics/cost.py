@@ -56,8 +56,8 @@ def macs(model: nn.Module, example: Tensor, masks: Masks | None = None) -> int:
     With `masks` only kept weights count; also products with parameters that cannot be pruned, but none between
     activations, as in attention. `example` `[n, ...]` is a batch; see `layer_macs` for what is refused.
 
-    Misleads as a promise of speed: a dense kernel multiplies the zeros too, see `latency`. Where the input chooses the
-    weights (experts), the number is of this example.
+    Misleads as a promise of speed: a dense kernel multiplies the zeros too, see `latency`. If the input chooses the
+    weights (experts), the number is for this example.
 
     >>> macs(nn.Linear(3, 2), torch.ones(5, 3))
     6

@@ -18,16 +18,16 @@ def effective(model: nn.Module, masks: Masks, example: Tensor) -> Masks:
     """Masks of the kept weights on some input-output path; those of biases and norms come back as they are.
 
     A weight is on a path when what it reads depends on an input (one pass in forward mode) and an output depends on
-    what it feeds (one backward pass), both as yes or no at each layer: no path is lost by its length or its small
-    share. Biases make no path. Norm layers and activation functions pass each of their inputs on, a maximum all;
+    what it feeds (one backward pass), both as yes or no at each layer, so that no path is lost because it is long or
+    weak. Biases make no path. Norm layers and activation functions pass each of their inputs on, a maximum all;
     softmax, products and norms written by hand are taken as they are, at random values. `example` gives the shape of
     the input; of whole numbers (tokens) also the values, and paths start at their embedding.
     Source: Vysogorets and Kempe 2023, arXiv:2107.02306 (effective sparsity).
 
-    The taps of a convolution that only ever see padding are on no path, nor are layers that the forward does not call.
-    Raises ValueError where other weights are on none in the dense network: top-k, argmax or `detach` hide paths.
+    On no path are the taps of a convolution that only see padding, and layers that the forward does not call. Raises
+    ValueError if other weights are on no path in the dense network: top-k, argmax or `detach` hide paths.
 
-    Misleads with softmax and norms written by hand, which mix their inputs: a path through one leads past the dead.
+    Misleads with softmax and norms written by hand, which mix their inputs: weights without effect can seem connected.
 
     >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
     >>> masks = {"0.weight": torch.tensor([[True, True], [True, True]]), "2.weight": torch.tensor([[True, False]])}
@@ -44,8 +44,8 @@ def effective(model: nn.Module, masks: Masks, example: Tensor) -> Masks:
 def effective_sparsity(model: nn.Module, masks: Masks, example: Tensor) -> float:
     """1 - weights on some path / all masked weights: at least the direct sparsity.
 
-    Misleads as a fault of the pruning: the network itself may hold weights on no path, such as the eight of nine taps
-    of a 3 x 3 convolution that only meet padding where it sees 1 x 1 maps.
+    Misleads as an effect of pruning alone: the network itself may have weights on no path. If a 3 x 3 convolution gets
+    maps of 1 x 1, eight of its nine taps only see padding.
 
     >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
     >>> masks = {"0.weight": torch.ones(2, 2).bool(), "2.weight": torch.tensor([[True, False]])}

@@ -141,7 +141,7 @@ class Products(TorchDispatchMode):
         """Multiply-adds of the whole pass by parameter name, those that can be pruned first."""
         if uncounted := [name for name in self.owned if name in self.lost and name not in self.seen]:
             raise ValueError(
-                f"multiply-adds are counted of convolutions and matrix products; {uncounted[0]!r} is used in "
+                f"multiply-adds are counted for convolutions and matrix products; {uncounted[0]!r} is used in "
                 f"{self.lost[uncounted[0]]!r} alone. Use torch.nn.functional.linear or a matrix product for it"
             )
         return self.counts

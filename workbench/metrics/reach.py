@@ -56,7 +56,7 @@ class _Layer(torch.autograd.Function):
         with torch.enable_grad():
             ctx.leaves = [(t != 0).to(values.dtype).requires_grad_() for t in (reached, weight)]
             ctx.counts = run(*ctx.leaves)
-        return (ctx.counts > 0.5) * values(ctx.counts)  # counts of paths: whole numbers, but for rounding
+        return (ctx.counts > 0.5) * values(ctx.counts)  # counts of paths: whole numbers, except for rounding
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -68,7 +68,7 @@ class _Layer(torch.autograd.Function):
 
 
 class Reached(TorchFunctionMode):
-    """Within a block, tensors are dual numbers, random but for zeros, with a tangent where they depend on an input."""
+    """Within a block, tensors are dual numbers, random except for zeros, with a tangent where they depend on an input."""
 
     def __init__(self, values: Values, inputs: Tensor, weights: Mapping[str, Tensor]) -> None:
         super().__init__()

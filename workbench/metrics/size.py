@@ -29,7 +29,7 @@ def sparsity(masks: Masks) -> float:
 
 
 def compression(masks: Masks) -> float:
-    """1 / density: all masked weights / kept ones; infinite where nothing is kept.
+    """1 / density: all masked weights / kept ones; infinite if nothing is kept.
 
     Misleads about files: biases, norms and indices are not in it; see `size_ratio`.
 
@@ -49,7 +49,7 @@ def _count(masks: Masks) -> tuple[int, int]:
 
 
 def size_ratio(model: nn.Module, masks: Masks) -> float:
-    """All parameters / parameters that remain; biases and norms remain where masks say nothing else.
+    """All parameters / parameters that remain; biases and norms remain unless masks say otherwise.
 
     Source: Blalock et al. 2020, arXiv:2003.03033. Misleads about files: a stored sparse tensor also needs indices.
 
@@ -62,10 +62,10 @@ def size_ratio(model: nn.Module, masks: Masks) -> float:
 
 
 def layers(model: nn.Module, masks: Masks, example: Tensor | None = None) -> pandas.DataFrame:
-    """One row a masked layer: shape, weights, kept, sparsity, collapsed; with `example` also effective and macs.
+    """One row for each masked layer: shape, weights, kept, sparsity, collapsed; with `example` also effective and macs.
 
     `example` is a batch of inputs `[n, ...]`. `effective` is the layer's effective sparsity, `macs` the multiply-adds
-    per sample of the kept weights; NaN where they cannot be found, and `attrs` of that name says why. `collapsed` says
+    per sample of the kept weights; NaN if they cannot be found; then `attrs` of that name says why. `collapsed` says
     that nothing is kept. `attrs["rule"]` says what counts as prunable, `attrs["left_out"]` what `left_out` finds.
 
     >>> import workbench as wb

@@ -49,7 +49,7 @@ def logits(outputs: object) -> Tensor:
         if isinstance(found, Tensor):
             return found
     raise TypeError(
-        f"a model gives one tensor, outputs with one called 'logits', or a tuple that begins with one; got {got}. "
+        f"a model returns one tensor, outputs with a tensor 'logits', or a tuple that begins with a tensor; got {got}. "
         "Wrap the model in a module whose forward returns the tensor"
     )
 
@@ -123,7 +123,7 @@ def one_number(value: Any, call: str) -> Tensor:
     if isinstance(value, Tensor) and value.numel() == 1:
         return value
     got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    raise TypeError(f"{call} is a tensor of one number; got {got}. Take a mean, and leave item out")
+    raise TypeError(f"{call} is a tensor of one number; got {got}. Take a mean, and do not call item()")
 
 
 def measured(measure: Callable[[Any, Tensor], Sums], outputs: Any, targets: Tensor) -> Sums:
@@ -132,7 +132,7 @@ def measured(measure: Callable[[Any, Tensor], Sums], outputs: Any, targets: Tens
     if measure is accuracy:
         check_labels(outputs, targets)
     sums = measure(outputs, targets)
-    told = "a measure gives sums over a batch, {name: (sum, count)}, under names other than 'n', the samples"
+    told = "a measure returns sums over a batch, {name: (sum, count)}, under names other than 'n', the samples"
     told += f"; got {sums!r}. Return a dict such as {{'error': (errors.sum(), len(errors))}}"
     try:
         found = {str(name): (float(total), float(count)) for name, (total, count) in sums.items()}
@@ -153,9 +153,9 @@ def check_labels(outputs: Tensor, targets: Tensor) -> None:
         )
     if outputs.ndim < 2 or (len(outputs), *outputs.shape[2:]) != targets.shape:
         raise ValueError(
-            f"the cross entropy takes outputs [n, classes], or [n, classes, ...] with a label a place; the model gives "
-            f"{tuple(outputs.shape)} for labels of shape {tuple(targets.shape)}. Pass your own loss_fn, or wrap the "
-            "model in a module that gives such outputs"
+            "the cross entropy takes outputs [n, classes], or [n, classes, ...] with one label for each place; the "
+            f"model returns {tuple(outputs.shape)} for labels of shape {tuple(targets.shape)}. Pass your own "
+            "loss_fn, or wrap the model in a module that gives such outputs"
         )
     known = targets if targets.ndim == 1 else targets[targets != IGNORED]
     low, high = map(int, torch.aminmax(known)) if len(known) else (0, 0)

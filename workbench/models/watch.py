@@ -84,7 +84,7 @@ Told = Callable[[Place, Any], None] | None
 class Watch(TorchFunctionMode):
     """Follow the output channels of layers through the torch functions that run in a `with` block.
 
-    Functions are seen whoever calls them; nothing is changed. `weights` are the tensors that the layers use. Called are
+    Functions are seen from every caller; nothing is changed. `weights` are the tensors that the layers use. Called are
     `on_step(place, output)` for each layer and step after it, `on_read(place, call)` where a layer reads another.
     """
 

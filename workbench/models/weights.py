@@ -32,7 +32,7 @@ def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True)
     biases, no norms, no embeddings; a tensor of several names counts once, under the first, and not at all when it is
     also an embedding. `left_out` names the matrices that this rule misses. `exclude` takes parameter or layer names,
     with `*` as wildcard. Raises ValueError if nothing is left, or where a weight cannot be pruned (uninitialised,
-    empty, integer, computed from others); `strict=False` passes such weights over.
+    empty, integer, computed from others); `strict=False` skips such weights.
 
     Misleads when ratios are compared with papers that leave out the first or last layer: use `exclude` for those.
 
@@ -40,7 +40,9 @@ def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True)
     ['0.weight']
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model is an nn.Module; got {type(model).__name__}. Use wb.make(name, task) or your own one")
+        raise TypeError(
+            f"model is an nn.Module; got {type(model).__name__}. Use wb.make(name, task) or your own module"
+        )
     patterns, found = _patterns(exclude), dict[str, nn.Parameter]()
     unused = set(patterns)
     for names, weight in _candidates(model):
@@ -67,7 +69,7 @@ def left_out(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, float]:
     """Matrices that `prunable` misses: parameter name -> its share of the weights in all of the model's matrices.
 
     Matrices are the prunable weights and all other parameters with at least two dimensions longer than 1, such as the
-    stacked weights of experts, but for those of embeddings and norms, and those whose own name says that they are added
+    stacked weights of experts, except those of embeddings and norms, and those whose own name says that they are added
     (with "bias" or "position" in it, from "pos", or to "embedding" or "token"). What `exclude` names is not left out.
     Sparsity and compression do not count these weights: where they are 0.9 of all, 10x removes 9 % of all.
 
@@ -104,7 +106,7 @@ def counted(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Param
         warn(
             f"sparsity and compression count the weights that can be pruned; of those in the matrices of "
             f"{type(model).__name__} {sum(missed.values()):.1%} are in no known layer and stay whole: "
-            f"{shares(missed)}. Put them into layers such as nn.Linear, or name them in exclude if this is meant"
+            f"{shares(missed)}. Put them into layers such as nn.Linear, or name them in exclude if you want this"
         )
     return found
 

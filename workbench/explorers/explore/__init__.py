@@ -9,6 +9,8 @@ from workbench.explorers.faces import face
 from workbench.extras import check_lab
 from workbench.types import check_choice
 
+OPTIONS = ("state", "name", "ahead")
+
 
 def explore(
     picture: Callable[..., Any] | None = None,
@@ -50,10 +52,10 @@ def explore(
     if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         for given in controls:
             check_choice("control", given, takes)
-        if missing := [n for n, p in takes.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]:
-            for needed in missing:
-                if needed not in controls:
-                    raise ValueError(f"every argument of the picture has a control or a default; {needed!r} has none")
+        for given, p in takes.items():
+            if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and given not in controls:
+                own = " It is an option of wb.explore: rename the argument." if given in OPTIONS else ""
+                raise ValueError(f"every argument of the picture has a control or a default; {given!r} has none.{own}")
     choices = Choices(picture, {n: (short, getattr(takes.get(n), "default", None)) for n, short in controls.items()})
     if state is not None:
         choices.set(state)

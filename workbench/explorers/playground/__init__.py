@@ -30,8 +30,10 @@ def playground(
     `task` and `model` are names, or a Task and an nn.Module of your own (default: `vgg`, or the first network that
     fits). `state` is a setting as `state()` gives it, keys may be missing; its data and network win over `task` and
     `model`. `criteria` narrows the menu (default: all, those registered with `wb.register_criterion` too). `rows` are
-    recorded points with compression and accuracy (or what the task measures first), and whatever else of a setting
-    differs from the one shown.
+    recorded points of the trade-off, in place of the shipped ones (`[]`: none): compression and accuracy (or what the
+    task measures first), whatever else of a setting differs from the one shown, and, so that it can be told, `split`
+    ("val" or "test"). The shipped ones are all recorded runs that do what Train does; they are measured on test data,
+    live points on validation data.
     `precompute=True` computes the frames of every stop ahead, so that the slider answers in the browser. Running the
     cell again closes the explorer it made before; `name` does the same across cells. Raises ValueError for what does
     not exist or does not fit.
@@ -63,9 +65,8 @@ def playground(
     network = own_name(model) if isinstance(model, nn.Module) else model or default
     start = Choices(data=session.home, network=network, criterion=criteria[0] if criteria else "magnitude")
     choices = session.check(check_state({} if state is None else state, start))
-    if rows is not None:
-        table: Any = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
-        session.record(table, choices)
+    table: Any = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
+    session.record(table, choices)
     if shown == "live":
         check_lab("anywidget", "traitlets", "IPython")
         from workbench.explorers.playground.live import Playground

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import plots
 from workbench.explorers.playground.choices import Choices
-from workbench.explorers.playground.points import Points
+from workbench.explorers.playground.points import SPLITS, Points
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.view import times
 from workbench.plots.looks import Look
@@ -68,8 +68,9 @@ def _scores(side: Mapping[str, Any], colour: str, ax: Axes, legend: bool) -> Non
         line = ax.axvline(cut, color="black", linestyle="--", label="cut")
         if legend:
             ax.legend(handles=[line, Patch(color=plots.REMOVED, alpha=0.35, label="removed")], loc="upper left")
+    before = f"; {scores['before']:,} removed before the last round" if scores["before"] else ""
     label = scores["label"] + (f"; {scores['zero']:,} scores are 0" if scores["zero"] else "")
-    ax.set(title=f"Scores: {side['criterion']}", xlabel=label, ylabel="weights")
+    ax.set(title=f"Scores: {side['criterion']}{before}", xlabel=label, ylabel="weights")
 
 
 def _layers(sides: Sequence[Mapping[str, Any]], own: Mapping[str, Look], ax: Axes) -> None:
@@ -95,23 +96,34 @@ def _mask(side: Mapping[str, Any], ax: Axes) -> None:
 
 
 def _tradeoff(choices: Choices, points: Points, own: Mapping[str, Look], ax: Axes) -> None:
+    """The criteria shown with every seed and their intervals; the recorded means of others are thin lines behind."""
     import pandas as pd
 
-    name = points.measure(choices.data)
+    name, (dense, split) = points.measure(choices.data), points.dense(choices)
+    ax.set(xscale="log", xlabel="compression", ylabel=name)
     if curve := points.curve(choices):
-        shown = choices.criteria
-        curve.sort(key=lambda p: (shown.index(p["criterion"]) if p["criterion"] in shown else 2, p["compression"]))
+        curve.sort(key=lambda point: (point["criterion"] not in choices.criteria, point["compression"]))
         table = pd.DataFrame(curve)
-        plain = table["criterion"]
-        table["arm"] = plain + table["rounds"].map(lambda rounds: f"-{rounds}" if rounds > 1 else "")
-        of_arms = {arm: own[criterion] for arm, criterion in zip(table["arm"], plain, strict=True) if criterion in own}
-        plots.curves(table, y=name, arm="arm", dense=points.dense(choices) or None, looks=of_arms, ax=ax)
+        measured = table["kind"] + table["split"].map(lambda split: f", {SPLITS[split]}" if split else "")
+        table["arm"] = table["criterion"] + table["rounds"].map(lambda n: f"-{n}" if n > 1 else "") + ": " + measured
+        looks = {arm: own[criterion] for arm, criterion in zip(table["arm"], table["criterion"], strict=True)}
+        shown = table["criterion"].isin(choices.criteria)
+        for arm, rows in table[~shown].groupby("arm", sort=False):
+            means, look = rows.groupby("compression")[name].mean(), looks[str(arm)]
+            ax.plot(means, color=look.colour, marker=look.marker, linewidth=1.0, markersize=3, alpha=0.4)
+        if shown.any():
+            plots.curves(table[shown], y=name, arm="arm", looks=looks, ax=ax)
         for line in ax.get_lines():  # one round is dashed, as in the live face
-            if str(line.get_label()).partition(" ")[0] in own:
+            if str(line.get_label()).partition(":")[0] in own:
                 line.set_linestyle((0, (4, 2)))
+        if not shown.all():
+            ax.plot([], [], color="#555555", linewidth=1.0, label="thin: means of others")
+        if dense:
+            ax.axhline(sum(dense) / len(dense), color="#444444", linestyle="--", label=f"dense, {SPLITS[split]}")
+        if table[name].between(0, 1).all():
+            ax.set_ylim(-0.02, 1.02)
     else:
         ax.text(0.5, 0.5, "no point trained yet", transform=ax.transAxes, ha="center", va="center", color="#555555")
-        ax.set(xscale="log", xlabel="compression", ylabel=name)
     ax.axvline(choices.compression, color="black", linewidth=1.0, label=f"now: {times(choices.compression)}")
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper left", bbox_to_anchor=(-0.12, -0.17), ncols=2)
     ax.set_title("Trade-off")

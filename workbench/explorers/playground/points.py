@@ -1,19 +1,23 @@
 """The points of the picture of measure against compression: trained here or recorded, each with its whole setting."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from workbench.explorers.playground.choices import Choices, check_state
+from workbench.types import check_choice
 
 MADE_WITH = ("data", "network", "weights", "criterion", "allocation", "rounds", "compression", "seed")
 SHARED = ("data", "network", "weights", "allocation")
 """What the points of one picture have in common."""
+SPLITS = {"val": "validation", "test": "test", "": ""}
+"""What a point may be measured on, in words; recorded rows need not say it."""
 
 
 class Points:
-    """Points as plain dicts of `MADE_WITH`, the measure (on validation data) by its name, and kind: live or recorded.
+    """Points as plain dicts of `MADE_WITH`, the measure by its name, the split, and kind: live or recorded.
 
-    `measures` says what each data set's task measures first: accuracy (a fraction) where it says nothing.
+    A live point is measured on validation data. `measures` says what each data set's task measures first: accuracy (a fraction) where it says nothing.
     """
 
     def __init__(self) -> None:
@@ -32,16 +36,18 @@ class Points:
             for key in ("rounds", "seed"):  # a table with gaps holds whole numbers as floats
                 if isinstance(setting[key], float) and setting[key].is_integer():
                     setting[key] = int(setting[key])
-            check_state(setting)
-            name = self.measure(setting["data"])
+            made = check_state(setting)
+            name, split = self.measure(made.data), row.get("split", "")
+            check_choice("the split of a recorded row", split, SPLITS)
             for key in ("compression", name):
                 if key not in row:
                     raise ValueError(f"recorded rows have a column {key!r}; got {', '.join(map(str, row))}. Add it")
-            self._points.append({**setting, name: float(row[name]), "kind": "recorded"})
+            self._points.append({**_setting(made), name: float(row[name]), "split": split, "kind": "recorded"})
 
     def add(self, choices: Choices, value: float) -> None:
         """Add a point that was trained here."""
-        self._points.append({**_setting(choices), self.measure(choices.data): value, "kind": "live"})
+        point = {self.measure(choices.data): value, "split": "val", "kind": "live"}
+        self._points.append(_setting(choices) | point)
 
     def add_dense(self, choices: Choices, value: float) -> None:
         """Note what a dense network reached that was trained on the way."""
@@ -56,29 +62,35 @@ class Points:
         self._points = [point for point in self._points if point["kind"] == "recorded"]
 
     def next_seed(self, choices: Choices) -> int:
-        """The first seed, from the one chosen on, that this setting has no point of."""
-        seed, setting = choices.seed, _setting(choices)
-        while any(setting | {"seed": seed} == {key: point[key] for key in MADE_WITH} for point in self._points):
-            seed += 1
-        return seed
+        """The first seed, from the one chosen on, that this setting has no point of on validation data."""
+        setting, measured = _setting(choices), [point for point in self._points if point["split"] == "val"]
+        taken = {p["seed"] for p in measured if all(p[key] == setting[key] for key in MADE_WITH if key != "seed")}
+        return next(seed for seed in itertools.count(choices.seed) if seed not in taken)
 
     def curve(self, choices: Choices) -> list[dict[str, Any]]:
         """The points that stand in one picture with these choices."""
         return [point for point in self._points if all(point[key] == getattr(choices, key) for key in SHARED)]
 
-    def dense(self, choices: Choices) -> list[float]:
-        """What the dense network reached, one value for each seed it was trained with."""
+    def dense(self, choices: Choices) -> tuple[list[float], str]:
+        """What the dense network reached, a value for each seed, and the split: of those trained here, else recorded."""
         pair = choices.data, choices.network
-        runs = dict(self._dense.get(pair, {}))
+        found: dict[str, dict[int, float]] = {"val": dict(self._dense.get(pair, {}))}
         for point in self._points:
             if point["compression"] == 1 and (point["data"], point["network"]) == pair:
-                runs.setdefault(point["seed"], point[self.measure(choices.data)])
-        return list(runs.values())
+                found.setdefault(point["split"], {}).setdefault(point["seed"], point[self.measure(choices.data)])
+        split = next((split for split, runs in found.items() if runs), "val")
+        return list(found[split].values()), split
 
-    def baseline(self, choices: Choices) -> dict[str, float | None]:
-        """The mean of `dense`, None where there is none, as the page wants it."""
-        runs = self.dense(choices)
-        return {"dense": sum(runs) / len(runs) if runs else None}
+    def baseline(self, choices: Choices) -> dict[str, Any]:
+        """The mean of `dense` (None where there is none) and its split, as the page wants it."""
+        runs, split = self.dense(choices)
+        return {"dense": sum(runs) / len(runs) if runs else None, "split": split}
+
+    def sentence(self, choices: Choices) -> str:
+        """The points that stand in one picture with these choices, in a line: how many of which kind and split."""
+        said = [", ".join(filter(None, [point["kind"], SPLITS[point["split"]]])) for point in self.curve(choices)]
+        counts = "; ".join(f"{said.count(kind)} ({kind})" for kind in dict.fromkeys(said))
+        return f"Trade-off, {self.measure(choices.data)} against compression: points: {counts or 'none yet'}."
 
 
 def _setting(choices: Choices) -> dict[str, Any]:

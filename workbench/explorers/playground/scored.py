@@ -59,12 +59,13 @@ class Prepared:
 class Scored:
     """What a criterion says of a network: the ranking, the scores that compete, the critical compression.
 
-    An iterated criterion's ranking is that of its last round: it holds for the sparsity it was made for.
+    `before` counts the weights that were removed before the last round, and have no score in it.    An iterated criterion's ranking is that of its last round: it holds for the sparsity it was made for.
     """
 
     ranking: Ranking
     histogram: Histogram
     critical: float | None
+    before: int
 
 
 def prepared(model: nn.Module, example: Tensor) -> Prepared:
@@ -107,4 +108,4 @@ def scored(net: Prepared, task: Task, name: str, choices: Choices, report: Repor
     critical = metrics.critical(scores) if choices.rounds == 1 and split == "global" else None
     below = {layer: torch.finfo(values.dtype).min for layer, values in scores.items()}  # removed weights rank last
     ranking = rank({layer: values.where(live[layer], below[layer]) for layer, values in scores.items()}, split)
-    return Scored(ranking, histogram(competed), critical)
+    return Scored(ranking, histogram(competed), critical, net.total - len(competed))

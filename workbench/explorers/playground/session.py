@@ -16,6 +16,7 @@ from workbench.explorers.playground import view
 from workbench.explorers.playground.choices import ROUNDS, WEIGHTS, Choices
 from workbench.explorers.playground.paths import Paths
 from workbench.explorers.playground.points import Points
+from workbench.explorers.playground.recorded import shipped
 from workbench.explorers.playground.scored import Prepared, Scored, measure, prepared, scored
 from workbench.explorers.stops import stops
 from workbench.explorers.worker import Report, Work
@@ -183,9 +184,11 @@ class Session:
         for cache in (self._networks, self._scored, self._paths.found):
             cache.clear()
 
-    def record(self, rows: Iterable[Mapping[str, Any]], choices: Choices) -> None:
-        """Take recorded points over, by the name of what the task of these choices measures first."""
+    def record(self, rows: Iterable[Mapping[str, Any]] | None, choices: Choices) -> None:
+        """Take recorded points over (None: the shipped ones), by the name of what the task measures first."""
         self._at_init(choices)
+        if rows is None:
+            rows = [row for row in shipped() if self.points.measure(row["data"]) in row]
         self.points.record(rows, choices)
 
     # The fast part
@@ -220,7 +223,7 @@ class Session:
             "alarm": view.alarm(numbers, counts),
             "numbers": numbers,
             "pending": effective is None and self._paths.seen(pair),
-            "scores": found.histogram.json(ranking.cut(sparsity) if kept < net.total else None),
+            "scores": found.histogram.json(ranking.cut(sparsity) if kept < net.total else None, found.before),
             "layers": [
                 dict(name=name, size=size, kept=counts[name], density=counts[name] / size)
                 for name, size in net.sizes.items()

@@ -22,7 +22,7 @@ EVERY = 4
 def show(session: Session, choices: Choices, face: str) -> page.Still:
     """The view as figure and text; under the face "site" also as a page with the frames of every stop of the slider."""
     choices, frame = settle(session, choices)
-    said = summary(choices, frame)
+    said = summary(choices, frame) + "\n" + session.points.sentence(choices)
     sentences = [f"{side['criterion']}: {side['sentence']}" for side in frame["sides"]]
     caption = f"{choices.network} on {choices.data}, {choices.weights}, seed {choices.seed}. {' and '.join(sentences)}."
     bundle = plots.bundle(picture.figure(session, choices, frame), alt=said, caption=caption)

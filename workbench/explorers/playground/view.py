@@ -36,9 +36,10 @@ class Histogram:
         at = float(_axis(torch.tensor([score], dtype=torch.float64), self.unit)[0])
         return min(max(at, self.edges[0]), self.edges[-1])
 
-    def json(self, cut: float | None) -> dict[str, Any]:
-        """As the page wants it."""
-        return {"x": self.edges, "counts": self.counts, "cut": self.place(cut), "zero": self.zeros, "label": self.label}
+    def json(self, cut: float | None, before: int) -> dict[str, Any]:
+        """As the page wants it; `before`: weights that an earlier round removed, which have no score here."""
+        counted = {"x": self.edges, "counts": self.counts, "zero": self.zeros, "before": before}
+        return {**counted, "cut": self.place(cut), "label": self.label}
 
 
 def histogram(values: Tensor) -> Histogram:

@@ -171,8 +171,9 @@ export function raster(pen, { note, series }, look) {
 }
 
 // ---------------------------------------------------------------- a dot for every run, a line through the means, against a ratio on a log axis
-// data: { points: [{ series, name: the series with its variant, live, dashed, x, y, words }], most: the largest x, now: the x to mark, level: a y to mark or
-// null, share: whether y is a fraction, in per cent, names: { x, y, level } in words, empty: what is said without points }
+// data: { points: [{ series, name: the series with its variant, kind: where it comes from in words, live, aside: only context, dashed, x, y, words }], most: the
+// largest x, now: the x to mark, level: a y to mark or null, share: whether y is a fraction, in per cent, names: { x, y, level } in words, empty: what is said
+// without points }
 export function dots(pen, { points, most, now, level, share, names, empty }, look) {
   const { ctx, width, height, unit, wide } = pen, { colours } = look, arms = groups(points);
   const ys = [0, ...points.map(({ y }) => y), level ?? 0], low = share ? 0 : Math.min(...ys), high = share ? 1 : Math.max(...ys, low + 1e-9), step = share ? 0.25 : niceStep(high - low, 4);
@@ -184,11 +185,11 @@ export function dots(pen, { points, most, now, level, share, names, empty }, loo
   for (let x = 1; x <= most; x *= 10) down(pen, look, X(x), bottom, bottom + 3, height - 4 * unit, `${comma(x)}x`);
   if (level !== null) rule(ctx, left, Y(level), right, Y(level), colours.text, 1, [5, 4]);
   rule(ctx, X(now), top - 4, X(now), bottom, colours.accent, 1.5);
-  for (const { series, live, dashed, means, points: own } of arms) {
+  for (const { series, live, aside, dashed, means, points: own } of arms) {
     const style = look.of(series);
-    ctx.globalAlpha = live ? 1 : 0.45;
+    ctx.globalAlpha = live ? 1 : aside ? 0.3 : 0.6;
     means.slice(1).forEach(([x, y], i) => rule(ctx, X(means[i][0]), Y(means[i][1]), X(x), Y(y), style.colour, 1.5, dashed ? [4, 2] : []));
-    for (const { x, y } of own) {
+    for (const { x, y } of aside ? [] : own) {
       if (live) stamp(ctx, { ...style, colour: colours.card }, X(x), Y(y), 5.6);
       stamp(ctx, style, X(x), Y(y), live ? 4.2 : 2.6);
     }
@@ -201,10 +202,10 @@ export function dots(pen, { points, most, now, level, share, names, empty }, loo
     label(pen, empty, x, y + 4.5 * unit, colours.muted, { align: "center", weight: 500, size: 13 });
   }
   const part = (y) => (share ? `${(100 * y).toFixed(1)} %` : String(three(y))), said = ([x, y, n]) => `${part(y)} at ${times(x)} (${n} point${n === 1 ? "" : "s"})`;
-  const arm = ({ name, live, means }) => `${name}, ${live ? "live" : "recorded"}: ${means.map(said).join(", ")}`;
+  const arm = ({ name, kind, means }) => `${name}, ${kind}: ${means.map(said).join(", ")}`;
   return {
     words: `${names.y} against ${names.x}, now at ${times(now)}. ${level === null ? "" : `${names.level} ${part(level)}. `}${arms.map(arm).join("; ") || "No point yet"}.`,
-    note: level === null ? names.y.toLowerCase() : `${share ? "" : `${names.y.toLowerCase()}; `}\u2013 \u2013 ${names.level.split(" ")[0].toLowerCase()} ${part(level)}`,
+    note: level === null ? names.y.toLowerCase() : `${share ? "" : `${names.y.toLowerCase()}; `}\u2013 \u2013 ${names.level.split(" ")[0].toLowerCase()} ${part(level)}${names.level.includes(", ") ? `, ${names.level.split(", ")[1]}` : ""}`,
     probe: (px, py) => {
       const [near] = points.map((point) => ({ ...point, far: Math.hypot(X(point.x) - px, Y(point.y) - py) })).sort((a, b) => a.far - b.far);
       return near?.far < 8 ? `${near.series}, ${times(near.x)}: ${part(near.y)}\n${near.words}` : "";
@@ -212,30 +213,38 @@ export function dots(pen, { points, most, now, level, share, names, empty }, loo
   };
 }
 
-function groups(points) { // the arms, recorded ones first: live ones are drawn over them. Means are [x, mean y, number of points]
+function groups(points) { // the arms, context first, then recorded ones: live ones are drawn over them. Means are [x, mean y, number of points]
   const found = new Map();
   for (const point of points) {
-    const key = `${point.name} ${point.live}`;
+    const key = `${point.name} ${point.kind}`;
     if (!found.has(key)) found.set(key, { ...point, points: [], at: new Map() });
     const { points: own, at } = found.get(key);
     own.push(point);
     at.set(point.x, [...(at.get(point.x) ?? []), point.y]);
   }
   const means = ({ at }) => [...at].map(([x, ys]) => [x, mean(ys), ys.length]).sort((a, b) => a[0] - b[0]);
-  return [...found.values()].map((arm) => ({ ...arm, means: means(arm) })).sort((a, b) => a.live - b.live);
+  return [...found.values()].map((arm) => ({ ...arm, means: means(arm) })).sort((a, b) => b.aside - a.aside || a.live - b.live);
 }
 
-function legend(pen, arms, look) { // at most two rows; what does not fit is counted, never left out in silence. Returns the height of the rows
+function legend(pen, arms, look) { // at most two rows of names, what does not fit is counted; below them what the sizes of dots mean. Returns the height
   const { ctx, width, unit, wide } = pen, { colours } = look, pitch = 14 * unit;
-  const names = [...new Map(arms.map((arm) => [arm.name, arm])).values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const names = [...new Map(arms.map((arm) => [arm.name, arm])).values()].sort((a, b) => a.aside - b.aside || (a.name < b.name ? -1 : 1));
   let x = 0, row = 0;
-  for (const [i, { name, series }] of names.entries()) {
+  for (const [i, { name, series, aside }] of names.entries()) {
     const far = wide(name) + 12 * unit, last = i === names.length - 1;
     if (x > 0 && row === 0 && x + far > width) { x = 0; row = 1; }
     if (row === 1 && x + far > width - (last ? 0 : 9 * unit + wide("+99", 600))) { label(pen, `+${names.length - i}`, x, 10.5 * unit + pitch, colours.muted, { weight: 600 }); break; }
+    ctx.globalAlpha = aside ? 0.5 : 1;
     stamp(ctx, look.of(series), x + 4.5 * unit, 7 * unit + row * pitch, 4 * unit);
-    label(pen, name, x + 12 * unit, 10.5 * unit + row * pitch, colours.text, { room: width - 12 * unit });
+    ctx.globalAlpha = 1;
+    label(pen, name, x + 12 * unit, 10.5 * unit + row * pitch, aside ? colours.muted : colours.text, { room: width - 12 * unit });
     x += far + 9 * unit;
   }
-  return pitch * (names.length ? row + 1 : 0);
+  const kinds = [...new Map(arms.map((arm) => [arm.kind, arm])).values()], foot = pitch * (row + 1);
+  kinds.reduce((left, { kind, live }) => {
+    stamp(ctx, { marker: "o", colour: colours.muted }, left + 4.5 * unit, foot + 7 * unit, live ? 4.2 : 2.6);
+    label(pen, kind, left + 12 * unit, foot + 10.5 * unit, colours.muted, { room: width - left - 12 * unit });
+    return left + wide(kind) + 26 * unit;
+  }, 0);
+  return kinds.length ? foot + pitch : 0;
 }

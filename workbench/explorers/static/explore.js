@@ -1,6 +1,6 @@
 // The page of `wb.explore`: controls, what the picture function returned, and what to do with it. With a kernel the controls are widgets, which this page
 // only places; without one they are made here, and move through the stored frames.
-import { field, make, renew, wordSlider, write } from "./kit.js";
+import { field, make, ownKeys, wordSlider, write } from "./kit.js";
 import { shell } from "./explorer.js";
 
 const NO_KERNEL = "This page has no kernel.";
@@ -24,6 +24,7 @@ async function liveControls(model, node, listen) { // the widgets themselves, wh
   for (const reference of model.get("controls")) {
     const control = await manager.get_model(reference.replace("IPY_MODEL_", "")), view = await manager.create_view(control, {});
     views.push(view);
+    view.el.querySelectorAll("button, input, select, textarea").forEach(ownKeys);
     node.append(view.el);
     listen(control);
   }

@@ -35,8 +35,12 @@ export function make(tag, props = {}, ...children) {
     else node.setAttribute(key, value);
   }
   node.append(...children);
+  if (/^(button|input|select|textarea)$/.test(tag)) ownKeys(node);
   return node;
 }
+
+// Notebook 7 takes keys before they reach a node, unless the node itself says no; JupyterLab takes what bubbles up to it (`quiet`).
+export const ownKeys = (node) => node.setAttribute("data-lm-suppress-shortcuts", "true");
 
 function shape(tag, attributes, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -57,7 +61,7 @@ export function renew(node, key, build) { // new children where what they show h
   node.replaceChildren(...build());
 }
 
-export function quiet(el, signal) { // JupyterLab takes arrow keys and drags for itself
+export function quiet(el, signal) { // arrow keys and drags are the explorer's
   for (const kind of ["keydown", "keyup", "mousedown", "pointerdown", "contextmenu"]) el.addEventListener(kind, (event) => event.stopPropagation(), { signal });
 }
 

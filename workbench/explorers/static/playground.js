@@ -9,6 +9,8 @@ const FIELDS = [["data", "Data"], ["network", "Network"], ["weights", "Weights"]
 const NO_KERNEL = "This page has no kernel: the slider moves through stored pictures. Run the notebook to train and to change the choices.";
 
 // ---------------------------------------------------------------- what the charts are given
+const SPLITS = { val: "validation", test: "test" }; // what a point was measured on; of rows that do not say it nothing is said
+const measured = (what, split) => (SPLITS[split] ? `${what}, ${SPLITS[split]}` : what);
 const CHARTS = {
   scores: [histogram, ({ sides }) => ({
     series: sides.map(({ criterion, scores }) => ({ ...scores, name: criterion, of: `the ${criterion} scores of ${comma(scores.zero + scores.counts.reduce((a, b) => a + b, 0))} weights` })),
@@ -21,13 +23,13 @@ const CHARTS = {
       return { ...mask, name: criterion, words: `Mask of ${mask.layer} after ${criterion}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}.` };
     }),
   })],
-  tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live }) => ({
-    points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ criterion, rounds, kind, seed, ...point }) => ({
+  tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides }) => ({
+    points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ criterion, rounds, kind, split, seed, ...point }) => ({
       series: criterion, name: rounds > 1 ? `${criterion}-${rounds}` : criterion, dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
-      words: `${kind}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
+      kind: measured(kind, split), aside: kind !== "live" && !sides.some((side) => side.criterion === criterion), words: `${measured(kind, split)}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
     })),
     most: menu.stops.at(-1), now: compression, level: baseline.dense ?? null, share: menu.measure === "accuracy",
-    names: { x: "compression", y: `${menu.measure[0].toUpperCase()}${menu.measure.slice(1)}`, level: `Dense ${menu.measure}` },
+    names: { x: "compression", y: `${menu.measure[0].toUpperCase()}${menu.measure.slice(1)}`, level: measured(`Dense ${menu.measure}`, baseline.split) },
     empty: live ? "Press Train to add a point" : "No point recorded",
   })],
 };

@@ -1,0 +1,45 @@
+"""How long an explorer takes to answer, in a real browser.
+
+Times are printed beside what is promised; a quiet machine keeps the promises themselves:
+`BROWSER_SLACK=1 python -m pytest -s tests/browser`.
+"""
+
+import os
+import statistics
+from typing import Any
+
+SLACK = float(os.environ.get("BROWSER_SLACK", "3"))
+"""How many times longer than promised an answer may take, as other work may go on beside the tests."""
+
+TIMER = """
+(root) => {
+  window.times = [];
+  let pressed = null, before = "";
+  window.addEventListener("keydown", () => { pressed = performance.now(); before = root.dataset.drawn; }, true);
+  new MutationObserver(() => {
+    if (pressed !== null && root.dataset.drawn !== before && root.dataset.waiting !== "true") {
+      const start = pressed, images = [...root.querySelectorAll("img")].map((image) => image.decode());
+      pressed = null;
+      Promise.all(images).then(() => requestAnimationFrame(() => window.times.push(performance.now() - start)));
+    }
+  }).observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
+}
+"""
+
+
+def presses(page: Any, keys: list[str], root: str = ".wb-root[data-drawn]") -> list[float]:
+    """Press keys on the first slider one after another; milliseconds from each key press to its picture."""
+    page.locator(root).first.evaluate(TIMER)
+    page.locator("input.wb-range").first.focus()
+    for count, key in enumerate(keys, start=1):
+        page.keyboard.press(key)
+        page.wait_for_function(f"() => window.times.length >= {count}", timeout=20_000)
+    times: list[float] = page.evaluate("() => window.times")
+    return times
+
+
+def said(name: str, times: list[float], promised: float) -> None:
+    """Print the median beside what is promised, and hold it to that, with slack."""
+    median = statistics.median(times)
+    print(f"\n{name}: median {median:.0f} ms, slowest {max(times):.0f} ms of {len(times)} (promised {promised:.0f} ms)")
+    assert median <= SLACK * promised
