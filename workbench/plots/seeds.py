@@ -29,6 +29,7 @@ def curves(
     y: str = "accuracy",
     arm: str = "criterion",
     dense: Sequence[float] | None = None,
+    reference: tuple[str, float] | None = None,
     floor: float | None = None,
     looks: Looks | None = None,
     ax: Axes | None = None,
@@ -37,9 +38,10 @@ def curves(
 
     `df` has one row per seed, arm and x. Arms stand a little apart, no further than an eighth of the way to the next x,
     which has a log axis where it goes beyond 1. `dense`: the dense network's values, one per seed, are a dashed line
-    with a band. With a `floor`, y has a log axis, means are those of the logarithms, and values below it, negative ones
-    too, are drawn at it. `looks` gives arms a colour and a marker of their own. Intervals end at 0 and 1 where all
-    values lie between. They are pointwise, and one seed has none; paired differences (`claims.compare`) see more.
+    with a band; `reference` is another line, its name and its height. With a `floor`, y has a log axis, means are those
+    of the logarithms, and values below it, negative ones too, are drawn at it. `looks` gives arms a colour and a marker
+    of their own. Intervals end at 0 and 1 where all values lie between. They are pointwise, and one seed has none;
+    paired differences (`claims.compare`) see more.
 
     >>> import pandas as pd
     >>> rows = pd.DataFrame({"compression": [10, 10, 100, 100], "accuracy": [0.9, 0.8, 0.5, 0.3], "criterion": "force"})
@@ -74,6 +76,8 @@ def curves(
         _dense(ax, dense)
         told = {name: f"{name} (n = {_sizes(part[x])})" for name, _, part in parts}
         _series(ax, rows, x, y, arm, {name: look for name, look, _ in parts}, told)
+        if reference is not None:
+            ax.axhline(reference[1], label=reference[0], **GUIDE)
         legend_beside(ax)  # where it covers nothing
     return ax
 
@@ -111,7 +115,7 @@ def by_samples(
         for ax, (title, part) in zip(made, parts, strict=True):
             ax.set(
                 title=str(title),
-                xlabel=f"{x} a class; arms side by side",
+                xlabel=f"{x} a class\narms side by side",
                 ylabel=y,
                 xlim=(-0.5, len(steps) + shift - 0.5),
             )
