@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from workbench.intervals import interval, student
+from workbench.intervals import student
 from workbench.plots.figures import GUIDE, apart, arms_of, drawing, legend_beside, panels, style
 from workbench.plots.looks import Looks
 
@@ -29,6 +29,7 @@ def curves(
     y: str = "accuracy",
     arm: str = "criterion",
     dense: Sequence[float] | None = None,
+    reference: tuple[str, float] | None = None,
     floor: float | None = None,
     looks: Looks | None = None,
     ax: Axes | None = None,
@@ -37,9 +38,10 @@ def curves(
 
     `df` has one row per seed, arm and x. Arms stand a little apart, no further than an eighth of the way to the next x,
     which has a log axis where it goes beyond 1. `dense`: the dense network's values, one per seed, are a dashed line
-    with a band. With a `floor`, y has a log axis, means are those of the logarithms, and values below it, negative ones
-    too, are drawn at it. `looks` gives arms a colour and a marker of their own. Intervals end at 0 and 1 where all
-    values lie between. They are pointwise, and one seed has none; paired differences (`claims.compare`) see more.
+    with a band; `reference` is another line, its name and its height. With a `floor`, y has a log axis, means are those
+    of the logarithms, and values below it, negative ones too, are drawn at it. `looks` gives arms a colour and a marker
+    of their own. Intervals end at 0 and 1 where all values lie between. They are pointwise, and one seed has none;
+    paired differences (`claims.compare`) see more.
 
     >>> import pandas as pd
     >>> rows = pd.DataFrame({"compression": [10, 10, 100, 100], "accuracy": [0.9, 0.8, 0.5, 0.3], "criterion": "force"})
@@ -47,7 +49,7 @@ def curves(
     'force (n = 2)'
     """
     import numpy as np
-    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     parts = arms_of(df, arm, x, y, own=looks)
     places = np.unique(df[x].to_numpy(float))
@@ -55,6 +57,11 @@ def curves(
     steps = np.log(places) if log else places
     gap, wide = min(np.diff(steps), default=0.0), steps[-1] - steps[0]
     near = min(gap / (4 * len(parts)), wide / 80)
+    ticks, last = [], -math.inf
+    for place, step in zip(places.tolist(), steps, strict=True):
+        if step > last + wide / 6:  # else there is no room for what it says
+            ticks.append(place)
+            last = step
     aside = {name: shift for (name, _, _), shift in zip(parts, apart(len(parts), near), strict=True)}
     moves = df[arm].astype(str).map(aside).astype(float)
     rows = df.assign(**{x: df[x] * np.exp(moves) if log else df[x] + moves, y: df[y].clip(lower=floor)})
@@ -64,14 +71,13 @@ def curves(
         ax.set(ylabel=y, yscale="linear" if floor is None else "log")
         ax.xaxis.set_minor_locator(NullLocator())
         if log:
-            ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.12g}x")
-        if len(places) == 1 or gap > wide / 14:
-            ax.xaxis.set_major_locator(FixedLocator(places.tolist()))
-        elif log and wide < math.log(100):
-            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}x" if value >= 100 else f"{value:.3g}x")
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
         _dense(ax, dense)
         told = {name: f"{name} (n = {_sizes(part[x])})" for name, _, part in parts}
         _series(ax, rows, x, y, arm, {name: look for name, look, _ in parts}, told)
+        if reference is not None:
+            ax.axhline(reference[1], label=reference[0], **GUIDE)
         legend_beside(ax)  # where it covers nothing
     return ax
 
@@ -102,20 +108,24 @@ def by_samples(
     blind = [name for name, _, rows in arms if rows[x].isna().all()]
     aside: dict[str, float] = {}
     for alike in (blind, [name for name in own if name not in blind]):  # those that share places stand a little apart
-        aside |= zip(alike, apart(len(alike), 0.2), strict=True)
+        aside |= zip(alike, apart(len(alike), 0.4 / max(len(alike), 2)), strict=True)
     parts = list(df.groupby(panel, sort=False))
     figure, made = panels(len(parts), len(parts), 1.4 + 3.3 * len(parts), 4.6, sharey=True)
     with style():
         for ax, (title, part) in zip(made, parts, strict=True):
-            ax.set(title=str(title), xlabel=f"{x} a class", ylabel=y, xlim=(-0.5, len(steps) + shift - 0.5))
+            ax.set(
+                title=str(title),
+                xlabel=f"{x} a class\narms side by side",
+                ylabel=y,
+                xlim=(-0.5, len(steps) + shift - 0.5),
+            )
             ax.set_xticks(range(len(steps) + shift), ["none"] * shift + [f"{step:g}" for step in steps])
             for i, column in enumerate(levels):
                 ax.axhline(part[column].mean(), label=column, **GUIDE | {"linestyle": ("--", ":")[i % 2]})
             rows = part.assign(**{x: part[x].map(places).fillna(0) + part[arm].astype(str).map(aside).astype(float)})
-            shown = {name: look for name, look in own.items() if name in set(rows[arm].astype(str))}
-            for name in [name for name in shown if name in blind]:
+            for name in blind:
                 ax.axhline(rows.loc[rows[arm].astype(str) == name, y].mean(), color=own[name].colour, linewidth=1.0)
-            _series(ax, rows, x, y, arm, shown)
+            _series(ax, rows, x, y, arm, own)
             ax.label_outer()
         spans = df[[y, *levels]]
         low, high = float(spans.min().min()), float(spans.max().max())
@@ -171,19 +181,25 @@ def _series(
 ) -> None:
     """Every value a small dot, the means of an arm a line with markers, upright lines their intervals.
 
-    `told`: what the legend says for an arm. Intervals of shares, all between 0 and 1, end there.
+    `told`: what the legend says for an arm.
     """
     import seaborn as sns
 
-    share = ax.get_yscale() == "linear" and df[y].between(0, 1).all()
-    cut = functools.partial(student, bounds=(0, 1)) if share else student
-    palette = {name: look[0] for name, look in own.items()}
+    df = df.dropna(subset=[x, y])
     names, first, bars = df[arm].astype(str), len(ax.lines), {"fmt": "none", "elinewidth": 1.2}
+    palette = {name: look[0] for name, look in own.items() if name in set(names)}
     common: dict[str, Any] = {"hue": names, "hue_order": palette, "palette": palette, "legend": False, "ax": ax}
+    cut = student if ax.get_yscale() == "log" else _interval(df[y])  # of logarithms
     sns.lineplot(df, x=x, y=y, **common, markersize=8, errorbar=cut, err_style="bars", err_kws=bars)
     ax.scatter(df[x], df[y], color=names.map(palette), s=14, alpha=0.55, linewidth=0, zorder=3)
-    for line, (name, look) in zip(ax.lines[first:], own.items(), strict=True):
-        line.set(label=(told or {}).get(name, name), marker=look[1])
+    for line, name in zip(ax.lines[first:], palette, strict=True):
+        line.set(label=(told or {}).get(name, name), marker=own[name][1])
+
+
+def _interval(values: Iterable[float]) -> Callable[[Sequence[float]], tuple[float, float]]:
+    """Student's interval; of shares, where all values lie between 0 and 1, it ends there."""
+    share = all(0 <= value <= 1 for value in values)
+    return functools.partial(student, bounds=(0, 1)) if share else student
 
 
 def _sizes(places: pd.Series) -> str:
@@ -195,7 +211,6 @@ def _sizes(places: pd.Series) -> str:
 def _dense(ax: Axes, values: Sequence[float] | None) -> None:
     """The dense network's values, one per seed: their mean a dashed line, their interval a band."""
     if values is not None:
-        mean, low, high = interval(list(values))
-        ax.axhline(mean, label=f"dense (n = {len(values)})", **GUIDE)
+        ax.axhline(sum(values) / len(values), label=f"dense (n = {len(values)})", **GUIDE)
         if len(values) > 1:
-            ax.axhspan(low, high, color=GUIDE["color"], alpha=0.12, linewidth=0)
+            ax.axhspan(*_interval(values)(values), color=GUIDE["color"], alpha=0.12, linewidth=0)

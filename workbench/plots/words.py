@@ -20,9 +20,10 @@ Part = tuple[str, str, str]  # something drawn: its name, what it shows, and the
 def describe(picture: Figure | Axes) -> str:
     """What a picture shows, in a few sentences of at most 600 letters, read off its lines, bars, dots and images.
 
-    First the titles, axes and scales; then by name where a line starts and ends, the range of dots (of rows of dots
-    the median, too), the largest and the smallest of many bars. Where there is no room for all that, everything is told in short. Misleads where a
-    picture has a message: nothing here knows it; say it in your own words, `wb.plots.show(ax, alt="...")`.
+    First the titles, axes and scales. Then, by name: where a line starts and ends, the range of dots (and the median of
+    a row of dots), the largest and the smallest of many bars. Where there is no room for all that, everything is told
+    in short. Misleads where a picture has a message: nothing here knows it. Say it in your own words:
+    `wb.plots.show(ax, alt="...")`.
 
     >>> from workbench import plots
     >>> ax = plots.axes()
@@ -57,11 +58,11 @@ def title(picture: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text.replace("\n", "; ")).strip()
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _against(y: str, x: str) -> str:
-    return " against ".join(filter(None, map(_plain, (y, x))))
+    return " against ".join(filter(None, (_plain(label.partition("\n")[0]) for label in (y, x))))
 
 
 def _number(value: float) -> str:

@@ -125,5 +125,5 @@ def _tradeoff(choices: Choices, points: Points, own: Mapping[str, Look], ax: Axe
     else:
         ax.text(0.5, 0.5, "no point trained yet", transform=ax.transAxes, ha="center", va="center", color="#555555")
     ax.axvline(choices.compression, color="black", linewidth=1.0, label=f"now: {times(choices.compression)}")
-    ax.legend(loc="upper left", bbox_to_anchor=(-0.12, -0.17), ncols=2)
+    ax.legend(loc="upper left", bbox_to_anchor=(-0.12, -0.24), ncols=2)
     ax.set_title("Trade-off")
