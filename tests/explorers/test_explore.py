@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -422,3 +424,14 @@ def test_pictures_of_numpy_and_labels_are_words(opened: list[Any]) -> None:
     assert texts(explorer) == ["0.00"]
     explorer.from_state({"k": 0.25})
     until(lambda: texts(explorer) == ["0.25"])
+
+
+def test_the_page_s_code_runs(face: Callable[[str], None]) -> None:
+    face("picture")
+    page = (Path(__file__).parents[2] / "docs" / "explorers.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    exec(blocks[0], space := {})
+    assert space["explorer"].sentence.endswith("29,403 weights kept")
+    exec(blocks[1].replace("\nwb.explore(", "\nshown = wb.explore("), space)
+    assert re.search(r"compression 10: \d+\.\d% of the validation digits", space["shown"].sentence)
