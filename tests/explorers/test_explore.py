@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ipywidgets.widgets.widget import _instances
+from PIL import Image
 
 import workbench as wb
 from workbench.explorers.controls import Slider, control
@@ -342,9 +343,28 @@ def test_what_a_picture_may_be() -> None:
         assert found.words
     assert plt.get_fignums() == []
     assert shown(pd.DataFrame({"a": [1]})).tables == [[{"index": 0, "a": 1}]]
-    for wrong in (None, object()):
-        with pytest.raises(TypeError, match=r"a picture function returns .*; got (NoneType|object)"):
-            shown(wrong)
+    for other, text in (
+        (np.int64(3), "np.int64(3)"),
+        ({"a": 1}, "{'a': 1}"),
+        (pd.Series([1], name="a"), "Table of 1 rows: a."),
+    ):
+        assert shown(other).words == text
+    assert shown(Image.new("RGB", (5, 4))).words == "Image of 5 by 4 pixels."
+    with pytest.raises(TypeError, match=r"a picture function returns what it shows: .*; got None"):
+        shown(None)
+
+
+def test_figures_left_open_in_pyplot_are_shown_where_nothing_is_returned(opened: list[Any]) -> None:
+    outside = plt.figure()
+
+    def draws(k: int) -> None:
+        plt.figure()
+        plt.plot(range(k))
+
+    opened.append(wb.explore(draws, k=(5, 9)))
+    assert [part["kind"] for part in opened[0].frame["parts"]] == ["image"]
+    assert plt.get_fignums() == [outside.number]
+    plt.close(outside)
 
 
 def test_an_image_is_as_sharp_as_the_screen() -> None:
