@@ -17,8 +17,9 @@ function niceStep(span, count) {
 // data: { series: [{ name, x: edges, counts, cut, zero, before: how many an earlier round removed, label, of: what is counted, in words }] }
 export function histogram(pen, { series }, look) {
   const tall = pen.height / series.length, named = series.length > 1, [{ zero, before, label: title }] = series, zeros = zero ? `${comma(zero)} scores are 0` : "";
-  const heads = [...gone(before).map((words) => joined(words, zeros, title)), ...gone(before), ""], room = pen.width - pen.wide("Scores", 700, 13) - 12;
-  const note = named ? "" : heads.find((words) => pen.wide(words) <= room), below = named || note.endsWith(title) ? "" : joined(before && zeros, title); // under the axis if the heading has no room
+  const heads = [...gone(before).map((words) => joined(words, zeros, title)), ...gone(before)], room = pen.width - pen.wide("Scores", 700, 13) - 12;
+  const note = named ? "" : heads.find((words) => pen.wide(words) <= room) ?? "", belows = [joined(before && zeros, title), joined(before && zero && `${short(zero)} scores are 0`, title), title];
+  const below = named || note.endsWith(title) ? "" : belows.find((words) => pen.wide(words) < pen.width) ?? title; // under the axis if the heading has no room
   const probes = series.map((one, i) => oneHistogram(pen, one, look, i * tall, tall - (named && i === 0 ? 4 : 0), named, below));
   const words = series.map(({ of, cut, label, before }) => `Histogram of ${of}; ${cut === null ? "nothing is removed" : `the cut is at ${label} = ${cut.toFixed(2)}, what lies below is removed`}.${before ? ` Not in it: ${gone(before)[0]}.` : ""}`);
   return { words: words.join(" "), note: note === "" && !before ? zeros : note, probe: (x, y) => probes.map((probe) => probe(x, y)).find(Boolean) };
@@ -206,10 +207,12 @@ export function dots(pen, { points, most, now, level, share, names, empty }, loo
     label(pen, empty, x, y + 4.5 * unit, colours.muted, { align: "center", weight: 500, size: 13 });
   }
   const part = (y) => (share ? `${(100 * y).toFixed(1)} %` : String(three(y))), said = ([x, y, n]) => `${part(y)} at ${times(x)} (${n} point${n === 1 ? "" : "s"})`;
+  const [dense, split = ""] = names.level.split(", "), ends = split && `, ${split}`, full = `\u2013 \u2013 ${dense.split(" ")[0].toLowerCase()} ${part(level ?? 0)}${ends}`;
+  const notes = [...(share ? [] : [`${names.y.toLowerCase()}; ${full}`]), full, `\u2013 \u2013 ${part(level ?? 0)}${ends}`];
   const arm = ({ name, kind, means }) => `${name}, ${kind}: ${means.map(said).join(", ")}`;
   return {
     words: `${names.y} against ${names.x}, now at ${times(now)}. ${level === null ? "" : `${names.level} ${part(level)}. `}${arms.map(arm).join("; ") || "No point yet"}.`,
-    note: level === null ? names.y.toLowerCase() : `${share ? "" : `${names.y.toLowerCase()}; `}\u2013 \u2013 ${names.level.split(" ")[0].toLowerCase()} ${part(level)}${names.level.includes(", ") ? `, ${names.level.split(", ")[1]}` : ""}`,
+    note: level === null ? names.y.toLowerCase() : notes.find((words) => wide(words) < width - wide("Trade-off", 700, 13) - wide("Clear") - 60 * unit) ?? notes.at(-1),
     probe: (px, py) => {
       const [near] = points.map((point) => ({ ...point, far: Math.hypot(X(point.x) - px, Y(point.y) - py) })).sort((a, b) => a.far - b.far);
       return near?.far < 8 ? `${near.series}, ${times(near.x)}: ${part(near.y)}\n${near.words}` : "";
