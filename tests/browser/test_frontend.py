@@ -62,7 +62,7 @@ def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
         },
         "scores": {
             "x": [-4 + i / 10 for i in range(41)], "counts": [max(0, 300 - 2 * (i - 20) ** 2) for i in range(40)],
-            "cut": None if compression == 1 else -4 + 4 * sparsity, "label": "log10 |w|", "zero": 0,
+            "cut": None if compression == 1 else -4 + 4 * sparsity, "label": "log10 |w|", "zero": 0, "before": 0,
         },
         "layers": layers,
         "mask": {
@@ -75,6 +75,15 @@ def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
 def frame(request: int, compression: float, compare: str | None = None) -> dict[str, Any]:
     sides = [side(compression), *([side(compression, compare)] if compare else [])]
     return {"request": request, "compression": compression, "sparsity": 1 - 1 / compression, "sides": sides}
+
+
+def settings(compare: str | None = None, criterion: str = "magnitude") -> list[dict[str, Any]]:
+    """Pictures made ahead, at every stop."""
+    names = [criterion, *([compare] if compare else [])]
+    return [
+        {"criterion": name, "rounds": 1, "stops": STOPS, "sides": [side(compression, name) for compression in STOPS]}
+        for name in names
+    ]
 
 
 def show(
@@ -99,13 +108,13 @@ def show(
             "request": 0,
         },
         "frame": frame(0, STOPS[stop], compare),
-        "frames": {str(i): frame(0, c, compare) for i, c in enumerate(STOPS)} if table else {},
+        "frames": {"request": 0, "settings": settings(compare)} if table or face == "site" else {},
         "curve": [
             {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "seed": seed, "rounds": 1,
-             "network": "vgg", "data": "digits", "kind": "recorded"}
+             "network": "vgg", "data": "digits", "kind": "recorded", "split": "test"}
             for i, name in enumerate(criteria) for c in (1, 10, 100) for seed in (0, 1)
         ],
-        "baseline": {"dense": 0.95},
+        "baseline": {"dense": 0.95, "split": "test"},
         "status": {"busy": "", "progress": 0, "message": "", "error": "", **(status or {})},
     }  # fmt: skip
     source = pages.module(*SCRIPTS)
@@ -327,8 +336,8 @@ def test_the_pictures_say_their_numbers(page):
     show(page, 10)
     assert label(page, "scores").startswith("Histogram of the magnitude scores of 4,900 weights; the cut is at")
     assert "372 of 2,304 weights kept, 16 by 144 cells" in label(page, "mask")
-    assert "now at 6.19x. Dense accuracy 95.0 %." in label(page, "tradeoff")
-    assert "magnitude, recorded: 80.0 % at 1x (2 points)" in label(page, "tradeoff")
+    assert "now at 6.19x. Dense accuracy, test 95.0 %." in label(page, "tradeoff")
+    assert "magnitude, recorded, test: 80.0 % at 1x (2 points)" in label(page, "tradeoff")
     page.locator("canvas.wb-layers").hover(position={"x": 100, "y": 10})
     assert "magnitude: 23 of 144 kept" in page.locator(".wb-tip").inner_text()
 
@@ -461,6 +470,66 @@ def test_the_site_needs_no_kernel(page):
     assert "no kernel" in page.locator(".wb-message").inner_text()
     page.locator("input.wb-range").press("End")
     assert page.locator(".wb-sentence").text_content() == side(STOPS[LAST])["sentence"]
+
+
+def test_the_site_offers_what_is_stored_and_nothing_else(page):
+    show(page, 10, face="site")
+    few = STOPS[:12:4]
+    others = [{"criterion": name, "rounds": rounds, "stops": few, "sides": [side(c, name) for c in few]}
+              for name, rounds in (("snip", 1), ("magnitude", 5))]  # fmt: skip
+    page.evaluate("settings => model.set('frames', { settings })", settings() + others)
+    settle(page)
+
+    def options(label):
+        found = page.get_by_label(label, exact=True)
+        return found.locator("option").all_inner_texts() if found.is_visible() else found.count()
+
+    assert (options("Criterion"), options("Rounds")) == (["magnitude", "snip"], ["1", "5"])
+    assert options("Compare with") == ["none", "snip"]
+    assert page.locator("select:visible").count() == 3
+    page.get_by_label("Rounds").select_option("5")
+    settle(page)
+    assert data(page, "waiting") == "false"
+    assert page.evaluate("Number(document.querySelector('input.wb-range').max)") == len(few) - 1
+    assert page.locator(".wb-sentence").text_content() == side(few[2])["sentence"]  # the nearest of the stored stops
+    assert page.locator(".wb-field-criterion select").is_hidden()  # one choice is told in words
+    page.get_by_label("Rounds").select_option("1")
+    page.get_by_label("Compare with").select_option("snip")
+    page.locator("input.wb-range").press("End")
+    settle(page)
+    assert [page.locator(".wb-who").nth(i).inner_text().split(":")[0].strip() for i in (0, 1)] == ["magnitude", "snip"]
+    assert page.locator(".wb-rest").last.inner_text() == side(few[2])["sentence"].partition("; ")[2]
+    assert page.locator(".wb-field-rounds select").is_hidden()
+    assert page.locator(".wb-error").is_hidden()
+
+
+def test_what_is_live_and_what_is_recorded_is_told_apart(page):
+    show(page, 10)
+    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "seed": 0, "rounds": 1, "network": "vgg",
+            "data": "digits", "kind": "live", "split": "val"}  # fmt: skip
+    page.evaluate("point => model.set('curve', [...model.get('curve'), point])", live)
+    settle(page)
+    texts = page.evaluate("document.querySelector('canvas.wb-tradeoff').texts.map(({ text }) => text)")
+    assert {"recorded, test", "live, validation"} <= set(texts)
+    assert "snip, live, validation: 50.0 % at 10x (1 point)" in label(page, "tradeoff")
+    assert "snip, recorded, test: 60.0 % at 1x (2 points)" in label(page, "tradeoff")
+    page.evaluate("model.set('curve', model.get('curve').map((point) => ({ ...point, split: '' })))")
+    settle(page)
+    assert "magnitude, recorded: 80.0 %" in label(page, "tradeoff")  # rows that do not say what they were measured on
+
+
+@pytest.mark.parametrize("compare", [None, "snip"])
+def test_what_earlier_rounds_removed_is_told(page, compare):
+    show(page, 10, compare=compare)
+    made = frame(0, STOPS[10], compare)
+    for one in made["sides"]:
+        one["scores"]["before"] = 292_728
+    page.evaluate("frame => model.set('frame', frame)", made)
+    settle(page)
+    assert "Not in it: 292,728 removed before the last round." in label(page, "scores")
+    texts = page.evaluate("document.querySelector('canvas.wb-scores').texts.map(({ text }) => text)")
+    told = texts if compare else page.locator(".wb-card").first.all_inner_texts()
+    assert sum("removed before" in text for text in told) == (2 if compare else 1)
 
 
 def test_auto_follows_jupyterlab_and_the_button_overrides_it(page):

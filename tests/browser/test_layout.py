@@ -81,7 +81,7 @@ def large(page: Any, compare: str | None) -> None:
         side["sentence"] = "99.9969 % removed, 32,670x; 19 of 20 layers alive; effective 99.9970 %"
         side["numbers"] |= {"kept": 24_557_032, "total": 25_557_032, "size_ratio": 32670, "macs_dense": 4.11e9}
         side["numbers"] |= {"macs": 4.01e9, "critical": 32670, "max_compression": 473_279, "effective": 0.99997}
-        side["scores"] |= {"zero": 1_234_567, "label": "score, signed log10(1 + |s| / 1e-05)"}
+        side["scores"] |= {"zero": 1_234_567, "before": 24_557_032, "label": "score, signed log10(1 + |s| / 1e-05)"}
         side["mask"]["note"] = "one cell = mean of 12 x 128 weights"
     stops = [1.12**i for i in range(116)]
     names = [
@@ -100,8 +100,8 @@ def large(page: Any, compare: str | None) -> None:
     ]
     curve = [
         {"compression": 10, "accuracy": 0.5, "criterion": name, "seed": 0, "rounds": rounds, "network": "vgg",
-         "data": "digits", "kind": "live"}
-        for name in names for rounds in (1, 100)
+         "data": "digits", "kind": kind, "split": split}
+        for name in names for rounds in (1, 100) for kind, split in (("live", "val"), ("recorded", "test"))
     ]  # fmt: skip
     saved = "Saved the masks as playground-digits-lenet-300-100-magnitude-32670x-masks.safetensors"
     menu = page.evaluate("model.get('menu')") | {
@@ -138,8 +138,15 @@ def own(page: Any, compare: str | None, face: str = "live") -> None:
         "network": LONG,
         "data": LONG,
     }
-    put(page, menu=menu, choices=page.evaluate("model.get('choices')") | choices, frame=made,
-        curve=[point | {"kind": "live"}])  # fmt: skip
+    ahead = [
+        {"criterion": side["criterion"], "rounds": 1, "stops": [1.0, 700.0], "sides": [side, side]}
+        for side in made["sides"]
+    ]
+    frames = {"settings": ahead} if face == "site" else {}
+    curve = [point | {"kind": "live", "split": "val"}]
+    put(
+        page, menu=menu, choices=page.evaluate("model.get('choices')") | choices, frame=made, curve=curve, frames=frames
+    )
 
 
 def panel(page: Any) -> None:
@@ -161,7 +168,7 @@ STATES: dict[str, Callable[[Any], None]] = {
     "panel": panel,
     "site": lambda page: show(page, 16, table=True, face="site"),
     "site compare": lambda page: show(page, LAST, table=True, face="site", compare="grasp"),
-    "no point": lambda page: (show(page, 4), put(page, curve=[], baseline={"dense": None})),  # type: ignore[func-returns-value]
+    "no point": lambda page: (show(page, 4), put(page, curve=[], baseline={"dense": None, "split": "val"})),  # type: ignore[func-returns-value]
     "large": lambda page: large(page, None),
     "large compare": lambda page: large(page, "snip"),
     "own": lambda page: own(page, None),

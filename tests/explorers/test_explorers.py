@@ -647,16 +647,17 @@ def test_callbacks_may_run_in_another_thread(playground: Any) -> None:
 def test_frames_computed_ahead_answer_for_the_present_setting_only(playground: Any) -> None:
     explorer = playground("moons", precompute=True)
     until(lambda: explorer.frames)
-    assert list(explorer.frames) == [str(i) for i in range(len(explorer.menu["stops"]))]
-    third = explorer.frames["3"]
-    assert third["compression"] == explorer.menu["stops"][3]
-    assert third["request"] == explorer.choices["request"]
+    (ahead,) = explorer.frames["settings"]
+    assert (ahead["criterion"], ahead["rounds"], ahead["stops"]) == ("magnitude", 1, explorer.menu["stops"])
+    third = explorer.session.frame(check_state(explorer.choices | {"compression": ahead["stops"][3]}), measure=True)
+    assert ahead["sides"][3] == third["sides"][0]
+    assert explorer.frames["request"] == explorer.choices["request"]
     request = ask(explorer, criterion="snip")
     until(lambda: explorer.frame["request"] == request)
-    until(lambda: explorer.frames and explorer.frames["3"]["request"] == request)
-    assert explorer.frames["3"]["sides"][0]["criterion"] == "snip"
+    until(lambda: explorer.frames and explorer.frames["request"] == request)
+    assert [ahead["criterion"] for ahead in explorer.frames["settings"]] == ["snip"]
     ask(explorer, compression=7.0)
-    assert explorer.frames["3"]["request"] == request
+    assert explorer.frames["request"] == request
     assert explorer.errors == []
 
 
@@ -1010,11 +1011,42 @@ def test_the_page_needs_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) ->
     assert ids[1]
     assert ids[0][1] != ids[1][1]
     stored = traits(pages[0])
-    assert len(stored["frames"]) == len(stored["menu"]["stops"])
+    first = stored["frames"]["settings"][0]
+    assert first["criterion"] == "magnitude"
+    assert first["stops"] == stored["menu"]["stops"]
+    assert len(first["sides"]) == len(first["stops"])
     assert stored["menu"]["face"] == "site"
     rest = re.sub(r"http://www\.w3\.org/\S+", "", pages[0])  # names of SVG, nothing that is fetched
     assert not re.search(r"https?://|<link|src=|@import|\bfetch\(|import\(", rest)
     assert "export default" not in pages[0]
+
+
+def test_a_page_holds_other_criteria_and_rounds_within_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    from workbench.explorers.playground import ahead
+
+    monkeypatch.setattr(ahead, "SECONDS", 600.0)
+    session = Session({"moons": wb.load("moons", device="cpu")}, {}, ["snip", "magnitude", "fisher"])
+    choices = Choices("moons", "lenet-300-100", criterion="snip", rounds=5, compression=33.3)
+    fitted, frame = settle(session, choices)
+    made = ahead.settings(session, fitted)
+    found = {(one["criterion"], one["rounds"]): one for one in made}
+    assert list(found) == [
+        ("snip", 5), ("snip", 1), ("snip", 20), ("magnitude", 1), ("magnitude", 5), ("magnitude", 20),
+    ]  # fmt: skip
+    assert 33.3 in found["magnitude", 5]["stops"]
+    assert set(found["magnitude", 5]["stops"]) < set(found["snip", 5]["stops"])
+    shown = found["snip", 5]["sides"][found["snip", 5]["stops"].index(33.3)]
+    assert shown == frame["sides"][0]
+    far = found["magnitude", 20]["sides"][found["magnitude", 20]["stops"].index(33.3)]
+    _, exact = settle(session, replace(fitted, criterion="magnitude", rounds=20))
+    assert far["numbers"] == exact["sides"][0]["numbers"]
+    assert (far["mask"]["rows"], far["mask"]["cols"]) <= (frames.ROWS // 2, frames.COLUMNS // 2)
+    sizes = [len(json.dumps(one)) for one in made]
+    monkeypatch.setattr(ahead, "BYTES", sizes[0] + int(1.5 * sizes[1]))
+    assert [(one["criterion"], one["rounds"]) for one in ahead.settings(session, fitted)] == list(found)[:2]
+    monkeypatch.setattr(ahead, "SECONDS", 0.0)
+    (alone,) = ahead.settings(session, fitted)  # the chosen one is always there, with fewer stops
+    assert alone["stops"] == found["magnitude", 5]["stops"]
 
 
 def test_an_unknown_face_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

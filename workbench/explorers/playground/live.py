@@ -11,7 +11,7 @@ import traitlets
 from workbench.explorers import page
 from workbench.explorers.base import Explorer
 from workbench.explorers.page import IDLE
-from workbench.explorers.playground import code, save
+from workbench.explorers.playground import ahead, code, save
 from workbench.explorers.playground.choices import Choices, check_state
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.still import SCRIPTS, STYLES
@@ -120,13 +120,14 @@ class Playground(Explorer):
             self.frame = frame
         yield
         if self.precompute and choices.rounds == 1 and not self._framed:
-            frames = {}
-            for index, stop in enumerate(self.menu["stops"]):
-                frames[str(index)] = self.session.frame(replace(choices, compression=stop), measure=True)
-                yield
+            made = []
+            for criterion in choices.criteria:
+                at = replace(choices, criterion=criterion)
+                made.append((yield from ahead.setting(self.session, at, self.menu["stops"])))
             with self.lock:
                 if not stale():
-                    self._framed, self.frames = choices.setting(), frames
+                    self._framed = choices.setting()
+                    self.frames = {"request": choices.request, "settings": made}
 
     def _draw_points(self, choices: Choices) -> None:
         points = self.session.points

@@ -193,12 +193,12 @@ class Session:
 
     # The fast part
 
-    def frame(self, choices: Choices, measure: bool = False) -> dict[str, Any]:
+    def frame(self, choices: Choices, measure: bool = False, coarse: int = 1) -> dict[str, Any]:
         """The picture for choices that are `ready`; the effective sparsity is in it if known, quick, or asked for."""
-        sides = [self._side(choices, name, measure) for name in choices.criteria]
+        sides = [self._side(choices, name, measure, coarse) for name in choices.criteria]
         return dict(request=choices.request, compression=choices.compression, sparsity=choices.sparsity, sides=sides)
 
-    def _side(self, choices: Choices, name: str, measure: bool) -> dict[str, Any]:
+    def _side(self, choices: Choices, name: str, measure: bool, coarse: int) -> dict[str, Any]:
         (net, found), layer = self._looked_up(choices, name), choices.layer
         sparsity, ranking, pair = choices.sparsity, found.ranking, (choices.data, choices.network)
         counts = ranking.counts(sparsity)
@@ -228,7 +228,7 @@ class Session:
                 dict(name=name, size=size, kept=counts[name], density=counts[name] / size)
                 for name, size in net.sizes.items()
             ],
-            "mask": view.mask_json(layer, by_channel(net.model, layer, ranking.mask(layer, sparsity))),
+            "mask": view.mask_json(layer, by_channel(net.model, layer, ranking.mask(layer, sparsity)), coarse),
         }
 
     def has_paths(self, choices: Choices) -> bool:

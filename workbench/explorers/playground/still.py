@@ -6,7 +6,7 @@ from typing import Any
 
 from workbench import plots
 from workbench.explorers import page
-from workbench.explorers.playground import picture
+from workbench.explorers.playground import ahead, picture
 from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.view import numbers
@@ -15,12 +15,10 @@ from workbench.explorers.worker import drain
 
 SCRIPTS = ("kit", "pen", "charts", "explorer", "playground")
 STYLES = ("kit", "playground")
-EVERY = 4
-"""Of the slider's stops, iterated criteria get each fourth: every stop costs all their rounds."""
 
 
 def show(session: Session, choices: Choices, face: str) -> page.Still:
-    """The view as figure and text; under the face "site" also as a page with the frames of every stop of the slider."""
+    """The view as figure and text; under the face "site" also as a page with pictures made `ahead`."""
     choices, frame = settle(session, choices)
     said = summary(choices, frame) + "\n" + session.points.sentence(choices)
     sentences = [f"{side['criterion']}: {side['sentence']}" for side in frame["sides"]]
@@ -41,15 +39,11 @@ def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]
 
 def _traits(session: Session, choices: Choices, frame: Mapping[str, Any]) -> dict[str, Any]:
     choices = replace(choices, request=0)
-    menu = session.menu(choices, face="site")
-    if choices.rounds > 1:
-        menu["stops"] = sorted({*stops(menu["stops"][-1], EVERY), choices.compression})
-    frames = [settle(session, replace(choices, compression=stop))[1] for stop in menu["stops"]]
     return {
-        "menu": menu,
+        "menu": session.menu(choices, face="site"),
         "choices": asdict(choices),
         "frame": frame,
-        "frames": {str(index): stored for index, stored in enumerate(frames)},
+        "frames": {"settings": ahead.settings(session, choices)},
         "curve": session.points.curve(choices),
         "baseline": session.points.baseline(choices),
     }

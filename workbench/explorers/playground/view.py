@@ -67,10 +67,14 @@ def _axis(values: Tensor, unit: float | None) -> Tensor:
     return values.log10() if unit is None else values.sign() * torch.log1p(values.abs() / unit) / math.log(10)
 
 
-def mask_json(name: str, mask: Tensor) -> dict[str, Any]:
-    """A layer's mask `[out, in * kernel]` as bytes, 255 = all kept; large ones as means over blocks."""
+def mask_json(name: str, mask: Tensor, coarse: int = 1) -> dict[str, Any]:
+    """A layer's mask `[out, in * kernel]` as bytes, 255 = all kept; large ones as means over blocks.
+
+    There are at most `ROWS / coarse` by `COLUMNS / coarse` of them.
+    """
     flat = mask.reshape(mask.shape[0], -1).float()[None, None]
-    high, wide = (math.ceil(size / limit) for size, limit in zip(flat.shape[2:], (ROWS, COLUMNS), strict=True))
+    most = zip(flat.shape[2:], (ROWS, COLUMNS), strict=True)
+    high, wide = (math.ceil(size / (limit // coarse)) for size, limit in most)
     cells = functional.avg_pool2d(flat, (high, wide), ceil_mode=True, count_include_pad=False)[0, 0]
     data = (cells * 255).round().byte().cpu().numpy()
     note = "one cell = one weight" if high * wide == 1 else f"one cell = mean of {high} x {wide} weights"

@@ -14,22 +14,27 @@ function niceStep(span, count) {
 }
 
 // ---------------------------------------------------------------- counts over an axis, with a cut below which all is removed
-// data: { series: [{ name, x: edges, counts, cut, zero, label, of: what is counted, in words }] }
+// data: { series: [{ name, x: edges, counts, cut, zero, before: how many an earlier round removed, label, of: what is counted, in words }] }
 export function histogram(pen, { series }, look) {
-  const tall = pen.height / series.length, named = series.length > 1, { zero, label: title } = series[0];
-  const zeros = zero ? [`${comma(zero)} scores are 0`] : [], all = [...zeros, title].join("; ");
-  const titled = !named && pen.wide(all) + pen.wide("Scores", 700, 13) + 12 > pen.width; // below the axis if there is no room in the heading
-  const probes = series.map((one, i) => oneHistogram(pen, one, look, i * tall, tall - (named && i === 0 ? 4 : 0), named, titled));
-  const words = series.map(({ of, cut, label }) => `Histogram of ${of}; ${cut === null ? "nothing is removed" : `the cut is at ${label} = ${cut.toFixed(2)}, what lies below is removed`}.`);
-  return { words: words.join(" "), note: named ? "" : titled ? zeros.join() : all, probe: (x, y) => probes.map((probe) => probe(x, y)).find(Boolean) };
+  const tall = pen.height / series.length, named = series.length > 1, [{ zero, before, label: title }] = series, zeros = zero ? `${comma(zero)} scores are 0` : "";
+  const heads = [...gone(before).map((words) => joined(words, zeros, title)), ...gone(before)], room = pen.width - pen.wide("Scores", 700, 13) - 12;
+  const note = named ? "" : heads.find((words) => pen.wide(words) <= room) ?? "", belows = [joined(before && zeros, title), joined(before && zero && `${short(zero)} scores are 0`, title), title];
+  const below = named || note.endsWith(title) ? "" : belows.find((words) => pen.wide(words) < pen.width) ?? title; // under the axis if the heading has no room
+  const probes = series.map((one, i) => oneHistogram(pen, one, look, i * tall, tall - (named && i === 0 ? 4 : 0), named, below));
+  const words = series.map(({ of, cut, label, before }) => `Histogram of ${of}; ${cut === null ? "nothing is removed" : `the cut is at ${label} = ${cut.toFixed(2)}, what lies below is removed`}.${before ? ` Not in it: ${gone(before)[0]}.` : ""}`);
+  return { words: words.join(" "), note: note === "" && !before ? zeros : note, probe: (x, y) => probes.map((probe) => probe(x, y)).find(Boolean) };
 }
 
-function oneHistogram(pen, { name, x: edges, counts, cut, zero, label: axis }, look, top, height, named, titled) {
+const joined = (...words) => words.filter(Boolean).join("; ");
+const gone = (before) => (before ? [`${comma(before)} removed before the last round`, `${short(before)} removed before the last round`, `${short(before)} removed before`] : [""]);
+
+function oneHistogram(pen, { name, x: edges, counts, cut, zero, before, label: axis }, look, top, height, named, below) {
   const { ctx, width, unit, wide } = pen, { colours } = look, style = look.of(name);
-  const titles = [...(named && zero ? [`${axis}; ${comma(zero)} are 0`] : []), axis], title = titles.find((words) => wide(words) < width - 14 * unit) ?? axis.split("(")[0];
+  const tails = [zero ? `${comma(zero)} are 0` : "", ""].flatMap((zeros) => gone(before).map((words) => joined(words, zeros))), [brief] = axis.split("(");
+  const title = [axis, brief].flatMap((start) => tails.map((tail) => joined(start, tail))).find((words) => wide(words) < width - 14 * unit) ?? brief;
   const span = edges.at(-1) - edges[0], low = span > 1.5 ? Math.floor(edges[0]) : edges[0], high = span > 1.5 ? Math.ceil(edges.at(-1)) : edges.at(-1);
   const most = Math.max(1, ...counts), step = niceStep(most, named ? 1.4 : 4), steps = Array.from({ length: Math.floor(most / step) }, (_, i) => (i + 1) * step);
-  const left = Math.max(38 * unit, ...steps.map((v) => wide(short(v)) + 9)), right = width - 4, foot = top + height - (titled ? 18 * unit : 4 * unit), bottom = foot - 15 * unit, roof = top + 17 * unit;
+  const left = Math.max(38 * unit, ...steps.map((v) => wide(short(v)) + 9)), right = width - 4, foot = top + height - (below ? 18 * unit : 4 * unit), bottom = foot - 15 * unit, roof = top + 17 * unit;
   const X = (v) => left + ((v - low) / (high - low || 1)) * (right - left), Y = (v) => bottom - (v / most) * (bottom - roof);
   for (const v of steps) across(pen, look, left, right, Y(v), short(v));
   const tip = (n) => (n ? Math.min(bottom - 1.5, Y(n)) : bottom); // one weight can be seen
@@ -58,7 +63,7 @@ function oneHistogram(pen, { name, x: edges, counts, cut, zero, label: axis }, l
   if (named) {
     stamp(ctx, style, 6 * unit, top + 8 * unit, 4.5 * unit);
     label(pen, title, 14 * unit, head, colours.muted, { room: width - 14 * unit });
-  } else if (titled) label(pen, title, (left + right) / 2, pen.height - 4 * unit, colours.muted, { align: "center", room: right - left });
+  } else if (below) label(pen, below, (left + right) / 2, pen.height - 4 * unit, colours.muted, { align: "center", room: right - left });
   if (cut !== null) {
     const taken = named ? 14 * unit + wide(title) : 0;
     rule(ctx, limit, limit < taken ? roof : top + 3, limit, bottom, colours.text, 1.5);
@@ -202,10 +207,12 @@ export function dots(pen, { points, most, now, level, share, names, empty }, loo
     label(pen, empty, x, y + 4.5 * unit, colours.muted, { align: "center", weight: 500, size: 13 });
   }
   const part = (y) => (share ? `${(100 * y).toFixed(1)} %` : String(three(y))), said = ([x, y, n]) => `${part(y)} at ${times(x)} (${n} point${n === 1 ? "" : "s"})`;
+  const [dense, split = ""] = names.level.split(", "), ends = split && `, ${split}`, full = `\u2013 \u2013 ${dense.split(" ")[0].toLowerCase()} ${part(level ?? 0)}${ends}`;
+  const notes = [...(share ? [] : [`${names.y.toLowerCase()}; ${full}`]), full, `\u2013 \u2013 ${part(level ?? 0)}${ends}`];
   const arm = ({ name, kind, means }) => `${name}, ${kind}: ${means.map(said).join(", ")}`;
   return {
     words: `${names.y} against ${names.x}, now at ${times(now)}. ${level === null ? "" : `${names.level} ${part(level)}. `}${arms.map(arm).join("; ") || "No point yet"}.`,
-    note: level === null ? names.y.toLowerCase() : `${share ? "" : `${names.y.toLowerCase()}; `}\u2013 \u2013 ${names.level.split(" ")[0].toLowerCase()} ${part(level)}${names.level.includes(", ") ? `, ${names.level.split(", ")[1]}` : ""}`,
+    note: level === null ? names.y.toLowerCase() : notes.find((words) => wide(words) < width - wide("Trade-off", 700, 13) - wide("Clear") - 60 * unit) ?? notes.at(-1),
     probe: (px, py) => {
       const [near] = points.map((point) => ({ ...point, far: Math.hypot(X(point.x) - px, Y(point.y) - py) })).sort((a, b) => a.far - b.far);
       return near?.far < 8 ? `${near.series}, ${times(near.x)}: ${part(near.y)}\n${near.words}` : "";

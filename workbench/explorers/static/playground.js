@@ -6,7 +6,32 @@ import { explorer } from "./explorer.js";
 
 const NAME = "Pruning playground";
 const FIELDS = [["data", "Data"], ["network", "Network"], ["weights", "Weights"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["compare", "Compare with"], ["layer", "Layer"]];
-const NO_KERNEL = "This page has no kernel: the slider moves through stored pictures. Run the notebook to train and to change the choices.";
+const NO_KERNEL = "This page has no kernel: slider and menus move through stored pictures. Run the notebook to train and for all choices.";
+
+// ---------------------------------------------------------------- pictures made ahead: { request, settings: [{ criterion, rounds, stops, sides: one for each stop }] }
+const find = ({ settings = [] }, name, rounds) => settings.find((one) => one.criterion === name && one.rounds === rounds);
+const chosen = ({ frames, choices: { criterion, compare, rounds } }) => [criterion, compare].filter(Boolean).map((name) => find(frames, name, rounds));
+
+function places(traits) { // the slider's stops: without a kernel those that all criteria shown have a picture of
+  if (traits.menu.face === "live") return traits.menu.stops;
+  const [first, ...more] = chosen(traits);
+  return first.stops.filter((stop) => more.every(({ stops }) => stops.includes(stop)));
+}
+
+function stored(traits) {
+  const made = chosen(traits);
+  if (made.includes(undefined)) return undefined;
+  const { menu, choices, frames } = traits, stops = places(traits), compression = stops[nearest(stops, choices.compression)];
+  const sides = made.map((one) => one.sides[one.stops.indexOf(compression)]);
+  return { request: menu.face === "live" ? frames.request : choices.request, compression, sparsity: 1 - 1 / compression, sides };
+}
+
+function offered({ frames, choices }) { // without a kernel: what is stored, as far as the other choices stay
+  const { criterion, compare, rounds } = choices, { settings } = frames, others = settings.filter((one) => one.rounds === rounds).map((one) => one.criterion);
+  const names = [...new Set(settings.map((one) => one.criterion))].filter((name) => others.includes(name)).sort();
+  return { ...Object.fromEntries(FIELDS.map(([key]) => [key, [choices[key]]])), criterion: names, compare: [null, ...names.filter((name) => name !== criterion)],
+    rounds: [...new Set(settings.map((one) => one.rounds))].filter((n) => find(frames, criterion, n) && (!compare || find(frames, compare, n))).sort((a, b) => a - b) };
+}
 
 // ---------------------------------------------------------------- what the charts are given
 const SPLITS = { val: "validation", test: "test" }; // what a point was measured on; of rows that do not say it nothing is said
@@ -17,7 +42,7 @@ const CHARTS = {
   })],
   layers: [bars, ({ sides }) => ({ series: sides.map(({ criterion, layers }) => ({ name: criterion, layers })) })],
   mask: [raster, ({ sides }) => ({
-    note: sides[0].mask.note,
+    note: [...new Set(sides.map(({ mask }) => mask.note))].map((note, i) => (i ? note.replace("one cell = ", "") : note)).join("; "), // of two grains both
     series: sides.map(({ criterion, mask, layers }) => {
       const { kept, size } = layers.find(({ name }) => name === mask.layer) ?? { kept: 0, size: 0 };
       return { ...mask, name: criterion, words: `Mask of ${mask.layer} after ${criterion}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}.` };
@@ -50,11 +75,12 @@ function buildSide(act, fields) {
     clear,
     node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, weights.node, rounds.node), criterion.node, allocation.node, compare.node,
       run, progress, message, texts, save),
-    update({ menu, choices, status, curve, note, live }) {
+    update(view) {
+      const { menu, choices, status, curve, note, live } = view;
       const training = status.busy === "training", far = status.progress ? `: ${Math.round(100 * status.progress)} %` : "\u2026", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}${far}`;
-      const options = { ...menu, network: menu.networks[choices.data] ?? [choices.network], criterion: menu.criteria, allocation: menu.allocations,
-        compare: [null, ...menu.criteria.filter((name) => name !== choices.criterion)], layer: live ? menu.layers : [choices.layer] };
-      for (const [key] of FIELDS) fields[key].update(options[key], choices[key] ?? null, !live);
+      const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], criterion: menu.criteria, allocation: menu.allocations,
+        compare: [null, ...menu.criteria.filter((name) => name !== choices.criterion)], layer: menu.layers } : offered(view);
+      for (const [key] of FIELDS) fields[key].update(options[key], choices[key] ?? null, !live && options[key].length < 2);
       for (const node of [run, progress, save, buttons.code, buttons.state, clear]) node.hidden = !live;
       clear.disabled = !curve.some(({ kind }) => kind === "live");
       buttons.train.disabled = training;
@@ -126,11 +152,11 @@ function build(act) {
   return {
     nodes: [side.node, make("div", { class: "wb-main" }, sentence, range.node, alarms, numbers, grid)],
     paint(traits, look) {
-      const { menu, choices, frame, waiting } = traits, { sides } = frame, stop = nearest(menu.stops, choices.compression), compression = menu.stops[stop], most = menu.stops.at(-1);
+      const { menu, choices, frame, waiting } = traits, { sides } = frame, stops = places(traits), stop = nearest(stops, choices.compression), compression = stops[stop], most = stops.at(-1);
       const view = { ...traits, sides, compression, sparsity: waiting ? 1 - 1 / compression : frame.sparsity, live: menu.face === "live" };
       const notches = sides.map(({ criterion, numbers: { critical } }) => ({ at: critical, colour: look.of(criterion).colour })).filter(({ at }) => at > 1 && at <= most);
       side.update(view);
-      range.update(menu.stops, stop, `${times(compression)}, ${percent(view.sparsity)} removed`, notches, look);
+      range.update(stops, stop, `${times(compression)}, ${percent(view.sparsity)} removed`, notches, look);
       paintSentence(sentence, view, look);
       paintAlarm(alarms, view, look, range.width);
       paintNumbers(numbers, view, look);
@@ -145,7 +171,7 @@ export default {
     name: NAME,
     traits: ["menu", "choices", "frame", "frames", "curve", "baseline", "status"],
     sliding: ["compression"],
-    stored: ({ frames, menu, choices }) => frames?.[nearest(menu.stops, choices.compression)],
+    stored,
     build,
   }),
 };

@@ -1,0 +1,96 @@
+"""Pictures made ahead, so that a page answers without a kernel: which settings, at which stops, within a budget."""
+
+import json
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from workbench.criteria.registry import find_criterion
+from workbench.explorers.playground.choices import Choices, stops
+from workbench.explorers.playground.session import Session
+from workbench.explorers.worker import Work, drain
+
+ROUNDS = (1, 5, 20)
+"""Rounds that a page offers beside those chosen."""
+EVERY = 4
+"""Of the slider's stops, settings other than the chosen one get each fourth."""
+COARSE = 2
+"""Their mask has half the rows and half the columns: of a side's 10 kB it is 8."""
+SIDES = 1_500
+"""Pictures of one criterion that a page may hold."""
+BYTES = 4_000_000
+"""Length of their JSON."""
+SECONDS = 10.0
+"""Time of the processor that settings beside the chosen one may take; those that would take longer are left out."""
+
+
+def setting(session: Session, choices: Choices, places: Sequence[float], coarse: int = 1) -> Work[dict[str, Any]]:
+    """The pictures of the criterion chosen at these places of the slider, as the page looks them up."""
+    sides = []
+    for place in places:
+        at = yield from session.prepare(replace(choices, compare=None, compression=place))
+        sides.append(session.frame(at, measure=True, coarse=coarse)["sides"][0])
+        yield
+    return {"criterion": choices.criterion, "rounds": choices.rounds, "stops": list(places), "sides": sides}
+
+
+def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
+    """The chosen setting at every stop, and others at fewer stops while the budget lasts.
+
+    First the chosen criteria in other rounds, then all criteria in one round, in the rounds chosen, in 5 and in 20.
+    An iterated setting costs all its rounds at every stop: the chosen one, too, gets each fourth where all would take
+    longer than `SECONDS`, and others are tried only where one stop says that the rest fits. Criteria that make a pass
+    for each sample (ten seconds and more) are there only if they are chosen.
+    """
+    most = session.menu(choices)["stops"][-1]
+    all_stops, few = (sorted({*stops(most, every), choices.compression}) for every in (1, EVERY))
+    made: list[dict[str, Any]] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of ties at stops that nobody looks at yet; the picture tells its own
+        for name in choices.criteria:
+            at = replace(choices, criterion=name)
+            took = _seconds(session, at)
+            places = all_stops if choices.rounds == 1 or took * len(all_stops) <= SECONDS else few
+            made.append(drain(setting(session, at, places)))
+        end, sides, size = time.process_time() + SECONDS, *_size(made)
+        once: dict[str, float] = {}
+        for name, rounds in _others(session, choices):
+            at, left = replace(choices, criterion=name, rounds=rounds), end - time.process_time()
+            if left <= 0 or sides + len(few) > SIDES:
+                break
+            if rounds > 1 and once.get(name, left) * rounds > left / 2:
+                continue  # one stop would take too long to be tried
+            took = _seconds(session, at)
+            if rounds == 1:
+                once[name] = took
+            elif took * len(few) > end - time.process_time():
+                continue
+            found = drain(setting(session, at, few, COARSE))
+            more, longer = _size([found])
+            if size + longer <= BYTES:
+                made.append(found)
+                sides, size = sides + more, size + longer
+    return made
+
+
+def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int]]:
+    """Criteria and rounds beside the chosen ones, the more likely ones first."""
+    quick = [name for name in session.criteria() if "of each sample" not in find_criterion(name)[1].cost]
+    others = [name for name in quick if name not in choices.criteria]
+    yield from ((name, rounds) for name in choices.criteria for rounds in ROUNDS if rounds != choices.rounds)
+    for rounds in dict.fromkeys((1, choices.rounds, *ROUNDS)):
+        yield from ((name, rounds) for name in others)
+
+
+def _seconds(session: Session, choices: Choices) -> float:
+    """How long it takes to prepare one picture."""
+    start = time.process_time()
+    drain(session.prepare(replace(choices, compare=None)))
+    return time.process_time() - start
+
+
+def _size(made: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """How many sides there are, and the length of their JSON."""
+    return sum(len(one["sides"]) for one in made), len(json.dumps(made, separators=(",", ":")))
