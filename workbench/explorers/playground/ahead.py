@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from workbench.criteria.registry import find_criterion
-from workbench.explorers.playground.choices import Choices, stops
+from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.session import Session
+from workbench.explorers.stops import stops
 from workbench.explorers.worker import Work, drain
 
 ROUNDS = (1, 5, 20)

@@ -10,7 +10,6 @@ from workbench.explorers.playground import ahead, picture
 from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.view import numbers
-from workbench.explorers.stops import stops
 from workbench.explorers.worker import drain
 
 SCRIPTS = ("kit", "pen", "charts", "explorer", "playground")
