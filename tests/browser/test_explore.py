@@ -1,5 +1,6 @@
 """`wb.explore` where its users have it: JupyterLab, Voila and a page on disk, driven by keys and clicks."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ e
 """
 COUNT = "print('widgets', len(_instances), 'errors', len(e.errors))"
 ROOT = ".wb-explore[data-drawn]"
+ROOT_FOLDER = Path(__file__).parents[2]
 
 
 def shows(page: Any, text: str) -> None:
@@ -196,6 +198,18 @@ def test_fifty_runs_of_the_cell_leave_one_explorer(notebook: Any) -> None:
         )
     assert counted() == first
     page.wait_for_function("() => document.querySelectorAll('.wb-explore').length === 1")
+
+
+def test_the_explorer_that_notebook_00_builds(notebook: Any) -> None:
+    cells = json.loads((ROOT_FOLDER / "notebooks" / "00-start-here.ipynb").read_text(encoding="utf-8"))["cells"]
+    own = next("".join(cell["source"]) for cell in cells if "wb.explore(" in "".join(cell["source"]))
+    assert len(own.splitlines()) <= 13
+    page = notebook("own", 'import workbench as wb\ntask, seed = wb.load("digits"), 0', own)
+    page.wait_for_selector(f"{ROOT} img")
+    page.get_by_label("criterion").select_option("synflow")
+    page.wait_for_function("() => document.querySelector('.wb-explore img').alt.length > 20")
+    presses(page, ["ArrowRight", "ArrowRight"], ROOT)
+    assert page.locator(".wb-error").is_hidden()
 
 
 def test_voila_shows_and_answers_it(folder: Path, page: Any, axe: Any) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ipywidgets.widgets.widget import _instances
+from PIL import Image
 
 import workbench as wb
 from workbench.explorers.controls import Slider, control
@@ -340,9 +343,28 @@ def test_what_a_picture_may_be() -> None:
         assert found.words
     assert plt.get_fignums() == []
     assert shown(pd.DataFrame({"a": [1]})).tables == [[{"index": 0, "a": 1}]]
-    for wrong in (None, object()):
-        with pytest.raises(TypeError, match=r"a picture function returns .*; got (NoneType|object)"):
-            shown(wrong)
+    for other, text in (
+        (np.int64(3), "np.int64(3)"),
+        ({"a": 1}, "{'a': 1}"),
+        (pd.Series([1], name="a"), "Table of 1 rows: a."),
+    ):
+        assert shown(other).words == text
+    assert shown(Image.new("RGB", (5, 4))).words == "Image of 5 by 4 pixels."
+    with pytest.raises(TypeError, match=r"a picture function returns what it shows: .*; got None"):
+        shown(None)
+
+
+def test_figures_left_open_in_pyplot_are_shown_where_nothing_is_returned(opened: list[Any]) -> None:
+    outside = plt.figure()
+
+    def draws(k: int) -> None:
+        plt.figure()
+        plt.plot(range(k))
+
+    opened.append(wb.explore(draws, k=(5, 9)))
+    assert [part["kind"] for part in opened[0].frame["parts"]] == ["image"]
+    assert plt.get_fignums() == [outside.number]
+    plt.close(outside)
 
 
 def test_an_image_is_as_sharp_as_the_screen() -> None:
@@ -422,3 +444,14 @@ def test_pictures_of_numpy_and_labels_are_words(opened: list[Any]) -> None:
     assert texts(explorer) == ["0.00"]
     explorer.from_state({"k": 0.25})
     until(lambda: texts(explorer) == ["0.25"])
+
+
+def test_the_page_s_code_runs(face: Callable[[str], None]) -> None:
+    face("picture")
+    page = (Path(__file__).parents[2] / "docs" / "explorers.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    exec(blocks[0], space := {})
+    assert space["explorer"].sentence.endswith("29,403 weights kept")
+    exec(blocks[1].replace("\nwb.explore(", "\nshown = wb.explore("), space)
+    assert re.search(r"compression 10: \d+\.\d% of the validation digits", space["shown"].sentence)

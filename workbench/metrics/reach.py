@@ -68,7 +68,7 @@ class _Layer(torch.autograd.Function):
 
 
 class Reached(TorchFunctionMode):
-    """Within a block, tensors are dual numbers, random except for zeros, with a tangent where they depend on an input."""
+    """Within a block, tensors are dual numbers, random except zeros, with a tangent where they depend on an input."""
 
     def __init__(self, values: Values, inputs: Tensor, weights: Mapping[str, Tensor]) -> None:
         super().__init__()

@@ -87,7 +87,7 @@ def _names(axis: Any) -> Names:
         return {}
     places = [float(place) for place in axis.get_majorticklocs()]
     names = axis.get_major_formatter().format_ticks(places)
-    return {place: _plain(name) for place, name in zip(places, names, strict=True) if name and "$" not in name}
+    return {place: _plain(name) for place, name in zip(places, map(str, names), strict=True) if name and "$" not in name}
 
 
 def _tick(place: float, names: Names) -> str:

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -38,7 +39,7 @@ class Choices:
 
     def stages(self, values: Values) -> Iterator[Any]:
         """What the picture function gives, one thing if it is no generator."""
-        given = self.picture(**self.fixed, **values)
+        given = _called(self.picture, {**self.fixed, **values})
         return iter(given) if self.staged else iter((given,))
 
     def draw(self, values: Values, ratio: float = 1.5) -> Shown:
@@ -125,6 +126,19 @@ class Choices:
     def keys(self) -> Iterator[list[int]]:
         """The places of every setting of the grid."""
         return map(list, itertools.product(*self.grid()))
+
+
+def _called(picture: Callable[..., Any], values: Values) -> Any:
+    """What the function returns; where it returns nothing, the figures that it left open in pyplot."""
+    before = set(_open_figures())
+    given = picture(**values)
+    left = [figure for number, figure in _open_figures().items() if number not in before] if given is None else []
+    return tuple(left) if left else given
+
+
+def _open_figures() -> dict[int, Any]:
+    helpers = sys.modules.get("matplotlib._pylab_helpers")
+    return {n: manager.canvas.figure for n, manager in helpers.Gcf.figs.items()} if helpers else {}
 
 
 def progress(stage: Any) -> float | None:

@@ -22,32 +22,38 @@ class Shown(NamedTuple):
 
 
 def shown(value: Any, ratio: float = 1.5) -> Shown:
-    """The parts of an Axes or Figure, a table, a text or number, or a tuple of them; `ratio` is device pixels a pixel.
+    """The parts of an Axes or Figure, an image, a table, a text or number, or a tuple of them; others as their repr.
+
+    `ratio` is device pixels a pixel. Raises TypeError for None.
 
     >>> shown(("two", 2)).parts
     [{'kind': 'text', 'text': 'two'}, {'kind': 'text', 'text': '2'}]
     """
+    if value is None:
+        raise TypeError(
+            "a picture function returns what it shows: an Axes or Figure, a table, a text, or a tuple of them; got "
+            "None. Return the Axes that it draws on"
+        )
     parts, words, tables = [], [], []
     for item in _items(value):
         if hasattr(item, "savefig"):
             words.append(plots.describe(item))
             parts.append(_image(item, words[-1], ratio))
             continue
-        if isinstance(item, str | int | float):
-            words.append(item if isinstance(item, str) else f"{item:,.6g}")
+        if hasattr(item, "to_frame"):
+            item = item.to_frame()
+        if hasattr(item, "convert") and hasattr(item, "size"):  # an image of PIL
+            words.append(f"Image of {item.size[0]} by {item.size[1]} pixels.")
+            parts.append(_png(item.convert("RGB"), item.size[0], words[-1]))
+        elif (drawn := getattr(item, "_repr_html_", lambda: None)()) is not None:
+            parts.append({"kind": "html", "html": drawn})
+            table = getattr(item, "data", item)  # of a Styler
+            if hasattr(table, "columns"):
+                tables.append(table.head(ROWS).reset_index().to_dict("records"))
+                words.append(f"Table of {len(table)} rows: {', '.join(map(str, table.columns))}.")
+        else:
+            words.append(item if isinstance(item, str) else f"{item:,.6g}" if isinstance(item, float) else repr(item))
             parts.append({"kind": "text", "text": words[-1]})
-            continue
-        drawn = getattr(item, "_repr_html_", lambda: None)()
-        if drawn is None:
-            raise TypeError(
-                f"a picture function returns an Axes or Figure, a table, a text, or a tuple of them; got "
-                f"{type(item).__name__}. Return the Axes that it draws on"
-            )
-        parts.append({"kind": "html", "html": drawn})
-        table = getattr(item, "data", item)  # of a Styler
-        if hasattr(table, "columns"):
-            tables.append(table.head(ROWS).reset_index().to_dict("records"))
-            words.append(f"Table of {len(table)} rows: {', '.join(map(str, table.columns))}.")
     return Shown(parts, " ".join(words), tables)
 
 
@@ -83,13 +89,18 @@ def _image(figure: Any, alt: str, ratio: float) -> dict[str, Any]:
 
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)
-    canvas, file = FigureCanvasAgg(figure), io.BytesIO()
+    canvas = FigureCanvasAgg(figure)
     with plots.style():
         figure.set_dpi(96 * ratio)
         canvas.draw()
-    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    drawn.quantize(256, method=Image.Quantize.FASTOCTREE).save(file, "png")  # a third of the bytes, in the same time
-    width = round(figure.get_figwidth() * 96)
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    return _png(pixels, round(figure.get_figwidth() * 96), alt)
+
+
+def _png(pixels: Any, width: int, alt: str) -> dict[str, Any]:
+    """An image of PIL as PNG of 256 colours, which takes a third of the bytes, in the same time."""
+    file = io.BytesIO()
+    pixels.quantize(256, method=2).save(file, "png")  # 2: the fast octree
     return {"kind": "image", "data": base64.b64encode(file.getvalue()).decode(), "width": width, "alt": alt}
 
 

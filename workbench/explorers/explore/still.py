@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import time
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,7 +26,8 @@ def show(choices: Choices, face: str) -> page.Still:
     sentence = ": ".join(filter(None, (choices.setting(), found.words)))
     frame = {"parts": found.parts, "words": sentence}
     if face == "site":
-        frames, free = drain(stored(choices))
+        with warnings.catch_warnings(action="ignore"):  # of settings that this cell does not show
+            frames, free = drain(stored(choices))
         traits = {
             "menu": menu(choices, free, live=False),
             "frame": {**frame, "request": 0, "key": ""},

@@ -6,17 +6,19 @@ import { shell } from "./explorer.js";
 const NO_KERNEL = "This page has no kernel.";
 
 // ---------------------------------------------------------------- what a picture function returned
-function part({ kind, data, html, text, width, alt }) {
-  if (kind === "image") return make("img", { src: `data:image/png;base64,${data}`, alt, width });
+function part({ kind, data, html, text, width, alt }, scale) {
+  if (kind === "image") return make("img", { src: `data:image/png;base64,${data}`, alt, width: Math.round(scale * width) });
   if (kind === "html") return make("div", { class: "wb-html", innerHTML: html, tabIndex: 0 });
   return make("pre", { textContent: text });
 }
 
-function showParts(node, parts) { // the pictures that stay in place only change, so that nothing jumps
+function showParts(node, parts, scale) { // the pictures that stay in place only change, so that nothing jumps
   const same = node.children.length === parts.length && parts.every(({ kind }, i) => kind === "image" && node.children[i].tagName === "IMG");
-  if (same) parts.forEach(({ data, width, alt }, i) => Object.assign(node.children[i], { src: `data:image/png;base64,${data}`, width, alt }));
-  else node.replaceChildren(...parts.map(part));
+  if (same) parts.forEach(({ data, width, alt }, i) => Object.assign(node.children[i], { src: `data:image/png;base64,${data}`, width: Math.round(scale * width), alt }));
+  else node.replaceChildren(...parts.map((one) => part(one, scale)));
 }
+
+const scaleOf = (root) => Math.round(20 * Math.min(1.5, Math.max(1, root.clientWidth / 1150))) / 20; // a projector's page is wide
 
 // ---------------------------------------------------------------- controls
 async function liveControls(model, node, listen) { // the widgets themselves, wherever else they may be shown
@@ -59,14 +61,20 @@ export default {
     const tools = make("div", { class: "wb-row wb-tools" }, message, button("Show code", "code"), button("State", "state"), button("Save", "save"));
     const own = live ? [] : storedControls(menu, places, (i, at) => { places[i] = at; draw(); });
     const key = () => places.join(","), stored = () => model.get("frames")[key()];
-    let drawn = "";
+    let drawn = "", scale = 0;
 
     function paint(look, note) {
       const frame = model.get("frame"), status = model.get("status"), kept = stored();
       const newest = kept && (!live || frame.key !== key()) ? kept : frame, mark = newest === frame ? `f${frame.request}` : `s${key()}`;
+      const now = scaleOf(root);
       own.forEach(({ update }) => update());
+      if (now !== scale) {
+        [scale, drawn] = [now, ""];
+        root.style.setProperty("--wb-scale", scale);
+        if (live) send({ kind: "screen", ratio: scale * (window.devicePixelRatio || 1) });
+      }
       if (mark !== drawn) {
-        showParts(shown, newest.parts);
+        showParts(shown, newest.parts, scale);
         write(said, newest.words);
         drawn = mark;
       }
@@ -94,7 +102,6 @@ export default {
         endings.push(() => { for (const kind of ["change:index", "change:value"]) control.off(kind, follow); });
         follow();
       }).then((close) => endings.push(close), guard((error) => { throw error; }));
-      send({ kind: "screen", ratio: window.devicePixelRatio || 1 });
     }
     return () => endings.forEach((close) => close());
   },
