@@ -185,12 +185,13 @@ def _series(
     """
     import seaborn as sns
 
-    df = df.dropna(subset=[x, y])
-    names, first, bars = df[arm].astype(str), len(ax.lines), {"fmt": "none", "elinewidth": 1.2}
+    df = df[[x, y, arm]].dropna().sort_values(x)
+    names, first = df[arm].astype(str), len(ax.lines)
     palette = {name: look[0] for name, look in own.items() if name in set(names)}
-    common: dict[str, Any] = {"hue": names, "hue_order": palette, "palette": palette, "legend": False, "ax": ax}
     cut = student if ax.get_yscale() == "log" else _interval(df[y])  # of logarithms
-    sns.lineplot(df, x=x, y=y, **common, markersize=8, errorbar=cut, err_style="bars", err_kws=bars)
+    bars: dict[str, Any] = {"errorbar": cut, "err_style": "bars", "err_kws": {"fmt": "none", "elinewidth": 1.2}}
+    look: dict[str, Any] = {"hue_order": palette, "palette": palette, "legend": False, "markersize": 8}
+    sns.lineplot(df, x=x, y=y, hue=names, **look, **bars, sort=False, ax=ax)
     ax.scatter(df[x], df[y], color=names.map(palette), s=14, alpha=0.55, linewidth=0, zorder=3)
     for line, name in zip(ax.lines[first:], palette, strict=True):
         line.set(label=(told or {}).get(name, name), marker=own[name][1])
