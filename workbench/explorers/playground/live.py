@@ -148,7 +148,7 @@ class Playground(Explorer):
             if left != choices:
                 gone = ", ".join(name for name in choices.criteria if name not in left.criteria)
                 self.choices = asdict(replace(left, request=choices.request + 1))
-                self.status = {**self.status, "message": f"{gone} is registered no more"}
+                self.status = {**self.status, "message": f"{gone} is no longer registered"}
             elif choices == self._shown and not self.session.ready(choices):
                 self._show()
 
