@@ -375,10 +375,10 @@ def test_a_criterion_joins_the_open_explorers_menu_and_leaves_it_again(playgroun
     explorer._cell_ran(None)
     assert "later" not in explorer.menu["criteria"]
     assert explorer.choices["criterion"] == "magnitude"
-    assert explorer.status["message"] == "later is registered no more"
+    assert explorer.status["message"] == "later is no longer registered"
     until(lambda: explorer.frame["request"] == explorer.choices["request"] and not explorer.worker.busy("scoring"))
     assert [side["criterion"] for side in explorer.frame["sides"]] == ["magnitude"]
-    assert explorer.status["message"] == "later is registered no more"  # until the next choice
+    assert explorer.status["message"] == "later is no longer registered"  # until the next choice
     ask(explorer, compression=3)
     assert explorer.status["message"] == ""
     assert explorer.errors == narrow.errors == []

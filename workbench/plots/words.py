@@ -158,9 +158,12 @@ def _parts(ax: Any) -> Iterator[Part]:
     """What is drawn on Axes, by name."""
     known, lines = _looks(ax), list(_lines(ax))
     words = {place: name for place, name in _names(ax.yaxis).items() if not _is_number(name)}
-    told = {""}
+    told, few = (
+        {""},
+        len(lines) <= 3 and not any(_name(line, known) for *_, line in lines) and len(ax.lines) == len(lines),
+    )
     for _, ys, line in lines:
-        if name := _name(line, known):
+        if name := _name(line, known) or ("line" if few else ""):
             first, last, most, least = (_value(y, words) for y in (ys[0], ys[-1], max(ys), min(ys)))
             far = {f", at most {most}": most, f", at least {least}": least}
             beyond = "".join(text for text, value in far.items() if value not in (first, last))
