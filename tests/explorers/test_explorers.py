@@ -1145,3 +1145,11 @@ def test_recorded_points_of_other_names_have_a_look(playground: Any) -> None:
 def test_no_two_criteria_look_alike() -> None:
     shown = Session({"moons": wb.load("moons", device="cpu")}, {}).looks()
     assert len(set(shown.values())) == len(shown) >= len(wb.criteria())
+
+
+def test_the_live_bundle_shows_without_widgets(playground: Callable[..., Any]) -> None:
+    """Plain papermill, nbconvert and GitHub show a picture and not the name of a class."""
+    explorer = playground(model="lenet-300-100", state={"compression": 20})
+    data = explorer._repr_mimebundle_()[0]
+    assert {"application/vnd.jupyter.widget-view+json", "text/html", "image/png"} <= set(data)
+    assert data["text/plain"].startswith("Pruning playground: lenet-300-100 on digits")

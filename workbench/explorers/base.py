@@ -121,8 +121,13 @@ class Explorer(anywidget.AnyWidget):
         """What a headless run may read of the view; subclasses fill it."""
         return {}
 
+    def still(self) -> dict[str, Any]:
+        """The view in formats that need no widget, by MIME type (papermill, nbconvert, GitHub); subclasses fill it."""
+        return {}
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         if bundle := super()._repr_mimebundle_(**kwargs):
+            bundle[0].update(self.still())
             bundle[0][NUMBERS_MIME] = self.numbers()
         return bundle
 

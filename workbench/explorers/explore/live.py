@@ -135,12 +135,9 @@ class Explore(Explorer):
             for one in self.controls:
                 getattr(one, "refresh", lambda: None)()
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        made = super()._repr_mimebundle_(**kwargs)
-        if made and self._found.parts:
-            still = bundle(self._found, self.choices.title, self.choices.setting())
-            made[0].update(still)
-        return made
+    def still(self) -> dict[str, Any]:
+        """What is shown as HTML, PNG and words."""
+        return bundle(self._found, self.choices.title, self.choices.setting()) if self._found.parts else {}
 
     def close(self) -> None:
         """End the worker, remove the widget and the controls that its cell made."""

@@ -14,7 +14,7 @@ from workbench.explorers.page import IDLE
 from workbench.explorers.playground import ahead, code, save
 from workbench.explorers.playground.choices import Choices, check_state
 from workbench.explorers.playground.session import Session
-from workbench.explorers.playground.still import SCRIPTS, STYLES
+from workbench.explorers.playground.still import SCRIPTS, STYLES, pictured
 from workbench.explorers.playground.view import numbers
 from workbench.explorers.worker import Work, drain
 
@@ -72,6 +72,10 @@ class Playground(Explorer):
             if "layer" not in state and now.layer in self.session.layers(chosen):
                 chosen = replace(chosen, layer=now.layer)
             self.choices = asdict(replace(chosen, theme=now.theme, request=now.request + 1))
+
+    def still(self) -> dict[str, Any]:
+        """What is shown as HTML, PNG and words."""
+        return pictured(self.session, self._shown, self.frame)
 
     def numbers(self) -> dict[str, Any]:
         """The numbers of the picture shown."""

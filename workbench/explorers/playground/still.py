@@ -19,15 +19,21 @@ STYLES = ("kit", "playground")
 def show(session: Session, choices: Choices, face: str) -> page.Still:
     """The view as figure and text; under the face "site" also as a page with pictures made `ahead`."""
     choices, frame = settle(session, choices)
-    said = summary(choices, frame) + "\n" + session.points.sentence(choices)
-    sentences = [f"{side['criterion']}: {side['sentence']}" for side in frame["sides"]]
-    caption = f"{choices.network} on {choices.data}, {choices.weights}, seed {choices.seed}. {' and '.join(sentences)}."
-    bundle = plots.bundle(picture.figure(session, choices, frame), alt=said, caption=caption)
+    bundle = pictured(session, choices, frame)
+    said = bundle["text/plain"]
     if face == "site":
         html = page.element(_traits(session, choices, frame), said, page.module(*SCRIPTS), page.style(*STYLES))
         bundle = {"text/html": html, "image/png": bundle["image/png"], "text/plain": said}
     sentence = "\n".join(side["sentence"] for side in frame["sides"])
     return page.Still(sentence, choices.state(), frame, bundle, numbers(choices.state(), frame))
+
+
+def pictured(session: Session, choices: Choices, frame: Mapping[str, Any]) -> dict[str, Any]:
+    """The view as HTML, PNG and words."""
+    said = summary(choices, frame) + "\n" + session.points.sentence(choices)
+    sentences = [f"{side['criterion']}: {side['sentence']}" for side in frame["sides"]]
+    caption = f"{choices.network} on {choices.data}, {choices.weights}, seed {choices.seed}. {' and '.join(sentences)}."
+    return plots.bundle(picture.figure(session, choices, frame), alt=said, caption=caption)
 
 
 def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]:
