@@ -4,6 +4,9 @@ Times are printed beside what is promised; a quiet machine keeps the promises th
 `BROWSER_SLACK=1 python -m pytest -s tests/browser/test_playground.py`.
 """
 
+import json
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import servers
 from timing import presses, said
 
 import workbench as wb
+from workbench.explorers.playground import ahead
 
 RESNET = """
 import workbench as wb
@@ -173,10 +177,25 @@ def test_voila_shows_and_answers_it(folder: Path, page: Any, axe: Any) -> None:
         assert axe(page) == []
 
 
+def test_voila_opens_the_app_of_two_cells_in_seconds(tmp_path: Path, page: Any) -> None:
+    app = servers.ROOT / "docs" / "app.ipynb"
+    assert len(json.loads(app.read_text(encoding="utf-8"))["cells"]) == 2
+    with servers.voila(Path(shutil.copy(app, tmp_path))) as address:  # a server writes into the folder it serves
+        page.set_viewport_size({"width": 1280, "height": 720})
+        start = time.monotonic()
+        page.goto(address)
+        page.wait_for_selector(".wb-root[data-drawn]", timeout=60_000)
+        said("request to first picture, Voila's app", [1000 * (time.monotonic() - start)], 10_000)
+        assert page.get_by_role("heading", name="The pruning playground").count() == 1
+        assert page.locator(".wb-error").is_hidden()
+        presses(page, ["ArrowRight"])
+
+
 def test_two_explorers_on_a_page_from_disk_answer_without_kernel_or_network(
     page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKBENCH_FACE", "site")
+    monkeypatch.setattr(ahead, "SECONDS", 2.0)
     states = [{"criterion": "snip"}, {"criterion": "synflow", "rounds": 5}]
     shown = [wb.explorers.playground("moons", state=state)._repr_mimebundle_()["text/html"] for state in states]
     (tmp_path / "page.html").write_text(

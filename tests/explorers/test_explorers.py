@@ -26,6 +26,7 @@ import workbench as wb
 from workbench.claims import NUMBERS_MIME
 from workbench.criteria.registry import unregister_criterion
 from workbench.data import squared_error
+from workbench.explorers.playground import ahead as made_ahead
 from workbench.explorers.playground import code
 from workbench.explorers.playground import view as frames
 from workbench.explorers.playground.choices import Choices, check_state
@@ -56,7 +57,8 @@ def session(digits: wb.Task) -> Session:
 
 
 @pytest.fixture(autouse=True)
-def embedded_data_and_short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def embedded_data_short_training_and_small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made_ahead, "SECONDS", 1.0)
     monkeypatch.delenv("WORKBENCH_DATA", raising=False)
     monkeypatch.delenv("WORKBENCH_FACE", raising=False)
     monkeypatch.setitem(RECIPES, ("moons", "lenet-300-100"), Recipe(epochs=2, batch_size=64))
@@ -1022,13 +1024,11 @@ def test_the_page_needs_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_page_holds_other_criteria_and_rounds_within_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    from workbench.explorers.playground import ahead
-
-    monkeypatch.setattr(ahead, "SECONDS", 600.0)
+    monkeypatch.setattr(made_ahead, "SECONDS", 600.0)
     session = Session({"moons": wb.load("moons", device="cpu")}, {}, ["snip", "magnitude", "fisher"])
     choices = Choices("moons", "lenet-300-100", criterion="snip", rounds=5, compression=33.3)
     fitted, frame = settle(session, choices)
-    made = ahead.settings(session, fitted)
+    made = made_ahead.settings(session, fitted)
     found = {(one["criterion"], one["rounds"]): one for one in made}
     assert list(found) == [
         ("snip", 5), ("snip", 1), ("snip", 20), ("magnitude", 1), ("magnitude", 5), ("magnitude", 20),
@@ -1042,10 +1042,10 @@ def test_a_page_holds_other_criteria_and_rounds_within_its_budget(monkeypatch: p
     assert far["numbers"] == exact["sides"][0]["numbers"]
     assert (far["mask"]["rows"], far["mask"]["cols"]) <= (frames.ROWS // 2, frames.COLUMNS // 2)
     sizes = [len(json.dumps(one)) for one in made]
-    monkeypatch.setattr(ahead, "BYTES", sizes[0] + int(1.5 * sizes[1]))
-    assert [(one["criterion"], one["rounds"]) for one in ahead.settings(session, fitted)] == list(found)[:2]
-    monkeypatch.setattr(ahead, "SECONDS", 0.0)
-    (alone,) = ahead.settings(session, fitted)  # the chosen one is always there, with fewer stops
+    monkeypatch.setattr(made_ahead, "BYTES", sizes[0] + int(1.5 * sizes[1]))
+    assert [(one["criterion"], one["rounds"]) for one in made_ahead.settings(session, fitted)] == list(found)[:2]
+    monkeypatch.setattr(made_ahead, "SECONDS", 0.0)
+    (alone,) = made_ahead.settings(session, fitted)  # the chosen one is always there, with fewer stops
     assert alone["stops"] == found["magnitude", 5]["stops"]
 
 
@@ -1147,7 +1147,7 @@ def test_no_two_criteria_look_alike() -> None:
     assert len(set(shown.values())) == len(shown) >= len(wb.criteria())
 
 
-def test_the_live_bundle_shows_without_widgets(playground: Callable[..., Any]) -> None:
+def test_the_live_bundle_shows_without_widgets(playground: Any) -> None:
     """Plain papermill, nbconvert and GitHub show a picture and not the name of a class."""
     explorer = playground(model="lenet-300-100", state={"compression": 20})
     data = explorer._repr_mimebundle_()[0]
