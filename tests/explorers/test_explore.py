@@ -455,3 +455,83 @@ def test_the_page_s_code_runs(face: Callable[[str], None]) -> None:
     assert space["explorer"].sentence.endswith("29,403 weights kept")
     exec(blocks[1].replace("\nwb.explore(", "\nshown = wb.explore("), space)
     assert re.search(r"compression 10: \d+\.\d% of the validation digits", space["shown"].sentence)
+
+
+def test_what_ran_keeps_the_setting_that_it_ran_with(opened: list[Any]) -> None:
+    gate = threading.Event()
+
+    def staged(k: int) -> Iterator[Any]:
+        yield 0.5
+        gate.wait(20)
+        yield f"{k} done"
+
+    explorer = wb.explore(staged, k=(0, 10))
+    opened.append(explorer)
+    explorer.on_run()
+    until(lambda: explorer.status["progress"] == 0.5)
+    explorer.choices.controls["k"].value = 8
+    gate.set()
+    until(lambda: texts(explorer) == ["5 done"])
+    assert explorer.frame["words"] == "k 5: 5 done"
+    assert explorer.numbers()["state"] == {"k": 5}
+
+
+def test_generators_of_any_kind_run_and_say_something(opened: list[Any], face: Callable[[str], None]) -> None:
+    class Called:
+        def __call__(self, k: int) -> Iterator[Any]:
+            yield f"{k} called"
+
+    def wrapped(k: int) -> Any:
+        return Called()(k)
+
+    explorer = wb.explore(Called(), k=(0, 4))
+    opened.append(explorer)
+    assert explorer.status["message"] == "Press Run"
+    opened.append(wb.explore(wrapped, k=(0, 4)))
+    assert texts(opened[1]) == ["2 called"]
+    face("picture")
+
+    def silent(k: int) -> Iterator[Any]:
+        yield k / 10
+
+    with pytest.raises(TypeError, match=r"a generator yields what it shows; got only numbers"):
+        wb.explore(silent, k=(0, 4))
+
+
+def test_a_setting_that_cannot_be_drawn_is_not_stored(face: Callable[[str], None]) -> None:
+    face("site")
+    html = wb.explore(lambda k: f"{6 / (k - 3)}", k=(0, 8))._repr_mimebundle_()["text/html"]
+    found = json.JSONDecoder().raw_decode(html.split("const traits = ")[1])[0]
+    assert found["menu"]["stored"] == [[0, 1, 2, 4, 5, 6, 7, 8]]
+
+
+def test_tables_of_any_shape_are_read(face: Callable[[str], None]) -> None:
+    face("picture")
+    rows = pd.DataFrame({"a": [1, 1, 2], "b": [1.0, 2.0, 3.0]})
+    wide = rows.groupby("a").agg({"b": ["mean", "max"]})
+    named = rows.set_index("a", drop=False)
+    tables = wb.explore(lambda k: (wide, named), k=(0, 4)).numbers["tables"]
+    assert tables[0] == [{"a": 1, "b mean": 1.5, "b max": 2.0}, {"a": 2, "b mean": 3.0, "b max": 3.0}]
+    assert tables[1][0] == {"a (index)": 1, "a": 1, "b": 1.0}
+
+
+def test_states_may_name_menus_before_what_they_follow(opened: list[Any]) -> None:
+    data = wb.controls.data("digits")
+    network = wb.controls.network("vgg", data=data)
+    explorer = wb.explore(lambda network, data: f"{network} {data}", network=network, data=data)
+    opened.append(explorer)
+    explorer.from_state({"network": "lenet-300-100", "data": "moons"})
+    until(lambda: texts(explorer) == ["lenet-300-100 moons"])
+    explorer.from_state({"network": "resnet-20", "data": "digits"})
+    until(lambda: texts(explorer) == ["resnet-20 digits"])
+
+
+def test_numbers_of_any_size_stand_for_sliders() -> None:
+    assert control("k", 0.01).value == 0.01
+    assert min(control("k", 0.01).stops) == -0.01
+    assert len(control("k", 0.01).stops) > 20
+    assert control("k", 1000).value == 1000
+    assert control("k", (np.int64(0), np.int64(10))).value == 5
+    assert len(set(control("k", (10**6, 10**6 + 10)).words)) == 11
+    tables = {"one": pd.DataFrame({"a": [1]}), "two": pd.DataFrame({"a": [2]})}
+    assert control("k", tables, tables["two"]).index == 1

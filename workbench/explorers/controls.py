@@ -5,6 +5,7 @@ Each has a `value`, so that `HBox`, `link` and `interactive_output` of ipywidget
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import anywidget
@@ -42,7 +43,10 @@ class Slider(anywidget.AnyWidget):
     def __init__(self, stops: Iterable[Any], value: Any, words: Sequence[str] = (), description: str = ""):
         self.stops = list(stops)
         self.made_in = cell()
-        index, told = _nearest(self.stops, value), words or [f"{stop:.6g}" for stop in self.stops]
+        index, told = (
+            _nearest(self.stops, value),
+            words or [f"{stop:,}" if isinstance(stop, Integral) else f"{stop:.6g}" for stop in self.stops],
+        )
         super().__init__(description=description, words=list(told), index=index, value=self.stops[index])
 
     def open(self) -> None:
@@ -214,16 +218,15 @@ def _made(name: str, short: Any, default: Any) -> Any:
         return ipywidgets.Checkbox(short, description=name, indent=False)
     if isinstance(short, str):
         return ipywidgets.Text(short, description=name)
-    if isinstance(short, int | float):
+    if _is_number(short):
         low, high = (0, 1) if short == 0 else sorted((-short, 3 * short))
         return _slider(name, low, high, None, short)
     if isinstance(short, tuple) and len(short) in (2, 3) and all(_is_number(x) for x in short):
         return _slider(name, short[0], short[1], short[2] if len(short) == 3 else None, default)
     if isinstance(short, Mapping) and short:
-        value = default if default in short.values() else next(iter(short.values()))
-        return Menu(options=list(short.items()), value=value, description=name)
+        return Menu(options=list(short.items()), index=_first(list(short.values()), default), description=name)
     if isinstance(short, Iterable) and (options := list(short)):
-        return Menu(options=options, value=default if default in options else options[0], description=name)
+        return Menu(options=options, index=_first(options, default), description=name)
     raise ValueError(
         f"a control is a widget, (low, high), (low, high, step), a list, a dict, a bool, a number or a text; got "
         f"{short!r} for {name!r}. ipywidgets.fixed(x) passes x as it is"
@@ -231,16 +234,33 @@ def _made(name: str, short: Any, default: Any) -> Any:
 
 
 def _slider(name: str, low: float, high: float, step: float | None, value: Any) -> Slider:
-    whole = all(isinstance(x, int) for x in (low, high, step or 1))
-    width = step if step is not None else 1 if whole else 0.1
-    if high < low or width <= 0:
+    whole, span = all(isinstance(x, Integral) for x in (low, high, step or 1)), high - low
+    width = step if step is not None else max(1, math.ceil(span / (MOST - 1))) if whole else 0.1 if span >= 2 else span / 20
+    if high <= low or width <= 0:
         raise ValueError(f"a slider goes from low to high in steps above 0; got {(low, high, width)} for {name!r}")
     count = int((high - low) / width * (1 + 1e-12)) + 1
     if count > MOST:
         raise ValueError(f"a slider has at most {MOST:,} places; got {count:,} for {name!r}. Pass (low, high, step)")
-    places = [low + i * width if whole else float(f"{low + i * width:.12g}") for i in range(count)]
-    return Slider(places, value if _is_number(value) else places[(count - 1) // 2], (), name)
+    places = [int(low + i * width) if whole else float(f"{low + i * width:.12g}") for i in range(count)]
+    if not _is_number(value):
+        value = places[(count - 1) // 2]
+    elif low < value < high and value not in places:
+        places = sorted([*places, value])
+    return Slider(places, value, (), name)
+
+
+def _first(options: list[Any], default: Any) -> int:
+    """The place of the default among the options, 0 where it is none; tables and arrays are compared by identity."""
+    plain = isinstance(default, str | int | float | bool)
+    return next(
+        (
+            i
+            for i, one in enumerate(options)
+            if one is default or (plain and type(one) is type(default) and one == default)
+        ),
+        0,
+    )
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)

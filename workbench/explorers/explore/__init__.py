@@ -49,13 +49,17 @@ def explore(
     from workbench.explorers.explore.choices import Choices
 
     takes = inspect.signature(picture).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
-        for given in controls:
-            check_choice("control", given, takes)
-        for given, p in takes.items():
-            if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and given not in controls:
-                own = " It is an option of wb.explore: rename the argument." if given in OPTIONS else ""
-                raise ValueError(f"every argument of the picture has a control or a default; {given!r} has none.{own}")
+    anything = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    for given in () if anything else controls:
+        check_choice("control", given, takes)
+    for given, p in takes.items():
+        if p.kind is p.POSITIONAL_ONLY:
+            raise TypeError(
+                f"a picture function is called by name; {given!r} has none. Remove the / from its arguments"
+            )
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and given not in controls:
+            own = " It is an option of wb.explore: rename the argument." if given in OPTIONS else ""
+            raise ValueError(f"every argument of the picture has a control or a default; {given!r} has none.{own}")
     choices = Choices(picture, {n: (short, getattr(takes.get(n), "default", None)) for n, short in controls.items()})
     if state is not None:
         choices.set(state)

@@ -1,11 +1,12 @@
 """What a visitor chose: the controls of a picture function, by name, and what they say."""
 
+import contextlib
 import inspect
-import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import ipywidgets
 
@@ -16,12 +17,24 @@ from workbench.types import check_choice
 Values = dict[str, Any]
 
 
+class Moment(NamedTuple):
+    """A setting: its values, as JSON, in words, by the controls' places, and the call."""
+
+    values: Values
+    state: Values
+    words: str
+    key: str
+    code: str
+
+
 class Choices:
     """A picture function and its controls. `asked` holds what stands for each control, and the argument's default."""
 
     def __init__(self, picture: Callable[..., Any], asked: Mapping[str, tuple[Any, Any]]):
         self.picture = picture
-        self.staged = inspect.isgeneratorfunction(inspect.unwrap(getattr(picture, "func", picture)))
+        inner = inspect.unwrap(getattr(picture, "func", picture))
+        call = getattr(inner, "__call__", None)  # noqa: B004  (of an object that can be called)
+        self.staged = inspect.isgeneratorfunction(inner) or inspect.isgeneratorfunction(call)
         made = {name: control(name, short, default) for name, (short, default) in asked.items()}
         self.fixed = {name: one.value for name, one in made.items() if isinstance(one, ipywidgets.fixed)}
         self.controls: dict[str, Any] = {name: one for name, one in made.items() if name not in self.fixed}
@@ -37,17 +50,33 @@ class Choices:
         """The value of every control."""
         return {name: one.value for name, one in self.controls.items()}
 
-    def stages(self, values: Values) -> Iterator[Any]:
-        """What the picture function gives, one thing if it is no generator."""
+    def stages(self, values: Values) -> Iterator[tuple[float | None, Any]]:
+        """How far a generator is, or what there is to show; one thing if the function is none."""
         given = _called(self.picture, {**self.fixed, **values})
-        return iter(given) if self.staged else iter((given,))
+        if not inspect.isgenerator(given):
+            yield None, given
+            return
+        empty = True
+        for stage in given:
+            far = _progress(stage)
+            empty = empty and far is not None
+            yield far, stage
+        if empty:
+            raise TypeError(
+                "a generator yields what it shows; got only numbers from 0 to 1, which are its progress. Yield a text, "
+                "such as f'{x:.1%}'"
+            )
 
     def draw(self, values: Values, ratio: float = 1.5) -> Shown:
         """The last of what the picture function gives."""
         last: Any = None
-        for stage in self.stages(values):
-            last = stage if not self.staged or progress(stage) is None else last
+        for far, stage in self.stages(values):
+            last = stage if far is None else last
         return shown(last, ratio)
+
+    def moment(self) -> Moment:
+        """The setting of now, which later moves do not change."""
+        return Moment(self.values(), self.state(), self.setting(), ",".join(map(str, self.places())), self.code())
 
     # As JSON
 
@@ -63,9 +92,16 @@ class Choices:
             )
         for name in state:
             check_choice("control", name, self.controls)
-        for name, one in self.controls.items():
-            if name in state:
-                _move(name, one, state[name])
+        left = dict(state)
+        for _ in range(len(state)):  # menus that follow others take their value once these have moved
+            for name in list(left):
+                try:
+                    _move(name, self.controls[name], left[name])
+                    del left[name]
+                except ValueError as error:
+                    refused = error
+        if left:
+            raise refused
 
     # In words, and by place
 
@@ -98,14 +134,9 @@ class Choices:
         }
 
     def grid(self) -> list[list[int]]:
-        """All places of every control; that of its value alone where others depend on it or there is no list."""
-        followed = {other for one in self.controls.values() for other in getattr(one, "follows", ())}
-        return [
-            list(range(len(_words(one))))
-            if _words(one) and one not in followed and not getattr(one, "follows", ())
-            else [place]
-            for one, place in zip(self.controls.values(), self.places(), strict=True)
-        ]
+        """All places of every control; that of its value alone where there is no list of them."""
+        lists = [list(range(len(_words(one)))) for one in self.controls.values()]
+        return [places or [here] for places, here in zip(lists, self.places(), strict=True)]
 
     def code(self) -> str:
         """The call that gives the picture shown."""
@@ -113,9 +144,8 @@ class Choices:
         name, module = getattr(inner, "__qualname__", type(inner).__name__), getattr(inner, "__module__", "")
         name = f"wb.{module.split('.')[1]}.{name}" if module.startswith("workbench.") else name
         lines = []
-        if name == "<lambda>" or "<locals>" in name:
-            name = "picture"
-            lines = ["# picture: the function that you passed to wb.explore"]
+        if not inspect.isfunction(inner) or "<" in name:
+            name, lines = "picture", ["# picture: the function that you passed to wb.explore"]
         given = {**getattr(self.picture, "keywords", {}), **self.fixed, **self.values()}
         args = [
             *(repr(a) for a in getattr(self.picture, "args", ())),
@@ -123,15 +153,13 @@ class Choices:
         ]
         return "\n".join([*lines, f"{name}({', '.join(args)})"])
 
-    def keys(self) -> Iterator[list[int]]:
-        """The places of every setting of the grid."""
-        return map(list, itertools.product(*self.grid()))
-
 
 def _called(picture: Callable[..., Any], values: Values) -> Any:
     """What the function returns; where it returns nothing, the figures that it left open in pyplot."""
-    before = set(_open_figures())
-    given = picture(**values)
+    before, pyplot = set(_open_figures()), sys.modules.get("matplotlib.pyplot")
+    quiet = mock.patch.object(pyplot, "show") if pyplot else contextlib.nullcontext()
+    with quiet:  # of plt.show, which would put the figure under the cell
+        given = picture(**values)
     left = [figure for number, figure in _open_figures().items() if number not in before] if given is None else []
     return tuple(left) if left else given
 
@@ -141,7 +169,7 @@ def _open_figures() -> dict[int, Any]:
     return {n: manager.canvas.figure for n, manager in helpers.Gcf.figs.items()} if helpers else {}
 
 
-def progress(stage: Any) -> float | None:
+def _progress(stage: Any) -> float | None:
     """A stage that is a number from 0 to 1: how far the generator is."""
     number = isinstance(stage, int | float) and not isinstance(stage, bool)
     return float(stage) if number and 0 <= stage <= 1 else None

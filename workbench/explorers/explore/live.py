@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,7 +14,7 @@ import traitlets
 
 from workbench.explorers import page
 from workbench.explorers.base import Explorer, answer_where_asked, cell
-from workbench.explorers.explore.choices import Choices, Values, progress
+from workbench.explorers.explore.choices import Choices, Moment, Values
 from workbench.explorers.explore.shown import Shown, bundle, shown
 from workbench.explorers.explore.still import SCRIPTS, STYLES, menu, numbers, stored
 from workbench.explorers.files import fit, write
@@ -23,6 +24,8 @@ from workbench.explorers.worker import Work, drain
 SLOW = 0.3
 """Seconds after which a picture that is still being drawn says so."""
 EMPTY = Shown([], "", [])
+LONGEST = 180
+"""Bytes of a file's name, without its end."""
 
 
 class Explore(Explorer):
@@ -41,12 +44,12 @@ class Explore(Explorer):
         self.choices, self._ratio, self._ahead = choices, 1.5, ahead and not choices.staged
         self._found = EMPTY if choices.staged else drain(_now(choices))
         controls = list(choices.controls.values())
-        self._drawn = choices.values()
+        self._asked_for = self._shown_at = now = choices.moment()
         super().__init__(
             name,
             controls=controls,
             menu=menu(choices, [[place] for place in choices.places()], live=True),
-            frame=self._framed(self._found, 0),
+            frame=_framed(self._found, now, 0),
         )
         self._own = [one for one in controls if getattr(one, "made_in", None) == cell()]
         for one in controls:
@@ -68,36 +71,31 @@ class Explore(Explorer):
 
     def numbers(self) -> dict[str, Any]:
         """The setting, the words and the tables of what is shown."""
-        return numbers(self.choices, self._found)
-
-    def _framed(self, found: Shown, request: int) -> dict[str, Any]:
-        words = ": ".join(filter(None, (self.choices.setting(), found.words)))
-        key = ",".join(map(str, self.choices.places()))
-        return {"request": request, "parts": found.parts, "words": words if found.parts else "", "key": key}
+        return numbers(self._shown_at.state, self._found)
 
     def _moved(self, _: Any) -> None:
         with self.guard():
-            values = self.choices.values()
+            now = self.choices.moment()
             if self.choices.staged:
                 if not self.worker.busy("drawing"):
-                    self.status = {**IDLE, "message": "Press Run for this setting"}
-            elif values != self._drawn:
-                self._drawn, self.status = values, {**self.status, "error": ""}
-                self.worker.submit("drawing", partial(self._draw, values))
+                    same = now.key == self._shown_at.key and self._found.parts
+                    self.status = IDLE if same else {**IDLE, "message": "Press Run for this setting"}
+            elif now.state != self._asked_for.state:
+                self._asked_for, self.status = now, {**self.status, "error": ""}
+                self.worker.submit("drawing", partial(self._draw, now))
 
-    def _draw(self, values: Values, stale: Callable[[], bool]) -> Work[None]:
+    def _draw(self, moment: Moment, stale: Callable[[], bool]) -> Work[None]:
         """Draw a setting: one picture, or the stages of a generator, the last of which stays."""
         tell, slow = self.report(stale), threading.Timer(SLOW, lambda: self._say_drawing(stale))
         slow.daemon = True
         slow.start()
         try:
             yield  # a newer setting may have come
-            for stage in self.choices.stages(values):
-                far = progress(stage) if self.choices.staged else None
-                if far is not None:
-                    tell("running", far)
+            for far, stage in self.choices.stages(moment.values):
+                if far is None:
+                    self._put(shown(stage, self._ratio), moment, stale)
                 else:
-                    self._put(shown(stage, self._ratio), stale)
+                    tell("running", far)
                 yield
         finally:
             slow.cancel()
@@ -110,11 +108,11 @@ class Explore(Explorer):
             if not stale() and not self.choices.staged and self.worker.busy("drawing"):
                 self.status = {**self.status, "busy": "drawing", "progress": 0.0}
 
-    def _put(self, found: Shown, stale: Callable[[], bool]) -> None:
+    def _put(self, found: Shown, moment: Moment, stale: Callable[[], bool]) -> None:
         with self.lock:
             if not stale():
-                self._found = found
-                self.frame = self._framed(found, self.frame["request"] + 1)
+                self._found, self._shown_at = found, moment
+                self.frame = _framed(found, moment, self.frame["request"] + 1)
 
     def _store(self, stale: Callable[[], bool]) -> Iterator[None]:
         """Draw the pictures of all settings ahead."""
@@ -137,7 +135,7 @@ class Explore(Explorer):
 
     def still(self) -> dict[str, Any]:
         """What is shown as HTML, PNG and words."""
-        return bundle(self._found, self.choices.title, self.choices.setting()) if self._found.parts else {}
+        return bundle(self._found, self.choices.title, self._shown_at.words) if self._found.parts else {}
 
     def close(self) -> None:
         """End the worker, remove the widget and the controls that its cell made."""
@@ -164,7 +162,7 @@ class Explore(Explorer):
     def on_run(self) -> None:
         """Start the generator with the setting of now."""
         self.status = {**IDLE, "busy": "running"}
-        self.worker.submit("drawing", partial(self._draw, self.choices.values()))
+        self.worker.submit("drawing", partial(self._draw, self.choices.moment()))
 
     def on_cancel(self) -> None:
         """Stop what is running."""
@@ -173,7 +171,7 @@ class Explore(Explorer):
 
     def on_code(self) -> None:
         """Show the call that gives this picture."""
-        self.send({"kind": "text", "title": "Show code", "text": self.choices.code()})
+        self.send({"kind": "text", "title": "Show code", "text": self._shown_at.code})
 
     def on_state(self) -> None:
         """Show the setting as JSON, to copy or to change."""
@@ -183,11 +181,17 @@ class Explore(Explorer):
 
     def on_save(self) -> None:
         """Write what is shown: pictures as PNG, tables as CSV, texts as text, with the setting in their names."""
-        found, setting = self._found, self.state()
+        found, setting = self._found, self._shown_at.state
         if not found.parts:
             raise ValueError("there is nothing to save yet. Press Run first")
-        stem = "-".join(fit(str(part)) for part in (self.choices.title, *(f"{k} {v}" for k, v in setting.items())))
+        parts = (self.choices.title, *(re.sub(r" -", " minus ", f"{k} {v}") for k, v in setting.items()))
+        stem = "-".join(map(fit, parts)).encode()[:LONGEST].decode(errors="ignore")
         self.save(partial(_saved, found, stem))
+
+
+def _framed(found: Shown, moment: Moment, request: int) -> dict[str, Any]:
+    words = ": ".join(filter(None, (moment.words, found.words))) if found.parts else ""
+    return {"request": request, "parts": found.parts, "words": words, "key": moment.key}
 
 
 def _now(choices: Choices) -> Work[Shown]:

@@ -49,12 +49,20 @@ def shown(value: Any, ratio: float = 1.5) -> Shown:
             parts.append({"kind": "html", "html": drawn})
             table = getattr(item, "data", item)  # of a Styler
             if hasattr(table, "columns"):
-                tables.append(table.head(ROWS).reset_index().to_dict("records"))
+                tables.append(_records(table.head(ROWS)))
                 words.append(f"Table of {len(table)} rows: {', '.join(map(str, table.columns))}.")
         else:
             words.append(item if isinstance(item, str) else f"{item:,.6g}" if isinstance(item, float) else repr(item))
             parts.append({"kind": "text", "text": words[-1]})
     return Shown(parts, " ".join(words), tables)
+
+
+def _records(table: Any) -> list[dict[str, Any]]:
+    """Rows with the index in front, under names that are texts."""
+    flat = table.set_axis([" ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in table.columns], axis=1)
+    taken = [name if name is None or str(name) not in flat.columns else f"{name} (index)" for name in flat.index.names]
+    rows: list[dict[str, Any]] = flat.rename_axis(taken).reset_index().to_dict("records")
+    return rows
 
 
 def _items(value: Any) -> Iterator[Any]:

@@ -1,5 +1,6 @@
 """The faces of `wb.explore` without a kernel: a picture, and a page that moves through stored pictures."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -34,12 +35,12 @@ def show(choices: Choices, face: str) -> page.Still:
             "frames": frames,
         }
         made["text/html"] = page.element(traits, sentence, page.module(*SCRIPTS), page.style(*STYLES))
-    return page.Still(sentence, choices.state(), frame, made, numbers(choices, found))
+    return page.Still(sentence, choices.state(), frame, made, numbers(choices.state(), found))
 
 
-def numbers(choices: Choices, found: Shown) -> dict[str, Any]:
+def numbers(state: dict[str, Any], found: Shown) -> dict[str, Any]:
     """What a headless run may read: the setting, the words, the tables."""
-    return {"state": choices.state(), "words": found.words, "tables": json.loads(json.dumps(found.tables, default=str))}
+    return {"state": state, "words": found.words, "tables": json.loads(json.dumps(found.tables, default=str))}
 
 
 def _once(choices: Choices) -> Work[Shown]:
@@ -65,15 +66,16 @@ def stored(choices: Choices) -> Work[tuple[dict[str, Any], list[list[int]]]]:
         if size > BYTES or time.monotonic() - start > SECONDS:
             break
         if (key := _key(places)) not in frames:
-            found = choices.draw(choices.at(places))
-            frames[key] = {"parts": found.parts, "words": found.words}
-            size += len(json.dumps(frames[key]))
+            with contextlib.suppress(Exception):  # a setting that cannot be drawn is not offered
+                found = choices.draw(choices.at(places))
+                frames[key] = {"parts": found.parts, "words": found.words}
+                size += len(json.dumps(frames[key]))
         yield
     if len(frames) == math.prod(map(len, grid)):
         return frames, grid
-    kept = [places for places in line if _key(places) in frames]
+    kept = [places for places in line if _key(places) in frames] or line[:1]
     free = [sorted(places[main] for places in kept) if i == main else [place] for i, place in enumerate(here)]
-    return {_key(places): frames[_key(places)] for places in kept}, free
+    return {_key(places): frames[_key(places)] for places in kept if _key(places) in frames}, free
 
 
 def _coarse_first(places: list[int], here: int) -> list[int]:

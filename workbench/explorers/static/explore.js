@@ -85,7 +85,8 @@ export default {
       progress.value = status.progress;
       for (const kind of ["code", "state", "save"]) buttons[kind].hidden = !live;
       write(message, note || status.message || doing || (live ? "" : `${NO_KERNEL} ${menu.told}`));
-      return { drawn: mark, stop: key(), failed: String(Boolean(status.error)) };
+      const old = Boolean(status.error) || (live && staged && frame.parts.length > 0 && frame.key !== key());
+      return { drawn: mark, stop: key(), failed: String(old) };
     }
 
     const { root, ask, guard, draw, redraw, start, send } = shell({ model, el }, {
@@ -97,7 +98,7 @@ export default {
     if (live) {
       let at = 0;
       liveControls(model, controls, (control) => {
-        const i = at++, follow = guard(() => { places[i] = place(control); if (stored()) draw(); else redraw(); });
+        const i = at++, follow = guard(() => { places[i] = place(control); send({ kind: "alive" }); if (stored()) draw(); else redraw(); });
         for (const kind of ["change:index", "change:value"]) control.on(kind, follow);
         endings.push(() => { for (const kind of ["change:index", "change:value"]) control.off(kind, follow); });
         follow();
