@@ -95,7 +95,7 @@ export function slider(label, move) {
     event.preventDefault();
     go(to);
   };
-  const range = make("input", { type: "range", id, class: "wb-range", min: 0, step: 1, oninput: () => go(Number(range.value)), onkeydown });
+  const range = make("input", { type: "range", id, class: "wb-range", min: 0, step: 1, oninput: () => go(Number(range.value)), onkeydown, "data-lm-suppress-shortcuts": "true" }); // Notebook 7 takes arrow keys for itself
   const ticks = make("div", { class: "wb-ticks", "aria-hidden": "true" });
   const tick = (at, last, name, ...children) => make("span", { class: name, style: `left: ${(100 * Math.log(at)) / Math.log(last)}%` }, ...children);
   return {
