@@ -138,10 +138,13 @@ def own(page: Any, compare: str | None, face: str = "live") -> None:
         "network": LONG,
         "data": LONG,
     }
-    ahead = [{"criterion": made["sides"][i]["criterion"], "rounds": 1, "stops": [1.0, 700.0], "sides": 2 * [made["sides"][i]]}
-             for i in range(len(made["sides"]))]  # fmt: skip
+    ahead = [
+        {"criterion": side["criterion"], "rounds": 1, "stops": [1.0, 700.0], "sides": [side, side]}
+        for side in made["sides"]
+    ]
+    frames = {"settings": ahead} if face == "site" else {}
     put(page, menu=menu, choices=page.evaluate("model.get('choices')") | choices, frame=made,
-        curve=[point | {"kind": "live", "split": "val"}], frames={"settings": ahead} if face == "site" else {})  # fmt: skip
+        curve=[point | {"kind": "live", "split": "val"}], frames=frames)  # fmt: skip
 
 
 def panel(page: Any) -> None:

@@ -17,7 +17,8 @@ SPLITS = {"val": "validation", "test": "test", "": ""}
 class Points:
     """Points as plain dicts of `MADE_WITH`, the measure by its name, the split, and kind: live or recorded.
 
-    A live point is measured on validation data. `measures` says what each data set's task measures first: accuracy (a fraction) where it says nothing.
+    A live point is measured on validation data. `measures` says what each data set's task measures first: accuracy (a
+    fraction) where it says nothing.
     """
 
     def __init__(self) -> None:
@@ -72,7 +73,7 @@ class Points:
         return [point for point in self._points if all(point[key] == getattr(choices, key) for key in SHARED)]
 
     def dense(self, choices: Choices) -> tuple[list[float], str]:
-        """What the dense network reached, a value for each seed, and the split: of those trained here, else recorded."""
+        """What the dense network reached, a value a seed, and the split: of those trained here, else recorded."""
         pair = choices.data, choices.network
         found: dict[str, dict[int, float]] = {"val": dict(self._dense.get(pair, {}))}
         for point in self._points:

@@ -59,7 +59,8 @@ class Prepared:
 class Scored:
     """What a criterion says of a network: the ranking, the scores that compete, the critical compression.
 
-    `before` counts the weights that were removed before the last round, and have no score in it.    An iterated criterion's ranking is that of its last round: it holds for the sparsity it was made for.
+    `before` counts the weights that were removed before the last round, and have no score in it. An
+    iterated criterion's ranking is that of its last round: it holds for the sparsity it was made for.
     """
 
     ranking: Ranking

@@ -73,7 +73,9 @@ def mask_json(name: str, mask: Tensor, coarse: int = 1) -> dict[str, Any]:
     There are at most `ROWS / coarse` by `COLUMNS / coarse` of them.
     """
     flat = mask.reshape(mask.shape[0], -1).float()[None, None]
-    high, wide = (math.ceil(size / (limit // coarse)) for size, limit in zip(flat.shape[2:], (ROWS, COLUMNS), strict=True))
+    high, wide = (
+        math.ceil(size / (limit // coarse)) for size, limit in zip(flat.shape[2:], (ROWS, COLUMNS), strict=True)
+    )
     cells = functional.avg_pool2d(flat, (high, wide), ceil_mode=True, count_include_pad=False)[0, 0]
     data = (cells * 255).round().byte().cpu().numpy()
     note = "one cell = one weight" if high * wide == 1 else f"one cell = mean of {high} x {wide} weights"
