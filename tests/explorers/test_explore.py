@@ -80,7 +80,7 @@ def test_what_stands_for_a_control(short: Any, default: Any, kind: type, value: 
     assert made.description == "k"
 
 
-@pytest.mark.parametrize("short", [None, (), [], {}, (5, 1), (0, 1, 0), (0, 10**6)])
+@pytest.mark.parametrize("short", [None, (), [], {}, (5, 1), (0, 1, 0), (0, 10**6, 1)])
 def test_what_stands_for_none(short: Any) -> None:
     with pytest.raises(ValueError, match=r"a control is|a slider (goes|has)"):
         control("k", short)

@@ -224,9 +224,9 @@ def _made(name: str, short: Any, default: Any) -> Any:
     if isinstance(short, tuple) and len(short) in (2, 3) and all(_is_number(x) for x in short):
         return _slider(name, short[0], short[1], short[2] if len(short) == 3 else None, default)
     if isinstance(short, Mapping) and short:
-        return Menu(options=list(short.items()), index=_first(list(short.values()), default), description=name)
+        return _list(name, list(short.items()), list(short.values()), default)
     if isinstance(short, Iterable) and (options := list(short)):
-        return Menu(options=options, index=_first(options, default), description=name)
+        return _list(name, options, options, default)
     raise ValueError(
         f"a control is a widget, (low, high), (low, high, step), a list, a dict, a bool, a number or a text; got "
         f"{short!r} for {name!r}. ipywidgets.fixed(x) passes x as it is"
@@ -235,7 +235,8 @@ def _made(name: str, short: Any, default: Any) -> Any:
 
 def _slider(name: str, low: float, high: float, step: float | None, value: Any) -> Slider:
     whole, span = all(isinstance(x, Integral) for x in (low, high, step or 1)), high - low
-    width = step if step is not None else max(1, math.ceil(span / (MOST - 1))) if whole else 0.1 if span >= 2 else span / 20
+    usual = max(1, math.ceil(span / (MOST - 1))) if whole else 0.1 if span >= 2 else span / 20
+    width = usual if step is None else step
     if high <= low or width <= 0:
         raise ValueError(f"a slider goes from low to high in steps above 0; got {(low, high, width)} for {name!r}")
     count = int((high - low) / width * (1 + 1e-12)) + 1
@@ -249,17 +250,16 @@ def _slider(name: str, low: float, high: float, step: float | None, value: Any) 
     return Slider(places, value, (), name)
 
 
-def _first(options: list[Any], default: Any) -> int:
-    """The place of the default among the options, 0 where it is none; tables and arrays are compared by identity."""
-    plain = isinstance(default, str | int | float | bool)
-    return next(
-        (
-            i
-            for i, one in enumerate(options)
-            if one is default or (plain and type(one) is type(default) and one == default)
-        ),
-        0,
-    )
+def _list(name: str, options: list[Any], values: list[Any], default: Any) -> Menu:
+    """A menu that starts at the default, if it is one of the values, else at the first."""
+    index = next((i for i, one in enumerate(values) if _same(one, default)), 0)
+    return Menu(options=options, index=index, description=name, equals=_same)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, or the same object: tables and arrays have no single answer to `==`."""
+    plain = all(isinstance(x, str | Real | tuple) for x in (one, other))
+    return one is other or (plain and isinstance(one, bool) == isinstance(other, bool) and bool(one == other))
 
 
 def _is_number(value: Any) -> bool:
