@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.intervals import interval, student
 from workbench.plots.figures import GUIDE, apart, arms_of, drawing, legend_beside, panels, style
-from workbench.plots.looks import Looks
+from workbench.plots.looks import Look, Looks
 
 if TYPE_CHECKING:
     import pandas as pd

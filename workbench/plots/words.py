@@ -139,9 +139,7 @@ def _parts(ax: Axes) -> Iterator[Part]:
     lines = [(_name(line, known), xs, ys) for xs, ys, line in _lines(ax)]
     for name, _, ys in lines:
         if name:
-            ends = (
-                f"from {_number(ys[0])} to {_number(ys[-1])}" if ys[0] != ys[-1] else f"{_number(ys[0])} at both ends"
-            )
+            ends = f"from {_number(ys[0])} to {_number(ys[-1])}" if ys[0] != ys[-1] else f"{_number(ys[0])} at both ends"
             top = f", at most {_number(max(ys))}" if max(ys) > max(ys[0], ys[-1]) else ""
             low = f", at least {_number(min(ys))}" if min(ys) < min(ys[0], ys[-1]) else ""
             yield name, ends + top + low, f"{_number(ys[0])} to {_number(ys[-1])}"
