@@ -535,3 +535,33 @@ def test_numbers_of_any_size_stand_for_sliders() -> None:
     assert len(set(control("k", (10**6, 10**6 + 10)).words)) == 11
     tables = {"one": pd.DataFrame({"a": [1]}), "two": pd.DataFrame({"a": [2]})}
     assert control("k", tables, tables["two"]).index == 1
+
+
+def test_frames_made_ahead_follow_the_menus(opened: list[Any]) -> None:
+    from workbench.criteria.registry import unregister_criterion
+
+    explorer = wb.explore(lambda criterion: criterion, criterion=wb.controls.criterion("snip"), ahead=True)
+    opened.append(explorer)
+    until(lambda: len(explorer.frames) == len(wb.criteria()))
+    try:
+        wb.register_criterion("aaa")(lambda model: {})
+        explorer._cell_ran(None)
+        until(lambda: len(explorer.frames) == len(wb.criteria()))
+        for place, name in enumerate(explorer.choices.controls["criterion"].options):
+            assert explorer.frames[str(place)]["parts"][0]["text"] == name
+    finally:
+        unregister_criterion("aaa")
+
+
+def test_a_menu_that_ends_follows_no_longer() -> None:
+    data = wb.controls.data("digits")
+    before = len(data._trait_notifiers["value"]["change"])
+    for _ in range(3):
+        wb.explore(lambda network: network, network=wb.controls.network("vgg", data=data)).close()
+    assert len(data._trait_notifiers["value"]["change"]) == before
+
+
+def test_nan_in_a_table_is_none(face: Callable[[str], None]) -> None:
+    face("picture")
+    found = wb.explore(lambda k: pd.DataFrame({"a": [float("nan"), 1.0]}), k=(0, 4))
+    assert [row["a"] for row in found.numbers["tables"][0]] == [None, 1.0]

@@ -183,10 +183,11 @@ def _menu(what: str, value: str, options: Callable[[], Iterable[str]], descripti
             control.options = new
             control.value = kept
 
+    followed = [other for other in of if isinstance(other, ipywidgets.Widget)]
+    for other in followed:
+        other.observe(refresh, "value")
     control.refresh, control.made_in = refresh, cell()
-    for other in of:
-        if isinstance(other, ipywidgets.Widget):
-            other.observe(refresh, "value")
+    control.let_go = lambda: [other.unobserve(refresh, "value") for other in followed]
     return control
 
 

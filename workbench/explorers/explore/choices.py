@@ -32,7 +32,7 @@ class Choices:
 
     def __init__(self, picture: Callable[..., Any], asked: Mapping[str, tuple[Any, Any]]):
         self.picture = picture
-        inner = inspect.unwrap(getattr(picture, "func", picture))
+        inner = getattr(picture, "func", picture)
         call = getattr(inner, "__call__", None)  # noqa: B004  (of an object that can be called)
         self.staged = inspect.isgeneratorfunction(inner) or inspect.isgeneratorfunction(call)
         made = {name: control(name, short, default) for name, (short, default) in asked.items()}

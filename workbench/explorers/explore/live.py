@@ -99,9 +99,10 @@ class Explore(Explorer):
                 yield
         finally:
             slow.cancel()
-            with self.lock:
-                if not stale() and not self.status["error"]:
-                    self.status = IDLE
+            if not stale():  # a job that was dropped may end under other locks
+                with self.lock:
+                    if not stale() and not self.status["error"]:
+                        self.status = IDLE
 
     def _say_drawing(self, stale: Callable[[], bool]) -> None:
         with self.lock:
@@ -130,8 +131,12 @@ class Explore(Explorer):
 
     def _cell_ran(self, _: Any) -> None:
         with self.guard():
+            before = self.choices.menu()
             for one in self.controls:
                 getattr(one, "refresh", lambda: None)()
+            if self._ahead and self.choices.menu() != before:  # frames are found by place
+                self.frames = {}
+                self.worker.submit("ahead", self._store)
 
     def still(self) -> dict[str, Any]:
         """What is shown as HTML, PNG and words."""
@@ -147,6 +152,7 @@ class Explore(Explorer):
             one.unobserve(self._moved, "value")
         super().close()
         for one in self._own:
+            getattr(one, "let_go", lambda: None)()
             layout, looks = getattr(one, "layout", None), getattr(one, "style", None)
             one.close()
             for part in (layout, looks):

@@ -40,7 +40,11 @@ def show(choices: Choices, face: str) -> page.Still:
 
 def numbers(state: dict[str, Any], found: Shown) -> dict[str, Any]:
     """What a headless run may read: the setting, the words, the tables."""
-    return {"state": state, "words": found.words, "tables": json.loads(json.dumps(found.tables, default=str))}
+    return {
+        "state": state,
+        "words": found.words,
+        "tables": json.loads(json.dumps(found.tables, default=str), parse_constant=lambda _: None),
+    }
 
 
 def _once(choices: Choices) -> Work[Shown]:

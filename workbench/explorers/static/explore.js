@@ -61,7 +61,7 @@ export default {
     const tools = make("div", { class: "wb-row wb-tools" }, message, button("Show code", "code"), button("State", "state"), button("Save", "save"));
     const own = live ? [] : storedControls(menu, places, (i, at) => { places[i] = at; draw(); });
     const key = () => places.join(","), stored = () => model.get("frames")[key()];
-    let drawn = "", scale = 0;
+    let drawn = "", scale = 0, ended = false;
 
     function paint(look, note) {
       const frame = model.get("frame"), status = model.get("status"), kept = stored();
@@ -102,8 +102,8 @@ export default {
         for (const kind of ["change:index", "change:value"]) control.on(kind, follow);
         endings.push(() => { for (const kind of ["change:index", "change:value"]) control.off(kind, follow); });
         follow();
-      }).then((close) => endings.push(close), guard((error) => { throw error; }));
+      }).then((close) => (ended ? close() : endings.push(close)), guard((error) => { throw error; }));
     }
-    return () => endings.forEach((close) => close());
+    return () => { ended = true; endings.forEach((close) => close()); };
   },
 };
