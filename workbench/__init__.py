@@ -30,7 +30,8 @@ from workbench.types import Batch, Masks, Scores
 
 if TYPE_CHECKING:
     from workbench import claims, exercises, experiments, explorers, plots, runs
-    from workbench.explorers import controls, explore
+    from workbench.explorers import controls as controls
+    from workbench.explorers import explore
 
 __all__ = ["Batch", "Masks", "Progress", "Scores", "State", "Task", "left_out", "load", "make", "networks", "prunable"]
 __all__ += ["check_criterion", "criteria", "criterion_table", "register_criterion", "score", "untouched", "versions"]
@@ -39,7 +40,7 @@ __all__ += ["collapsed", "compression", "critical", "critical_iterated", "effect
 __all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
 __all__ += ["plan", "rounds", "snapshot", "steps", "train"]
 # Imported when first used:
-__all__ += ["claims", "controls", "exercises", "experiments", "explore", "explorers", "plots", "runs"]
+__all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots", "runs"]
 
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.
@@ -49,13 +50,15 @@ for _function in (criteria, train):
 
 def __dir__() -> list[str]:
     """The rooms that are imported when first used are there, too."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "controls"})
 
 
 def __getattr__(name: str) -> object:
     """The rooms that need heavier libraries are imported when first used."""
     if name == "explore":
         return importlib.import_module("workbench.explorers").explore
+    if name == "controls":
+        return importlib.import_module("workbench.explorers.controls")
     if name in __all__:
-        return importlib.import_module(f"workbench.{'explorers.' if name == 'controls' else ''}{name}")
+        return importlib.import_module(f"workbench.{name}")
     raise AttributeError(f"module 'workbench' has no attribute {name!r}")

@@ -17,8 +17,9 @@ def write_reference(folder: Path) -> Path:
     import pdoc
 
     package = importlib.import_module("workbench")
-    rooms = (getattr(package, name) for name in package.__all__)
-    held = [package, *(room for room in rooms if isinstance(room, ModuleType))]
+    public = {name: getattr(package, name) for name in package.__all__}
+    vars(package).update(public)  # pdoc looks there for those that are imported when first used
+    held = [package, *(room for room in public.values() if isinstance(room, ModuleType))]
     modules = {module.__name__: pdoc.doc.Module(module) for module in held}
     pdoc.render.configure(docformat="markdown")
     make_folder(folder / package.__name__)

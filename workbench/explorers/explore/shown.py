@@ -114,8 +114,11 @@ def _png(pixels: Any, width: int, alt: str) -> dict[str, Any]:
 
 def bundle(found: Shown, title: str, setting: str) -> dict[str, Any]:
     """The parts as HTML that needs no script, the first picture as PNG, and the words."""
+    from markupsafe import Markup
+
+    parts = [part | ({"html": Markup(part["html"])} if part["kind"] == "html" else {}) for part in found.parts]
     made: dict[str, Any] = {
-        "text/html": str(html("explored", parts=found.parts, setting=setting)),
+        "text/html": str(html("explored", parts=parts, setting=setting)),
         "text/plain": f"{title}: {setting}. {found.words}",
     }
     images = [part["data"] for part in found.parts if part["kind"] == "image"]

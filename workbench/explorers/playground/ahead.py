@@ -63,12 +63,15 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
                 break
             if rounds > 1 and once.get(name, left) * rounds > left / 2:
                 continue  # one stop would take too long to be tried
-            took = _seconds(session, at)
-            if rounds == 1:
-                once[name] = took
-            elif took * len(few) > end - time.process_time():
-                continue
-            found = drain(setting(session, at, few, COARSE))
+            try:
+                took = _seconds(session, at)
+                if rounds == 1:
+                    once[name] = took
+                elif took * len(few) > end - time.process_time():
+                    continue
+                found = drain(setting(session, at, few, COARSE))
+            except (ValueError, TypeError):
+                continue  # a criterion that does not fit this network or task is not offered
             more, longer = _size([found])
             if size + longer <= BYTES:
                 made.append(found)
