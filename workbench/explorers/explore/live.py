@@ -16,7 +16,7 @@ from workbench.explorers import page
 from workbench.explorers.base import Explorer, answer_where_asked, cell
 from workbench.explorers.explore.choices import Choices, Moment, Values
 from workbench.explorers.explore.shown import Shown, bundle, shown
-from workbench.explorers.explore.still import SCRIPTS, STYLES, menu, numbers, stored
+from workbench.explorers.explore.still import SCRIPTS, STYLES, menu, numbers, once, stored
 from workbench.explorers.files import fit, write
 from workbench.explorers.page import IDLE
 from workbench.explorers.worker import Work, drain
@@ -42,7 +42,7 @@ class Explore(Explorer):
 
     def __init__(self, choices: Choices, ahead: bool = False, name: str | None = None):
         self.choices, self._ratio, self._ahead = choices, 1.5, ahead and not choices.staged
-        self._found = EMPTY if choices.staged else drain(_now(choices))
+        self._found = EMPTY if choices.staged else drain(once(choices))
         controls = list(choices.controls.values())
         self._asked_for = self._shown_at = now = choices.moment()
         super().__init__(
@@ -198,11 +198,6 @@ class Explore(Explorer):
 def _framed(found: Shown, moment: Moment, request: int) -> dict[str, Any]:
     words = ": ".join(filter(None, (moment.words, found.words))) if found.parts else ""
     return {"request": request, "parts": found.parts, "words": words, "key": moment.key}
-
-
-def _now(choices: Choices) -> Work[Shown]:
-    yield
-    return choices.draw(choices.values())
 
 
 def _saved(found: Shown, stem: str) -> str:

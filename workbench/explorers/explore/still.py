@@ -22,7 +22,7 @@ FRAMES, BYTES, SECONDS = 60, 3_000_000, 20.0
 
 def show(choices: Choices, face: str) -> page.Still:
     """The picture at the setting; under the face "site" also a page with stored pictures, within the budget."""
-    found = drain(_once(choices))
+    found = drain(once(choices))
     made = bundle(found, choices.title, choices.setting())
     sentence = ": ".join(filter(None, (choices.setting(), found.words)))
     frame = {"parts": found.parts, "words": sentence}
@@ -47,7 +47,8 @@ def numbers(state: dict[str, Any], found: Shown) -> dict[str, Any]:
     }
 
 
-def _once(choices: Choices) -> Work[Shown]:
+def once(choices: Choices) -> Work[Shown]:
+    """The picture at the setting, as work for `drain`."""
     yield
     return choices.draw(choices.values())
 
