@@ -14,6 +14,7 @@ if stopping.is_command():
 from workbench.criteria import criteria, criterion_table, register_criterion, score
 from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
+from workbench.extras import check_lab
 from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_, rounds
 from workbench.metrics.accuracy import evaluate
 from workbench.metrics.collapse import collapsed, critical, critical_iterated, first_failure, max_compression
@@ -58,6 +59,7 @@ def __getattr__(name: str) -> object:
     if name == "explore":
         return importlib.import_module("workbench.explorers").explore
     if name == "controls":
+        check_lab("anywidget", "ipywidgets")
         return importlib.import_module("workbench.explorers.controls")
     if name in __all__:
         return importlib.import_module(f"workbench.{name}")

@@ -41,12 +41,9 @@ class Slider(anywidget.AnyWidget):
     value = traitlets.Any()
 
     def __init__(self, stops: Iterable[Any], value: Any, words: Sequence[str] = (), description: str = ""):
-        self.stops = list(stops)
-        self.made_in = cell()
-        index, told = (
-            _nearest(self.stops, value),
-            words or [f"{stop:,}" if isinstance(stop, Integral) else f"{stop:.6g}" for stop in self.stops],
-        )
+        self.stops, self.made_in = list(stops), cell()
+        index = _nearest(self.stops, value)
+        told = words or [f"{stop:,}" if isinstance(stop, Integral) else f"{stop:.6g}" for stop in self.stops]
         super().__init__(description=description, words=list(told), index=index, value=self.stops[index])
 
     def open(self) -> None:
