@@ -62,7 +62,8 @@ def faults(cells: list[Any]) -> list[str]:
     found = [f"{len(cells)} cells; at most {CELLS}"] if len(cells) > CELLS else []
     found += [f"{words} words; at most {WORDS}"] if words > WORDS else []
     found += [f"half of the code cells have over {MEDIAN} lines"] if median(sizes.values()) > MEDIAN else []
-    found += [f"{name} has {size} lines; at most {LONGEST}" for name, size in sizes.items() if size > LONGEST]
+    tall = {cell.id: len(cell.source.splitlines()) for cell in codes}  # empty lines take room, too
+    found += [f"{name} has {size} lines; at most {LONGEST}" for name, size in tall.items() if size > LONGEST]
     places = [at for at, cell in enumerate(cells) if cell.cell_type == "code" and explorers(cell.source)]
     shown = {name for at in places for name, _ in explorers(cells[at].source)}
     found += [f"{len(shown)} explorers; at least {EXPLORERS}"] if len(shown) < EXPLORERS else []
