@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
@@ -565,3 +566,41 @@ def test_nan_in_a_table_is_none(face: Callable[[str], None]) -> None:
     face("picture")
     found = wb.explore(lambda k: pd.DataFrame({"a": [float("nan"), 1.0]}), k=(0, 4))
     assert [row["a"] for row in found.numbers["tables"][0]] == [None, 1.0]
+
+
+def test_a_cell_is_picked_from_a_raster_that_follows(opened: list[Any]) -> None:
+    grids = {"wide": [[1.0, 2.0, 3.0], [4.0, 5.0, float("nan")]], "tall": torch.tensor([[0.0], [0.5], [1.0]])}
+    grid = wb.controls.control("grid", list(grids))
+    cell = wb.controls.pick(lambda grid: grids[grid], (1, 0), grid=grid)
+    assert (cell.value, cell.words[3], cell.raster["columns"]) == ((1, 0), "row 1, column 0: 4", 3)
+    assert [cell.raster["colours"][at] for at in (0, 4, 5)] == ["#00224e", "#fee838", "#9aa0a6"]
+    explorer = wb.explore(lambda grid, cell: f"{grid} {cell}", grid=grid, cell=cell)
+    opened.append(explorer)
+    assert texts(explorer) == ["wide (1, 0)"]
+    cell.index = 4
+    until(lambda: texts(explorer) == ["wide (1, 1)"])
+    grid.value = "tall"  # which has no second column
+    until(lambda: texts(explorer) == ["tall (0, 0)"])
+    explorer.from_state({"cell": [2, 0]})
+    until(lambda: texts(explorer) == ["tall (2, 0)"])
+    assert explorer.state() == {"grid": "tall", "cell": [2, 0]}
+    for bad in ((3, 0), (0,), 5, "ab"):
+        with pytest.raises(ValueError, match=r"from \(0, 0\) to \(2, 0\); got"):
+            cell.value = bad
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [[]], torch.zeros(40, 40)])
+def test_what_is_no_raster(values: Any) -> None:
+    with pytest.raises(ValueError, match=r"numbers \[rows, columns\], 1 to 1,000 of them; got the shape"):
+        wb.controls.pick(values)
+
+
+def test_the_page_keeps_what_others_follow(face: Callable[[str], None]) -> None:
+    """A raster on a page has the colours of one setting, so the control that it follows stays there."""
+    face("site")
+    size = wb.controls.control("size", [2, 3])
+    cell = wb.controls.pick(lambda size: torch.eye(size), size=size)
+    made = wb.explore(lambda size, cell: f"{size}: {cell}", size=size, cell=cell).bundle["text/html"]
+    traits = json.JSONDecoder().raw_decode(made.split("const traits = ")[1])[0]
+    assert sorted(traits["frames"]) == ["0,0", "0,1", "0,2", "0,3"]
+    assert traits["menu"]["told"].startswith("Cell moves through stored pictures; the others stay as chosen.")
