@@ -66,11 +66,11 @@ def mask_picture(mask: Tensor, *, cells: int = 256, ax: Axes | None = None) -> A
 def mask_overlap(a: Masks, b: Masks, names: tuple[str, str] = ("a", "b")) -> Figure:
     """Two masks in one picture, a panel for each layer: kept by both, by one alone (its colour), or by neither (light).
 
-    For layers of few weights: one cell is one weight, `[out, in * kernel]`; the legend counts the whole network.
+    For layers of few weights: one cell is one weight, `[out, in * kernel]`; the title counts the whole network.
 
     >>> mask = {"w": torch.tensor([[True, False]])}
-    >>> [text.get_text() for text in mask_overlap(mask, mask).legends[0].get_texts()]
-    ['both: 1', 'a alone: 0', 'b alone: 0', 'neither: 1']
+    >>> mask_overlap(mask, mask).get_suptitle()
+    'kept by both 1, a alone 0, b alone 0, neither 1'
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -90,9 +90,9 @@ def mask_overlap(a: Masks, b: Masks, names: tuple[str, str] = ("a", "b")) -> Fig
         made[0].set_ylabel("outputs")
         words = ["both", *(f"{name} alone" for name in names), "neither"]
         counts = [sum(int((kind == i).sum()) for kind in kinds.values()) for i in range(4)]
-        told = [f"{word}: {count:,}" for word, count in zip(words, counts, strict=True)]
-        handles = [Patch(color=colour) for colour in colours]
-        figure.legend(handles, told, loc="outside upper center", ncols=4)
+        told = ", ".join(f"{word} {count:,}" for word, count in zip(words, counts, strict=True))
+        figure.suptitle(f"kept by {told}", fontsize=15)
+        figure.legend([Patch(color=colour) for colour in colours], words, loc="outside lower center", ncols=4)
     return figure
 
 
