@@ -55,7 +55,8 @@ def layer_densities(
                 colour = DEAD if kept == 0 else "#333333"
                 ax.text(max(value, floor) * 1.08, y, text, va="center", fontsize=size, color=colour)
         ticks = [t for t in 10.0 ** np.arange(0, math.log10(floor) - 1, -1) if t >= floor]
-        ax.set(xscale="log", xlim=(floor, 8.0), xticks=ticks, xlabel="density (kept weights)", ylabel="layer")
+        ax.set(xscale="log", xlim=(floor, 8.0), xlabel="density (kept weights)", ylabel="layer")
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])  # plain numbers are drawn much faster than powers
         ax.set_yticks(range(0, len(names), every), [ending(name.removesuffix(".weight")) for name in names[::every]])
         ax.tick_params(axis="y", labelsize=min(ax.yaxis.get_ticklabels()[0].get_fontsize(), 0.9 * points * every))
         ax.minorticks_off()

@@ -1,8 +1,10 @@
 """What a picture function returned, as parts of a page: pictures, tables and texts, each in words, too."""
 
 import base64
+import functools
 import io
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -92,17 +94,32 @@ def _figure(item: Any) -> Any:
 def _image(figure: Any, alt: str, ratio: float) -> dict[str, Any]:
     """A figure as PNG, by Agg, and out of pyplot's hands, which would show it again."""
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)
-    canvas = FigureCanvasAgg(figure)
+    canvas = _canvas()(figure)
     with plots.style():
         figure.set_dpi(96 * ratio)
         canvas.draw()
     pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     return _png(pixels, round(figure.get_figwidth() * 96), alt)
+
+
+@functools.cache
+def _canvas() -> Any:
+    """A canvas of Agg whose pictures of one size share a renderer in a thread: it knows how wide texts are."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+
+    @functools.lru_cache(maxsize=4)
+    def renderer(_: int, width: float, height: float, dpi: float) -> RendererAgg:
+        return RendererAgg(width, height, dpi)
+
+    class Canvas(FigureCanvasAgg):
+        def get_renderer(self) -> RendererAgg:
+            return renderer(threading.get_ident(), *self.figure.bbox.size, self.figure.dpi)
+
+    return Canvas
 
 
 def _png(pixels: Any, width: int, alt: str) -> dict[str, Any]:
