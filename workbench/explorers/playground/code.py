@@ -16,7 +16,7 @@ def lines(session: Session, choices: Choices) -> str:
         *("import torch", "", "import workbench as wb", ""),
         "torch.set_num_threads(1)  # the playground's sums, bit for bit",
         own.format("task") if choices.data in session.own_data else task_line,
-        own.format("model") if choices.network in session.own_networks else model_line,
+        own.format("model") + ", on task.device" if choices.network in session.own_networks else model_line,
         *([f"wb.train(model, task, {seed})"] if choices.weights == "trained" else ()),
         f"batch = task.batch({min(SCORED, task.size('train'))}, {seed})",
     ]

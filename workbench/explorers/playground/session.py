@@ -155,7 +155,7 @@ class Session:
             return found
         task = self.task(choices.data)
         own = self.own_networks.get(choices.network)
-        model = models.make(choices.network, task, choices.seed) if own is None else copy.deepcopy(own)
+        model = models.make(choices.network, task, choices.seed) if own is None else copy.deepcopy(own).to(task.device)
         made = prepared(model, task.batch(1).inputs)
         self.points.measures[choices.data] = measure(made, task)
         return self._networks.put(key, made, made.parameters)
