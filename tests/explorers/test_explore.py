@@ -25,6 +25,8 @@ from workbench.explorers.controls import Slider, control
 from workbench.explorers.explore import still
 from workbench.explorers.explore.shown import shown
 
+WIDE_WORDS = "Table of 5 rows: " + "; ".join(f"x {x}, 0 0, 1 1, 2 2, 3 3, 4 4, 5 5, 6 6, ..." for x in "klm") + "; ...."
+
 
 def until(holds: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
@@ -347,7 +349,9 @@ def test_what_a_picture_may_be() -> None:
     for other, text in (
         (np.int64(3), "np.int64(3)"),
         ({"a": 1}, "{'a': 1}"),
-        (pd.Series([1], name="a"), "Table of 1 rows: a."),
+        (pd.DataFrame({"a": []}), "Table of 0 rows."),
+        (pd.DataFrame([range(9)] * 5, ["k", *"lmno"]).rename_axis("x"), WIDE_WORDS),
+        (pd.Series([1], name="a"), "Table of 1 row: a 1."),
     ):
         assert shown(other).words == text
     assert shown(Image.new("RGB", (5, 4))).words == "Image of 5 by 4 pixels."
