@@ -40,6 +40,10 @@ def test_a_wrong_answer_is_rejected_by_its_name(wrong: dict[str, Any], words: st
     exercises.rejected(("mistake", words), NOTEBOOK, 1, **{**RIGHT, **wrong})
 
 
+def test_an_answer_of_another_form_is_told_what_it_must_be() -> None:
+    exercises.rejects_other_forms(NOTEBOOK, 1, RIGHT)
+
+
 def test_the_map_names_every_other_notebook() -> None:
     text = exercises.cells(NOTEBOOK)["map"]
     others = sorted(path.name for path in exercises.NOTEBOOKS.glob("*.ipynb") if path.name != NOTEBOOK)
