@@ -14,7 +14,7 @@ import pytest
 from workbench.headless import read_notebook
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-REBUILT = ("01", "01b")
+REBUILT = ("01", "01b", "03", "03b")
 PATHS = [path for path in sorted(FOLDER.glob("*.ipynb")) if path.stem.split("-")[0] in REBUILT]
 CELLS, WORDS, MEDIAN, LONGEST, EXPLORERS, FOLD = 60, 3500, 8, 15, 3, 10
 STATES = r"`(\{[^`]*\})`"

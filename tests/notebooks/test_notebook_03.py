@@ -1,4 +1,4 @@
-"""Notebook 03: its self-checks know right from wrong."""
+"""Notebooks 03 and 03b: self-checks know right from wrong, parameters reach the explorers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 import workbench as wb
 from workbench.types import Masks
 
-NOTEBOOK = "03-before-training.ipynb"
+NOTEBOOK, IN_DEPTH = "03-before-training.ipynb", "03b-in-depth.ipynb"
 RIGHT: dict[int, dict[str, Any]] = {
     1: {"scores_1": [8, 4, 9, 3], "mean_1": 0.05},
     2: {"critical_2": 2},
@@ -72,7 +72,7 @@ def test_any_other_answer_is_rejected_with_a_hint(number: int, name: str) -> Non
 
 
 def test_the_loop_is_accepted_and_is_what_find_masks_does(capsys: pytest.CaptureFixture[str]) -> None:
-    space = exercises.accepted(capsys, NOTEBOOK, 3, masks_3=rounds())
+    space = exercises.accepted(capsys, IN_DEPTH, 3, masks_3=rounds())
     same = wb.find_masks(space["model_3"], space["batch_3"], "snip", 0.99, rounds=5)
     assert all(torch.equal(same[name], mask) for name, mask in space["masks_3"].items())
 
@@ -89,4 +89,4 @@ def test_the_loop_is_accepted_and_is_what_find_masks_does(capsys: pytest.Capture
     ],
 )
 def test_a_wrong_loop_is_rejected_by_its_name(wrong: Callable[[dict[str, Any]], Masks], words: str) -> None:
-    exercises.rejected(("mistake", words), NOTEBOOK, 3, masks_3=wrong)
+    exercises.rejected(("mistake", words), IN_DEPTH, 3, masks_3=wrong)
