@@ -50,8 +50,8 @@ function oneHistogram(pen, { name, x: edges, counts, cut, zero, before, label: a
   ctx.globalAlpha = 0.14;
   ctx.fillRect(left, top, width, height);
   ctx.globalAlpha = 0.75;
-  hatch(ctx, left, roof, limit, bottom);
-  ctx.lineWidth = 2;
+  hatch(pen, left, roof, limit, bottom);
+  ctx.lineWidth = 2 * unit;
   ctx.stroke(outline);
   ctx.restore();
   rule(ctx, left, bottom, right, bottom, colours.muted);
@@ -66,7 +66,7 @@ function oneHistogram(pen, { name, x: edges, counts, cut, zero, before, label: a
   } else if (below) label(pen, below, (left + right) / 2, pen.height - 4 * unit, colours.muted, { align: "center", room: right - left });
   if (cut !== null) {
     const taken = named ? 14 * unit + wide(title) : 0;
-    rule(ctx, limit, limit < taken ? roof : top + 3, limit, bottom, colours.text, 1.5);
+    rule(ctx, limit, limit < taken ? roof : top + 3, limit, bottom, colours.text, 1.5 * unit);
     if (limit - 8 - wide("removed") > 0) label(pen, "removed", limit - 6, head, colours.muted, { align: "right", spare: true });
     if (limit + 8 + wide("kept", 600) < width) label(pen, "kept", limit + 6, head, colours.text, { weight: 600, spare: true });
   }
@@ -84,7 +84,7 @@ export function bars(pen, { series }, look) {
   const plain = rows.every(({ name }) => /[^\d.].*\.weight$/.test(name)), names = rows.map(({ name }) => (plain ? name.slice(0, -7) : name));
   font(700, size);
   const fitted = names.map((name) => fitEnd(ctx, name, 90 * unit)), left = (many ? wide("100") : Math.max(...fitted.map((name) => wide(name, 700, size)))) + 7;
-  const right = width - wide("88.8 M") - 10, thick = Math.min(14, pitch * (many ? 0.82 : 0.66)) / series.length;
+  const right = width - wide("88.8 M") - 10, thick = Math.min(14 * unit, pitch * (many ? 0.82 : 0.66)) / series.length;
   const floor = -Math.max(1, Math.ceil(Math.log10(Math.max(...rows.map((row) => row.size)) - 1e-9)));
   const X = (density) => left + (1 - Math.log10(density) / floor) * (right - left);
   for (let k = 0; k >= floor; k -= 1) {
@@ -99,15 +99,15 @@ export function bars(pen, { series }, look) {
     series.forEach(({ name, layers }, j) => {
       const y = middle + (j - series.length / 2) * thick, { density } = layers[i], { colour } = look.of(name);
       ctx.fillStyle = colour;
-      if (dead[j]) cross(ctx, left + 3, y + thick / 2, colours.alarm, Math.min(8, Math.max(3, thick)));
-      else if (many && !one) rule(ctx, X(density), i * pitch, X(density), (i + 1) * pitch, colour, 2.5); // bars of two would be too thin to tell apart
+      if (dead[j]) cross(ctx, left + 3, y + thick / 2, colours.alarm, Math.min(8 * unit, Math.max(3, thick)));
+      else if (many && !one) rule(ctx, X(density), i * pitch, X(density), (i + 1) * pitch, colour, 2.5 * unit); // bars of two would be too thin to tell apart
       else ctx.fillRect(left, y, Math.max(1.5, X(density) - left), thick - (one ? 0 : 0.75));
     });
     if (!lost && one && !many) label(pen, short(kept), width - 2, middle + 3.5 * unit, colours.muted, { align: "right", size });
     const line = Math.max(9 * unit, middle + 3.5 * unit), again = many && i > 0 && series.some(({ layers }) => layers[i - 1].kept === 0);
     if (!lost || again || line - said < (many ? 11 : size) * unit) return; // of many layers each run of dead ones is named once
     label(pen, "dead", width - 2, (said = line), colours.alarm, { align: "right", weight: 700, size: many ? 11 : size });
-    series.filter((_, j) => !one && dead[j]).forEach(({ name }, j) => stamp(ctx, look.of(name), width - wide("dead", 700) - 9 - 10 * j, middle, 3.5));
+    series.filter((_, j) => !one && dead[j]).forEach(({ name }, j) => stamp(ctx, look.of(name), width - wide("dead", 700) - (9 + 10 * j) * unit, middle, 3.5 * unit));
   });
   rule(ctx, left, 0, left, bottom, colours.muted);
   const gone = series.map(({ layers }) => layers.filter(({ kept }) => kept === 0).length), bad = gone.some((count) => count > 0);
@@ -188,15 +188,15 @@ export function dots(pen, { points, most, now, level, share, names, empty }, loo
   const X = (x) => left + (Math.log(x) / Math.log(most)) * (right - left), Y = (y) => bottom - ((y - low) / (high - low)) * (bottom - top);
   for (const y of rules) across(pen, look, left, right, Y(y), sign(y), y ? colours.track : colours.muted);
   for (let x = 1; x <= most; x *= 10) down(pen, look, X(x), bottom, bottom + 3, height - 4 * unit, `${comma(x)}x`);
-  if (level !== null) rule(ctx, left, Y(level), right, Y(level), colours.text, 1, [5, 4]);
-  rule(ctx, X(now), top - 4, X(now), bottom, colours.accent, 1.5);
+  if (level !== null) rule(ctx, left, Y(level), right, Y(level), colours.text, unit, [5 * unit, 4 * unit]);
+  rule(ctx, X(now), top - 4, X(now), bottom, colours.accent, 1.5 * unit);
   for (const { series, live, aside, dashed, means, points: own } of arms) {
     const style = look.of(series);
     ctx.globalAlpha = live ? 1 : aside ? 0.3 : 0.6;
-    means.slice(1).forEach(([x, y], i) => rule(ctx, X(means[i][0]), Y(means[i][1]), X(x), Y(y), style.colour, 1.5, dashed ? [4, 2] : []));
+    means.slice(1).forEach(([x, y], i) => rule(ctx, X(means[i][0]), Y(means[i][1]), X(x), Y(y), style.colour, 1.5 * unit, dashed ? [4 * unit, 2 * unit] : []));
     for (const { x, y } of aside ? [] : own) {
-      if (live) stamp(ctx, { ...style, colour: colours.card }, X(x), Y(y), 5.6);
-      stamp(ctx, style, X(x), Y(y), live ? 4.2 : 2.6);
+      if (live) stamp(ctx, { ...style, colour: colours.card }, X(x), Y(y), 5.6 * unit);
+      stamp(ctx, style, X(x), Y(y), (live ? 4.2 : 2.6) * unit);
     }
   }
   ctx.globalAlpha = 1;
@@ -215,7 +215,7 @@ export function dots(pen, { points, most, now, level, share, names, empty }, loo
     note: level === null ? names.y.toLowerCase() : notes.find((words) => wide(words) < width - wide("Trade-off", 700, 13) - wide("Clear") - 60 * unit) ?? notes.at(-1),
     probe: (px, py) => {
       const [near] = points.map((point) => ({ ...point, far: Math.hypot(X(point.x) - px, Y(point.y) - py) })).sort((a, b) => a.far - b.far);
-      return near?.far < 8 ? `${near.series}, ${times(near.x)}: ${part(near.y)}\n${near.words}` : "";
+      return near?.far < 8 * unit ? `${near.series}, ${times(near.x)}: ${part(near.y)}\n${near.words}` : "";
     },
   };
 }
@@ -249,7 +249,7 @@ function legend(pen, arms, look) { // at most two rows of names, what does not f
   }
   const kinds = [...new Map(arms.map((arm) => [arm.kind, arm])).values()], foot = pitch * (row + 1);
   kinds.reduce((left, { kind, live }) => {
-    stamp(ctx, { marker: "o", colour: colours.muted }, left + 4.5 * unit, foot + 7 * unit, live ? 4.2 : 2.6);
+    stamp(ctx, { marker: "o", colour: colours.muted }, left + 4.5 * unit, foot + 7 * unit, (live ? 4.2 : 2.6) * unit);
     label(pen, kind, left + 12 * unit, foot + 10.5 * unit, colours.muted, { room: width - left - 12 * unit });
     return left + wide(kind) + 26 * unit;
   }, 0);

@@ -110,15 +110,13 @@ function paintSentence(node, { sides, waiting, compression, sparsity }, look) {
 }
 
 function paintAlarm(node, { sides }, look, width) {
-  const two = sides.length > 1, texts = sides.filter((side) => side.alarm).map((side) => (two ? `${side.criterion}: ${side.alarm}` : side.alarm));
-  node.title = texts.join("\n");
-  renew(node, [texts, look.unit, width], () => {
-    const fit = !two || texts.every((text) => look.wide(text, 600, 11.5) < width - 44);
-    const brief = (text) => { // of two alarms each has one line: that, or its first clause
-      const [name, clause] = text.split(/[:,]/);
-      return fit ? text : `${name.length > 20 ? `${name.slice(0, 19)}\u2026` : name}: ${clause.trim()}`;
-    };
-    return texts.map((text) => alarm(brief(text)));
+  const two = sides.length > 1, alarms = sides.filter((side) => side.alarm).map(({ criterion, alarm: text }) => ({ criterion, text, who: two ? `${criterion}: ` : "" }));
+  node.title = alarms.map(({ who, text }) => who + text).join("\n");
+  renew(node, [node.title, look.unit, look.theme, width], () => { // of two alarms each has one line: all of it, or its first clause, or that with a marker for a name
+    const fit = (words) => !two || words.every((text) => look.wide(text, 600, 11.5) < width - 44), whole = alarms.map(({ who, text }) => who + text);
+    if (fit(whole)) return whole.map((text) => alarm(text));
+    const clauses = alarms.map(({ text }) => text.split(/[:,]/)[0]), named = alarms.map(({ who }, i) => who + clauses[i]);
+    return alarms.map(({ criterion, who }, i) => (fit(named) ? alarm(named[i]) : alarm(make("span", { class: "wb-hush", textContent: who }), mark(criterion, look), clauses[i])));
   });
 }
 
@@ -146,11 +144,11 @@ function build(act) {
   const [sentence, alarms, numbers] = ["sentence", "alarm", "numbers"].map((name) => make("div", { class: `wb-${name}` }));
   sentence.setAttribute("aria-live", "polite");
   alarms.setAttribute("role", "status");
-  const card = { scores: ["Scores"], layers: ["Layers"], mask: ["Mask", fields.layer.node], tradeoff: ["Trade-off", side.clear] };
+  const card = { layers: ["Layers"], scores: ["Scores"], mask: ["Mask", fields.layer.node], tradeoff: ["Trade-off", side.clear] };
   const pictures = Object.entries(card).map(([kind, [title, ...extra]]) => [kind, picture(kind, title, act.tip, ...extra)]);
-  const grid = make("div", { class: "wb-grid" }, ...pictures.map(([, { node }]) => node));
+  const [first, ...others] = pictures.map(([, { node }]) => node);
   return {
-    nodes: [side.node, make("div", { class: "wb-main" }, sentence, range.node, alarms, numbers, grid)],
+    nodes: [make("div", { class: "wb-page" }, sentence, range.node, alarms, first, side.node, numbers, ...others)],
     paint(traits, look) {
       const { menu, choices, frame, waiting } = traits, { sides } = frame, stops = places(traits), stop = nearest(stops, choices.compression), compression = stops[stop], most = stops.at(-1);
       const view = { ...traits, sides, compression, sparsity: waiting ? 1 - 1 / compression : frame.sparsity, live: menu.face === "live" };
@@ -169,6 +167,7 @@ function build(act) {
 export default {
   render: (given) => explorer(given, {
     name: NAME,
+    kind: "playground",
     traits: ["menu", "choices", "frame", "frames", "curve", "baseline", "status"],
     sliding: ["compression"],
     stored,
