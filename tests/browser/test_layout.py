@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from chromium import ARGS, CHROMIUM, unavailable
 from matplotlib.ft2font import FT2Font
-from test_frontend import LAST, frame, settle, show
+from test_frontend import LAST, frame, settle, show, way
 
 FAMILIES = {
     "DejaVu Sans": ("fonts-dejavu-core", "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
@@ -101,11 +101,15 @@ def large(page: Any, compare: str | None) -> None:
         "random",
     ]
     curve = [
-        {"compression": 10, "accuracy": 0.5, "criterion": name, "seed": 0, "rounds": rounds, "network": "vgg",
+        {"compression": 10, "accuracy": 0.5, "criterion": name, "seed": 0, "rounds": rounds,
+         "name": f"{name}-{rounds}" if rounds > 1 else name, "network": "vgg",
          "data": "digits", "kind": kind, "split": split}
         for name in names for rounds in (1, 100) for kind, split in (("live", "val"), ("recorded", "test"))
     ]  # fmt: skip
     saved = "Saved the masks as playground-digits-lenet-300-100-magnitude-32670x-masks.safetensors"
+    if compare:
+        for side, name in zip(made["sides"], ("magnitude, smart-ratio", "magnitude-100, trained"), strict=True):
+            side["name"] = name
     menu = page.evaluate("model.get('menu')") | {
         "stops": stops,
         "allocations": ["global", "layer", "smart-ratio-vgg"],
@@ -114,6 +118,8 @@ def large(page: Any, compare: str | None) -> None:
     }
     status = {"busy": "", "progress": 0, "message": saved, "error": ""}
     choices = page.evaluate("model.get('choices')") | {"allocation": "smart-ratio-vgg"}
+    if compare:
+        choices["compare"] = way(rounds=100) | {"weights": "trained"}
     put(page, menu=menu, choices=choices, frame=made, curve=curve, status=status)
 
 
@@ -123,7 +129,7 @@ def own(page: Any, compare: str | None, face: str = "live") -> None:
     layers = [f"{i}.{LONG}" for i in range(3)]
     made = frame(0, 700.0, compare)
     for side in made["sides"]:
-        side["criterion"] = LONG
+        side["criterion"] = side["name"] = LONG
         side["alarm"] = f"3 of 3 layers have no weight left: {', '.join(layers)}"
         for layer, name in zip(side["layers"], layers, strict=True):
             layer["name"] = name
@@ -131,18 +137,20 @@ def own(page: Any, compare: str | None, face: str = "live") -> None:
     menu = page.evaluate("model.get('menu')") | {"data": [LONG], "networks": {LONG: [LONG]}, "layers": layers,
                                                  "criteria": [LONG, "snip"]}  # fmt: skip
     choices = {"data": LONG, "network": LONG, "criterion": LONG, "layer": layers[0]}
+    choices["compare"] = way(LONG, 2) if compare else None  # type: ignore[assignment]
     point = {
         "compression": 10,
         "accuracy": 0.5,
         "criterion": LONG,
+        "name": f"{LONG}-5",
         "seed": 0,
         "rounds": 5,
         "network": LONG,
         "data": LONG,
     }
     ahead = [
-        {"criterion": side["criterion"], "rounds": 1, "stops": [1.0, 700.0], "sides": [side, side]}
-        for side in made["sides"]
+        {**way(LONG, rounds), "stops": [1.0, 700.0], "sides": [side, side]}
+        for rounds, side in enumerate(made["sides"], start=1)
     ]
     frames = {"settings": ahead} if face == "site" else {}
     curve = [point | {"kind": "live", "split": "val"}]

@@ -16,9 +16,9 @@ function readLook(root, choice, given) {
   const unit = parseFloat(style.fontSize) / 13, family = style.fontFamily, pen = make("canvas").getContext("2d");
   root.dataset.text = parseFloat(usual.fontSize) > 14.3 ? "large" : "usual"; // the reader's size, without what a wide container adds
   const wide = (text, weight = 400, size = 11) => { pen.font = `${weight} ${size * unit}px ${family}`; return pen.measureText(text).width; };
-  const of = (name) => {
-    const { light = colours.text, dark = colours.text, marker = "o" } = given[name] ?? {};
-    return { colour: theme === "dark" ? dark : light, marker };
+  const of = (name, second = false) => { // the second of two settings of one name is paler
+    const { light = colours.text, dark = second ? colours.muted : colours.text, paler = colours.muted, marker = "o" } = given[name] ?? {};
+    return { colour: (second ? { light: dark, dark: paler } : { light, dark })[theme], marker };
   };
   return { theme, colours, unit, family, wide, of };
 }
@@ -167,7 +167,7 @@ export function explorer({ model, el }, { name, kind, traits, sliding, stored, b
       if (next.request < old.request) { state.dirty = true; model.set("choices", old); flush(); return; } // an answer to older choices
       state.choices = next;
       const known = [...sliding, "theme", "request"];
-      if (Object.keys(next).some((key) => !known.includes(key) && next[key] !== old[key])) state.base = next.request;
+      if (Object.keys(next).some((key) => !known.includes(key) && JSON.stringify(next[key]) !== JSON.stringify(old[key]))) state.base = next.request;
       if (next.theme !== old.theme) restyle();
     },
     frame() { if (model.get("frame").request >= state.sent) answered(); },

@@ -31,8 +31,8 @@ export function picture(kind, title, tip, ...extra) {
   };
 }
 
-export function mark(name, look) {
-  const { colour, marker } = look.of(name), node = svg(MARKERS[marker] ?? MARKERS.o, 11, colour, "-1.3 -1.3 2.6 2.6");
+export function mark({ colour, marker }) {
+  const node = svg(MARKERS[marker] ?? MARKERS.o, 11, colour, "-1.3 -1.3 2.6 2.6");
   node.setAttribute("class", "wb-mark");
   return node;
 }
