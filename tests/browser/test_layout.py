@@ -22,7 +22,7 @@ FAMILIES = {
 }
 FONTS = [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".fonts"]
 LAYOUTS = {"phone": (346, 740), "laptop": (876, 720), "projector": (1768, 1000)}
-"""Windows: as much as a page leaves of a phone's 360 px; JupyterLab's output at 1280 x 720 with its file browser open; and at 1920 x 1080."""
+"""Windows: what a page leaves of a phone's 360 px, and JupyterLab's output at 1280 x 720 (files open), 1920 x 1080."""
 LONG = "a-name-that-somebody-gave-to-something-of-their-own"
 
 FINDINGS = (Path(__file__).parent / "layout.js").read_text(encoding="utf-8")
