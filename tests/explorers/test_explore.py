@@ -25,6 +25,8 @@ from workbench.explorers.controls import Slider, control
 from workbench.explorers.explore import still
 from workbench.explorers.explore.shown import shown
 
+WIDE_WORDS = "Table of 5 rows: " + "; ".join(f"x {x}, 0 0, 1 1, 2 2, 3 3, 4 4, 5 5, 6 6, ..." for x in "klm") + "; ...."
+
 
 def until(holds: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
@@ -347,7 +349,9 @@ def test_what_a_picture_may_be() -> None:
     for other, text in (
         (np.int64(3), "np.int64(3)"),
         ({"a": 1}, "{'a': 1}"),
-        (pd.Series([1], name="a"), "Table of 1 rows: a."),
+        (pd.DataFrame({"a": []}), "Table of 0 rows."),
+        (pd.DataFrame([range(9)] * 5, ["k", *"lmno"]).rename_axis("x"), WIDE_WORDS),
+        (pd.Series([1], name="a"), "Table of 1 row: a 1."),
     ):
         assert shown(other).words == text
     assert shown(Image.new("RGB", (5, 4))).words == "Image of 5 by 4 pixels."
@@ -604,3 +608,24 @@ def test_the_page_keeps_what_others_follow(face: Callable[[str], None]) -> None:
     traits = json.JSONDecoder().raw_decode(made.split("const traits = ")[1])[0]
     assert sorted(traits["frames"]) == ["0,0", "0,1", "0,2", "0,3"]
     assert traits["menu"]["told"].startswith("Cell moves through stored pictures; the others stay as chosen.")
+
+
+def test_criteria_are_those_that_can_score_the_network() -> None:
+    """OBS takes 4,000 weights at most: those of one linear layer, not those of vgg."""
+    from workbench.models.registry import NETWORKS, Architecture
+
+    def tiny(shape: tuple[int, ...], classes: int, width: float) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes))
+
+    network = wb.controls.control("network", ["vgg", "tiny"])
+    try:
+        NETWORKS.add("tiny", Architecture(tiny, lambda shape: shape == (1, 8, 8), "digits"), own=True)
+        assert set(wb.criteria()) - set(wb.controls.criterion("snip", network="vgg").options) == {"obs"}
+        menu = wb.controls.criterion("snip", network=network)
+        assert "obs" in wb.controls.criterion("snip", network=torch.nn.Linear(3, 2)).options
+        network.value = "tiny"
+        assert set(menu.options) == set(wb.criteria())
+        with pytest.raises(ValueError, match=r"criterion is one of .*got 'obs'"):
+            wb.controls.criterion("obs", network="vgg")
+    finally:
+        NETWORKS.remove("tiny")

@@ -12,11 +12,12 @@ from typing import Any, TypeAlias
 import anywidget
 import ipywidgets
 import traitlets
+from torch import nn
 
 from workbench import allocation as allocations
 from workbench import data as sources
 from workbench import models
-from workbench.criteria import criteria
+from workbench.criteria.registry import criteria, find_criterion
 from workbench.explorers import page
 from workbench.explorers.base import answer_where_asked, cell
 from workbench.explorers.stops import stops
@@ -103,13 +104,30 @@ def _percent(share: float) -> str:
     return f"{100 * share:.{digits}f}".rstrip("0").rstrip(".") if share else "0"
 
 
-def criterion(value: str = "magnitude", *, granularity: str = "weight", description: str = "criterion") -> Menu:
-    """A menu of the criteria, those that you register, too.
+def criterion(
+    value: str = "magnitude",
+    *,
+    granularity: str = "weight",
+    network: str | Menu | nn.Module = "",
+    data: str | Menu = "digits",
+    description: str = "criterion",
+) -> Menu:
+    """A menu of the criteria, those that you register, too; with `network` of those that can score one so large.
 
-    >>> "snip" in criterion().options
-    True
+    `network` and `data` are names or their controls, which the menu then follows; `network` may be a model, too.
+
+    >>> "obs" in criterion().options, "obs" in criterion(network="vgg").options
+    (True, False)
     """
-    return _menu("criterion", value, lambda: criteria(granularity), description)
+
+    def names() -> list[str]:
+        found = criteria(granularity)
+        if network == "":
+            return found
+        size = sum(weight.numel() for weight in _weights(network, data).values())
+        return [name for name in found if (find_criterion(name, granularity)[1].most or size) >= size]
+
+    return _menu("criterion", value, names, description, network, data)
 
 
 def allocation(value: str = "global", *, description: str = "allocation") -> Menu:
@@ -140,19 +158,25 @@ def network(value: str = "", *, data: str | Menu = "digits", description: str = 
 
 
 def layer(
-    value: str = "", *, network: str | Menu = "vgg", data: str | Menu = "digits", description: str = "layer"
+    value: str = "", *, network: str | Menu | nn.Module = "vgg", data: str | Menu = "digits", description: str = "layer"
 ) -> Menu:
-    """A menu of the prunable layers of `network` on `data`, names or their controls, which the menu then follows.
+    """A menu of the prunable layers of `network`, a model, or the name of one for `data`.
+
+    `network` and `data` may be controls of these names, which the menu then follows.
 
     >>> layer(network="lenet-300-100").options
     ('fc1.weight', 'fc2.weight', 'fc3.weight')
     """
 
-    def layers() -> list[str]:
-        task, name = sources.load(_now(data)), _now(network)
-        return list(models.prunable(models.make(name if models.fits(name, task) else models.fitting(task)[0], task)))
+    return _menu("layer", value, lambda: list(_weights(network, data)), description, network, data)
 
-    return _menu("layer", value, layers, description, network, data)
+
+def _weights(network: str | Menu | nn.Module, data: str | Menu) -> dict[str, Any]:
+    """The prunable weights of a network of these names; of the first that fits, while a menu has not followed."""
+    if isinstance(network, nn.Module):
+        return dict(models.prunable(network))
+    task, name = sources.load(_now(data)), _now(network)
+    return models.prunable(models.make(name if models.fits(name, task) else models.fitting(task)[0], task))
 
 
 def seed(value: int = 0, *, most: int = 9, description: str = "seed") -> Slider:
