@@ -344,7 +344,7 @@ def test_what_a_picture_may_be() -> None:
     assert plt.get_fignums() == []
     assert shown(pd.DataFrame({"a": [1]})).tables == [[{"index": 0, "a": 1}]]
     for other, text in (
-        (np.int64(3), "np.int64(3)"),
+        (np.int64(3), repr(np.int64(3))),
         ({"a": 1}, "{'a': 1}"),
         (pd.Series([1], name="a"), "Table of 1 rows: a."),
     ):
