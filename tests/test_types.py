@@ -109,7 +109,7 @@ def test_cuda_that_is_not_there() -> None:
 
 
 def test_versions_are_those_installed() -> None:
-    assert versions()["torch"] == torch.__version__
+    assert torch.__version__.startswith(versions()["torch"])  # which may go on: +cu130
     assert versions()["numpy"] == np.__version__
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import servers
+import torch
 from timing import presses, said
 
 import workbench as wb
@@ -62,6 +63,11 @@ def picky(k):
 e = wb.explore(picky, k=(0, 10))
 e
 """
+RASTER = """
+import workbench as wb, torch
+e = wb.explore(lambda cell: f"the cell {cell}", cell=wb.controls.pick(torch.arange(12.0).reshape(3, 4)))
+e
+"""
 COUNT = "print('widgets', len(_instances), 'errors', len(e.errors))"
 ROOT = ".wb-explore[data-drawn]"
 ROOT_FOLDER = Path(__file__).parents[2]
@@ -97,6 +103,25 @@ def test_pictures_made_ahead_answer_within_a_display_frame(notebook: Any) -> Non
     page = notebook("ahead", ahead, ready)
     page.get_by_text("frames made").wait_for(timeout=120_000)
     said("key press to new picture, made ahead", presses(page, ["ArrowLeft"] * 15, ROOT), 16)
+
+
+def picks(page: Any) -> None:
+    """A cell by click, then by keys, which end at the edge."""
+    raster = page.get_by_role("slider", name="cell")
+    box = raster.bounding_box()
+    raster.click(position={"x": box["width"] * 0.6, "y": box["height"] * 0.5})
+    shows(page, "the cell (1, 2)")
+    for key, now in [("ArrowUp", (0, 2)), ("ArrowUp", (0, 2)), ("ArrowRight", (0, 3)), ("ArrowDown", (1, 3))]:
+        raster.press(key)
+        shows(page, f"the cell {now}")
+    assert raster.get_attribute("aria-valuetext") == "row 1, column 3: 7"
+
+
+def test_a_cell_is_picked_by_click_and_by_key(notebook: Any, axe: Any) -> None:
+    page = notebook("raster", RASTER)
+    shows(page, "the cell (0, 0)")
+    picks(page)
+    assert axe(page, ".wb-explore") == []
 
 
 def test_stages_run_show_progress_and_stop(notebook: Any) -> None:
@@ -223,6 +248,15 @@ def test_voila_shows_and_answers_it(folder: Path, page: Any, axe: Any) -> None:
         assert axe(page, ".wb-explore") == []
 
 
+def opened(page: Any, folder: Path, still: Any) -> None:
+    """Show an explorer on a page from disk, without a network."""
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    shown = still._repr_mimebundle_()["text/html"]
+    (folder / "page.html").write_text(f"{head}<title>one</title><body>{shown}", encoding="utf-8")
+    page.context.set_offline(True)
+    page.goto((folder / "page.html").as_uri())
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_page_from_disk_moves_without_kernel_or_network(
     width: int, page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axe: Any
@@ -232,16 +266,24 @@ def test_a_page_from_disk_moves_without_kernel_or_network(
     def both(k: int, letter: str) -> tuple[Any, str]:
         return wb.plots.axes(), f"{letter} {k}"
 
-    shown = wb.explore(both, k=(0, 5), letter=["a", "b"])._repr_mimebundle_()["text/html"]
-    head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    (tmp_path / "page.html").write_text(f"{head}<title>one</title><body>{shown}", encoding="utf-8")
     page.set_viewport_size({"width": width, "height": 800})
-    page.context.set_offline(True)
-    page.goto((tmp_path / "page.html").as_uri())
+    opened(page, tmp_path, wb.explore(both, k=(0, 5), letter=["a", "b"]))
     shows(page, "a 2")
     said("key press to new picture, page from disk", presses(page, ["ArrowRight"] * 3, ROOT), 16)
     shows(page, "a 5")
     page.get_by_label("letter").select_option("b")
     shows(page, "b 5")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert axe(page, ".wb-explore") == []
+
+
+def test_a_cell_is_picked_on_a_page_from_disk(
+    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axe: Any
+) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "site")
+    cell = wb.controls.pick(torch.arange(12.0).reshape(3, 4))
+    opened(page, tmp_path, wb.explore(lambda cell: f"the cell {cell}", cell=cell))
+    shows(page, "the cell (0, 0)")
+    picks(page)
+    page.screenshot(path=tmp_path / "raster.png")
     assert axe(page, ".wb-explore") == []

@@ -596,7 +596,7 @@ def test_cuda_scores_are_those_of_the_cpu(digits: wb.Task) -> None:
     model, batch = wb.make("vgg", digits).double(), digits.batch(32)
     batch = wb.Batch(batch.inputs.double(), batch.targets)
     there = wb.Batch(batch.inputs.cuda(), batch.targets.cuda())
-    for criterion in wb.criteria():
+    for criterion in set(wb.criteria()) - {"obs"}:  # which takes small models only
         here = wb.score(model, batch, criterion)
         found = wb.score(copy.deepcopy(model).cuda(), there, criterion)
         for name in here:

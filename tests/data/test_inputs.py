@@ -247,7 +247,11 @@ BAD_LABELS: dict[str, tuple[Any, type[Exception], str]] = {
     "complex": (Y + 0j, TypeError, "they are complex128"),
     "from 1": (Y + 1, ValueError, "1 of 4 classes, numbered from 0, have none: '0'. Number the classes"),
     "gaps": (Y * 10**12, ValueError, r"999999999998 of .* have none: '1', '2', '3', .... Number"),
-    "beyond int64": (np.where(Y == 0, 2**63 + 5, Y).astype(np.uint64), ValueError, "indices of classes; got 9.2"),
+    "beyond int64": (
+        np.where(Y == 0, np.uint64(2**63 + 5), Y.astype(np.uint64)),
+        ValueError,
+        "indices of classes; got 9.2",
+    ),
     "amounts": (np.round(np.abs(X[:, 0]) * 100), ValueError, "classes, numbered from 0, have none"),
     "one class": (Y * 0, ValueError, "at least two classes; got one. Add samples of another class"),
 }

@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
@@ -23,6 +24,8 @@ import workbench as wb
 from workbench.explorers.controls import Slider, control
 from workbench.explorers.explore import still
 from workbench.explorers.explore.shown import shown
+
+WIDE_WORDS = "Table of 5 rows: " + "; ".join(f"x {x}, 0 0, 1 1, 2 2, 3 3, 4 4, 5 5, 6 6, ..." for x in "klm") + "; ...."
 
 
 def until(holds: Callable[[], bool], seconds: float = 20) -> None:
@@ -346,7 +349,9 @@ def test_what_a_picture_may_be() -> None:
     for other, text in (
         (np.int64(3), repr(np.int64(3))),
         ({"a": 1}, "{'a': 1}"),
-        (pd.Series([1], name="a"), "Table of 1 rows: a."),
+        (pd.DataFrame({"a": []}), "Table of 0 rows."),
+        (pd.DataFrame([range(9)] * 5, ["k", *"lmno"]).rename_axis("x"), WIDE_WORDS),
+        (pd.Series([1], name="a"), "Table of 1 row: a 1."),
     ):
         assert shown(other).words == text
     assert shown(Image.new("RGB", (5, 4))).words == "Image of 5 by 4 pixels."
@@ -565,3 +570,62 @@ def test_nan_in_a_table_is_none(face: Callable[[str], None]) -> None:
     face("picture")
     found = wb.explore(lambda k: pd.DataFrame({"a": [float("nan"), 1.0]}), k=(0, 4))
     assert [row["a"] for row in found.numbers["tables"][0]] == [None, 1.0]
+
+
+def test_a_cell_is_picked_from_a_raster_that_follows(opened: list[Any]) -> None:
+    grids = {"wide": [[1.0, 2.0, 3.0], [4.0, 5.0, float("nan")]], "tall": torch.tensor([[0.0], [0.5], [1.0]])}
+    grid = wb.controls.control("grid", list(grids))
+    cell = wb.controls.pick(lambda grid: grids[grid], (1, 0), grid=grid)
+    assert (cell.value, cell.words[3], cell.raster["columns"]) == ((1, 0), "row 1, column 0: 4", 3)
+    assert [cell.raster["colours"][at] for at in (0, 4, 5)] == ["#00224e", "#fee838", "#9aa0a6"]
+    explorer = wb.explore(lambda grid, cell: f"{grid} {cell}", grid=grid, cell=cell)
+    opened.append(explorer)
+    assert texts(explorer) == ["wide (1, 0)"]
+    cell.index = 4
+    until(lambda: texts(explorer) == ["wide (1, 1)"])
+    grid.value = "tall"  # which has no second column
+    until(lambda: texts(explorer) == ["tall (0, 0)"])
+    explorer.from_state({"cell": [2, 0]})
+    until(lambda: texts(explorer) == ["tall (2, 0)"])
+    assert explorer.state() == {"grid": "tall", "cell": [2, 0]}
+    for bad in ((3, 0), (0,), 5, "ab"):
+        with pytest.raises(ValueError, match=r"from \(0, 0\) to \(2, 0\); got"):
+            cell.value = bad
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [[]], torch.zeros(40, 40)])
+def test_what_is_no_raster(values: Any) -> None:
+    with pytest.raises(ValueError, match=r"numbers \[rows, columns\], 1 to 1,000 of them; got the shape"):
+        wb.controls.pick(values)
+
+
+def test_the_page_keeps_what_others_follow(face: Callable[[str], None]) -> None:
+    """A raster on a page has the colours of one setting, so the control that it follows stays there."""
+    face("site")
+    size = wb.controls.control("size", [2, 3])
+    cell = wb.controls.pick(lambda size: torch.eye(size), size=size)
+    made = wb.explore(lambda size, cell: f"{size}: {cell}", size=size, cell=cell).bundle["text/html"]
+    traits = json.JSONDecoder().raw_decode(made.split("const traits = ")[1])[0]
+    assert sorted(traits["frames"]) == ["0,0", "0,1", "0,2", "0,3"]
+    assert traits["menu"]["told"].startswith("Cell moves through stored pictures; the others stay as chosen.")
+
+
+def test_criteria_are_those_that_can_score_the_network() -> None:
+    """OBS takes 4,000 weights at most: those of one linear layer, not those of vgg."""
+    from workbench.models.registry import NETWORKS, Architecture
+
+    def tiny(shape: tuple[int, ...], classes: int, width: float) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes))
+
+    network = wb.controls.control("network", ["vgg", "tiny"])
+    try:
+        NETWORKS.add("tiny", Architecture(tiny, lambda shape: shape == (1, 8, 8), "digits"), own=True)
+        assert set(wb.criteria()) - set(wb.controls.criterion("snip", network="vgg").options) == {"obs"}
+        menu = wb.controls.criterion("snip", network=network)
+        assert "obs" in wb.controls.criterion("snip", network=torch.nn.Linear(3, 2)).options
+        network.value = "tiny"
+        assert set(menu.options) == set(wb.criteria())
+        with pytest.raises(ValueError, match=r"criterion is one of .*got 'obs'"):
+            wb.controls.criterion("obs", network="vgg")
+    finally:
+        NETWORKS.remove("tiny")

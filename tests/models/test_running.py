@@ -10,6 +10,7 @@ from torch import nn
 
 import workbench as wb
 from workbench.models import fitting, work
+from workbench.models.running import outputs
 
 
 @pytest.mark.parametrize(("value", "got"), [(torch.ones(3), r"shape \(3,\)"), (0.5, "float"), (None, "NoneType")])
@@ -70,3 +71,33 @@ def test_no_network_of_the_workbench_takes_tokens() -> None:
     x = torch.zeros(20, 5, dtype=torch.long)
     task = wb.Task("tokens", {split: wb.Batch(x, torch.arange(20) % 2) for split in ("train", "val", "test")})
     assert fitting(task) == []
+
+
+def test_a_model_and_its_inputs_are_on_one_device() -> None:
+    model = nn.Linear(2, 2, device="meta")  # which holds no numbers
+    with pytest.raises(ValueError, match=r"got a model on meta, inputs on cpu. Move the model: model.to\('cpu'\)"):
+        outputs(model, torch.ones(1, 2))
+
+
+def test_scores_compute_in_full_precision_and_repeatably_on_a_gpu_and_leave_no_trace() -> None:
+    """The settings of cuDNN while a criterion runs; without a GPU they say what would hold there."""
+    library, seen = torch.backends.cudnn, []
+    before = (library.deterministic, library.conv.fp32_precision, library.allow_tf32)
+
+    def watched(model: nn.Module) -> dict[str, torch.Tensor]:
+        seen.append((library.deterministic, library.conv.fp32_precision))
+        return {name: weight.detach().abs() for name, weight in wb.prunable(model).items()}
+
+    wb.score(nn.Linear(2, 2), None, watched)
+    assert seen == [(True, "ieee")]
+    assert (library.deterministic, library.conv.fp32_precision, library.allow_tf32) == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_scores_on_cuda_have_the_same_bits_each_time() -> None:
+    task = wb.load("digits", device="cuda")
+    model, batch = wb.make("vgg", task), task.batch(128)
+    for criterion in ("snip", "grasp", "synflow", "taylor"):
+        one, two = (wb.score(model, batch, criterion) for _ in range(2))
+        for name in one:
+            assert torch.equal(one[name], two[name]), (criterion, name)

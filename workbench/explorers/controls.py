@@ -3,6 +3,7 @@
 Each has a `value`, so that `HBox`, `link` and `interactive_output` of ipywidgets take it, too.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
@@ -11,11 +12,12 @@ from typing import Any, TypeAlias
 import anywidget
 import ipywidgets
 import traitlets
+from torch import nn
 
 from workbench import allocation as allocations
 from workbench import data as sources
 from workbench import models
-from workbench.criteria import criteria
+from workbench.criteria.registry import criteria, find_criterion
 from workbench.explorers import page
 from workbench.explorers.base import answer_where_asked, cell
 from workbench.explorers.stops import stops
@@ -32,19 +34,22 @@ class Slider(anywidget.AnyWidget):
     `value` is one of the stops; another value moves to the nearest. `words` says each stop in words.
     """
 
-    _esm = page.module("kit", "slider")
+    _esm = page.module("kit", "raster", "slider")
     _css = page.style("kit", "explore")
     description = traitlets.Unicode().tag(sync=True)
     words: traitlets.List[str] = traitlets.List(traitlets.Unicode()).tag(sync=True)
     index = traitlets.Int().tag(sync=True)
     disabled = traitlets.Bool().tag(sync=True)
+    raster = traitlets.Dict().tag(sync=True)  # columns, and the colours of the stops
     value = traitlets.Any()
 
-    def __init__(self, stops: Iterable[Any], value: Any, words: Sequence[str] = (), description: str = ""):
+    def __init__(
+        self, stops: Iterable[Any], value: Any, words: Sequence[str] = (), description: str = "", **traits: Any
+    ):
         self.stops, self.made_in = list(stops), cell()
         index = _nearest(self.stops, value)
         told = words or [f"{stop:,}" if isinstance(stop, Integral) else f"{stop:.6g}" for stop in self.stops]
-        super().__init__(description=description, words=list(told), index=index, value=self.stops[index])
+        super().__init__(description=description, words=list(told), index=index, value=self.stops[index], **traits)
 
     def open(self) -> None:
         """Open the channel to the page, which a running cell does not hold up."""
@@ -65,6 +70,11 @@ class Slider(anywidget.AnyWidget):
 
 
 def _nearest(places: Sequence[Any], value: Any) -> int:
+    if isinstance(places[0], tuple):  # of a raster
+        asked = tuple(value) if isinstance(value, Sequence) else value
+        if asked not in places:
+            raise ValueError(f"a cell is (row, column) from (0, 0) to {places[-1]}; got {value!r}. Pass one of these")
+        return places.index(asked)
     try:
         return min(range(len(places)), key=lambda i: abs(places[i] - value))
     except TypeError as error:
@@ -94,13 +104,30 @@ def _percent(share: float) -> str:
     return f"{100 * share:.{digits}f}".rstrip("0").rstrip(".") if share else "0"
 
 
-def criterion(value: str = "magnitude", *, granularity: str = "weight", description: str = "criterion") -> Menu:
-    """A menu of the criteria, those that you register, too.
+def criterion(
+    value: str = "magnitude",
+    *,
+    granularity: str = "weight",
+    network: str | Menu | nn.Module = "",
+    data: str | Menu = "digits",
+    description: str = "criterion",
+) -> Menu:
+    """A menu of the criteria, those that you register, too; with `network` of those that can score one so large.
 
-    >>> "snip" in criterion().options
-    True
+    `network` and `data` are names or their controls, which the menu then follows; `network` may be a model, too.
+
+    >>> "obs" in criterion().options, "obs" in criterion(network="vgg").options
+    (True, False)
     """
-    return _menu("criterion", value, lambda: criteria(granularity), description)
+
+    def names() -> list[str]:
+        found = criteria(granularity)
+        if network == "":
+            return found
+        size = sum(weight.numel() for weight in _weights(network, data).values())
+        return [name for name in found if (find_criterion(name, granularity)[1].most or size) >= size]
+
+    return _menu("criterion", value, names, description, network, data)
 
 
 def allocation(value: str = "global", *, description: str = "allocation") -> Menu:
@@ -131,19 +158,25 @@ def network(value: str = "", *, data: str | Menu = "digits", description: str = 
 
 
 def layer(
-    value: str = "", *, network: str | Menu = "vgg", data: str | Menu = "digits", description: str = "layer"
+    value: str = "", *, network: str | Menu | nn.Module = "vgg", data: str | Menu = "digits", description: str = "layer"
 ) -> Menu:
-    """A menu of the prunable layers of `network` on `data`, names or their controls, which the menu then follows.
+    """A menu of the prunable layers of `network`, a model, or the name of one for `data`.
+
+    `network` and `data` may be controls of these names, which the menu then follows.
 
     >>> layer(network="lenet-300-100").options
     ('fc1.weight', 'fc2.weight', 'fc3.weight')
     """
 
-    def layers() -> list[str]:
-        task, name = sources.load(_now(data)), _now(network)
-        return list(models.prunable(models.make(name if models.fits(name, task) else models.fitting(task)[0], task)))
+    return _menu("layer", value, lambda: list(_weights(network, data)), description, network, data)
 
-    return _menu("layer", value, layers, description, network, data)
+
+def _weights(network: str | Menu | nn.Module, data: str | Menu) -> dict[str, Any]:
+    """The prunable weights of a network of these names; of the first that fits, while a menu has not followed."""
+    if isinstance(network, nn.Module):
+        return dict(models.prunable(network))
+    task, name = sources.load(_now(data)), _now(network)
+    return models.prunable(models.make(name if models.fits(name, task) else models.fitting(task)[0], task))
 
 
 def seed(value: int = 0, *, most: int = 9, description: str = "seed") -> Slider:
@@ -165,6 +198,58 @@ def step(value: int = 0, *, total: int, every: int = 1, description: str = "step
     return Slider(places, value, (), description)
 
 
+def pick(values: Any, value: tuple[int, int] = (0, 0), *, description: str = "cell", **follows: Any) -> Slider:
+    """A raster of numbers `[rows, columns]`, of which you pick one with a click or the arrow keys.
+
+    The control's value is `(row, column)`, both from 0. `values` may be a function of other controls,
+    `pick(weights, layer=layers)`: then `weights(layer)` gives the numbers, and the raster follows the control.
+    Bright is high (cividis), from the lowest number to the highest; a number that is not finite is grey.
+
+    >>> pick([[0.1, 0.2], [0.3, 0.4]], (1, 0)).words[2]
+    'row 1, column 0: 0.3'
+    """
+
+    def cells() -> dict[str, Any]:
+        return _cells(values(**{name: _now(one) for name, one in follows.items()}) if callable(values) else values)
+
+    made = cells()
+    stops, words, raster = made["stops"], made["words"], made["raster"]
+    control = Slider(stops, value, words, description, raster=raster)
+
+    def refresh(_: Any = None) -> None:
+        new = cells()
+        if new["words"] != control.words:
+            kept = control.value if control.value in new["stops"] else (0, 0)
+            control.stops = new["stops"]
+            with control.hold_sync():
+                control.words, control.raster = new["words"], new["raster"]
+                control.index = control.stops.index(kept)
+                control.value = kept
+
+    return _following(control, refresh, follows.values())
+
+
+def _cells(values: Any) -> dict[str, Any]:
+    """The stops, words and colours of a raster."""
+    import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    numbers = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
+    if numbers.ndim != 2 or not 0 < numbers.size <= MOST:
+        told = f"a raster takes numbers [rows, columns], 1 to {MOST:,} of them; got the shape {list(numbers.shape)}"
+        raise ValueError(f"{told}. Pass a part of them")
+    rows, columns = numbers.shape
+    finite = numbers[np.isfinite(numbers)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    shares = np.nan_to_num((numbers - low) / (high - low or 1), nan=0.0, posinf=0.0, neginf=0.0)
+    colours = [to_hex(colour) for colour in colormaps["cividis"](shares.ravel())]
+    grey = [colour if known else "#9aa0a6" for colour, known in zip(colours, np.isfinite(numbers.ravel()), strict=True)]
+    stops = list(itertools.product(range(rows), range(columns)))
+    words = [f"row {r}, column {c}: {numbers[r, c]:.3g}" for r, c in stops]
+    return {"stops": stops, "words": words, "raster": {"columns": columns, "colours": grey}}
+
+
 def _now(choice: Any) -> Any:
     return getattr(choice, "value", choice)
 
@@ -180,11 +265,17 @@ def _menu(what: str, value: str, options: Callable[[], Iterable[str]], descripti
             control.options = new
             control.value = kept
 
-    followed = [other for other in of if isinstance(other, ipywidgets.Widget)]
-    for other in followed:
+    control.made_in = cell()
+    return _following(control, refresh, of)
+
+
+def _following(control: Any, refresh: Callable[..., None], others: Iterable[Any]) -> Any:
+    """Let the control call `refresh` whenever another moves, until it is let go."""
+    control.refresh = refresh
+    control.follows = [other for other in others if isinstance(other, ipywidgets.Widget)]
+    for other in control.follows:
         other.observe(refresh, "value")
-    control.refresh, control.made_in = refresh, cell()
-    control.let_go = lambda: [other.unobserve(refresh, "value") for other in followed]
+    control.let_go = lambda: [other.unobserve(refresh, "value") for other in control.follows]
     return control
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Run a block with kernels that can be differentiated twice and mapped over samples.
 
     Fused attention cannot, compiled modules run as they were written, and the model's recurrent layers and attention
-    are made of matrix products, which their fused kernels hide. Other models keep all other kernels.
+    are made of matrix products, which their fused kernels hide. Other models keep all other kernels. On a GPU,
+    convolutions compute in full precision and give the same bits each time.
 
     >>> with plain_kernels(nn.LSTM(2, 3)):
     ...     torch.backends.mkldnn.enabled
@@ -29,23 +30,24 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for switch in [MKLDNN, CUDNN] * recurrent + [FAST_ATTENTION] * attention:
-            stack.enter_context(switch.off())
+        for switch in REPEATABLE + RECURRENT * recurrent + ATTENTION * attention:
+            stack.enter_context(switch.held())
         yield
 
 
 class _Switch:
-    """A setting of the whole process that several threads may want off at once: the last puts it back."""
+    """A setting of the whole process that several threads may want changed at once: the last puts it back."""
 
-    def __init__(self, get: Callable[[], bool], put: Callable[[bool], None]) -> None:
-        self.get, self.put, self.users, self.before, self.lock = get, put, 0, True, threading.Lock()
+    def __init__(self, holder: Any, name: str, wanted: Any = False) -> None:
+        self.holder, self.name, self.wanted = holder, name, wanted
+        self.users, self.before, self.lock = 0, None, threading.Lock()
 
     @contextlib.contextmanager
-    def off(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         with self.lock:
             if self.users == 0:
-                self.before = self.get()
-                self.put(False)
+                self.before = getattr(self.holder, self.name)
+                setattr(self.holder, self.name, self.wanted)
             self.users += 1
         try:
             yield
@@ -53,12 +55,22 @@ class _Switch:
             with self.lock:
                 self.users -= 1
                 if self.users == 0:
-                    self.put(self.before)
+                    setattr(self.holder, self.name, self.before)
 
 
-def _library(library: Any) -> _Switch:
-    return _Switch(lambda: library.enabled, lambda enabled: setattr(library, "enabled", enabled))
+class _FastPath:
+    """The fast path of attention as an attribute."""
+
+    enabled = property(
+        lambda _: torch.backends.mha.get_fastpath_enabled(),
+        lambda _, value: torch.backends.mha.set_fastpath_enabled(value),
+    )
 
 
-MKLDNN, CUDNN = _library(torch.backends.mkldnn), _library(torch.backends.cudnn)
-FAST_ATTENTION = _Switch(torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled)
+REPEATABLE = [
+    _Switch(torch.backends.cudnn, "deterministic", True),
+    _Switch(torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
+]
+"""On a GPU convolutions give other bits at each run, and in float32 keep 10 bits of 23, unless told not to."""
+RECURRENT = [_Switch(torch.backends.mkldnn, "enabled"), _Switch(torch.backends.cudnn, "enabled")]
+ATTENTION = [_Switch(_FastPath(), "enabled")]

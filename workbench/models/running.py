@@ -70,6 +70,10 @@ def outputs(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None
             inputs = fast_layout(model, inputs)
         return functional_call(model, dict(state), (inputs,), tie_weights=tie) if state else model(inputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        where = next((p.device for p in model.parameters()), inputs.device)
+        if where != inputs.device:
+            told = f"a model and its inputs are on one device; got a model on {where}, inputs on {inputs.device}"
+            raise ValueError(f"{told}. Move the model: model.to({str(inputs.device)!r})") from error
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
             f"the model takes one tensor of inputs; inputs of shape {tuple(inputs.shape)} and {inputs.dtype} do not "

@@ -118,6 +118,7 @@ class Choices:
                 "label": one.description or name,
                 "words": _words(one) or [str(one.value)],
                 "slides": isinstance(one, Slider),
+                "raster": getattr(one, "raster", {}),
             }
             for name, one in self.controls.items()
         ]
@@ -134,8 +135,9 @@ class Choices:
         }
 
     def grid(self) -> list[list[int]]:
-        """All places of every control; that of its value alone where there is no list of them."""
-        lists = [list(range(len(_words(one)))) for one in self.controls.values()]
+        """All places of every control; only its own where there is no list, or where another control follows it."""
+        followed = [other for one in self.controls.values() for other in getattr(one, "follows", ())]
+        lists = [[] if one in followed else list(range(len(_words(one)))) for one in self.controls.values()]
         return [places or [here] for places, here in zip(lists, self.places(), strict=True)]
 
     def code(self) -> str:

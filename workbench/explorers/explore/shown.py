@@ -1,8 +1,10 @@
 """What a picture function returned, as parts of a page: pictures, tables and texts, each in words, too."""
 
 import base64
+import functools
 import io
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +13,8 @@ from workbench.templates import html
 
 ROWS = 200
 """Rows of a table that a headless run may read."""
+TOLD, WIDE = 3, 8
+"""Rows and columns of a table that its words say."""
 
 
 class Shown(NamedTuple):
@@ -50,7 +54,7 @@ def shown(value: Any, ratio: float = 1.5) -> Shown:
             table = getattr(item, "data", item)  # of a Styler
             if hasattr(table, "columns"):
                 tables.append(_records(table.head(ROWS)))
-                words.append(f"Table of {len(table)} rows: {', '.join(map(str, table.columns))}.")
+                words.append(_told(len(table), tables[-1]))
         else:
             words.append(item if isinstance(item, str) else f"{item:,.6g}" if isinstance(item, float) else repr(item))
             parts.append({"kind": "text", "text": words[-1]})
@@ -63,6 +67,17 @@ def _records(table: Any) -> list[dict[str, Any]]:
     taken = [name if name is None or str(name) not in flat.columns else f"{name} (index)" for name in flat.index.names]
     rows: list[dict[str, Any]] = flat.rename_axis(taken).reset_index().to_dict("records")
     return rows
+
+
+def _told(count: int, rows: list[dict[str, Any]]) -> str:
+    """A table in words: its size, and of its first rows the first columns, as far as a listener follows."""
+    named = [[f"{name} {_number(x)}" for name, x in row.items() if name != "index"] for row in rows[:TOLD]]
+    said = "; ".join(", ".join(row[:WIDE]) + ", ..." * (len(row) > WIDE) for row in named)
+    return f"Table of {count} row{'s' * (count != 1)}{': ' * bool(said)}{said}{'; ...' * (count > TOLD)}."
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
 def _items(value: Any) -> Iterator[Any]:
@@ -92,17 +107,32 @@ def _figure(item: Any) -> Any:
 def _image(figure: Any, alt: str, ratio: float) -> dict[str, Any]:
     """A figure as PNG, by Agg, and out of pyplot's hands, which would show it again."""
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)
-    canvas = FigureCanvasAgg(figure)
+    canvas = _canvas()(figure)
     with plots.style():
         figure.set_dpi(96 * ratio)
         canvas.draw()
     pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     return _png(pixels, round(figure.get_figwidth() * 96), alt)
+
+
+@functools.cache
+def _canvas() -> Any:
+    """A canvas of Agg whose pictures of one size share a renderer in a thread: it knows how wide texts are."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+
+    @functools.lru_cache(maxsize=4)
+    def renderer(_: int, width: float, height: float, dpi: float) -> RendererAgg:
+        return RendererAgg(width, height, dpi)
+
+    class Canvas(FigureCanvasAgg):
+        def get_renderer(self) -> RendererAgg:
+            return renderer(threading.get_ident(), *self.figure.bbox.size, self.figure.dpi)
+
+    return Canvas
 
 
 def _png(pixels: Any, width: int, alt: str) -> dict[str, Any]:

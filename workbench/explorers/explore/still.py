@@ -14,9 +14,9 @@ from workbench.explorers.explore.choices import Choices
 from workbench.explorers.explore.shown import Shown, bundle
 from workbench.explorers.worker import Work, drain
 
-SCRIPTS = ("kit", "explorer", "explore")
+SCRIPTS = ("kit", "raster", "explorer", "explore")
 STYLES = ("kit", "explore")
-FRAMES, BYTES, SECONDS = 60, 3_000_000, 20.0
+FRAMES, BYTES, SECONDS = 64, 3_000_000, 20.0
 """What a page may store: pictures, bytes, and seconds to draw them."""
 
 

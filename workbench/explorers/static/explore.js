@@ -2,6 +2,7 @@
 // only places; without one they are made here, and move through the stored frames.
 import { field, make, ownKeys, wordSlider, write } from "./kit.js";
 import { shell } from "./explorer.js";
+import { raster } from "./raster.js";
 
 const NO_KERNEL = "This page has no kernel.";
 
@@ -39,8 +40,12 @@ const place = (control) => { // the place among its options, by which a stored f
 };
 
 function storedControls(menu, places, move) { // `menu.stored`: for each control the places that have a frame
-  return menu.controls.map(({ label, words, slides }, i) => {
+  return menu.controls.map(({ label, words, slides, raster: cells }, i) => {
     const free = menu.stored[i], chosen = () => free.indexOf(places[i]), to = (at) => move(i, free[at]);
+    if (cells.columns) {
+      const board = raster((at) => move(i, at));
+      return { node: board.node, update: () => board.update(label, words, places[i], cells, (at) => free.includes(at)) };
+    }
     if (free.length > 1 && slides) {
       const slider = wordSlider(to);
       return { node: slider.node, update: () => slider.update(label, free.map((at) => words[at]), chosen()) };
