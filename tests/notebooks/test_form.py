@@ -15,7 +15,7 @@ from workbench.explorers.playground.choices import Choices
 from workbench.headless import read_notebook
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-REBUILT = ("00", "01", "01b", "03", "03b", "07")
+REBUILT = ("00", "01", "01b", "03", "03b", "07", "07b")
 PATHS = [path for path in sorted(FOLDER.glob("*.ipynb")) if path.stem.split("-")[0] in REBUILT]
 MODEL = FOLDER / "01-background.ipynb"
 CELLS, WORDS, MEDIAN, LONGEST, EXPLORERS, FOLD = 60, 3500, 8, 15, 3, 10
