@@ -308,3 +308,19 @@ def test_a_view_that_was_hidden_is_drawn_when_it_is_shown(page: Any) -> None:
         laid_out(page)
         assert page.evaluate(sizes) == 4 * [drawn]
     assert wrong(page) == []
+
+
+def test_a_theme_that_changes_while_the_view_is_hidden_for_part_of_a_frame_leaves_it_drawn(page: Any) -> None:
+    show(page, 10, theme="auto")
+    page.evaluate(
+        """async () => {  // JupyterLab hides itself while it loads a theme
+          document.body.style.display = "none";
+          document.body.dataset.jpThemeLight = "false";
+          await new Promise((told) => setTimeout(told));
+          await new Promise((shown) => requestAnimationFrame(() => { document.body.style.display = ""; shown(); }));
+        }"""
+    )
+    laid_out(page)
+    assert page.get_attribute(".wb-root", "data-theme") == "dark"
+    assert page.evaluate("() => [...document.querySelectorAll('canvas')].every(({ width }) => width > 250)")
+    assert wrong(page) == []
