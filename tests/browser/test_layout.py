@@ -263,8 +263,10 @@ def test_nothing_jumps_when_the_numbers_change(page: Any, size: int, layout: str
     assert seen[0] == seen[1] == seen[2]
 
 
-BOXES = """() => Object.fromEntries([".wb-root", ".wb-head", "input.wb-range", "canvas.wb-layers", ".wb-side", "button.wb-train"]
+BOXES = """() => Object.fromEntries([".wb-root", ".wb-head", "input.wb-range", "canvas.wb-layers", ".wb-side"]
   .map((name) => [name, document.querySelector(name).getBoundingClientRect()]))"""
+SIZES = """() => [...document.querySelectorAll(".wb-root *")].filter((e) => e.checkVisibility() && e.innerText?.trim())
+  .map((e) => parseFloat(getComputedStyle(e).fontSize))"""
 
 
 def test_each_layout_suits_its_screen(page: Any) -> None:
@@ -274,10 +276,7 @@ def test_each_layout_suits_its_screen(page: Any) -> None:
         page.set_viewport_size({"width": width, "height": height})
         laid_out(page)
         boxes[layout] = page.evaluate(BOXES)
-        fonts[layout] = page.evaluate(
-            "() => [...document.querySelectorAll('.wb-root *')].filter((e) => e.checkVisibility() && e.innerText?.trim())"
-            ".map((e) => parseFloat(getComputedStyle(e).fontSize))"
-        )
+        fonts[layout] = page.evaluate(SIZES)
     phone, laptop, projector = (boxes[layout] for layout in LAYOUTS)
     order = [phone[name]["top"] for name in (".wb-head", "input.wb-range", "canvas.wb-layers", ".wb-side")]
     assert order == sorted(order)
