@@ -115,7 +115,7 @@ export function shell({ model, el }, { name, kind = "", theme, looks, paint, on 
     window.addEventListener("resize", restyle, { signal });
     const dense = () => window.matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`).addEventListener("change", () => { restyle(); dense(); }, { once: true, signal });
     dense(); // on a screen with other pixels
-    state.watch = () => { // another container, larger texts, or a hidden view that is shown: what is watched anew is told as soon as it has a size
+    state.watch = () => { // another container, larger texts, or a hidden view that is shown: what is watched anew is reported when it has a size
       sizes.disconnect();
       for (const canvas of root.querySelectorAll("canvas")) sizes.observe(canvas);
     };
