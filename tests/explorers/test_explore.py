@@ -347,7 +347,7 @@ def test_what_a_picture_may_be() -> None:
     assert plt.get_fignums() == []
     assert shown(pd.DataFrame({"a": [1]})).tables == [[{"index": 0, "a": 1}]]
     for other, text in (
-        (np.int64(3), "np.int64(3)"),
+        (np.int64(3), repr(np.int64(3))),
         ({"a": 1}, "{'a': 1}"),
         (pd.DataFrame({"a": []}), "Table of 0 rows."),
         (pd.DataFrame([range(9)] * 5, ["k", *"lmno"]).rename_axis("x"), WIDE_WORDS),

@@ -84,7 +84,7 @@ function buildSide(act, fields) {
         layer: menu.layers } : offered(view);
       for (const [key] of FIELDS) fields[key].update(options[key], choices[key] ?? null, !live && options[key].length < 2);
       write(pin, choices.compare ? "Unpin" : "Pin");
-      write(pinned, choices.compare ? WAY.map((key) => (key === "rounds" ? `${choices.compare.rounds} round${choices.compare.rounds > 1 ? "s" : ""}` : choices.compare[key])).join(", ") : "Pin this setting, then change it.");
+      write(pinned, choices.compare ? WAY.map((key) => (key === "rounds" ? `${choices.compare.rounds} round${choices.compare.rounds > 1 ? "s" : ""}` : choices.compare[key])).join(", ") : "Pin this, then change it.");
       pinned.title = pinned.textContent;
       for (const node of [run, progress, save, buttons.code, buttons.state, clear]) node.hidden = !live;
       clear.disabled = !curve.some(({ kind }) => kind === "live");
