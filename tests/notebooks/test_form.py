@@ -96,7 +96,6 @@ def test_a_notebook_has_the_form(path: Path) -> None:
     assert faults(read_notebook(path).cells) == []
 
 
-
 @pytest.mark.parametrize(
     ("cell", "source", "fault"),
     [
