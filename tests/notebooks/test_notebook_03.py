@@ -97,12 +97,12 @@ def test_a_wrong_loop_is_rejected_by_its_name(wrong: Callable[[dict[str, Any]], 
 
 @pytest.mark.parametrize("odd", [{"a": 1}, [1, 2], 3, {"fc1.weight": torch.ones(2)}])
 def test_what_is_no_mask_is_rejected_with_a_hint(odd: Any) -> None:
-    exercises.rejected(("is not it", "within="), IN_DEPTH, 3, masks_3=odd)
+    exercises.rejected(("is not it", "must"), IN_DEPTH, 3, masks_3=odd)
 
 
 @pytest.mark.parametrize("odd", ["8,4,9,3", [8, 4, None, 3], torch.ones(2, 2), [[8, 4], [9, 3]], {"a": 8}])
 def test_what_is_no_list_of_scores_is_rejected_with_a_hint(odd: Any) -> None:
-    exercises.rejected(("is not it", "absolute weights"), NOTEBOOK, 1, scores_1=odd, mean_1=0.05)
+    exercises.rejected(("is not it", "must"), NOTEBOOK, 1, scores_1=odd, mean_1=0.05)
 
 
 @pytest.fixture(scope="module")

@@ -167,19 +167,20 @@ class Playground(Explorer):
     # Messages of the page
 
     def on_train(self) -> None:
-        """Train a point of the trade-off with the next seed of each setting shown."""
+        """Train a point of the trade-off for each setting shown, with the first seed that none of them has."""
         if not self.worker.busy("training"):
             self.worker.submit("training", partial(self._train, check_state(self.choices)))
             self.status = {**IDLE, "busy": "training"}
 
     def _train(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
         said: list[str] = []
+        seed = self.session.points.next_seed(*choices.sides)
         for side in choices.sides:
             with self.lock:
                 if stale():
                     return
                 self.put(status={**self.status, "message": "; ".join([*said, f"{side.name}, {side.compression:g}x"])})
-            made, value = yield from self.session.train(side, self.report(stale))
+            made, value = yield from self.session.train(side, seed, self.report(stale))
             with self.lock:
                 if stale():
                     return
