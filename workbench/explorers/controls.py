@@ -244,11 +244,8 @@ def _cells(values: Any) -> tuple[list[tuple[int, int]], list[str], dict[str, Any
     pairs = zip(colormaps["cividis"](shares.ravel()), np.isfinite(numbers.ravel()), strict=True)
     colours = [to_hex(colour) if known else "#9aa0a6" for colour, known in pairs]
     stops = list(itertools.product(range(rows), range(columns)))
-    return (
-        stops,
-        [f"row {r}, column {c}: {numbers[r, c]:.3g}" for r, c in stops],
-        dict(columns=columns, colours=colours),
-    )
+    words = [f"row {r}, column {c}: {numbers[r, c]:.3g}" for r, c in stops]
+    return stops, words, {"columns": columns, "colours": colours}
 
 
 def _now(choice: Any) -> Any:
