@@ -795,6 +795,9 @@ def test_a_saved_file_holds_its_setting_and_is_never_written_over(
     for change in changes:
         request = ask(explorer, **change)
         until(lambda request=request: explorer.frame["request"] == request)
+        until(
+            lambda: all(side["numbers"]["effective"] is not None for side in explorer.frame["sides"])
+        )  # measured later
         kinds = ["table", "masks", "figure"][: 3 if len(files) < 6 else 2]  # a figure takes a second
         notes = saved(explorer, monkeypatch, *kinds)
         assert len(notes) == len(kinds)  # none gave way to the next
