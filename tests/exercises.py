@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
+import torch
 
 import workbench as wb
 from workbench.exercises import WrongAnswer
 from workbench.headless import read_notebook
 
+ODD: list[Any] = ["many", "0.05", [], [None], [1, "a"], [[1, 2], [3]], {}, {"x": 1}, 1j, True, max, np.zeros((2, 3))]
+ODD += [torch.zeros(4, 2, 3), {"fc1.weight": torch.ones(2)}]
+"""Answers of a form that no exercise asks for."""
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 
@@ -51,3 +56,10 @@ def rejected(words: tuple[str, ...], notebook: str, number: int, **values: Any) 
     with pytest.raises(WrongAnswer) as error:
         answer(notebook, number, **values)
     assert all(part in str(error.value) for part in words)
+
+
+def rejects_other_forms(notebook: str, number: int, right: dict[str, Any]) -> None:
+    """Whatever is answered in another form, the message says which form the answer must have."""
+    for name in right:
+        for odd in ODD:
+            rejected(("must",), notebook, number, **{**right, name: odd})

@@ -83,7 +83,7 @@ def test_a_right_answer_is_right_in_any_type(
 )
 def test_a_wrong_answer_is_wrong_in_any_type(answer: Any, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_FACE", "picture")
-    with pytest.raises(WrongAnswer, match=r"is not it\. Think"):
+    with pytest.raises(WrongAnswer, match="is not it"):
         check(answer, expected, hint="Think.", tolerance=1e-9)
 
 
@@ -139,8 +139,56 @@ def test_a_long_answer_stays_one_short_line(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(str(error.value)) < 300
 
 
-def test_a_right_number_as_text_and_a_rounded_one_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+MASKS = {"fc1.weight": torch.ones(2, 3).bool(), "fc2.weight": torch.zeros(1, 2).bool()}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "told"),
+    [
+        ("0.05", 0.05, "'0.05' is not it. The answer must be a number, and this is text: remove the quotation marks."),
+        ("8,4,9,3", [8, 4, 9, 3], "must be a list of length 4, and this is text: remove the quotation marks."),
+        ([8, 4, 9], [8, 4, 9, 3], "must be a list of length 4, and this is a list of length 3"),
+        ([8, 4, None, 3], [8, 4, 9, 3], "The answer at [2] must be a number, and this is None: replace it"),
+        ([[8, 4], [9, 3]], [8, 4, 9, 3], "must be a list of length 4, and this is an array of shape (2, 2)"),
+        (np.zeros((4, 1)), [8, 4, 9, 3], "must be a list of length 4, and this is an array of shape (4, 1)"),
+        ([8, 4, 1j, 3], [8, 4, 9, 3], "The answer at [2] must be a number, and this is a complex number"),
+        (
+            torch.zeros(3, 2),
+            torch.zeros(2, 3),
+            "must be an array of shape (2, 3), and this is an array of shape (3",
+        ),
+        (torch.zeros(2, 3) * 1j, torch.ones(2, 3), "at [0][0] must be a number, and this is a complex number"),
+        ({"a": "1", "b": 5}, {"a": 1, "b": 5}, "at ['a'] must be a number, and this is text: remove the quotation"),
+        ({"fc1": 1}, MASKS, "must have the names fc1.weight, fc2.weight, and this has fc1: use those names"),
+        ([1, 2], MASKS, "must be a dict, and this is a list of length 2: give a dict with the names fc1.weight, fc2"),
+        ({n: m.T for n, m in MASKS.items()}, MASKS, "at ['fc1.weight'] must be an array of shape (2, 3), and this"),
+        ({n: m.int() for n, m in MASKS.items()}, MASKS, "['fc1.weight'][0][0] must be True or False, and this is a n"),
+        (torch.eye(2).to_sparse(), torch.eye(2), "must be an array of shape (2, 2), and this is an object of type"),
+        (max, 1, "must be a number, and this is an object of type builtin_function_or_method: give a number"),
+        (pd.NA, 1, "must be a number, and this is an object of type NAType"),
+        (True, 1, "must be a number, and this is True or False"),
+        (5, "global", "must be text, and this is a number"),
+        ([10**5000], [1], "An answer of this length is not it. Think."),
+        (1.33, 4 / 3, "1.33 is not it. It is close: give more digits, or the expression itself."),
+        (0.053, 0.0526315, "is close: give more digits"),
+        (0.052, 0.0526315, "is close: give more digits"),
+        ([2, torch.tensor(1.33)], [2, 4 / 3], "is close: give more digits"),
+        (19.7, 20, "19.7 is not it. Think."),
+    ],
+)
+def test_an_answer_of_another_form_is_told_what_to_do(
+    answer: Any, expected: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORKBENCH_FACE", "picture")
-    for answer, told in (("0.05", "It is text"), (1.33, "It is close"), ("five", "by hand on a small example.$")):
-        with pytest.raises(WrongAnswer, match=told):
-            check(answer, 0.05 if answer == "0.05" else 4 / 3)
+    with pytest.raises(WrongAnswer) as error:
+        check(answer, expected, hint="Think.")
+    assert told in str(error.value)
+
+
+def test_masks_are_compared_as_they_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "picture")
+    check({name: mask.numpy() for name, mask in MASKS.items()}, MASKS)
+    assert capsys.readouterr().out.startswith("Right: ")
+    removed = {name: ~mask for name, mask in MASKS.items()}
+    with pytest.raises(WrongAnswer, match="this mistake: the removed ones"):
+        check(removed, MASKS, {"the removed ones": removed})

@@ -1,4 +1,4 @@
-"""Write the tables: notebooks in README.md, from the notebooks; parity in docs/parity.md, from data/parity.csv.
+"""Write the tables: notebooks in README.md and in the first notebook, parity in docs/parity.md.
 
 .venv/bin/python tools/readme.py                            the tables
 .venv/bin/python tools/readme.py --measure smoke lecture    first run the notebooks in these profiles, on one core,
@@ -54,6 +54,23 @@ def table(root: Path = ROOT) -> str:
     return HEAD + "".join(row(path) for path in sorted(root.glob("notebooks/*.ipynb")))
 
 
+def others(root: Path = ROOT) -> str:
+    """The first notebook's table of the notebooks after it, a line a notebook."""
+    lines = ["| notebook | survey section | minutes to read |\n|---|---|---|\n"]
+    for path in sorted(root.glob("notebooks/*.ipynb"))[1:]:
+        title, section, _, minutes, _ = row(path).strip("| \n").split(" | ")
+        lines.append(f"| {title.replace('(notebooks/', '(')} | {section} | {minutes} |\n")
+    return "".join(lines)
+
+
+def start(root: Path = ROOT) -> str:
+    """The first notebook's text, with the table of the others in its cell `map`."""
+    notebook = nbformat.read(min(root.glob("notebooks/*.ipynb")), as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.id == "map")
+    cell.source = written(cell.source, {"others": others(root)})
+    return nbformat.writes(notebook) + "\n"
+
+
 def parity(root: Path = ROOT) -> str:
     """Criteria and allocations against independent sources, a line a check."""
     with (root / "data" / "parity.csv").open(encoding="utf-8", newline="") as file:
@@ -75,7 +92,8 @@ def written(text: str, tables: dict[str, str]) -> str:
 def documents(root: Path = ROOT) -> dict[Path, str]:
     """The documents with tables, each as it has to be."""
     tables = {root / "README.md": {"notebooks": table(root)}, root / "docs" / "parity.md": {"parity": parity(root)}}
-    return {path: written(path.read_text(encoding="utf-8"), held) for path, held in tables.items()}
+    found = {path: written(path.read_text(encoding="utf-8"), held) for path, held in tables.items()}
+    return found | {min(root.glob("notebooks/*.ipynb")): start(root)}
 
 
 def seconds(path: Path, profile: str) -> float:
@@ -103,7 +121,9 @@ def measure(path: Path, profiles: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the tables of the README and of docs/parity.md.")
+    parser = argparse.ArgumentParser(
+        description="Write the tables of README.md, the first notebook and docs/parity.md."
+    )
     parser.add_argument(
         "--measure", nargs="+", metavar="PROFILE", default=[], help="run the notebooks in these profiles first"
     )

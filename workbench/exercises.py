@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from workbench.extras import lab
 
 __all__ = ["WrongAnswer", "check"]
@@ -37,7 +39,9 @@ def check(
     `answer=None` or `...` is open, so that an unsolved notebook runs. `wrong` maps a description of a usual mistake to
     the answer it leads to. Numbers of any type (Python's, NumPy's, torch's, a Fraction, an array with one entry) agree
     within the relative `tolerance` or the rounding of their own type; lists, tuples, arrays, tensors and Series entry
-    by entry; dicts and tables key by key; everything else by `==`.
+    by entry; dicts (masks, scores) and tables key by key; everything else by `==`. So pass the answer as it
+    is: if it has another form than the expected one (text, a short list, a dict with other names, None or a complex
+    number inside), the message says what is allowed; if a number is rounded too much, it asks for more digits.
 
     In the live face a wrong answer does not stop Run All. If WORKBENCH_FACE names another face, as in every headless
     run, it raises WrongAnswer.
@@ -49,48 +53,107 @@ def check(
     Not answered yet. Replace None by your answer and run the cell again.
     >>> check(0.05, 20.0, wrong={"percent kept, not compression": 0.05})
     0.05 is the result of this mistake: percent kept, not compression.
+    >>> check("20", 20.0)
+    '20' is not it. The answer must be a number, and this is text: remove the quotation marks.
     """
     if answer is None or answer is ...:
         print("Not answered yet. Replace None by your answer and run the cell again.")
         return
-    shown = textwrap.shorten(str(answer) if isinstance(answer, numbers.Number) else repr(answer), 200)
+    shown = _shown(answer)
     if _equal(answer, expected, tolerance):
         print(f"Right: {shown}")
         return
-    told = f"is not it. {hint or 'Compute it once by hand on a small example.'}"
-    if _equal(answer, expected, 0.02):
-        told += " It is close: give more digits, or the expression itself."
-    if isinstance(answer, str) and _equal(_read(answer), expected, tolerance):
-        told += " It is text: remove the quotation marks."
     if mistake := next((name for name, value in (wrong or {}).items() if _equal(answer, value, tolerance)), ""):
         told = f"is the result of this mistake: {mistake}. {hint}".strip()
+    elif form := _form(answer, expected):
+        told = f"is not it. {form}."
+    elif _equal(answer, expected, tolerance, rounded=True):
+        told = "is not it. It is close: give more digits, or the expression itself."
+    else:
+        told = f"is not it. {hint or 'Compute it once by hand on a small example.'}"
     error = WrongAnswer(f"{shown} {told}")
     if (os.environ.get("WORKBENCH_FACE") or "live") != "live":
         raise error
     lab("IPython.display").display(error)
 
 
-def _equal(a: Any, b: Any, tolerance: float) -> bool:
-    tolerance = max(tolerance, _rounding(a), _rounding(b))
-    a, b = _plain(a, b), _plain(b, a)
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(_equal(a[k], b[k], tolerance) for k in a)
-    if _is_list(a) and _is_list(b):
-        return len(a) == len(b) and all(_equal(x, y, tolerance) for x, y in zip(a, b, strict=True))
-    if _is_number(a) and _is_number(b):
-        try:
-            return math.isclose(float(a), float(b), rel_tol=tolerance, abs_tol=1e-12)
-        except (OverflowError, ValueError):  # a number beyond floats, or one that is none (a signalling NaN)
-            return False
-    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
-
-
-def _read(text: str) -> float | str:
-    """The number that a text spells, else the text."""
+def _shown(answer: Any) -> str:
+    """An answer in one short line."""
     try:
-        return float(text)
-    except ValueError:
-        return text
+        return textwrap.shorten(str(answer) if isinstance(answer, numbers.Number) else repr(answer), 120)
+    except ValueError:  # more digits than Python writes
+        return "An answer of this length"
+
+
+def _equal(a: Any, b: Any, tolerance: float, rounded: bool = False) -> bool:
+    """Whether two answers agree; `rounded`: or `a` is `b` with fewer digits."""
+    tolerance = max(tolerance, _rounding(a), _rounding(b))
+    arrays = _is_array(a) and _is_array(b)
+    a, b = _plain(a, b), _plain(b, a)
+    if arrays and not rounded and _kind(a) == _kind(b):  # the same as below, faster
+        x, y = np.array(a), np.array(b)
+        if x.shape == y.shape and (x.dtype.kind == y.dtype.kind == "b" or {x.dtype.kind, y.dtype.kind} <= set("iuf")):
+            return bool(np.isclose(x, y, rtol=tolerance, atol=1e-12).all())
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_equal(a[k], b[k], tolerance, rounded) for k in a)
+    if _is_list(a) and _is_list(b):
+        return len(a) == len(b) and all(_equal(x, y, tolerance, rounded) for x, y in zip(a, b, strict=True))
+    try:
+        if _is_number(a) and _is_number(b):
+            a, b = float(a), float(b)
+            return math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-12) or (rounded and _shortened(a, b))
+        return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+    except (OverflowError, RuntimeError, TypeError, ValueError):  # beyond floats, a signalling NaN, NA, a sparse tensor
+        return False
+
+
+def _shortened(a: float, b: float) -> bool:
+    """Whether a is b, rounded or cut off after the decimals that a has."""
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return False
+    decimals = len(f"{a:.6g}".partition(".")[2])
+    return abs(a - b) < 10.0**-decimals and math.isclose(a, b, rel_tol=0.1)
+
+
+def _form(answer: Any, expected: Any, path: str = "") -> str:
+    """What of an answer has not the form of the expected one: what is allowed, what it is, what to do; or nothing."""
+    a, b = _plain(answer, expected), _plain(expected, answer)
+    what = f"The answer at {path}" if path else "The answer"
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        if a.keys() != b.keys():
+            return f"{what} must have the names {_few(b)}, and this has {_few(a)}: use those names"
+        return next((form for key in b if (form := _form(a[key], b[key], f"{path}[{key!r}]"))), "")
+    allowed, got = _kind(b), _kind(a)
+    if allowed == got:
+        pairs = enumerate(zip(a, b, strict=True)) if _is_list(a) else ()
+        return next((form for n, (x, y) in pairs if (form := _form(x, y, f"{path}[{n}]"))), "")
+    todo = f"give {allowed}" + (f" with the names {_few(b)}" if isinstance(b, Mapping) else "")
+    todo = {"text": "remove the quotation marks", "None": "replace it by your value"}.get(got, todo)
+    return f"{what} must be {allowed}, and this is {got}: {todo}"
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in words that are the same for what can be compared."""
+    if isinstance(value, bool):
+        return "True or False"
+    if _is_number(value):
+        return "a number"
+    if _is_list(value):
+        shape = _shape(value)
+        return f"an array of shape {shape}" if len(shape) > 1 else f"a list of length {shape[0]}"
+    if isinstance(value, Mapping):
+        return "a dict"
+    names = {str: "text", complex: "a complex number", type(None): "None"}
+    return names.get(type(value), f"an object of type {type(value).__name__}")
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Lengths of a list and of the lists in it; if these differ, the first counts."""
+    return (len(value), *(_shape(value[0]) if len(value) else ())) if _is_list(value) else ()
+
+
+def _few(names: Mapping[Any, Any]) -> str:
+    return ", ".join([*map(str, list(names)[:8]), *(["..."] if len(names) > 8 else [])]) or "none"
 
 
 def _rounding(value: Any) -> float:
@@ -103,11 +166,19 @@ def _plain(value: Any, other: Any) -> Any:
     if hasattr(value, "to_dict") and (isinstance(other, Mapping) or not hasattr(value, "tolist")):
         return value.to_dict()
     if hasattr(value, "tolist"):
-        entries = value.tolist()
+        try:
+            entries = value.tolist()
+        except (RuntimeError, TypeError):  # it has no entries: a class, a sparse tensor
+            return value
         while isinstance(entries, list) and len(entries) == 1 and not _is_list(other) and not hasattr(other, "tolist"):
             entries = entries[0]
         return entries
     return value
+
+
+def _is_array(value: Any) -> bool:
+    """An array of NumPy or torch; not a table or Series, whose entries have names."""
+    return hasattr(value, "tolist") and hasattr(value, "shape") and not hasattr(value, "to_dict")
 
 
 def _is_list(value: Any) -> bool:

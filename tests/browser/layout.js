@@ -6,7 +6,7 @@
   const within = (a, b) => a.left >= b.left - 1 && a.right <= b.right + 1 && a.top >= b.top - 1 && a.bottom <= b.bottom + 1;
 
   // texts of the page: each line of each text within every element around it
-  const shortened = (own, text) => own.matches(".wb-fixed, .wb-who, .wb-message") && own.closest("[title]")?.title.includes(text);
+  const shortened = (own, text) => own.matches(".wb-fixed, .wb-who, .wb-message, .wb-pinned") && own.closest("[title]")?.title.includes(text);
   const walk = document.createTreeWalker(over ?? root, NodeFilter.SHOW_TEXT), lines = [];
   while (walk.nextNode()) {
     const node = walk.currentNode, own = node.parentElement, text = node.data.trim(), range = document.createRange();
@@ -45,9 +45,10 @@
   for (const e of [root, ...root.querySelectorAll("*:not(option, textarea)")]) {
     const wide = e.scrollWidth > e.clientWidth + 1, high = e.scrollHeight > e.clientHeight + 1, style = getComputedStyle(e);
     const scrollable = [style.overflowX, style.overflowY].some((value) => value === "auto" || value === "scroll");
-    if ((wide || high) && (scrollable || e.matches(".wb-root, .wb-side, .wb-main, .wb-card, .wb-numbers, .wb-grid, button"))) say("scrolls", e.className);
+    if ((wide || high) && (scrollable || e.matches(".wb-root, .wb-page, .wb-side, .wb-sentence, .wb-card, .wb-numbers, button"))) say("scrolls", e.className);
   }
-  if (root.offsetWidth !== 840 || root.offsetHeight !== 640) say("box", `${root.offsetWidth} x ${root.offsetHeight}`);
+  if (root.offsetWidth !== root.parentElement.clientWidth) say("does not fill its container", `${root.offsetWidth} of ${root.parentElement.clientWidth} px`);
+  if (document.documentElement.scrollWidth > window.innerWidth) say("scrolls sideways", `${document.documentElement.scrollWidth} px`);
 
   // texts of the pictures
   for (const { texts, clientWidth: right, clientHeight: bottom, className } of over ? [] : root.querySelectorAll("canvas")) {

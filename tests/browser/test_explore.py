@@ -227,9 +227,10 @@ def test_fifty_runs_of_the_cell_leave_one_explorer(notebook: Any) -> None:
 
 def test_the_explorer_that_notebook_00_builds(notebook: Any) -> None:
     cells = json.loads((ROOT_FOLDER / "notebooks" / "00-start-here.ipynb").read_text(encoding="utf-8"))["cells"]
-    own = next("".join(cell["source"]) for cell in cells if "wb.explore(" in "".join(cell["source"]))
+    own = next("".join(cell["source"]) for cell in cells if cell["id"] == "own-explorer")
     assert len(own.splitlines()) <= 13
-    page = notebook("own", 'import workbench as wb\ntask, seed = wb.load("digits"), 0', own)
+    start = 'network, criterion, seed = "vgg", "magnitude", 0'
+    page = notebook("own", f'import workbench as wb\ntask = wb.load("digits")\n{start}', own)
     page.wait_for_selector(f"{ROOT} img")
     page.get_by_label("criterion").select_option("synflow")
     page.wait_for_function("() => document.querySelector('.wb-explore img').alt.length > 20")

@@ -53,6 +53,7 @@ def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
     sparsity = 1 - 1 / compression
     return {
         "criterion": criterion,
+        "name": criterion,
         "sentence": f"{100 * sparsity:.1f} % removed, {compression:.3g}x; {alive}; effective {100 * sparsity:.1f} %",
         "alarm": f"{len(dead)} of 3 layers have no weight left: {gone}" if dead else "",
         "numbers": {
@@ -77,12 +78,16 @@ def frame(request: int, compression: float, compare: str | None = None) -> dict[
     return {"request": request, "compression": compression, "sparsity": 1 - 1 / compression, "sides": sides}
 
 
+def way(criterion: str = "magnitude", rounds: int = 1) -> dict[str, Any]:
+    """What a pinned setting is made of."""
+    return {"weights": "at init", "criterion": criterion, "allocation": "global", "rounds": rounds}
+
+
 def settings(compare: str | None = None, criterion: str = "magnitude") -> list[dict[str, Any]]:
     """Pictures made ahead, at every stop."""
     names = [criterion, *([compare] if compare else [])]
     return [
-        {"criterion": name, "rounds": 1, "stops": STOPS, "sides": [side(compression, name) for compression in STOPS]}
-        for name in names
+        {**way(name), "stops": STOPS, "sides": [side(compression, name) for compression in STOPS]} for name in names
     ]
 
 
@@ -98,19 +103,18 @@ def show(
             "weights": ["at init", "trained"], "criteria": criteria, "allocations": ["global", "layer"],
             "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face, "measure": "accuracy",
             "looks": {
-                name: {"light": look.colour, "dark": look.dark, "marker": look.marker}
+                name: {"light": look.colour, "dark": look.dark, "paler": "#123456", "marker": look.marker}
                 for name, look in looks(criteria).items()
             },
         },
         "choices": {
-            "data": "digits", "network": "vgg", "weights": "at init", "criterion": "magnitude", "allocation": "global",
-            "rounds": 1, "compression": STOPS[stop], "layer": NAMES[1], "compare": compare, "theme": theme, "seed": 0,
-            "request": 0,
+            **way(), "data": "digits", "network": "vgg", "compression": STOPS[stop], "layer": NAMES[1],
+            "compare": way(compare) if compare else None, "theme": theme, "seed": 0, "request": 0,
         },
         "frame": frame(0, STOPS[stop], compare),
         "frames": {"request": 0, "settings": settings(compare)} if table or face == "site" else {},
         "curve": [
-            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "seed": seed, "rounds": 1,
+            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "name": name, "seed": seed, "rounds": 1,
              "network": "vgg", "data": "digits", "kind": "recorded", "split": "test"}
             for i, name in enumerate(criteria) for c in (1, 10, 100) for seed in (0, 1)
         ],
@@ -188,8 +192,8 @@ def test_a_name_looks_in_the_page_as_it_does_in_figures(page):
     names = ["grasp", "magnitude", "random", "snip", "synflow"]
     show(page, 10, compare="snip")
     shapes = {}
-    for name in names:
-        choices = page.evaluate("model.get('choices')") | {"compare": name}
+    for name in set(names) - {"magnitude"}:
+        choices = page.evaluate("model.get('choices')") | {"compare": way(name)}
         page.evaluate(
             "([frame, choices]) => { model.set('choices', choices); model.set('frame', frame); }",
             [frame(0, STOPS[10], name), choices],
@@ -199,7 +203,35 @@ def test_a_name_looks_in_the_page_as_it_does_in_figures(page):
             "node => [node.getAttribute('fill'), node.getAttribute('d')]"
         )
         assert colour == looks(names)[name].colour
-    assert len(set(shapes.values())) == len(names)
+    assert len(set(shapes.values())) == len(names) - 1
+
+
+@pytest.mark.parametrize(
+    ("theme", "expected"), [("light", looks(["magnitude"])["magnitude"].dark), ("dark", "#123456")]
+)
+def test_of_two_settings_of_one_criterion_the_pinned_one_is_paler(page, theme, expected):
+    show(page, 10, theme=theme)
+    made = frame(0, STOPS[10], "magnitude")
+    made["sides"][1]["name"] = "magnitude-5"
+    pinned = page.evaluate("model.get('choices')") | {"compare": way(rounds=5)}
+    page.evaluate("([frame, choices]) => { model.set('choices', choices); model.set('frame', frame); }", [made, pinned])
+    settle(page)
+    assert page.locator(".wb-who").all_text_contents() == ["magnitude: ", "magnitude-5: "]
+    assert page.locator(".wb-who svg path").last.get_attribute("fill") == expected
+    assert page.locator(".wb-pinned").inner_text() == "at init, magnitude, global, 5 rounds"
+
+
+def test_a_setting_is_pinned_and_let_go(page):
+    show(page, 10)
+    page.get_by_role("button", name="Pin", exact=True).press("Enter")
+    assert page.evaluate("model.get('choices').compare") == way()
+    assert page.locator(".wb-pinned").inner_text() == "at init, magnitude, global, 1 round"
+    answer(page, 1, STOPS[10])  # nothing differs yet: one picture
+    assert page.locator(".wb-side-line").count() == 1
+    page.get_by_label("Rounds").select_option("100")
+    assert page.evaluate("[model.get('choices').rounds, model.get('choices').compare.rounds]") == [100, 1]
+    page.get_by_role("button", name="Unpin").click()
+    assert page.evaluate("model.get('choices').compare") is None
 
 
 def test_on_dark_ground_a_name_has_its_lighter_colour(page):
@@ -346,8 +378,6 @@ def test_choices_and_buttons_reach_the_model(page):
     show(page, compare="snip")
     page.get_by_label("Rounds").select_option("100")
     assert page.evaluate("model.get('choices').rounds") == 100
-    page.get_by_label("Criterion").select_option("snip")
-    assert page.evaluate("[model.get('choices').criterion, model.get('choices').compare]") == ["snip", None]
     for name in ("Train", "Table", "Figure", "Masks"):
         page.get_by_role("button", name=name).click()
     kinds = page.evaluate("model.sent.map(({kind}) => kind).filter((kind) => kind !== 'alive')")
@@ -358,7 +388,7 @@ def test_choices_and_buttons_reach_the_model(page):
 def test_training_shows_progress_and_can_be_cancelled(page):
     show(page, status={"busy": "training", "progress": 0.4, "message": "epoch 5 of 12"})
     assert page.locator("progress").evaluate("p => p.value") == 0.4
-    assert page.locator(".wb-message").inner_text() == "epoch 5 of 12"
+    assert page.locator(".wb-message").inner_text() == "epoch 5 of 12. Training: 40 %"
     assert page.get_by_role("button", name="Train").is_disabled()
     page.get_by_role("button", name="Cancel").click()
     assert page.evaluate("model.sent") == [{"kind": "cancel"}]
@@ -465,7 +495,7 @@ def test_a_closed_view_leaves_nothing_behind(page):
 
 def test_the_site_needs_no_kernel(page):
     show(page, 10, table=True, face="site")
-    assert page.get_by_role("button").all_inner_texts() == [""]  # the theme's, named by its label
+    assert page.get_by_role("button").all_inner_texts() == ["Pin", ""]  # and the theme's, named by its label
     assert page.locator("select:visible").count() == 0
     assert "no kernel" in page.locator(".wb-message").inner_text()
     page.locator("input.wb-range").press("End")
@@ -475,7 +505,7 @@ def test_the_site_needs_no_kernel(page):
 def test_the_site_offers_what_is_stored_and_nothing_else(page):
     show(page, 10, face="site")
     few = STOPS[:12:4]
-    others = [{"criterion": name, "rounds": rounds, "stops": few, "sides": [side(c, name) for c in few]}
+    others = [{**way(name, rounds), "stops": few, "sides": [side(c, name) for c in few]}
               for name, rounds in (("snip", 1), ("magnitude", 5))]  # fmt: skip
     page.evaluate("settings => model.set('frames', { settings })", settings() + others)
     settle(page)
@@ -485,8 +515,7 @@ def test_the_site_offers_what_is_stored_and_nothing_else(page):
         return found.locator("option").all_inner_texts() if found.is_visible() else found.count()
 
     assert (options("Criterion"), options("Rounds")) == (["magnitude", "snip"], ["1", "5"])
-    assert options("Compare with") == ["none", "snip"]
-    assert page.locator("select:visible").count() == 3
+    assert page.locator("select:visible").count() == 2
     page.get_by_label("Rounds").select_option("5")
     settle(page)
     assert data(page, "waiting") == "false"
@@ -494,18 +523,22 @@ def test_the_site_offers_what_is_stored_and_nothing_else(page):
     assert page.locator(".wb-sentence").text_content() == side(few[2])["sentence"]  # the nearest of the stored stops
     assert page.locator(".wb-field-criterion select").is_hidden()  # one choice is told in words
     page.get_by_label("Rounds").select_option("1")
-    page.get_by_label("Compare with").select_option("snip")
+    page.get_by_label("Criterion", exact=True).select_option("snip")
+    page.get_by_role("button", name="Pin", exact=True).click()
+    page.get_by_label("Criterion", exact=True).select_option("magnitude")
     page.locator("input.wb-range").press("End")
     settle(page)
     assert [page.locator(".wb-who").nth(i).inner_text().split(":")[0].strip() for i in (0, 1)] == ["magnitude", "snip"]
     assert page.locator(".wb-rest").last.inner_text() == side(few[2])["sentence"].partition("; ")[2]
-    assert page.locator(".wb-field-rounds select").is_hidden()
+    page.get_by_label("Rounds").select_option("5")  # of two settings each has its own
+    settle(page)
+    assert page.locator(".wb-side-line").count() == 2
     assert page.locator(".wb-error").is_hidden()
 
 
 def test_what_is_live_and_what_is_recorded_is_told_apart(page):
     show(page, 10)
-    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "seed": 0, "rounds": 1, "network": "vgg",
+    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "name": "snip", "seed": 0, "rounds": 1, "network": "vgg",
             "data": "digits", "kind": "live", "split": "val"}  # fmt: skip
     page.evaluate("point => model.set('curve', [...model.get('curve'), point])", live)
     settle(page)
@@ -528,7 +561,7 @@ def test_what_earlier_rounds_removed_is_told(page, compare):
     settle(page)
     assert "Not in it: 292,728 removed before the last round." in label(page, "scores")
     texts = page.evaluate("document.querySelector('canvas.wb-scores').texts.map(({ text }) => text)")
-    told = texts if compare else page.locator(".wb-card").first.all_inner_texts()
+    told = texts if compare else page.locator(".wb-card.wb-scores").all_inner_texts()
     assert sum("removed before" in text for text in told) == (2 if compare else 1)
 
 

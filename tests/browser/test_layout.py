@@ -1,4 +1,4 @@
-"""The playground holds with any font and with larger texts: nothing cut, nothing overlapping, nothing scrolling.
+"""The playground's three layouts hold with any font and with larger texts: nothing cut, overlapping or scrolling.
 
 One Chromium for each family that Linux desktops come with, and no other font for it: fontconfig offers that family
 alone, so that page and canvas both get it. Larger texts are the reader's font size setting (Chromium: Appearance, Font
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from chromium import ARGS, CHROMIUM, unavailable
 from matplotlib.ft2font import FT2Font
-from test_frontend import LAST, frame, settle, show
+from test_frontend import LAST, frame, settle, show, way
 
 FAMILIES = {
     "DejaVu Sans": ("fonts-dejavu-core", "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
@@ -21,6 +21,8 @@ FAMILIES = {
     "Noto Sans": ("fonts-noto-core", "NotoSans-Regular.ttf", "NotoSans-Bold.ttf"),
 }
 FONTS = [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".fonts"]
+LAYOUTS = {"phone": (346, 740), "laptop": (876, 720), "projector": (1768, 1000)}
+"""Windows: what a page leaves of a phone's 360 px, and JupyterLab's output at 1280 x 720 (files open), 1920 x 1080."""
 LONG = "a-name-that-somebody-gave-to-something-of-their-own"
 
 FINDINGS = (Path(__file__).parent / "layout.js").read_text(encoding="utf-8")
@@ -99,11 +101,15 @@ def large(page: Any, compare: str | None) -> None:
         "random",
     ]
     curve = [
-        {"compression": 10, "accuracy": 0.5, "criterion": name, "seed": 0, "rounds": rounds, "network": "vgg",
+        {"compression": 10, "accuracy": 0.5, "criterion": name, "seed": 0, "rounds": rounds,
+         "name": f"{name}-{rounds}" if rounds > 1 else name, "network": "vgg",
          "data": "digits", "kind": kind, "split": split}
         for name in names for rounds in (1, 100) for kind, split in (("live", "val"), ("recorded", "test"))
     ]  # fmt: skip
     saved = "Saved the masks as playground-digits-lenet-300-100-magnitude-32670x-masks.safetensors"
+    if compare:
+        for side, name in zip(made["sides"], ("magnitude, smart-ratio", "magnitude-100, trained"), strict=True):
+            side["name"] = name
     menu = page.evaluate("model.get('menu')") | {
         "stops": stops,
         "allocations": ["global", "layer", "smart-ratio-vgg"],
@@ -112,6 +118,8 @@ def large(page: Any, compare: str | None) -> None:
     }
     status = {"busy": "", "progress": 0, "message": saved, "error": ""}
     choices = page.evaluate("model.get('choices')") | {"allocation": "smart-ratio-vgg"}
+    if compare:
+        choices["compare"] = way(rounds=100) | {"weights": "trained"}
     put(page, menu=menu, choices=choices, frame=made, curve=curve, status=status)
 
 
@@ -121,7 +129,7 @@ def own(page: Any, compare: str | None, face: str = "live") -> None:
     layers = [f"{i}.{LONG}" for i in range(3)]
     made = frame(0, 700.0, compare)
     for side in made["sides"]:
-        side["criterion"] = LONG
+        side["criterion"] = side["name"] = LONG
         side["alarm"] = f"3 of 3 layers have no weight left: {', '.join(layers)}"
         for layer, name in zip(side["layers"], layers, strict=True):
             layer["name"] = name
@@ -129,18 +137,20 @@ def own(page: Any, compare: str | None, face: str = "live") -> None:
     menu = page.evaluate("model.get('menu')") | {"data": [LONG], "networks": {LONG: [LONG]}, "layers": layers,
                                                  "criteria": [LONG, "snip"]}  # fmt: skip
     choices = {"data": LONG, "network": LONG, "criterion": LONG, "layer": layers[0]}
+    choices["compare"] = way(LONG, 2) if compare else None  # type: ignore[assignment]
     point = {
         "compression": 10,
         "accuracy": 0.5,
         "criterion": LONG,
+        "name": f"{LONG}-5",
         "seed": 0,
         "rounds": 5,
         "network": LONG,
         "data": LONG,
     }
     ahead = [
-        {"criterion": side["criterion"], "rounds": 1, "stops": [1.0, 700.0], "sides": [side, side]}
-        for side in made["sides"]
+        {**way(LONG, rounds), "stops": [1.0, 700.0], "sides": [side, side]}
+        for rounds, side in enumerate(made["sides"], start=1)
     ]
     frames = {"settings": ahead} if face == "site" else {}
     curve = [point | {"kind": "live", "split": "val"}]
@@ -184,15 +194,16 @@ def test_no_text_is_cut_with_one_family_of_fonts(alone: Any) -> None:
     page, tools, family, paths = alone
     found, written = {}, set()
     for name, reach in STATES.items():
-        for size in (16, 20):
+        reach(page)
+        for size in (16, 20):  # the second size, and the other layouts, come while it is shown
             tools.send("Page.setFontSizes", {"fontSizes": {"standard": size}})
-            if size == 16:  # the second size comes while it is shown
-                reach(page)
-            laid_out(page)
+            for layout, (width, height) in LAYOUTS.items():
+                page.set_viewport_size({"width": width, "height": height})
+                laid_out(page)
+                if seen := wrong(page):
+                    found[name, layout, size] = seen
             assert page.locator(".wb-root").evaluate("e => getComputedStyle(e).fontSize") == f"{13 * size / 16:g}px"
             written |= set(page.evaluate(WRITTEN))
-            if seen := wrong(page):
-                found[name, size] = seen
     assert found == {}
     for path in paths:
         lacking = {
@@ -213,8 +224,8 @@ PLANTED = {
     "cut by .wb-number": ".wb-numbers { height: 30px; } .wb-number { height: 26px; }",
     "cut in a menu: magnitude": ".wb-field-criterion select { width: 60px; }",
     "overlap: 83.8 % removed": ".wb-rest { margin-top: -20px; }",
-    "scrolls: wb-main": ".wb-grid { width: 700px; }",
-    "box: 841 x 640": ".wb-root { width: 841px; }",
+    "scrolls: wb-page": ".wb-card { width: 900px; }",
+    "does not fill its container: 840": ".wb-root.wb-playground { width: 840px; }",
 }
 
 
@@ -229,7 +240,7 @@ def test_the_check_sees_what_is_planted(page: Any) -> None:
     texts = "document.querySelector('canvas.wb-layers').texts"
     for expected, change in {
         "overlap in wb-layers: ": "left = 0",
-        "leaves wb-layers": "right = 900",
+        "leaves wb-layers": "right = 2000",
         "cut in wb-layers": "text = '\u2026x'",
     }.items():
         page.evaluate(f"() => {{ window.whole = structuredClone({texts}); for (const box of {texts}) box.{change}; }}")
@@ -238,8 +249,10 @@ def test_the_check_sees_what_is_planted(page: Any) -> None:
     assert wrong(page) == []
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("size", [16, 20])
-def test_nothing_jumps_when_the_numbers_change(page: Any, size: int) -> None:
+def test_nothing_jumps_when_the_numbers_change(page: Any, size: int, layout: str) -> None:
+    page.set_viewport_size(dict(zip(("width", "height"), LAYOUTS[layout], strict=True)))
     page.context.new_cdp_session(page).send("Page.setFontSizes", {"fontSizes": {"standard": size}})
     places = """() => [...document.querySelectorAll("canvas, input, select, button, .wb-alarm, .wb-numbers")]
       .map((e) => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })"""
@@ -248,6 +261,43 @@ def test_nothing_jumps_when_the_numbers_change(page: Any, size: int) -> None:
         show(page, stop, compare=compare)
         seen.append(page.evaluate(places))
     assert seen[0] == seen[1] == seen[2]
+
+
+BOXES = """() => Object.fromEntries([".wb-root", ".wb-head", "input.wb-range", "canvas.wb-layers", ".wb-side", "button.wb-train"]
+  .map((name) => [name, document.querySelector(name).getBoundingClientRect()]))"""
+
+
+def test_each_layout_suits_its_screen(page: Any) -> None:
+    show(page, 10)
+    boxes, fonts = {}, {}
+    for layout, (width, height) in LAYOUTS.items():
+        page.set_viewport_size({"width": width, "height": height})
+        laid_out(page)
+        boxes[layout] = page.evaluate(BOXES)
+        fonts[layout] = page.evaluate(
+            "() => [...document.querySelectorAll('.wb-root *')].filter((e) => e.checkVisibility() && e.innerText?.trim())"
+            ".map((e) => parseFloat(getComputedStyle(e).fontSize))"
+        )
+    phone, laptop, projector = (boxes[layout] for layout in LAYOUTS)
+    order = [phone[name]["top"] for name in (".wb-head", "input.wb-range", "canvas.wb-layers", ".wb-side")]
+    assert order == sorted(order)
+    assert phone["canvas.wb-layers"]["bottom"] < 480  # headline, slider and the first picture above the fold
+    assert laptop[".wb-root"]["height"] <= 600  # JupyterLab at 1280 x 720 has 608 px for a notebook
+    assert laptop[".wb-side"]["right"] < laptop[".wb-head"]["left"]
+    assert projector[".wb-root"]["height"] <= 850  # 1920 x 1080 less the rows of JupyterLab and of the browser
+    assert min(fonts["projector"]) >= 15.5
+    assert min(fonts["phone"]) >= min(fonts["laptop"]) >= 10.5
+
+
+def test_a_picture_is_drawn_anew_for_a_screen_with_other_pixels(page: Any) -> None:
+    show(page, 10)
+    tools = page.context.new_cdp_session(page)
+    ratio = "() => [...document.querySelectorAll('canvas')].map((c) => Math.round(10 * c.width / c.clientWidth) / 10)"
+    for pixels in (2, 1.5, 1):  # zoom: fewer and larger CSS pixels
+        screen = {"width": round(1400 / pixels), "height": 700, "deviceScaleFactor": pixels, "mobile": False}
+        tools.send("Emulation.setDeviceMetricsOverride", screen)
+        laid_out(page)
+        assert page.evaluate(ratio) == 4 * [pixels]
 
 
 def test_a_view_that_was_hidden_is_drawn_when_it_is_shown(page: Any) -> None:

@@ -34,7 +34,7 @@ from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.still import settle
 from workbench.explorers.stops import stops
 from workbench.explorers.worker import drain
-from workbench.plots.looks import LOOKS
+from workbench.plots.looks import LOOKS, Look
 from workbench.recipes import RECIPES, Recipe
 
 
@@ -98,6 +98,7 @@ def sent(explorer: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
 # Frames say what the library says
 
 
+WAY = Choices().way
 SETTINGS = [
     Choices(criterion="magnitude", compression=20),
     Choices(criterion="snip", compression=317.3, layer="fc.weight"),
@@ -105,7 +106,8 @@ SETTINGS = [
     Choices(criterion="synflow", compression=2, allocation="layer"),
     Choices(criterion="synflow", compression=500, rounds=5),
     Choices(criterion="random", compression=50, seed=3, rounds=5, allocation="layer"),
-    Choices(criterion="snip", compare="random", compression=32),
+    Choices(criterion="snip", compare=WAY | {"criterion": "random"}, compression=32),
+    Choices(criterion="snip", compare=WAY | {"criterion": "snip", "allocation": "erk", "rounds": 5}, compression=32),
     Choices(network="resnet-20", criterion="snip", compression=100),
     Choices(data="moons", network="lenet-300-100", criterion="magnitude", compression=1),
 ]
@@ -121,7 +123,7 @@ def test_a_frame_counts_exactly_what_the_shown_code_keeps(session: Session, choi
     try:
         parts = code.lines(session, fitted).split("wb.layers(")
         space: dict[str, Any] = {}
-        for side, part in zip(frame["sides"], parts[:-1], strict=True):
+        for at, side, part in zip(fitted.sides, frame["sides"], parts[:-1], strict=True):
             exec("(" + part if part.startswith("model, masks") else part, space)
             masks = space["masks"]
             assert {layer["name"]: layer["kept"] for layer in side["layers"]} == {
@@ -142,7 +144,7 @@ def test_a_frame_counts_exactly_what_the_shown_code_keeps(session: Session, choi
             assert numbers["macs_dense"] == wb.macs(model, example)
             assert numbers["max_compression"] == wb.max_compression(model)
             assert numbers["effective"] == wb.effective_sparsity(model, masks, example)
-            if fitted.rounds == 1 and fitted.allocation == "global":
+            if at.rounds == 1 and at.allocation == "global":
                 assert numbers["critical"] == wb.critical(space["scores"])
                 kept = torch.cat([space["scores"][n][m].double() for n, m in masks.items()])
                 lowest = pytest.approx(float(_place(side, kept.min())), abs=1e-6)
@@ -339,7 +341,8 @@ def test_what_a_task_measures_is_trained_and_shown(playground: Any, monkeypatch:
     wb.train(fresh, task, masks=space["masks"], seed=0)
     reached = wb.evaluate(fresh, task)["mse"]
     assert explorer.curve[2]["mse"] == reached
-    assert explorer.status["message"] == f"{explorer.choices['criterion']}, 2x, seed 0: validation mse {reached:.4g}"
+    until(lambda: not explorer.worker.busy("training"))
+    assert explorer.status["message"] == f"snip, 2x, seed 0: validation mse {reached:.4g}"
     monkeypatch.setenv("WORKBENCH_FACE", "site")
     page = wb.explorers.playground(task, model, {"criterion": "snip", "compression": 2}, rows=rows)
     assert '"measure":"mse"' in page._repr_mimebundle_()["text/html"]
@@ -366,11 +369,11 @@ def test_a_criterion_joins_the_open_explorers_menu_and_leaves_it_again(playgroun
         narrow._cell_ran(None)
         assert "later" in explorer.menu["criteria"]
         assert narrow.menu["criteria"] == ["snip", "random"]
-        request = ask(explorer, criterion="later", compare="snip")
+        request = ask(explorer, criterion="later", compare=WAY | {"criterion": "snip"})
         until(lambda: explorer.frame["request"] == request)
         assert [side["criterion"] for side in explorer.frame["sides"]] == ["later", "snip"]
         with registered("second"):
-            request = ask(explorer, compare="second")
+            request = ask(explorer, compare=WAY | {"criterion": "second"})
             until(lambda: explorer.frame["request"] == request)
         explorer._cell_ran(None)
         assert (explorer.choices["criterion"], explorer.choices["compare"]) == ("later", None)
@@ -400,6 +403,10 @@ def test_a_criterion_joins_the_open_explorers_menu_and_leaves_it_again(playgroun
         (dict(state={"layer": "nowhere"}), "layer is one of"),
         (dict(state={"weights": "pretrained"}), "weights is one of at init, trained"),
         (dict(state={"rounds": 0}), "rounds is a whole number"),
+        (dict(state={"compare": {"rounds": 0}}), "rounds is a whole number"),
+        (dict(state={"compare": {"criterion": "snipp"}}), "Did you mean 'snip'"),
+        (dict(state={"compare": {"compression": 5}}), "a key of compare is one of"),
+        (dict(state={"compare": 5}), "compare is what of the setting differs"),
         (dict(state=[1]), "a state is a dict"),
         (dict(model=nn.ReLU()), "at least one weight of a linear, convolution"),
         (dict(model=nn.Linear(3, 10)), "Use data of the shape the model was made for"),
@@ -428,7 +435,7 @@ def test_the_first_picture_is_there_and_a_slider_is_answered_at_once(playground:
 
 def test_a_new_criterion_is_scored_in_the_worker_and_a_pair_that_does_not_fit_is_corrected(playground: Any) -> None:
     explorer = playground()
-    request = ask(explorer, criterion="grasp", compare="snip")
+    request = ask(explorer, criterion="grasp", compare=WAY | {"criterion": "snip"})
     until(lambda: explorer.frame["request"] == request)
     assert [side["criterion"] for side in explorer.frame["sides"]] == ["grasp", "snip"]
     request = ask(explorer, data="moons")
@@ -494,6 +501,40 @@ def test_a_trained_point_is_what_the_library_trains(playground: Any) -> None:
         torch.set_num_threads(threads)
     assert explorer.curve[0]["accuracy"] == wb.evaluate(model, task)["accuracy"]
     assert explorer.curve[0]["kind"] == "live"
+
+
+def test_two_settings_are_trained_one_after_the_other_and_each_is_named(playground: Any) -> None:
+    pinned = {"weights": "trained", "criterion": "snip", "allocation": "layer", "rounds": 5}
+    explorer = playground("moons", state={"criterion": "snip", "compression": 10, "compare": pinned}, rows=[])
+    assert [side["name"] for side in explorer.frame["sides"]] == ["snip"]  # the pinned one is being trained
+    until(lambda: len(explorer.frame["sides"]) == 2)
+    assert [side["name"] for side in explorer.frame["sides"]] == ["snip", "snip-5, trained, layer"]
+    press(explorer, "train")
+    until(lambda: not explorer.worker.busy("training"))
+    assert [point["name"] for point in explorer.curve] == ["snip", "snip-5, trained, layer"]
+    one, other = (f"{100 * point['accuracy']:.1f} %" for point in explorer.curve)
+    assert explorer.status["message"] == (
+        f"snip, 10x, seed 0: validation accuracy {one}; "
+        f"snip-5, trained, layer, 10x, seed 0: validation accuracy {other}"
+    )
+    ask(explorer, compare=None)
+    assert [point["name"] for point in explorer.curve] == ["snip"]
+    assert explorer.errors == []
+
+
+def test_the_code_of_a_trained_and_an_untrained_setting_gives_both(session: Session) -> None:
+    own = Session({"moons": wb.load("moons", device="cpu")}, {})
+    pinned = {"weights": "at init", "criterion": "magnitude", "allocation": "layer", "rounds": 1}
+    choices = Choices("moons", "lenet-300-100", weights="trained", criterion="snip", compression=30, compare=pinned)
+    fitted, frame = settle(own, choices)
+    threads, space = torch.get_num_threads(), {}
+    try:
+        for part, side in zip(code.lines(own, fitted).split("wb.layers(")[:2], reversed(frame["sides"]), strict=True):
+            exec("(" + part if part.startswith("model, masks") else part, space)  # untrained weights first
+            masks: Any = space["masks"]
+            assert [layer["kept"] for layer in side["layers"]] == [int(mask.sum()) for mask in masks.values()]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_cancel_answers_at_once_and_leaves_no_point(playground: Any) -> None:
@@ -667,9 +708,12 @@ def test_frames_computed_ahead_answer_for_the_present_setting_only(playground: A
 
 
 def test_state_goes_round(playground: Any) -> None:
-    explorer = playground(state={"criterion": "snip", "compare": "random", "compression": 33.3, "seed": 2})
+    start = {"criterion": "snip", "compare": {"criterion": "random", "rounds": 5}, "compression": 33.3, "seed": 2}
+    explorer = playground(state=start)
     state = json.loads(json.dumps(explorer.state()))
     assert check_state(state).state() == state
+    assert state["compare"] == WAY | {"criterion": "random", "rounds": 5}
+    assert check_state({"criterion": "snip", "compare": "random"}).compare == WAY | {"criterion": "random"}
     other = playground(state=state)
     assert other.state() == state
     assert other.frame["sides"] == explorer.frame["sides"]
@@ -828,7 +872,7 @@ def test_names_that_no_file_may_have_can_be_saved(
     task = wb.Task.from_arrays(x, y, x, y, name=name, device="cpu")
     model = nn.Sequential(OrderedDict({name.replace(".", "-"): nn.Linear(6, 2)}))  # no dot: torch's own rule
     model.network = name  # type: ignore[assignment]
-    explorer = playground(task, model, {"compare": "random"})
+    explorer = playground(task, model, {"compare": {"criterion": "random"}})
     assert len(saved(explorer, monkeypatch, "table", "masks", "figure")) == 3
     assert explorer.errors == []
     files = list(tmp_path.iterdir())
@@ -856,17 +900,18 @@ def test_a_save_that_fails_says_so_and_the_next_one_is_made(
     assert "-masks.safetensors" in messages[0]["text"]
 
 
-def test_two_criteria_are_saved_as_two_tables_that_say_which(
+def test_two_settings_are_saved_as_two_tables_that_say_which(
     playground: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    explorer = playground("moons", state={"criterion": "snip", "compare": "random", "compression": 9})
+    state = {"criterion": "snip", "compare": {"criterion": "random", "rounds": 5}, "compression": 9}
+    explorer = playground("moons", state=state)
     note, figure = saved(explorer, monkeypatch, "table", "figure")
     names = note.removeprefix("Saved the layer table as ").split(" and ")
     for name, side in zip(names, explorer.frame["sides"], strict=True):
-        assert inside(tmp_path / name)["criterion"] == side["criterion"]
+        assert check_state(inside(tmp_path / name)).name == side["name"]
         assert pd.read_csv(name)["kept"].tolist() == [layer["kept"] for layer in side["layers"]]
-    assert "-snip-vs-random-" in figure
+    assert "-snip-vs-random-5-" in figure
     assert inside(tmp_path / figure.split()[-1]) == explorer.state()
 
 
@@ -874,11 +919,12 @@ def test_two_criteria_are_saved_as_two_tables_that_say_which(
 
 
 FIGURES = [
-    Choices(criterion="synflow", compare="snip", compression=5000),
-    Choices(criterion="snip", compare="synflow", compression=50, rounds=5),
+    Choices(criterion="synflow", compare=WAY | {"criterion": "snip"}, compression=5000),
+    Choices(criterion="snip", compare=WAY | {"criterion": "synflow"}, compression=50, rounds=5),
+    Choices(criterion="snip", compare=WAY | {"criterion": "snip", "allocation": "layer", "rounds": 5}, compression=50),
     Choices(criterion="random", compression=20),
-    Choices("moons", "lenet-300-100", criterion="obd", compare="fisher", compression=3),
-    Choices(network="resnet-20", criterion="synflow", compare="grasp", compression=300),
+    Choices("moons", "lenet-300-100", criterion="obd", compare=WAY | {"criterion": "fisher"}, compression=3),
+    Choices(network="resnet-20", criterion="synflow", compare=WAY | {"criterion": "grasp"}, compression=300),
     Choices(network="resnet-20", criterion="magnitude", compression=2),
 ]
 
@@ -912,11 +958,12 @@ def test_in_the_figure_no_words_cover_others_and_each_criterion_has_its_colour(
     bars = {
         t.get_text(): to_hex(p.get_facecolor()) for t, p in zip(legend.get_texts(), legend.get_patches(), strict=True)
     }
-    for name in fitted.criteria:
-        colour = looks[name].colour.lower()
-        assert bars[name] == colour
-        assert to_hex(axes[f"Scores: {name}"].patches[0].get_facecolor()) == colour
-    line = next(line for line in axes["Trade-off"].get_lines() if str(line.get_label()).startswith(fitted.criterion))
+    for i, side in enumerate(fitted.sides):
+        look, twin = looks[side.criterion], i > 0 and side.criterion == fitted.criterion
+        colour = (look.dark if twin else look.colour).lower()
+        assert bars[side.name] == colour
+        assert to_hex(axes[f"Scores: {side.name}"].patches[0].get_facecolor()) == colour
+    line = next(line for line in axes["Trade-off"].get_lines() if str(line.get_label()).startswith(f"{fitted.name}:"))
     assert to_hex(line.get_color()) == looks[fitted.criterion].colour.lower()
 
 
@@ -977,7 +1024,18 @@ def bundle(explorer: Any) -> dict[str, Any]:
     return shown[0] if isinstance(shown, tuple) else shown
 
 
-@pytest.mark.parametrize("state", [{}, {"criterion": "snip", "compare": "synflow", "compression": 400, "rounds": 5}])
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {
+            "criterion": "snip",
+            "compare": {"criterion": "synflow", "allocation": "layer"},
+            "compression": 400,
+            "rounds": 5,
+        },
+    ],
+)
 def test_three_faces_carry_the_same_numbers(playground: Any, monkeypatch: pytest.MonkeyPatch, state: Any) -> None:
     numbers = {}
     for face in wb.explorers.FACES:
@@ -1029,6 +1087,10 @@ def test_a_page_holds_other_criteria_and_rounds_within_its_budget(monkeypatch: p
     choices = Choices("moons", "lenet-300-100", criterion="snip", rounds=5, compression=33.3)
     fitted, frame = settle(session, choices)
     made = made_ahead.settings(session, fitted)
+    both = replace(fitted, compare=WAY | {"criterion": "magnitude", "allocation": "layer"})
+    ways = [Choices(**{key: one[key] for key in WAY}).name for one in made_ahead.settings(session, both)]
+    assert ways[:3] == ["snip-5", "magnitude, layer", "snip"]
+    assert len(ways) == len(set(ways)) == 7
     found = {(one["criterion"], one["rounds"]): one for one in made}
     assert list(found) == [
         ("snip", 5), ("snip", 1), ("snip", 20), ("magnitude", 1), ("magnitude", 5), ("magnitude", 20),
@@ -1125,7 +1187,8 @@ def test_an_interrupt_during_training_leaves_the_explorer_usable(kernel: Any) ->
 def test_a_name_has_one_look_in_every_face(playground: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session({"moons": wb.load("moons", device="cpu")}, {})
     expected = {
-        name: {"light": look.colour, "dark": look.dark, "marker": look.marker} for name, look in session.looks().items()
+        name: {"light": look.colour, "dark": look.dark, "paler": Look(look.dark, "").dark, "marker": look.marker}
+        for name, look in session.looks().items()
     }
     assert {name: session.looks()[name] for name in session.criteria()} == {n: LOOKS[n] for n in session.criteria()}
     assert playground("moons").menu["looks"] == expected

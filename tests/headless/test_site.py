@@ -36,6 +36,10 @@ See [the next lesson](second.ipynb#A-section) and [a paper](https://example.org/
 Folded, with **a picture**: <img src="point.png" alt="the point again">
 
 </details>
+
+### [Deeper](https://example.org/deeper): a & b
+
+Words.
 """
 
 EXPLORER = """
@@ -105,6 +109,19 @@ def open_page(folder, browser):
     context.close()
 
 
+def test_a_page_begins_with_a_contents_list(open_page):
+    visit, _, _ = open_page
+    page = visit("first.html")
+    link = page.get_by_role("navigation", name="Contents").get_by_role("link")
+    assert not link.first.is_visible()
+    page.get_by_text("Contents", exact=True).click()
+    assert [text.split()[0] for text in link.all_inner_texts()] == ["A", "Deeper:"]
+    link.last.click()
+    place = page.locator("h3").bounding_box()["y"]
+    assert 0 <= place < 800
+    assert page.locator("nav math").count() == 1  # the formula, set as in the text
+
+
 def test_a_page_works_from_disk_with_nothing_loaded(open_page, folder):
     visit, asked, errors = open_page
     page = visit("first.html")
@@ -113,11 +130,11 @@ def test_a_page_works_from_disk_with_nothing_loaded(open_page, folder):
     page.locator("#slider").press("ArrowRight")
     assert page.locator("#value").text_content() == "stop 2"
     assert page.locator("figure img").get_attribute("alt") == "three bars"
-    solution = page.locator("details strong")
+    solution = page.locator("main details strong")
     assert not solution.is_visible()
     page.get_by_text("Solution").click()
     assert solution.is_visible()
-    assert page.locator("details img").evaluate("image => image.src").startswith("data:image/png;base64,")
+    assert page.locator("main details img").evaluate("image => image.src").startswith("data:image/png;base64,")
     assert page.locator("figcaption").text_content() == "Bars."
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     assert "face site" in page.locator("main").text_content()
@@ -136,7 +153,7 @@ def test_the_list_of_pages_leads_to_the_reference(open_page, folder):
 def test_formulas_are_set_by_the_browser(open_page):
     visit, _, _ = open_page
     page = visit("first.html")
-    assert page.locator("math").count() == 3
+    assert page.locator("main math").count() == 3
     assert page.locator("mfrac").first.bounding_box()["height"] > 20
     assert page.locator("mtr").count() == 2
     text = page.locator(".text").nth(1).inner_text()

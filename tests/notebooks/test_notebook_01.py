@@ -94,6 +94,11 @@ def test_any_other_answer_is_rejected_with_a_hint(number: int, name: str) -> Non
     exercises.rejected(("is not it",), home(number), number, **{**RIGHT[number], name: 12345.678})
 
 
+@pytest.mark.parametrize("number", RIGHT)
+def test_an_answer_of_another_form_is_told_what_it_must_be(number: int) -> None:
+    exercises.rejects_other_forms(home(number), number, RIGHT[number])
+
+
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The explorers of notebook 01, executed with other parameters: cell -> its bundle."""

@@ -34,11 +34,12 @@ def test_by_layer_keeps_the_order_of_the_layers_and_shows_an_empty_one() -> None
 
 
 def test_by_layer_on_a_plain_axis_draws_zero_where_it_is() -> None:
-    df = pd.DataFrame({"layer": [str(i) for i in range(15)], "share": [1.0] * 14 + [0.0], "at": "1x"})
+    df = pd.DataFrame({"layer": [f"layer {i}" for i in range(15)], "share": [1.0] * 14 + [0.0], "at": "1x"})
     ax = plots.by_layer(df, y="share", arm="at", log=False)
     assert ax.get_yscale() == "linear"
     assert ax.lines[0].get_ydata()[-1] == 0
-    assert ax.get_xticklabels()[0].get_rotation() == 60  # many layers
+    assert ax.get_xticklabels()[0].get_rotation() == 60  # long names, and little room
+    assert plots.by_layer(df[:3], y="share", arm="at").get_xticklabels()[0].get_rotation() == 0
 
 
 def test_layer_bars_have_the_heights_of_the_rows() -> None:
@@ -49,6 +50,9 @@ def test_layer_bars_have_the_heights_of_the_rows() -> None:
     assert [patch.get_height() for patch in ax.patches] == [1.0, 1.0, 0.5, 1.5]
     assert ax.patches[0].get_hatch() != ax.patches[2].get_hatch()
     assert ax.patches[0].get_x() < ax.patches[2].get_x() < ax.patches[1].get_x()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["synflow", "snip"]
+    alone = plots.layer_bars(df[:2])
+    assert (alone.get_legend(), alone.get_title()) == (None, "") != (None, alone.get_title(loc="left"))
 
 
 def test_against_size_draws_the_slope_through_the_first_criterion() -> None:

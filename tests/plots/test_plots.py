@@ -111,6 +111,16 @@ def test_mask_picture_shows_block_means() -> None:
     assert ax.get_title("left") == "6 of 24 kept; one cell = the mean of 2 x 3 weights"
 
 
+def test_mask_overlap_says_who_keeps_what() -> None:
+    a, b = {"w": torch.tensor([[True, True, False, False]])}, {"w": torch.tensor([[True, False, True, False]])}
+    figure = plots.mask_overlap(a, b, ("snip", "synflow"))
+    assert figure.get_suptitle() == "kept by both 1, snip alone 1, synflow alone 1, neither 1"
+    (image,) = figure.axes[0].images
+    shades = [to_hex(image.cmap(image.norm(kind))) for kind in image.get_array()[0]]
+    assert shades[1:3] == [plots.palette(["snip", "synflow"])[name].lower() for name in ("snip", "synflow")]
+    assert len({*shades}) == 4
+
+
 def test_an_axes_of_the_users_own_is_drawn_on_and_returned() -> None:
     mine = plots.axes()
     assert plots.curves(rows(), ax=mine) is mine

@@ -41,6 +41,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "layer_bars": lambda: plots.layer_bars(LAYERS),
     "layer_densities": lambda: plots.layer_densities(LAYERS, arm="criterion"),
     "maps": lambda: plots.maps(dict.fromkeys(ARMS, torch.rand(3, 3)), label="place", across="inputs", down="units"),
+    "mask_overlap": lambda: plots.mask_overlap(MASKS, MASKS, (ARMS[0], ARMS[1])),
     "mask_picture": lambda: plots.mask_picture(MASKS["a"]),
     "matrix": lambda: plots.matrix(SQUARE, label="overlap"),
     "network_drawing": lambda: plots.network_drawing(MASKS),
@@ -62,7 +63,9 @@ def test_every_picture_says_its_axes_and_its_arms(name: str) -> None:
     labels = [label for ax in figure.axes for label in (ax.get_xlabel(), ax.get_ylabel())]
     labels += [figure.get_supxlabel(), figure.get_supylabel()]
     assert all(label.partition("\n")[0] in words for label in labels)
-    if name not in ("mask_picture", "network_drawing", "score_histogram"):
+    if name == "mask_overlap":
+        assert "kept by both 4, snip alone 0, synflow alone 0, neither 2" in words
+    elif name not in ("mask_picture", "network_drawing", "score_histogram"):
         assert all(arm in words for arm in ARMS)
 
 

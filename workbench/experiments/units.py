@@ -3,9 +3,10 @@
 import copy
 import functools
 import itertools
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from workbench.criteria import score
 from workbench.data import Task, load
@@ -66,6 +67,38 @@ def gradient(model: nn.Module, batch: Batch, loss_fn: Loss) -> Scores:
     return {name: slope.abs() for name, slope in zip(names, slopes, strict=True)}
 
 
+def unit_scores(model: nn.Module, batch: Batch, criterion: str, *, seed: int = 0, **knobs: Any) -> Scores:
+    """Scores of all units but the outputs, each layer's brought to one scale so that all layers can compete.
+
+    The published comparison divides "l1" by its layer's sum and the others by their L2 norm; "lrp" sums alike by
+    itself. "taylor" (by gates) is the root of the score, `|sum over samples of a dL/da|`; "gradient" is the function
+    above. `knobs` go to the criterion. Source: Yeom et al. 2021, arXiv:1912.08881, section 4.1.
+
+    >>> model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2))
+    >>> _ = model[0].weight.data.copy_(torch.tensor([[1.0], [-3.0]]))
+    >>> unit_scores(model, Batch(torch.ones(1, 1), torch.tensor([0])), "l1")
+    {'0.weight': tensor([0.2500, 0.7500])}
+    """
+    asked, last = gradient if criterion == "gradient" else criterion, list(prunable(model))[-1:]
+    scores = score(model, batch, asked, granularity="channel", exclude=last, seed=seed, **knobs)
+    if criterion == "taylor" and knobs.get("kind") != "activations":  # by gates it is the square
+        scores = {name: s.sqrt() for name, s in scores.items()}
+    if criterion == "lrp":
+        return scores
+    power = 1 if criterion == "l1" else 2
+    return {name: s / s.norm(power).clamp_min(1e-30) for name, s in scores.items()}
+
+
+def drawn(targets: Tensor, samples: int, seed: int) -> Tensor:
+    """Indices of `samples` points of each class, drawn by `seed`; a larger draw holds the smaller ones.
+
+    >>> drawn(torch.tensor([0, 1, 1]), 1, seed=0).shape
+    torch.Size([2])
+    """
+    order = torch.randperm(len(targets), generator=generator(seed))
+    return torch.cat([order[targets[order] == label][:samples] for label in targets.unique()])
+
+
 # 1000 of 3000 units removed at once, with few samples and with many.
 @experiment(
     "units",
@@ -87,18 +120,11 @@ def prune_units(
     >>> prune_units("l1", "moons", seed=0, width=50, removed=50)["accuracy"] <= 1
     True
     """
-    trained, task = _toy(data, seed, width)
+    trained, task = toy_network(data, seed, width)
     model, reference = copy.deepcopy(trained), task.take("train")
-    order, last = torch.randperm(len(reference.targets), generator=generator(seed)), list(prunable(model))[-1:]
-    few = torch.cat([order[reference.targets[order] == label][:samples] for label in reference.targets.unique()])
+    few = drawn(reference.targets, samples, seed)
     batch = Batch(reference.inputs[few], reference.targets[few])
-    asked = gradient if criterion == "gradient" else criterion
-    scores = score(model, batch, asked, granularity="channel", exclude=last, seed=seed)
-    if criterion == "taylor":  # by gates it is the square
-        scores = {name: s.sqrt() for name, s in scores.items()}
-    if criterion != "lrp":  # whose layers sum alike by themselves
-        power = 1 if criterion == "l1" else 2
-        scores = {name: s / s.norm(power).clamp_min(1e-30) for name, s in scores.items()}
+    scores = unit_scores(model, batch, criterion, seed=seed)
     sparsity, dense = removed / sum(len(s) for s in scores.values()), evaluate(model, task, split="train")
     apply_masks_(model, keep_top(scores, sparsity, granularity="channel", model=model, example=batch.inputs))
     return {"accuracy": evaluate(model, task, split="train")["accuracy"], "dense": dense["accuracy"]}
@@ -113,8 +139,10 @@ def relevance_minus_other(rows: Rows, other: str, data: str | list[str]) -> Effe
 
 
 @functools.lru_cache(maxsize=16)
-def _toy(data: str, seed: int, width: int) -> tuple[nn.Module, Task]:
-    """The trained toy network, and the task whose 200 samples of each class trained it (or all there are)."""
+def toy_network(data: str, seed: int, width: int) -> tuple[nn.Module, Task]:
+    """A trained network 2-width-width-width-k, and the task whose 200 samples of each class trained it (or all there
+    are). Kept for the next call: copy it before you change it.
+    """
     task = load(data, device="cpu")
     raw = task.splits["train"]
     chosen = torch.cat([(raw.targets == label).nonzero().reshape(-1)[:200] for label in raw.targets.unique()])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +40,18 @@ def notebook_page(notebook: NotebookNode, folder: Path, executed: str, ending: s
             cells.append(_or_source(partial(_code, cell, found, folder), cell, found))
         where = f"cell {numbers[index]}" if index in numbers else "the cell of injected parameters"
         problems += [f"{where}: {problem}" for problem in found]
-    name = title(notebook, "Notebook")
-    return html("notebook", title=name, cells=cells, executed=executed, problems=problems), problems
+    facts = {"title": title(notebook, "Notebook"), "sections": sections("".join(cells)), "executed": executed}
+    return html("notebook", cells=cells, problems=problems, **facts), problems
+
+
+def sections(page: str) -> list[tuple[str, str, Markup]]:
+    """Headings of levels 2 and 3 of a page's texts: level, id and words, without the links in them.
+
+    >>> sections('<h1 id="T">T</h1><h2 id="A-b">A <a href="x">b</a></h2>')
+    [('2', 'A-b', Markup('A b'))]
+    """
+    found = re.findall(r'<h([23]) id="([^"]*)">(.*?)</h\1>', page)
+    return [(level, unescape(mark), Markup(re.sub(r"</?a\b[^>]*>", "", words))) for level, mark, words in found]
 
 
 def _code(cell: NotebookNode, problems: list[str], folder: Path) -> Markup:

@@ -10,9 +10,19 @@ from workbench.plots.ladders import differences, ladder
 from workbench.plots.layers import against_size, by_layer, ending, layer_bars, layer_densities
 from workbench.plots.looks import REMOVED, markers, palette
 from workbench.plots.seeds import by_samples, curves, predictions
-from workbench.plots.weights import mask_picture, network_drawing, score_histogram
+from workbench.plots.weights import mask_overlap, mask_picture, network_drawing, score_histogram
 from workbench.plots.words import describe
 
 __all__ = ["REMOVED", "against_size", "axes", "bundle", "by_layer", "by_samples", "curves", "describe", "differences"]
-__all__ += ["ending", "ladder", "layer_bars", "layer_densities", "maps", "markers", "mask_picture", "matrix"]
+__all__ += [
+    "ending",
+    "ladder",
+    "layer_bars",
+    "layer_densities",
+    "maps",
+    "markers",
+    "mask_overlap",
+    "mask_picture",
+    "matrix",
+]
 __all__ += ["network_drawing", "palette", "predictions", "regions", "score_histogram", "show", "student", "style"]

@@ -95,8 +95,6 @@ def by_layer(
         look = hues(df, arm, parts) | {"dashes": False, "markersize": 9}
         sns.lineplot(x=df["layer"].map(layers.index), y=shown, **look, estimator=None, ax=ax)
         legend_beside(ax)
-        if len(layers) > 12:
-            ax.tick_params(axis="x", rotation=60, labelsize=11)
     return ax
 
 
@@ -121,7 +119,10 @@ def layer_bars(df: pd.DataFrame, *, y: str = "share", arm: str = "criterion", ax
             for bar in group:
                 bar.set_hatch(hatch)
         _name_layers(ax, layers, y)
-        legend_beside(ax)
+        if len(parts) > 1:
+            legend_beside(ax)
+        elif parts[0][0]:
+            ax.set_title(parts[0][0])
     return ax
 
 
@@ -149,9 +150,12 @@ def against_size(df: pd.DataFrame, *, y: str = "mean score", arm: str = "criteri
 
 
 def _name_layers(ax: Axes, layers: list[Any], y: str) -> None:
-    """The layers' names along x, and what is drawn along y."""
-    ax.set_xticks(range(len(layers)), [str(name).removesuffix(".weight") for name in layers])
+    """The layers' names along x, aslant if they are too long for its width, and what is drawn along y."""
+    names = [str(name).removesuffix(".weight") for name in layers]
+    ax.set_xticks(range(len(layers)), names)
     ax.set(xlabel="layer", ylabel=y)
+    if 0.13 * sum(map(len, names)) > ax.get_position().width * ax.get_figure(root=True).get_figwidth():  # in inches
+        ax.tick_params(axis="x", rotation=60, labelsize=11)
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

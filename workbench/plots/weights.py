@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from workbench.plots.figures import bare, drawing
-from workbench.plots.looks import KEPT, OFF_PATH, REMOVED
+from workbench.plots.figures import bare, drawing, panels, style
+from workbench.plots.looks import KEPT, OFF_PATH, REMOVED, palette
 from workbench.types import Masks, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 60, ax: Axes | None = None) -> Axes:
@@ -60,6 +61,39 @@ def mask_picture(mask: Tensor, *, cells: int = 256, ax: Axes | None = None) -> A
         ax.set(xlabel="inputs" if mask.dim() == 2 else "inputs x kernel positions", ylabel="outputs")
         bare(ax)
     return ax
+
+
+def mask_overlap(a: Masks, b: Masks, names: tuple[str, str] = ("a", "b")) -> Figure:
+    """Two masks in one picture, a panel for each layer: kept by both, by one alone (its colour), or by neither (light).
+
+    For layers of few weights: one cell is one weight, `[out, in * kernel]`; the title counts the whole network.
+
+    >>> mask = {"w": torch.tensor([[True, False]])}
+    >>> mask_overlap(mask, mask).get_suptitle()
+    'kept by both 1, a alone 0, b alone 0, neither 1'
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    flat = {name: [side[name].detach().flatten(1).long().cpu() for side in (a, b)] for name in a}
+    kinds = {name: 3 - first * 2 - second for name, (first, second) in flat.items()}  # 0 both, 1 a, 2 b, 3 neither
+    colours = ["#222222", *palette(names).values(), "#e6e6e6"]
+    widths = [max(kind.shape[1], 12) for kind in kinds.values()]
+    figure, made = panels(len(kinds), len(kinds), 11, 4.4, width_ratios=widths)
+    with style():
+        for ax, (name, kind) in zip(made, kinds.items(), strict=True):
+            look: dict[str, Any] = {"vmin": 0, "vmax": 3, "interpolation": "nearest", "aspect": "auto"}
+            ax.imshow(kind.numpy(), cmap=ListedColormap(colours), **look)
+            ax.set_title(name.removesuffix(".weight"))
+            ax.set(xlabel="inputs" if a[name].dim() == 2 else "inputs x kernel")
+            bare(ax)
+        made[0].set_ylabel("outputs")
+        words = ["both", *(f"{name} alone" for name in names), "neither"]
+        counts = [sum(int((kind == i).sum()) for kind in kinds.values()) for i in range(4)]
+        told = ", ".join(f"{word} {count:,}" for word, count in zip(words, counts, strict=True))
+        figure.suptitle(f"kept by {told}", fontsize=15)
+        figure.legend([Patch(color=colour) for colour in colours], words, loc="outside lower center", ncols=4)
+    return figure
 
 
 def network_drawing(masks: Masks, paths: Masks | None = None, *, ax: Axes | None = None) -> Axes:

@@ -28,19 +28,19 @@ SECONDS = 10.0
 
 
 def setting(session: Session, choices: Choices, places: Sequence[float], coarse: int = 1) -> Work[dict[str, Any]]:
-    """The pictures of the criterion chosen at these places of the slider, as the page looks them up."""
+    """The pictures of one setting at these places of the slider, as the page looks them up."""
     sides = []
     for place in places:
-        at = yield from session.prepare(replace(choices, compare=None, compression=place))
+        at = yield from session.prepare(replace(choices, compression=place))
         sides.append(session.frame(at, measure=True, coarse=coarse)["sides"][0])
         yield
-    return {"criterion": choices.criterion, "rounds": choices.rounds, "stops": list(places), "sides": sides}
+    return {**choices.way, "stops": list(places), "sides": sides}
 
 
 def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
-    """The chosen setting at every stop, and others at fewer stops while the budget lasts.
+    """The settings shown at every stop, and others at fewer stops while the budget lasts.
 
-    First the chosen criteria in other rounds, then all criteria in one round, in the rounds chosen, in 5 and in 20.
+    First the shown criteria in other rounds, then all criteria in one round, in the rounds chosen, in 5 and in 20.
     An iterated setting costs all its rounds at every stop: the chosen one, too, gets each fourth where all would take
     longer than `SECONDS`, and others are tried only where one stop says that the rest fits. Criteria that make a pass
     for each sample (ten seconds and more) are there only if they are chosen.
@@ -50,15 +50,14 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ties at stops that nobody looks at yet; the picture tells its own
-        for name in choices.criteria:
-            at = replace(choices, criterion=name)
+        for at in choices.sides:
             took = _seconds(session, at)
-            places = all_stops if choices.rounds == 1 or took * len(all_stops) <= SECONDS else few
+            places = all_stops if at.rounds == 1 or took * len(all_stops) <= SECONDS else few
             made.append(drain(setting(session, at, places)))
         end, sides, size = time.process_time() + SECONDS, *_size(made)
         once: dict[str, float] = {}
         for name, rounds in _others(session, choices):
-            at, left = replace(choices, criterion=name, rounds=rounds), end - time.process_time()
+            at, left = replace(choices.sides[0], criterion=name, rounds=rounds), end - time.process_time()
             if left <= 0 or sides + len(few) > SIDES:
                 break
             if rounds > 1 and once.get(name, left) * rounds > left / 2:
@@ -82,16 +81,22 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
 def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int]]:
     """Criteria and rounds beside the chosen ones, the more likely ones first."""
     quick = [name for name in session.criteria() if "of each sample" not in find_criterion(name)[1].cost]
-    others = [name for name in quick if name not in choices.criteria]
-    yield from ((name, rounds) for name in choices.criteria for rounds in ROUNDS if rounds != choices.rounds)
+    shown = [side.criterion for side in choices.sides]
+    likely = [(name, rounds) for name in shown for rounds in ROUNDS]
     for rounds in dict.fromkeys((1, choices.rounds, *ROUNDS)):
-        yield from ((name, rounds) for name in others)
+        likely += [(name, rounds) for name in quick if name not in shown]
+    there = [
+        (side.criterion, side.rounds)
+        for side in choices.sides
+        if (side.weights, side.allocation) == (choices.weights, choices.allocation)
+    ]
+    yield from (pair for pair in dict.fromkeys(likely) if pair not in there)
 
 
 def _seconds(session: Session, choices: Choices) -> float:
     """How long it takes to prepare one picture."""
     start = time.process_time()
-    drain(session.prepare(replace(choices, compare=None)))
+    drain(session.prepare(choices))
     return time.process_time() - start
 
 

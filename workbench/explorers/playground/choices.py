@@ -10,11 +10,13 @@ from workbench.types import check_choice, check_count
 WEIGHTS = ("at init", "trained")
 ROUNDS = (1, 5, 20, 100)
 THEMES = ("auto", "dark", "light")
+WAY = ("weights", "criterion", "allocation", "rounds")
+"""How masks are found: what of two settings may differ where they are compared."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """One setting of the playground. `layer=""` is the layer in the middle; `compare` a second criterion or None.
+    """One setting of the playground. `layer=""` is the layer in the middle; `compare` is a pinned `WAY`, or None.
 
     >>> Choices(compression=20).sparsity
     0.95
@@ -28,7 +30,7 @@ class Choices:
     rounds: int = 1
     compression: float = 20.0
     layer: str = ""
-    compare: str | None = None
+    compare: dict[str, Any] | None = None
     seed: int = 0
     theme: str = "auto"
     request: int = 0
@@ -39,9 +41,28 @@ class Choices:
         return 1 - 1 / self.compression
 
     @property
-    def criteria(self) -> tuple[str, ...]:
-        """One criterion, or two side by side."""
-        return (self.criterion,) if self.compare is None else (self.criterion, self.compare)
+    def sides(self) -> tuple["Choices", ...]:
+        """This setting alone, or beside it the pinned one, where they differ.
+
+        >>> pinned = {"weights": "at init", "criterion": "snip", "allocation": "layer", "rounds": 5}
+        >>> [side.name for side in Choices(compare=pinned).sides]
+        ['magnitude', 'snip-5, layer']
+        """
+        alone = replace(self, compare=None)
+        pinned = replace(alone, **(self.compare or {}))
+        return (alone,) if pinned == alone else (alone, pinned)
+
+    @property
+    def name(self) -> str:
+        """The criterion, its rounds, and what else of the `WAY` differs from an untrained network's global cut."""
+        rounds, weights = f"-{self.rounds}" if self.rounds > 1 else "", ", trained" if self.weights == "trained" else ""
+        allocation = f", {self.allocation}" if self.allocation != "global" else ""
+        return f"{self.criterion}{rounds}{weights}{allocation}"
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """How this setting's masks are found, to be pinned."""
+        return {key: getattr(self, key) for key in WAY}
 
     def state(self) -> dict[str, Any]:
         """The setting as JSON: all that decides what the view shows."""
@@ -55,10 +76,13 @@ class Choices:
 def check_state(state: object, start: Choices = Choices()) -> Choices:
     """The choices that `state` (JSON of `Choices.state`, keys may be missing) makes of `start`; says what is wrong.
 
-    Whether the named data, network, criteria and layer exist is for the session to check.
+    What `compare` does not say is as in the setting itself; a text is a criterion. Whether the named data, network,
+    criteria and layer exist is for the session to check.
 
     >>> check_state({"compression": 5}).compression
     5.0
+    >>> check_state({"compare": {"rounds": 5}}).compare
+    {'weights': 'at init', 'criterion': 'magnitude', 'allocation': 'global', 'rounds': 5}
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"a state is a dict such as {{'criterion': 'snip'}}; got {type(state).__name__}")
@@ -71,7 +95,16 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
         check_count(name, getattr(chosen, name), least=least)
     if not isinstance(chosen.layer, str):
         raise TypeError(f"layer is the name of a weight, or '' for the middle one; got {chosen.layer!r}")
-    return replace(chosen, compression=check_compression(chosen.compression))
+    compare: Any = {"criterion": chosen.compare} if isinstance(chosen.compare, str) else chosen.compare
+    if compare is not None:
+        if not isinstance(compare, Mapping):
+            rule = "compare is what of the setting differs, such as {'criterion': 'snip', 'rounds': 5}, or None"
+            raise TypeError(f"{rule}; got {compare!r}")
+        for key in compare:
+            check_choice("a key of compare", key, WAY)
+        compare = chosen.way | dict(compare)
+        check_state(compare)
+    return replace(chosen, compression=check_compression(chosen.compression), compare=compare)
 
 
 def check_compression(value: object) -> float:

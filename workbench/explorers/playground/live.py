@@ -42,8 +42,11 @@ class Playground(Explorer):
     def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
         self.session, self.precompute = session, precompute
         self._framed: dict[str, Any] = {}
-        first = drain(session.prepare(replace(choices, weights="at init")))
-        choices = replace(first, weights=choices.weights, request=int(choices.weights != first.weights))
+        trained = "trained" in [
+            side.weights for side in choices.sides
+        ]  # in the worker: the first picture is of what is there
+        first = drain(session.prepare(replace(choices, weights="at init", compare=None) if trained else choices))
+        choices = replace(first, weights=choices.weights, compare=choices.compare, request=int(trained))
         super().__init__(
             name,
             menu=session.menu(first),
@@ -123,11 +126,10 @@ class Playground(Explorer):
                 return
             self.frame = frame
         yield
-        if self.precompute and choices.rounds == 1 and not self._framed:
+        if self.precompute and all(side.rounds == 1 for side in choices.sides) and not self._framed:
             made = []
-            for criterion in choices.criteria:
-                at = replace(choices, criterion=criterion)
-                made.append((yield from ahead.setting(self.session, at, self.menu["stops"])))
+            for side in choices.sides:
+                made.append((yield from ahead.setting(self.session, side, self.menu["stops"])))
             with self.lock:
                 if not stale():
                     self._framed = choices.setting()
@@ -150,7 +152,8 @@ class Playground(Explorer):
             choices = check_state(self.choices)
             left = self.session.without_the_gone(choices)
             if left != choices:
-                gone = ", ".join(name for name in choices.criteria if name not in left.criteria)
+                known = self.session.criteria()
+                gone = ", ".join(side.criterion for side in choices.sides if side.criterion not in known)
                 self.choices = asdict(replace(left, request=choices.request + 1))
                 self.status = {**self.status, "message": f"{gone} is no longer registered"}
             elif choices == self._shown and not self.session.ready(choices):
@@ -166,24 +169,30 @@ class Playground(Explorer):
     # Messages of the page
 
     def on_train(self) -> None:
-        """Train a point of the trade-off with the next seed of this setting."""
+        """Train a point of the trade-off with the next seed of each setting shown."""
         if not self.worker.busy("training"):
             self.worker.submit("training", partial(self._train, check_state(self.choices)))
             self.status = {**IDLE, "busy": "training"}
 
     def _train(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
-        made, value = yield from self.session.train(choices, self.report(stale))
-        with self.lock:
-            if stale():
-                return
-            self.session.points.add(made, value)
-            self._draw_points(check_state(self.choices))
+        said: list[str] = []
+        for side in choices.sides:
+            with self.lock:
+                if stale():
+                    return
+                self.put(status={**self.status, "message": "; ".join([*said, f"{side.name}, {side.compression:g}x"])})
+            made, value = yield from self.session.train(side, self.report(stale))
+            with self.lock:
+                if stale():
+                    return
+                self.session.points.add(made, value)
+                self._draw_points(check_state(self.choices))
             name = self.session.points.measure(made.data)
             reached = f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"
-            self.status = {
-                **IDLE,
-                "message": f"{made.criterion}, {made.compression:g}x, seed {made.seed}: validation {name} {reached}",
-            }
+            said.append(f"{made.name}, {made.compression:g}x, seed {made.seed}: validation {name} {reached}")
+        with self.lock:
+            if not stale():
+                self.status = {**IDLE, "message": "; ".join(said)}
 
     def on_cancel(self) -> None:
         """Stop training and scoring; where choices had not been answered, go back to those that were."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import plots
 from workbench.explorers.playground.choices import Choices
-from workbench.explorers.playground.points import SPLITS, Points
+from workbench.explorers.playground.points import SPLITS
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.view import times
 from workbench.plots.looks import Look
@@ -31,13 +31,14 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figu
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sides, own = frame["sides"], session.looks()
+    sides = frame["sides"]
+    own = _looks(sides, session.looks())
     with plots.style(), matplotlib.rc_context(SMALL):
         drawn = Figure(figsize=(12, 9))
         FigureCanvasAgg(drawn)
         panels: Any = drawn.subfigures(2, 2)
         for i, (side, scores) in enumerate(zip(sides, _axes(panels[0, 0], len(sides), 1), strict=True)):
-            _scores(side, own[side["criterion"]][0], scores, legend=i == 0)
+            _scores(side, own[side["name"]].colour, scores, legend=i == 0)
         _layers(sides, own, *_axes(panels[0, 1], 1, 1))
         shown = sides[0]["mask"]
         title = f"Mask of {plots.ending(shown['layer'], 50)}"
@@ -45,12 +46,20 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figu
         panels[1, 0].supxlabel(f"bright = kept; {shown['note']}", fontsize=SMALL["axes.labelsize"])
         for side, mask in zip(sides, _axes(panels[1, 0], 1, len(sides)), strict=True):
             _mask(side, mask)
-        _tradeoff(choices, session.points, own, *_axes(panels[1, 1], 1, 1))
-        heads = [f"{side['criterion']}: {side['sentence']}" for side in sides]
-        alarms = [f"{side['criterion']}: {side['alarm']}" for side in sides if side["alarm"]]
+        _tradeoff(choices, session, own, *_axes(panels[1, 1], 1, 1))
+        heads = [f"{side['name']}: {side['sentence']}" for side in sides]
+        alarms = [f"{side['name']}: {side['alarm']}" for side in sides if side["alarm"]]
         lines = [textwrap.fill(line, LINE) for line in heads + alarms]
         drawn.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=13, fontweight="bold")
     return drawn
+
+
+def _looks(sides: Sequence[Mapping[str, Any]], criteria: Mapping[str, Look]) -> dict[str, Look]:
+    """The look of each setting: that of its criterion, paler for the second of two with the same one."""
+    found = {side["name"]: criteria[side["criterion"]] for side in sides}
+    if len(found) == 2 and len({side["criterion"] for side in sides}) == 1:
+        found[sides[1]["name"]] = Look(found[sides[1]["name"]].dark, found[sides[1]["name"]].marker)
+    return found
 
 
 def _axes(panel: Any, rows: int, columns: int) -> Sequence[Axes]:
@@ -70,18 +79,18 @@ def _scores(side: Mapping[str, Any], colour: str, ax: Axes, legend: bool) -> Non
             ax.legend(handles=[line, Patch(color=plots.REMOVED, alpha=0.35, label="removed")], loc="upper left")
     before = f"; {scores['before']:,} removed before the last round" if scores["before"] else ""
     label = scores["label"] + (f"; {scores['zero']:,} scores are 0" if scores["zero"] else "")
-    ax.set(title=f"Scores: {side['criterion']}{before}", xlabel=label, ylabel="weights")
+    ax.set(title=f"Scores: {side['name']}{before}", xlabel=label, ylabel="weights")
 
 
 def _layers(sides: Sequence[Mapping[str, Any]], own: Mapping[str, Look], ax: Axes) -> None:
     import pandas as pd
 
     rows = [
-        {"layer": layer["name"], "weights": layer["size"], "kept": layer["kept"], "criterion": side["criterion"]}
+        {"layer": layer["name"], "weights": layer["size"], "kept": layer["kept"], "setting": side["name"]}
         for side in sides
         for layer in side["layers"]
     ]
-    plots.layer_densities(pd.DataFrame(rows), arm="criterion", looks=own, ax=ax)
+    plots.layer_densities(pd.DataFrame(rows), arm="setting", looks=own, ax=ax)
     ax.set_title("Layers")
 
 
@@ -91,30 +100,32 @@ def _mask(side: Mapping[str, Any], ax: Axes) -> None:
     mask = side["mask"]
     cells = np.frombuffer(base64.b64decode(mask["data"]), dtype=np.uint8).reshape(mask["rows"], mask["cols"])
     ax.imshow(cells, cmap="cividis", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
-    ax.set(title=side["criterion"], xlabel="inputs", ylabel="outputs", xticks=[], yticks=[])
+    ax.set(title=side["name"], xlabel="inputs", ylabel="outputs", xticks=[], yticks=[])
     ax.grid(visible=False)
 
 
-def _tradeoff(choices: Choices, points: Points, own: Mapping[str, Look], ax: Axes) -> None:
+def _tradeoff(choices: Choices, session: Session, own: Mapping[str, Look], ax: Axes) -> None:
     """The criteria shown with every seed and their intervals; the recorded means of others are thin lines behind."""
     import pandas as pd
 
+    points, criteria, own_criteria = session.points, session.looks(), {side.criterion for side in choices.sides}
     name, (dense, split) = points.measure(choices.data), points.dense(choices)
     ax.set(xscale="log", xlabel="compression", ylabel=name)
     if curve := points.curve(choices):
-        curve.sort(key=lambda point: (point["criterion"] not in choices.criteria, point["compression"]))
+        curve.sort(key=lambda point: (point["criterion"] not in own_criteria, point["compression"]))
         table = pd.DataFrame(curve)
         measured = table["kind"] + table["split"].map(lambda split: f", {SPLITS[split]}" if split else "")
-        table["arm"] = table["criterion"] + table["rounds"].map(lambda n: f"-{n}" if n > 1 else "") + ": " + measured
-        looks = {arm: own[criterion] for arm, criterion in zip(table["arm"], table["criterion"], strict=True)}
-        shown = table["criterion"].isin(choices.criteria)
+        table["arm"] = table["name"] + ": " + measured
+        arms = zip(table["arm"], table["name"], table["criterion"], strict=True)
+        looks = {arm: own.get(setting, criteria[criterion]) for arm, setting, criterion in arms}
+        shown, once = table["criterion"].isin(own_criteria), set(table.loc[table["rounds"] == 1, "name"])
         for arm, rows in table[~shown].groupby("arm", sort=False):
             means, look = rows.groupby("compression")[name].mean(), looks[str(arm)]
             ax.plot(means, color=look.colour, marker=look.marker, linewidth=1.0, markersize=3, alpha=0.4)
         if shown.any():
             plots.curves(table[shown], y=name, arm="arm", looks=looks, ax=ax)
         for line in ax.get_lines():  # one round is dashed, as in the live face
-            if str(line.get_label()).partition(":")[0] in own:
+            if str(line.get_label()).partition(":")[0] in once:
                 line.set_linestyle((0, (4, 2)))
         if not shown.all():
             ax.plot([], [], color="#555555", linewidth=1.0, label="thin: means of others")

@@ -8,14 +8,14 @@ from workbench.explorers.playground.choices import Choices, check_state
 from workbench.types import check_choice
 
 MADE_WITH = ("data", "network", "weights", "criterion", "allocation", "rounds", "compression", "seed")
-SHARED = ("data", "network", "weights", "allocation")
-"""What the points of one picture have in common."""
+PICTURED = ("data", "network", "weights", "allocation")
+"""What the points of one picture have in common with a setting that it shows."""
 SPLITS = {"val": "validation", "test": "test", "": ""}
 """What a point may be measured on, in words; recorded rows need not say it."""
 
 
 class Points:
-    """Points as plain dicts of `MADE_WITH`, the measure by its name, the split, and kind: live or recorded.
+    """Points as plain dicts: `MADE_WITH`, the setting's name, the measure by its name, the split, live or recorded.
 
     A live point is measured on validation data. `measures` says what each data set's task measures first: accuracy (a
     fraction) if it says nothing.
@@ -33,7 +33,7 @@ class Points:
     def record(self, rows: Iterable[Mapping[str, Any]], choices: Choices) -> None:
         """Take recorded rows over; what of a setting they do not say is as in `choices`."""
         for row in rows:
-            setting = _setting(choices) | {key: row[key] for key in MADE_WITH if key in row}
+            setting = {key: row.get(key, getattr(choices, key)) for key in MADE_WITH}
             for key in ("rounds", "seed"):  # a table with gaps holds whole numbers as floats
                 if isinstance(setting[key], float) and setting[key].is_integer():
                     setting[key] = int(setting[key])
@@ -70,7 +70,8 @@ class Points:
 
     def curve(self, choices: Choices) -> list[dict[str, Any]]:
         """The points that stand in one picture with these choices."""
-        return [point for point in self._points if all(point[key] == getattr(choices, key) for key in SHARED)]
+        shown = [[getattr(side, key) for key in PICTURED] for side in choices.sides]
+        return [point for point in self._points if [point[key] for key in PICTURED] in shown]
 
     def dense(self, choices: Choices) -> tuple[list[float], str]:
         """What the dense network reached, a value for each seed, and the split: trained here, else recorded."""
@@ -95,4 +96,4 @@ class Points:
 
 
 def _setting(choices: Choices) -> dict[str, Any]:
-    return {key: getattr(choices, key) for key in MADE_WITH}
+    return {"name": choices.name} | {key: getattr(choices, key) for key in MADE_WITH}

@@ -1,7 +1,7 @@
 """What a visitor takes away: the layer table, the figure, the masks, each with the setting in it.
 
 A file's name tells settings apart, and no file is written over: what is there already is told, what differs gets a
-number. Two criteria side by side make two tables and two sets of masks. The setting, for `playground(state=...)`, is
+number. Two settings side by side make two tables and two sets of masks. The setting, for `playground(state=...)`, is
 the JSON in the table's column `state`, in `safetensors.safe_open(...).metadata()["state"]` and in
 `PIL.Image.open(...).text["state"]`. Each function returns a note that names the files.
 """
@@ -47,8 +47,8 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> str:
 
 
 def _sides(choices: Choices) -> list[Choices]:
-    """One setting a criterion; which layer's mask was in sight says nothing of all layers."""
-    return [replace(choices, criterion=name, compare=None, layer="") for name in choices.criteria]
+    """Each setting alone; which layer's mask was in sight says nothing of all layers."""
+    return [replace(side, layer="") for side in choices.sides]
 
 
 def _state(side: Choices) -> str:
@@ -56,7 +56,7 @@ def _state(side: Choices) -> str:
 
 
 def _name(choices: Choices, *ends: str) -> str:
-    compare = ("vs", choices.compare) if choices.compare else ()
+    compare = [part for side in choices.sides[1:] for part in ("vs", side.name)]
     rounds = f"{choices.rounds} round{'s' if choices.rounds > 1 else ''}"
     parts = ["playground", choices.data, choices.network, choices.weights, choices.criterion, *compare]
     parts += [choices.allocation, rounds, f"{choices.compression:g}x", f"seed {choices.seed}", *ends]

@@ -90,8 +90,9 @@ def measure(net: Prepared, task: Task) -> str:
         return next(iter(measured(task.measure, outputs(net.probe, fitted(net.probe, batch.inputs)), batch.targets)))
 
 
-def scored(net: Prepared, task: Task, name: str, choices: Choices, report: Report) -> Work[Scored]:
+def scored(net: Prepared, task: Task, choices: Choices, report: Report) -> Work[Scored]:
     """Score a copy of the network: once, or in rounds at the sparsity chosen, one between two `yield`s."""
+    name = choices.criterion
     model, live, split = copy.deepcopy(net.model), dense(net.model), choices.allocation
     batch = task.batch(min(SCORED, task.size("train")), seed=choices.seed)
     knobs: dict[str, Any] = {"seed": choices.seed, "loss_fn": task.loss}

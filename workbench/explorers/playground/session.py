@@ -64,7 +64,8 @@ class Session:
             "stops": stops(net.maximum) if net else [1.0],
             "layers": list(net.sizes) if net else [],
             "looks": {
-                name: dict(light=look.colour, dark=look.dark, marker=look.marker) for name, look in self.looks().items()
+                name: dict(light=look.colour, dark=look.dark, paler=Look(look.dark, "").dark, marker=look.marker)
+                for name, look in self.looks().items()
             },
         }
 
@@ -81,9 +82,10 @@ class Session:
 
     def without_the_gone(self, choices: Choices) -> Choices:
         """The choices with a criterion that is on offer in place of one that no longer is."""
-        offer = self.criteria() or choices.criteria
+        offer = self.criteria() or [side.criterion for side in choices.sides]
         first = next(name for name in (choices.criterion, Choices.criterion, offer[0]) if name in offer)
-        return replace(choices, criterion=first, compare=choices.compare if choices.compare in offer else None)
+        pinned = choices.compare
+        return replace(choices, criterion=first, compare=pinned if pinned and pinned["criterion"] in offer else None)
 
     def fitting(self, name: str) -> list[str]:
         """Networks for data that is loaded: the user's own first, on the task they came with."""
@@ -109,9 +111,9 @@ class Session:
                 f"{choices.network!r} does not fit {task.name!r}, whose inputs have shape {task.shape}; "
                 f"networks that fit: {', '.join(fitting)}"
             )
-        for name in choices.criteria:
-            check_choice("criterion", name, self.criteria())
-        check_choice("allocation", choices.allocation, allocation.allocations())
+        for side in choices.sides:
+            check_choice("criterion", side.criterion, self.criteria())
+            check_choice("allocation", side.allocation, allocation.allocations())
         if choices.layer:
             check_choice("layer", choices.layer, self.layers(choices))
         return choices
@@ -123,7 +125,7 @@ class Session:
         net = self._network(choices)
         if net is None or choices.layer not in net.sizes or choices.compression > net.maximum:
             return False
-        return all(self._scored.get(self._key(choices, name)) is not None for name in choices.criteria)
+        return all(self._network(side) and self._scored.get(self._key(side)) for side in choices.sides)
 
     def prepare(self, choices: Choices, report: Report = lambda what, progress: None) -> Work[Choices]:
         """Compute whatever `frame` will look up; `return`s the choices with layer and compression that exist.
@@ -137,14 +139,15 @@ class Session:
             choices = replace(choices, network=self.fitting(choices.data)[0])
         self.check(replace(choices, layer=""))
         yield
-        net = yield from self._make(choices, report)
+        net = self._at_init(choices)
         layer = choices.layer if choices.layer in net.sizes else list(net.sizes)[len(net.sizes) // 2]
         choices = replace(choices, layer=layer, compression=min(choices.compression, net.maximum))
-        for name in choices.criteria:
-            if self._scored.get(self._key(choices, name)) is None:
+        for side in choices.sides:
+            net = yield from self._make(side, report)
+            if self._scored.get(self._key(side)) is None:
                 report("scoring", 0.0)
-                found = yield from scored(net, self.task(choices.data), name, choices, report)
-                self._scored.put(self._key(choices, name), found, net.total)
+                found = yield from scored(net, self.task(side.data), side, report)
+                self._scored.put(self._key(side), found, net.total)
                 yield
         return choices
 
@@ -195,14 +198,14 @@ class Session:
 
     def frame(self, choices: Choices, measure: bool = False, coarse: int = 1) -> dict[str, Any]:
         """The picture for choices that are `ready`; the effective sparsity is in it if known, quick, or asked for."""
-        sides = [self._side(choices, name, measure, coarse) for name in choices.criteria]
+        sides = [self._side(side, measure, coarse) for side in choices.sides]
         return dict(request=choices.request, compression=choices.compression, sparsity=choices.sparsity, sides=sides)
 
-    def _side(self, choices: Choices, name: str, measure: bool, coarse: int) -> dict[str, Any]:
-        (net, found), layer = self._looked_up(choices, name), choices.layer
+    def _side(self, choices: Choices, measure: bool, coarse: int) -> dict[str, Any]:
+        (net, found), layer = self._looked_up(choices), choices.layer
         sparsity, ranking, pair = choices.sparsity, found.ranking, (choices.data, choices.network)
         counts = ranking.counts(sparsity)
-        kept, key = sum(counts.values()), (*self._key(choices, name), choices.compression)
+        kept, key = sum(counts.values()), (*self._key(choices), choices.compression)
         left = net.parameters - net.total + kept
         effective = self._paths.effective(pair, key, net, lambda: ranking.masks(sparsity), measure)
         numbers = {
@@ -218,7 +221,8 @@ class Session:
             "critical": found.critical,
         }
         return {
-            "criterion": name,
+            "criterion": choices.criterion,
+            "name": choices.name,
             "sentence": view.sentence(numbers, counts),
             "alarm": view.alarm(numbers, counts),
             "numbers": numbers,
@@ -237,19 +241,19 @@ class Session:
 
     def masks(self, choices: Choices) -> tuple[nn.Module, Masks, Tensor]:
         """A copy of the network of these choices, its masks, and one input."""
-        net, found = self._looked_up(choices, choices.criterion)
+        net, found = self._looked_up(choices)
         return copy.deepcopy(net.model), found.ranking.masks(choices.sparsity), net.example
 
     def train(self, choices: Choices, report: Report) -> Work[tuple[Choices, float]]:
-        """Prune and train with the next seed of this setting, all from that seed; returns choices and measure."""
-        fitted = yield from self.prepare(replace(choices, compare=None), report)
+        """Prune and train with the next seed of this one setting, all from that seed; returns choices and measure."""
+        fitted = yield from self.prepare(choices, report)
         fitted = replace(fitted, seed=self.points.next_seed(fitted))
         fitted = yield from self.prepare(fitted, report)
         model, kept, _ = self.masks(fitted)
         return fitted, (yield from self._fit(model, fitted, kept, report))
 
-    def _looked_up(self, choices: Choices, name: str) -> tuple[Prepared, Scored]:
-        net, found = self._network(choices), self._scored.get(self._key(choices, name))
+    def _looked_up(self, choices: Choices) -> tuple[Prepared, Scored]:
+        net, found = self._network(choices), self._scored.get(self._key(choices))
         if net is None or found is None:
             raise ValueError("there is no picture of these choices yet. Wait for it")
         return net, found
@@ -260,7 +264,7 @@ class Session:
     def _network(self, choices: Choices) -> Prepared | None:
         return self._networks.get(self._network_key(choices))
 
-    def _key(self, choices: Choices, name: str) -> tuple[Any, ...]:
-        place = choices.compression if choices.rounds > 1 else None
+    def _key(self, choices: Choices) -> tuple[Any, ...]:
+        place, name = choices.compression if choices.rounds > 1 else None, choices.criterion
         function = find_criterion(name)[1].function
         return *self._network_key(choices), name, function, choices.allocation, choices.rounds, place

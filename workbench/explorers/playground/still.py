@@ -31,7 +31,7 @@ def show(session: Session, choices: Choices, face: str) -> page.Still:
 def pictured(session: Session, choices: Choices, frame: Mapping[str, Any]) -> dict[str, Any]:
     """The view as HTML, PNG and words."""
     said = summary(choices, frame) + "\n" + session.points.sentence(choices)
-    sentences = [f"{side['criterion']}: {side['sentence']}" for side in frame["sides"]]
+    sentences = [f"{side['name']}: {side['sentence']}" for side in frame["sides"]]
     caption = f"{choices.network} on {choices.data}, {choices.weights}, seed {choices.seed}. {' and '.join(sentences)}."
     return plots.bundle(picture.figure(session, choices, frame), alt=said, caption=caption)
 
@@ -56,12 +56,10 @@ def _traits(session: Session, choices: Choices, frame: Mapping[str, Any]) -> dic
 
 def summary(choices: Choices, frame: Mapping[str, Any]) -> str:
     """The view in words and as a table of layers."""
-    setting = f"{choices.network} on {choices.data}, {choices.weights}, allocation {choices.allocation}"
-    rounds = f", {choices.rounds} rounds" if choices.rounds > 1 else ""
-    lines = [f"Pruning playground: {setting}{rounds}, seed {choices.seed}."]
+    lines = [f"Pruning playground: {choices.network} on {choices.data}, {choices.weights}, seed {choices.seed}."]
     for side in frame["sides"]:
         width = max(len(layer["name"]) for layer in side["layers"])
-        lines += [f"{side['criterion']}: {side['sentence']}.", *([f"Alarm: {side['alarm']}."] if side["alarm"] else [])]
+        lines += [f"{side['name']}: {side['sentence']}.", *([f"Alarm: {side['alarm']}."] if side["alarm"] else [])]
         lines += [f"{'layer':<{width}}  {'weights':>10}  {'kept':>10}  density"]
         row = f"{{name:<{width}}}  {{size:>10,}}  {{kept:>10,}}  {{density:.4g}}"
         lines += [row.format(**layer) for layer in side["layers"]]

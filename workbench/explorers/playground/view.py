@@ -127,7 +127,12 @@ def alarm(numbers: Mapping[str, Any], kept: Mapping[str, int]) -> str:
 def numbers(state: Mapping[str, Any], frame: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of a frame without its pictures: what every face shows, to be compared."""
     sides = [
-        dict(side["numbers"], criterion=side["criterion"], layers={one["name"]: one["kept"] for one in side["layers"]})
+        dict(
+            side["numbers"],
+            criterion=side["criterion"],
+            name=side["name"],
+            layers={one["name"]: one["kept"] for one in side["layers"]},
+        )
         for side in frame["sides"]
     ]
     return {"explorer": "playground", "state": dict(state), "sides": sides}

@@ -1,6 +1,6 @@
 // Charts on a canvas: histogram, bars, raster, dots and lines. Each is `(pen, data, look) -> { words, note, bad, probe }`: words for a reader of the
-// page, what stands in the heading (`bad`: as an alarm), and `probe(x, y)`, the text for what lies under a point. Every series has a name, and `look.of`
-// knows the colour and marker of a name.
+// page, what stands in the heading (`bad`: as an alarm), and `probe(x, y)`, the text for what lies under a point. Every series has a name and a
+// style: its colour and marker.
 import { comma, make, short, three, times } from "./kit.js";
 import { across, cross, down, fitEnd, hatch, label, rule, stamp } from "./pen.js";
 
@@ -14,7 +14,7 @@ function niceStep(span, count) {
 }
 
 // ---------------------------------------------------------------- counts over an axis, with a cut below which all is removed
-// data: { series: [{ name, x: edges, counts, cut, zero, before: how many an earlier round removed, label, of: what is counted, in words }] }
+// data: { series: [{ name, style, x: edges, counts, cut, zero, before: how many an earlier round removed, label, of: what is counted, in words }] }
 export function histogram(pen, { series }, look) {
   const tall = pen.height / series.length, named = series.length > 1, [{ zero, before, label: title }] = series, zeros = zero ? `${comma(zero)} scores are 0` : "";
   const heads = [...gone(before).map((words) => joined(words, zeros, title)), ...gone(before)], room = pen.width - pen.wide("Scores", 700, 13) - 12;
@@ -28,8 +28,8 @@ export function histogram(pen, { series }, look) {
 const joined = (...words) => words.filter(Boolean).join("; ");
 const gone = (before) => (before ? [`${comma(before)} removed before the last round`, `${short(before)} removed before the last round`, `${short(before)} removed before`] : [""]);
 
-function oneHistogram(pen, { name, x: edges, counts, cut, zero, before, label: axis }, look, top, height, named, below) {
-  const { ctx, width, unit, wide } = pen, { colours } = look, style = look.of(name);
+function oneHistogram(pen, { style, x: edges, counts, cut, zero, before, label: axis }, look, top, height, named, below) {
+  const { ctx, width, unit, wide } = pen, { colours } = look;
   const tails = [zero ? `${comma(zero)} are 0` : "", ""].flatMap((zeros) => gone(before).map((words) => joined(words, zeros))), [brief] = axis.split("(");
   const title = [axis, brief].flatMap((start) => tails.map((tail) => joined(start, tail))).find((words) => wide(words) < width - 14 * unit) ?? brief;
   const span = edges.at(-1) - edges[0], low = span > 1.5 ? Math.floor(edges[0]) : edges[0], high = span > 1.5 ? Math.ceil(edges.at(-1)) : edges.at(-1);
@@ -50,8 +50,8 @@ function oneHistogram(pen, { name, x: edges, counts, cut, zero, before, label: a
   ctx.globalAlpha = 0.14;
   ctx.fillRect(left, top, width, height);
   ctx.globalAlpha = 0.75;
-  hatch(ctx, left, roof, limit, bottom);
-  ctx.lineWidth = 2;
+  hatch(pen, left, roof, limit, bottom);
+  ctx.lineWidth = 2 * unit;
   ctx.stroke(outline);
   ctx.restore();
   rule(ctx, left, bottom, right, bottom, colours.muted);
@@ -66,7 +66,7 @@ function oneHistogram(pen, { name, x: edges, counts, cut, zero, before, label: a
   } else if (below) label(pen, below, (left + right) / 2, pen.height - 4 * unit, colours.muted, { align: "center", room: right - left });
   if (cut !== null) {
     const taken = named ? 14 * unit + wide(title) : 0;
-    rule(ctx, limit, limit < taken ? roof : top + 3, limit, bottom, colours.text, 1.5);
+    rule(ctx, limit, limit < taken ? roof : top + 3, limit, bottom, colours.text, 1.5 * unit);
     if (limit - 8 - wide("removed") > 0) label(pen, "removed", limit - 6, head, colours.muted, { align: "right", spare: true });
     if (limit + 8 + wide("kept", 600) < width) label(pen, "kept", limit + 6, head, colours.text, { weight: 600, spare: true });
   }
@@ -77,14 +77,14 @@ function oneHistogram(pen, { name, x: edges, counts, cut, zero, before, label: a
 }
 
 // ---------------------------------------------------------------- one bar a layer, the share that is kept on a log axis
-// data: { series: [{ name, layers: [{ name, size, kept, density }] }] }, the same layers in every series
+// data: { series: [{ name, style, layers: [{ name, size, kept, density }] }] }, the same layers in every series
 export function bars(pen, { series }, look) {
   const { ctx, width, height, unit, font, wide } = pen, { colours } = look, rows = series[0].layers, one = series.length === 1;
   const bottom = height - 19 * unit, pitch = bottom / rows.length, many = pitch < 11, size = Math.min(11, (0.92 * pitch) / unit); // many: no room for names
   const plain = rows.every(({ name }) => /[^\d.].*\.weight$/.test(name)), names = rows.map(({ name }) => (plain ? name.slice(0, -7) : name));
   font(700, size);
   const fitted = names.map((name) => fitEnd(ctx, name, 90 * unit)), left = (many ? wide("100") : Math.max(...fitted.map((name) => wide(name, 700, size)))) + 7;
-  const right = width - wide("88.8 M") - 10, thick = Math.min(14, pitch * (many ? 0.82 : 0.66)) / series.length;
+  const right = width - wide("88.8 M") - 10, thick = Math.min(14 * unit, pitch * (many ? 0.82 : 0.66)) / series.length;
   const floor = -Math.max(1, Math.ceil(Math.log10(Math.max(...rows.map((row) => row.size)) - 1e-9)));
   const X = (density) => left + (1 - Math.log10(density) / floor) * (right - left);
   for (let k = 0; k >= floor; k -= 1) {
@@ -96,18 +96,18 @@ export function bars(pen, { series }, look) {
     const middle = (i + 0.5) * pitch, dead = series.map(({ layers }) => layers[i].kept === 0), lost = dead.includes(true);
     if (!many) label(pen, fitted[i], left - 7, middle + 3.5 * unit, lost ? colours.alarm : colours.text, { align: "right", weight: lost ? 700 : 400, size });
     else if (i === 0 || (i + 1) % 10 === 0) label(pen, String(i + 1), left - 7, Math.max(8 * unit, middle + 3.5 * unit), colours.muted, { align: "right" });
-    series.forEach(({ name, layers }, j) => {
-      const y = middle + (j - series.length / 2) * thick, { density } = layers[i], { colour } = look.of(name);
+    series.forEach(({ style: { colour }, layers }, j) => {
+      const y = middle + (j - series.length / 2) * thick, { density } = layers[i];
       ctx.fillStyle = colour;
-      if (dead[j]) cross(ctx, left + 3, y + thick / 2, colours.alarm, Math.min(8, Math.max(3, thick)));
-      else if (many && !one) rule(ctx, X(density), i * pitch, X(density), (i + 1) * pitch, colour, 2.5); // bars of two would be too thin to tell apart
+      if (dead[j]) cross(ctx, left + 3, y + thick / 2, colours.alarm, Math.min(8 * unit, Math.max(3, thick)));
+      else if (many && !one) rule(ctx, X(density), i * pitch, X(density), (i + 1) * pitch, colour, 2.5 * unit); // bars of two would be too thin to tell apart
       else ctx.fillRect(left, y, Math.max(1.5, X(density) - left), thick - (one ? 0 : 0.75));
     });
     if (!lost && one && !many) label(pen, short(kept), width - 2, middle + 3.5 * unit, colours.muted, { align: "right", size });
     const line = Math.max(9 * unit, middle + 3.5 * unit), again = many && i > 0 && series.some(({ layers }) => layers[i - 1].kept === 0);
     if (!lost || again || line - said < (many ? 11 : size) * unit) return; // of many layers each run of dead ones is named once
     label(pen, "dead", width - 2, (said = line), colours.alarm, { align: "right", weight: 700, size: many ? 11 : size });
-    series.filter((_, j) => !one && dead[j]).forEach(({ name }, j) => stamp(ctx, look.of(name), width - wide("dead", 700) - 9 - 10 * j, middle, 3.5));
+    series.filter((_, j) => !one && dead[j]).forEach(({ style }, j) => stamp(ctx, style, width - wide("dead", 700) - (9 + 10 * j) * unit, middle, 3.5 * unit));
   });
   rule(ctx, left, 0, left, bottom, colours.muted);
   const gone = series.map(({ layers }) => layers.filter(({ kept }) => kept === 0).length), bad = gone.some((count) => count > 0);
@@ -123,7 +123,7 @@ export function bars(pen, { series }, look) {
 }
 
 // ---------------------------------------------------------------- a mask as an image, bright = kept
-// data: { note, series: [{ name, rows, cols, data: bytes in base64, words }] }
+// data: { note, series: [{ name, style, rows, cols, data: bytes in base64, words }] }
 const RAMP = Array.from({ length: 256 }, (_, v) => {
   const at = (v / 255) * (CIVIDIS.length - 1), k = Math.min(CIVIDIS.length - 2, Math.floor(at));
   return [1, 3, 5].map((c) => Math.round(parseInt(CIVIDIS[k].slice(c, c + 2), 16) * (1 - at + k) + parseInt(CIVIDIS[k + 1].slice(c, c + 2), 16) * (at - k)));
@@ -141,10 +141,10 @@ export function raster(pen, { note, series }, look) {
   const { ctx, width, height, unit, wide } = pen, { colours } = look, many = series.length > 1;
   const keys = [["kept", RAMP[255]], ["removed", RAMP[0]]], keyed = keys.map(([word]) => wide(word) + 22 * unit), free = width - keyed[0] - keyed[1], beside = 0.87 * wide(note) <= free;
   const gap = 12, w = (width - gap * (series.length - 1)) / series.length, top = many ? 18 * unit : 6, h = height - (beside ? 22 : 38) * unit - top;
-  series.forEach(({ name, rows, cols, data }, i) => {
+  series.forEach(({ name, style, rows, cols, data }, i) => {
     const x = i * (w + gap), cw = w / cols, ch = h / rows, lines = Math.min(cw, ch) >= 6;
     if (many) {
-      stamp(ctx, look.of(name), x + 6 * unit, 7 * unit, 4.5 * unit);
+      stamp(ctx, style, x + 6 * unit, 7 * unit, 4.5 * unit);
       label(pen, name, x + 14 * unit, 11 * unit, colours.text, { weight: 600, room: w - 14 * unit });
     }
     ctx.imageSmoothingEnabled = false;
@@ -176,7 +176,7 @@ export function raster(pen, { note, series }, look) {
 }
 
 // ---------------------------------------------------------------- a dot for every run, a line through the means, against a ratio on a log axis
-// data: { points: [{ series, name: the series with its variant, kind: where it comes from in words, live, aside: only context, dashed, x, y, words }], most: the
+// data: { points: [{ name, style, kind: where it comes from in words, live, aside: only context, dashed, x, y, words }], most: the
 // largest x, now: the x to mark, level: a y to mark or null, share: whether y is a fraction, in per cent, names: { x, y, level } in words, empty: what is said
 // without points }
 export function dots(pen, { points, most, now, level, share, names, empty }, look) {
@@ -188,15 +188,14 @@ export function dots(pen, { points, most, now, level, share, names, empty }, loo
   const X = (x) => left + (Math.log(x) / Math.log(most)) * (right - left), Y = (y) => bottom - ((y - low) / (high - low)) * (bottom - top);
   for (const y of rules) across(pen, look, left, right, Y(y), sign(y), y ? colours.track : colours.muted);
   for (let x = 1; x <= most; x *= 10) down(pen, look, X(x), bottom, bottom + 3, height - 4 * unit, `${comma(x)}x`);
-  if (level !== null) rule(ctx, left, Y(level), right, Y(level), colours.text, 1, [5, 4]);
-  rule(ctx, X(now), top - 4, X(now), bottom, colours.accent, 1.5);
-  for (const { series, live, aside, dashed, means, points: own } of arms) {
-    const style = look.of(series);
+  if (level !== null) rule(ctx, left, Y(level), right, Y(level), colours.text, unit, [5 * unit, 4 * unit]);
+  rule(ctx, X(now), top - 4, X(now), bottom, colours.accent, 1.5 * unit);
+  for (const { style, live, aside, dashed, means, points: own } of arms) {
     ctx.globalAlpha = live ? 1 : aside ? 0.3 : 0.6;
-    means.slice(1).forEach(([x, y], i) => rule(ctx, X(means[i][0]), Y(means[i][1]), X(x), Y(y), style.colour, 1.5, dashed ? [4, 2] : []));
+    means.slice(1).forEach(([x, y], i) => rule(ctx, X(means[i][0]), Y(means[i][1]), X(x), Y(y), style.colour, 1.5 * unit, dashed ? [4 * unit, 2 * unit] : []));
     for (const { x, y } of aside ? [] : own) {
-      if (live) stamp(ctx, { ...style, colour: colours.card }, X(x), Y(y), 5.6);
-      stamp(ctx, style, X(x), Y(y), live ? 4.2 : 2.6);
+      if (live) stamp(ctx, { ...style, colour: colours.card }, X(x), Y(y), 5.6 * unit);
+      stamp(ctx, style, X(x), Y(y), (live ? 4.2 : 2.6) * unit);
     }
   }
   ctx.globalAlpha = 1;
@@ -215,7 +214,7 @@ export function dots(pen, { points, most, now, level, share, names, empty }, loo
     note: level === null ? names.y.toLowerCase() : notes.find((words) => wide(words) < width - wide("Trade-off", 700, 13) - wide("Clear") - 60 * unit) ?? notes.at(-1),
     probe: (px, py) => {
       const [near] = points.map((point) => ({ ...point, far: Math.hypot(X(point.x) - px, Y(point.y) - py) })).sort((a, b) => a.far - b.far);
-      return near?.far < 8 ? `${near.series}, ${times(near.x)}: ${part(near.y)}\n${near.words}` : "";
+      return near?.far < 8 * unit ? `${near.name}, ${times(near.x)}: ${part(near.y)}\n${near.words}` : "";
     },
   };
 }
@@ -237,19 +236,19 @@ function legend(pen, arms, look) { // at most two rows of names, what does not f
   const { ctx, width, unit, wide } = pen, { colours } = look, pitch = 14 * unit;
   const names = [...new Map(arms.map((arm) => [arm.name, arm])).values()].sort((a, b) => a.aside - b.aside || (a.name < b.name ? -1 : 1));
   let x = 0, row = 0;
-  for (const [i, { name, series, aside }] of names.entries()) {
+  for (const [i, { name, style, aside }] of names.entries()) {
     const far = wide(name) + 12 * unit, last = i === names.length - 1;
     if (x > 0 && row === 0 && x + far > width) { x = 0; row = 1; }
     if (row === 1 && x + far > width - (last ? 0 : 9 * unit + wide("+99", 600))) { label(pen, `+${names.length - i}`, x, 10.5 * unit + pitch, colours.muted, { weight: 600 }); break; }
     ctx.globalAlpha = aside ? 0.5 : 1;
-    stamp(ctx, look.of(series), x + 4.5 * unit, 7 * unit + row * pitch, 4 * unit);
+    stamp(ctx, style, x + 4.5 * unit, 7 * unit + row * pitch, 4 * unit);
     ctx.globalAlpha = 1;
     label(pen, name, x + 12 * unit, 10.5 * unit + row * pitch, aside ? colours.muted : colours.text, { room: width - 12 * unit });
     x += far + 9 * unit;
   }
   const kinds = [...new Map(arms.map((arm) => [arm.kind, arm])).values()], foot = pitch * (row + 1);
   kinds.reduce((left, { kind, live }) => {
-    stamp(ctx, { marker: "o", colour: colours.muted }, left + 4.5 * unit, foot + 7 * unit, live ? 4.2 : 2.6);
+    stamp(ctx, { marker: "o", colour: colours.muted }, left + 4.5 * unit, foot + 7 * unit, (live ? 4.2 : 2.6) * unit);
     label(pen, kind, left + 12 * unit, foot + 10.5 * unit, colours.muted, { room: width - left - 12 * unit });
     return left + wide(kind) + 26 * unit;
   }, 0);

@@ -11,14 +11,14 @@ function readLook(root, choice, given) {
   const lab = document.body.dataset.jpThemeLight, night = lab === undefined ? window.matchMedia("(prefers-color-scheme: dark)").matches : lab === "false";
   const theme = choice === "auto" ? (night ? "dark" : "light") : choice;
   root.dataset.theme = theme;
-  const style = getComputedStyle(root), read = (name) => style.getPropertyValue(`--wb-${name}`).trim();
+  const style = getComputedStyle(root.firstElementChild), usual = getComputedStyle(root), read = (name) => style.getPropertyValue(`--wb-${name}`).trim();
   const colours = Object.fromEntries(["text", "muted", "track", "card", "accent", "alarm"].map((name) => [name, read(name)]));
   const unit = parseFloat(style.fontSize) / 13, family = style.fontFamily, pen = make("canvas").getContext("2d");
-  root.dataset.text = unit > 1.1 ? "large" : "usual";
+  root.dataset.text = parseFloat(usual.fontSize) > 14.3 ? "large" : "usual"; // the reader's size, without what a wide container adds
   const wide = (text, weight = 400, size = 11) => { pen.font = `${weight} ${size * unit}px ${family}`; return pen.measureText(text).width; };
-  const of = (name) => {
-    const { light = colours.text, dark = colours.text, marker = "o" } = given[name] ?? {};
-    return { colour: theme === "dark" ? dark : light, marker };
+  const of = (name, second = false) => { // the second of two settings of one name is paler
+    const { light = colours.text, dark = second ? colours.muted : colours.text, paler = colours.muted, marker = "o" } = given[name] ?? {};
+    return { colour: (second ? { light: dark, dark: paler } : { light, dark })[theme], marker };
   };
   return { theme, colours, unit, family, wide, of };
 }
@@ -51,7 +51,7 @@ function openPanel(root, layers, { title, text, editable = false }, guard, send)
 
 // ---------------------------------------------------------------- what every view has: look, errors, panels, and an end
 // `paint(look, note)` writes what the traits say; `theme` and `looks` are asked for when a look is read. What is `on` a message of the model is painted after.
-export function shell({ model, el }, { name, theme, looks, paint, on }) {
+export function shell({ model, el }, { name, kind = "", theme, looks, paint, on }) {
   const state = { look: null, tick: 0, painted: 0, asked: false, note: "", hidden: "", failure: "", undrawn: "", gone: false, layers: [] };
   const words = (error) => (error instanceof Told ? error.message : `The explorer failed: ${error?.message ?? error}`);
   const fail = (error) => { Object.assign(state, { failure: words(error), hidden: "" }); showError(); };
@@ -101,7 +101,7 @@ export function shell({ model, el }, { name, theme, looks, paint, on }) {
   const errorText = make("span"), tipNode = make("div", { class: "wb-tip", hidden: true });
   const dismiss = () => { Object.assign(state, { hidden: errorText.textContent, failure: "" }); error.hidden = true; };
   const error = make("div", { class: "wb-error", role: "alert", hidden: true }, svg(ICONS.alarm, 15), errorText, make("button", { type: "button", textContent: "Dismiss", onclick: dismiss }));
-  const root = make("div", { class: "wb-root", role: "group", "aria-label": name });
+  const root = make("div", { class: `wb-root ${kind && `wb-${kind}`}`, role: "group", "aria-label": name });
 
   function start(nodes) {
     state.layers = nodes;
@@ -112,7 +112,9 @@ export function shell({ model, el }, { name, theme, looks, paint, on }) {
     const ending = new AbortController(), { signal } = ending;
     media.addEventListener("change", restyle, { signal });
     window.addEventListener("resize", restyle, { signal });
-    for (const canvas of root.querySelectorAll("canvas")) sizes.observe(canvas); // larger texts, or a hidden view that is shown
+    const dense = () => window.matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`).addEventListener("change", () => { restyle(); dense(); }, { once: true, signal });
+    dense(); // on a screen with other pixels
+    for (const canvas of root.querySelectorAll("canvas")) sizes.observe(canvas); // another container, larger texts, or a hidden view that is shown
     quiet(el, signal);
     for (const [kind, answer] of listeners) model.on(kind, answer);
     draw();
@@ -131,7 +133,7 @@ export function shell({ model, el }, { name, theme, looks, paint, on }) {
 // ---------------------------------------------------------------- a view that asks and is answered
 // `build(act)` gives the nodes, `paint(view, look)` writes the traits into them. `sliding` names the choices whose every value may stand in the table of
 // frames, where `stored(traits)` finds one.
-export function explorer({ model, el }, { name, traits, sliding, stored, build }) {
+export function explorer({ model, el }, { name, kind, traits, sliding, stored, build }) {
   const state = { choices: model.get("choices"), shown: null, base: 0, dirty: false, sent: 0, waiting: false, timer: 0 };
   const now = () => ({ ...Object.fromEntries(traits.map((trait) => [trait, model.get(trait)])), choices: state.choices });
 
@@ -165,14 +167,14 @@ export function explorer({ model, el }, { name, traits, sliding, stored, build }
       if (next.request < old.request) { state.dirty = true; model.set("choices", old); flush(); return; } // an answer to older choices
       state.choices = next;
       const known = [...sliding, "theme", "request"];
-      if (Object.keys(next).some((key) => !known.includes(key) && next[key] !== old[key])) state.base = next.request;
+      if (Object.keys(next).some((key) => !known.includes(key) && JSON.stringify(next[key]) !== JSON.stringify(old[key]))) state.base = next.request;
       if (next.theme !== old.theme) restyle();
     },
     frame() { if (model.get("frame").request >= state.sent) answered(); },
     menu() { restyle(); }, // names may have come
   };
   const on = Object.fromEntries(traits.map((trait) => [`change:${trait}`, () => answers[trait]?.()]));
-  const { guard, tip, send, ask, clear, draw, start, restyle, since } = shell({ model, el }, { name, theme: () => state.choices.theme, looks: () => model.get("menu").looks, paint, on });
+  const { guard, tip, send, ask, clear, draw, start, restyle, since } = shell({ model, el }, { name, kind, theme: () => state.choices.theme, looks: () => model.get("menu").looks, paint, on });
   const act = {
     choices: () => state.choices,
     tip,

@@ -52,7 +52,7 @@ export const svg = (path, size, fill = "currentColor", box = "0 0 16 16") =>
   shape("svg", { viewBox: box, width: size, height: size, "aria-hidden": "true" }, shape("path", { d: path, fill, "fill-rule": "evenodd" }));
 
 export const notch = (size, fill) => svg(NOTCH, size, fill, "-1 -1 2 2");
-export const alarm = (text) => make("div", {}, svg(ICONS.alarm, 15), make("span", { textContent: text }));
+export const alarm = (...words) => make("div", {}, svg(ICONS.alarm, 15), make("span", {}, ...words));
 
 export function renew(node, key, build) { // new children where what they show has changed
   const words = JSON.stringify(key);

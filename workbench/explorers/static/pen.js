@@ -17,7 +17,7 @@ export function picture(kind, title, tip, ...extra) {
   const onpointermove = (event) => tip(probe?.(event.offsetX, event.offsetY) || "", event), onpointerleave = () => tip("");
   const canvas = make("canvas", { class: `wb-${kind}`, role: "img", onpointermove, onpointerleave }), heading = make("div", { class: "wb-note" });
   return {
-    node: make("div", { class: "wb-card" }, make("header", {}, make("h4", { textContent: title }), heading, ...extra), canvas),
+    node: make("div", { class: `wb-card wb-${kind}` }, make("header", {}, make("h4", { textContent: title }), heading, ...extra), canvas),
     update(chart, data, look) {
       if (measured !== look) [measured, size] = [look, { width: canvas.clientWidth, height: canvas.clientHeight }];
       const pen = penFor(canvas, size, look), { words, note, bad = false, ...drawn } = chart(pen, data, look);
@@ -31,8 +31,8 @@ export function picture(kind, title, tip, ...extra) {
   };
 }
 
-export function mark(name, look) {
-  const { colour, marker } = look.of(name), node = svg(MARKERS[marker] ?? MARKERS.o, 11, colour, "-1.3 -1.3 2.6 2.6");
+export function mark({ colour, marker }) {
+  const node = svg(MARKERS[marker] ?? MARKERS.o, 11, colour, "-1.3 -1.3 2.6 2.6");
   node.setAttribute("class", "wb-mark");
   return node;
 }
@@ -93,10 +93,10 @@ export function cross(ctx, x, y, colour, size) {
   rule(ctx, x, y + size / 2, x + size, y - size / 2, colour, 1.8);
 }
 
-export function hatch(ctx, x0, y0, x1, y1) {
-  ctx.lineWidth = 0.8;
+export function hatch({ ctx, unit }, x0, y0, x1, y1) {
+  ctx.lineWidth = 0.8 * unit;
   ctx.beginPath();
-  for (let x = x0 - (y1 - y0); x < x1; x += 5) { ctx.moveTo(x, y1); ctx.lineTo(x + (y1 - y0), y0); }
+  for (let x = x0 - (y1 - y0); x < x1; x += 5 * unit) { ctx.moveTo(x, y1); ctx.lineTo(x + (y1 - y0), y0); }
   ctx.stroke();
 }
 

@@ -5,14 +5,16 @@ import { bars, dots, histogram, raster } from "./charts.js";
 import { explorer } from "./explorer.js";
 
 const NAME = "Pruning playground";
-const FIELDS = [["data", "Data"], ["network", "Network"], ["weights", "Weights"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["compare", "Compare with"], ["layer", "Layer"]];
+const FIELDS = [["data", "Data"], ["network", "Network"], ["weights", "Weights"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["layer", "Layer"]];
+const WAY = ["weights", "criterion", "allocation", "rounds"]; // how masks are found: what a pinned setting is made of
 const NO_KERNEL = "This page has no kernel: slider and menus move through stored pictures. Run the notebook to train and for all choices.";
 
-// ---------------------------------------------------------------- pictures made ahead: { request, settings: [{ criterion, rounds, stops, sides: one for each stop }] }
-const find = ({ settings = [] }, name, rounds) => settings.find((one) => one.criterion === name && one.rounds === rounds);
-const chosen = ({ frames, choices: { criterion, compare, rounds } }) => [criterion, compare].filter(Boolean).map((name) => find(frames, name, rounds));
+// ---------------------------------------------------------------- pictures made ahead: { request, settings: [{ ...the way, stops, sides: one for each stop }] }
+const same = (one, other) => WAY.every((key) => one[key] === other[key]);
+const ways = (choices) => (choices.compare && !same(choices, choices.compare) ? [choices, choices.compare] : [choices]); // what is shown: a setting, or two
+const chosen = ({ frames: { settings = [] }, choices }) => ways(choices).map((way) => settings.find((one) => same(one, way)));
 
-function places(traits) { // the slider's stops: without a kernel those that all criteria shown have a picture of
+function places(traits) { // the slider's stops: without a kernel those that all settings shown have a picture of
   if (traits.menu.face === "live") return traits.menu.stops;
   const [first, ...more] = chosen(traits);
   return first.stops.filter((stop) => more.every(({ stops }) => stops.includes(stop)));
@@ -26,11 +28,9 @@ function stored(traits) {
   return { request: menu.face === "live" ? frames.request : choices.request, compression, sparsity: 1 - 1 / compression, sides };
 }
 
-function offered({ frames, choices }) { // without a kernel: what is stored, as far as the other choices stay
-  const { criterion, compare, rounds } = choices, { settings } = frames, others = settings.filter((one) => one.rounds === rounds).map((one) => one.criterion);
-  const names = [...new Set(settings.map((one) => one.criterion))].filter((name) => others.includes(name)).sort();
-  return { ...Object.fromEntries(FIELDS.map(([key]) => [key, [choices[key]]])), criterion: names, compare: [null, ...names.filter((name) => name !== criterion)],
-    rounds: [...new Set(settings.map((one) => one.rounds))].filter((n) => find(frames, criterion, n) && (!compare || find(frames, compare, n))).sort((a, b) => a - b) };
+function offered({ frames: { settings }, choices }) { // without a kernel: what is stored, as far as the other choices stay
+  const values = (key) => settings.filter((one) => same({ ...one, [key]: choices[key] }, choices)).map((one) => one[key]);
+  return Object.fromEntries(FIELDS.map(([key]) => [key, WAY.includes(key) ? [...new Set(values(key))].sort((a, b) => (a > b) - (a < b)) : [choices[key]]]));
 }
 
 // ---------------------------------------------------------------- what the charts are given
@@ -38,19 +38,19 @@ const SPLITS = { val: "validation", test: "test" }; // what a point was measured
 const measured = (what, split) => (SPLITS[split] ? `${what}, ${SPLITS[split]}` : what);
 const CHARTS = {
   scores: [histogram, ({ sides }) => ({
-    series: sides.map(({ criterion, scores }) => ({ ...scores, name: criterion, of: `the ${criterion} scores of ${comma(scores.zero + scores.counts.reduce((a, b) => a + b, 0))} weights` })),
+    series: sides.map(({ criterion, name, style, scores }) => ({ ...scores, name, style, of: `the ${criterion} scores of ${comma(scores.zero + scores.counts.reduce((a, b) => a + b, 0))} weights` })),
   })],
-  layers: [bars, ({ sides }) => ({ series: sides.map(({ criterion, layers }) => ({ name: criterion, layers })) })],
+  layers: [bars, ({ sides }) => ({ series: sides.map(({ name, style, layers }) => ({ name, style, layers })) })],
   mask: [raster, ({ sides }) => ({
     note: [...new Set(sides.map(({ mask }) => mask.note))].map((note, i) => (i ? note.replace("one cell = ", "") : note)).join("; "), // of two grains both
-    series: sides.map(({ criterion, mask, layers }) => {
-      const { kept, size } = layers.find(({ name }) => name === mask.layer) ?? { kept: 0, size: 0 };
-      return { ...mask, name: criterion, words: `Mask of ${mask.layer} after ${criterion}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}.` };
+    series: sides.map(({ name, style, mask, layers }) => {
+      const { kept, size } = layers.find((layer) => layer.name === mask.layer) ?? { kept: 0, size: 0 };
+      return { ...mask, name, style, words: `Mask of ${mask.layer} after ${name}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}.` };
     }),
   })],
-  tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides }) => ({
-    points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ criterion, rounds, kind, split, seed, ...point }) => ({
-      series: criterion, name: rounds > 1 ? `${criterion}-${rounds}` : criterion, dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
+  tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides }, look) => ({
+    points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ criterion, name, rounds, kind, split, seed, ...point }) => ({
+      name, style: sides.find((side) => side.name === name)?.style ?? look.of(criterion), dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
       kind: measured(kind, split), aside: kind !== "live" && !sides.some((side) => side.criterion === criterion), words: `${measured(kind, split)}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
     })),
     most: menu.stops.at(-1), now: compression, level: baseline.dense ?? null, share: menu.measure === "accuracy",
@@ -70,23 +70,28 @@ function buildSide(act, fields) {
   const files = row(button("Table", "save_table"), button("Figure", "save_figure"), button("Masks", "save_masks"));
   const save = make("div", { class: "wb-save", role: "group", "aria-label": "Save" }, make("div", { class: "wb-name", textContent: "Save" }), files);
   const clear = button("Clear", "clear_points", { className: "wb-quiet", title: "Clear points", "aria-label": "Clear points" });
-  const { data, network, weights, rounds, criterion, allocation, compare } = fields;
+  const pin = make("button", { type: "button", onclick: () => act.choose({ compare: act.choices().compare ? null : Object.fromEntries(WAY.map((key) => [key, act.choices()[key]])) }) });
+  const pinned = make("div", { class: "wb-pinned" }), compare = make("div", { class: "wb-pin", role: "group", "aria-label": "Compare" }, make("div", { class: "wb-name", textContent: "Compare" }), pin, pinned);
+  const { data, network, weights, rounds, criterion, allocation } = fields;
   return {
     clear,
-    node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, weights.node, rounds.node), criterion.node, allocation.node, compare.node,
+    node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, weights.node, rounds.node), criterion.node, allocation.node, compare,
       run, progress, message, texts, save),
     update(view) {
       const { menu, choices, status, curve, note, live } = view;
       const training = status.busy === "training", far = status.progress ? `: ${Math.round(100 * status.progress)} %` : "\u2026", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}${far}`;
       const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], criterion: menu.criteria, allocation: menu.allocations,
-        compare: [null, ...menu.criteria.filter((name) => name !== choices.criterion)], layer: menu.layers } : offered(view);
+        layer: menu.layers } : offered(view);
       for (const [key] of FIELDS) fields[key].update(options[key], choices[key] ?? null, !live && options[key].length < 2);
+      write(pin, choices.compare ? "Unpin" : "Pin");
+      write(pinned, choices.compare ? WAY.map((key) => (key === "rounds" ? `${choices.compare.rounds} round${choices.compare.rounds > 1 ? "s" : ""}` : choices.compare[key])).join(", ") : "Pin this setting, then change it.");
+      pinned.title = pinned.textContent;
       for (const node of [run, progress, save, buttons.code, buttons.state, clear]) node.hidden = !live;
       clear.disabled = !curve.some(({ kind }) => kind === "live");
       buttons.train.disabled = training;
       buttons.cancel.disabled = !status.busy;
       progress.value = training ? status.progress : 0;
-      write(message, note || status.message || doing || (live ? "" : NO_KERNEL));
+      write(message, note || [status.message, doing].filter(Boolean).join(". ") || (live ? "" : NO_KERNEL));
       message.title = message.textContent; // long names of files
       theme.update(choices.theme);
     },
@@ -94,14 +99,14 @@ function buildSide(act, fields) {
 }
 
 // ---------------------------------------------------------------- headline, alarms, numbers
-function paintSentence(node, { sides, waiting, compression, sparsity }, look) {
+function paintSentence(node, { sides, waiting, compression, sparsity }) {
   const two = sides.length > 1, line = () => make("div", { class: "wb-side-line" }, ...["wb-who", "wb-head", "wb-hush", "wb-rest"].map((name) => make("span", { class: name })));
   node.classList.toggle("wb-two", two);
   if (node.children.length !== sides.length) node.replaceChildren(...sides.map(line));
-  sides.forEach(({ criterion, sentence }, i) => {
+  sides.forEach(({ name, style, sentence }, i) => {
     const [who, head, joint, rest] = node.children[i].children, [first, ...others] = sentence.split(";");
-    who.title = two ? criterion : "";
-    renew(who, [two && criterion, look.theme], () => (two ? [mark(criterion, look), criterion, make("span", { class: "wb-hush", textContent: ": " })] : []));
+    who.title = two ? name : "";
+    renew(who, two && [name, style], () => (two ? [mark(style), name, make("span", { class: "wb-hush", textContent: ": " })] : []));
     write(head, waiting ? `${percent(sparsity)} removed, ${times(compression)}` : first);
     write(joint, "; ");
     write(rest, others.join(";").trim());
@@ -110,57 +115,55 @@ function paintSentence(node, { sides, waiting, compression, sparsity }, look) {
 }
 
 function paintAlarm(node, { sides }, look, width) {
-  const two = sides.length > 1, texts = sides.filter((side) => side.alarm).map((side) => (two ? `${side.criterion}: ${side.alarm}` : side.alarm));
-  node.title = texts.join("\n");
-  renew(node, [texts, look.unit, width], () => {
-    const fit = !two || texts.every((text) => look.wide(text, 600, 11.5) < width - 44);
-    const brief = (text) => { // of two alarms each has one line: that, or its first clause
-      const [name, clause] = text.split(/[:,]/);
-      return fit ? text : `${name.length > 20 ? `${name.slice(0, 19)}\u2026` : name}: ${clause.trim()}`;
-    };
-    return texts.map((text) => alarm(brief(text)));
+  const two = sides.length > 1, alarms = sides.filter((side) => side.alarm).map(({ name, style, alarm: text }) => ({ style, text, who: two ? `${name}: ` : "" }));
+  node.title = alarms.map(({ who, text }) => who + text).join("\n");
+  renew(node, [node.title, look.unit, look.theme, width], () => { // of two alarms each has one line: all of it, or its first clause, or that with a marker for a name
+    const fit = (words) => !two || words.every((text) => look.wide(text, 600, 11.5) < width - 44), whole = alarms.map(({ who, text }) => who + text);
+    if (fit(whole)) return whole.map((text) => alarm(text));
+    const clauses = alarms.map(({ text }) => text.split(/[:,]/)[0]), named = alarms.map(({ who }, i) => who + clauses[i]);
+    return alarms.map(({ style, who }, i) => (fit(named) ? alarm(named[i]) : alarm(make("span", { class: "wb-hush", textContent: who }), mark(style), clauses[i])));
   });
 }
 
-function paintNumbers(node, { sides }, look) {
+function paintNumbers(node, { sides }) {
   const { total, macs_dense: macsDense, max_compression: max } = sides[0].numbers, two = sides.length > 1;
   const cells = [
     [`kept of ${total < 1e6 ? comma(total) : short(total)}`, `Weights kept of all ${comma(total)} prunable weights`, ({ kept }) => comma(kept)],
     ["size ratio", "All parameters before / nonzero parameters after, biases and norms counted", (n) => times(n.size_ratio)],
     ["effective sparsity", "Also counts kept weights on no path from input to output, where paths can be seen", (n) => (n.effective === null ? (n.pending ? "\u2026" : "\u2013") : percent(n.effective))],
     [macsDense === null ? "MACs" : `MACs of ${short(macsDense)}`, "Multiply-adds of one example, kept weights only", ({ macs }) => (macs === null ? "\u2013" : short(macs))],
-    ["critical", "Critical compression: the highest this criterion reaches with every layer alive; known for one round under global allocation", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
+    ["critical", "Critical compression: the highest this setting reaches with every layer alive; known for one round under global allocation", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
     ["maximum", "Max compression: one weight a layer, the limit of the network", () => times(max)],
   ].map(([name, title, value]) => ({ name, title, values: sides.map(({ numbers, pending }) => value({ ...numbers, pending })) }));
   node.classList.toggle("wb-pairs", two);
-  renew(node, [cells, sides.map(({ criterion }) => criterion), look.theme], () => cells.map(({ name, title, values }) => make("div", { class: "wb-number", title },
+  renew(node, [cells, sides.map(({ style }) => style)], () => cells.map(({ name, title, values }) => make("div", { class: "wb-number", title },
     make("div", { class: "wb-what" }, name, ...(name === "critical" ? [" ", notch(9, "currentColor")] : [])),
-    ...values.map((value, i) => make("div", { class: "wb-value" }, ...(two ? [mark(sides[i].criterion, look)] : []), value)))));
+    ...values.map((value, i) => make("div", { class: "wb-value" }, ...(two ? [mark(sides[i].style)] : []), value)))));
 }
 
 // ---------------------------------------------------------------- the whole
 function build(act) {
-  const pick = (key, choices) => (value) => act.choose(key === "criterion" && value === choices().compare ? { criterion: value, compare: null } : { [key]: value });
-  const fields = Object.fromEntries(FIELDS.map(([key, text]) => [key, field(key, text, pick(key, act.choices))]));
+  const fields = Object.fromEntries(FIELDS.map(([key, text]) => [key, field(key, text, (value) => act.choose({ [key]: value }))]));
   const side = buildSide(act, fields), range = slider("Compression (log scale)", (compression) => act.slide({ compression }));
   const [sentence, alarms, numbers] = ["sentence", "alarm", "numbers"].map((name) => make("div", { class: `wb-${name}` }));
   sentence.setAttribute("aria-live", "polite");
   alarms.setAttribute("role", "status");
-  const card = { scores: ["Scores"], layers: ["Layers"], mask: ["Mask", fields.layer.node], tradeoff: ["Trade-off", side.clear] };
+  const card = { layers: ["Layers"], scores: ["Scores"], mask: ["Mask", fields.layer.node], tradeoff: ["Trade-off", side.clear] };
   const pictures = Object.entries(card).map(([kind, [title, ...extra]]) => [kind, picture(kind, title, act.tip, ...extra)]);
-  const grid = make("div", { class: "wb-grid" }, ...pictures.map(([, { node }]) => node));
+  const [first, ...others] = pictures.map(([, { node }]) => node);
   return {
-    nodes: [side.node, make("div", { class: "wb-main" }, sentence, range.node, alarms, numbers, grid)],
+    nodes: [make("div", { class: "wb-page" }, sentence, range.node, alarms, first, side.node, numbers, ...others)],
     paint(traits, look) {
-      const { menu, choices, frame, waiting } = traits, { sides } = frame, stops = places(traits), stop = nearest(stops, choices.compression), compression = stops[stop], most = stops.at(-1);
+      const { menu, choices, frame, waiting } = traits, stops = places(traits), stop = nearest(stops, choices.compression), compression = stops[stop], most = stops.at(-1);
+      const sides = frame.sides.map((side, i, [first]) => ({ ...side, style: look.of(side.criterion, i > 0 && side.criterion === first.criterion) }));
       const view = { ...traits, sides, compression, sparsity: waiting ? 1 - 1 / compression : frame.sparsity, live: menu.face === "live" };
-      const notches = sides.map(({ criterion, numbers: { critical } }) => ({ at: critical, colour: look.of(criterion).colour })).filter(({ at }) => at > 1 && at <= most);
+      const notches = sides.map(({ style, numbers: { critical } }) => ({ at: critical, colour: style.colour })).filter(({ at }) => at > 1 && at <= most);
       side.update(view);
       range.update(stops, stop, `${times(compression)}, ${percent(view.sparsity)} removed`, notches, look);
-      paintSentence(sentence, view, look);
+      paintSentence(sentence, view);
       paintAlarm(alarms, view, look, range.width);
-      paintNumbers(numbers, view, look);
-      for (const [kind, { update }] of pictures) update(CHARTS[kind][0], CHARTS[kind][1](view), look);
+      paintNumbers(numbers, view);
+      for (const [kind, { update }] of pictures) update(CHARTS[kind][0], CHARTS[kind][1](view, look), look);
       return { stop };
     },
   };
@@ -169,6 +172,7 @@ function build(act) {
 export default {
   render: (given) => explorer(given, {
     name: NAME,
+    kind: "playground",
     traits: ["menu", "choices", "frame", "frames", "curve", "baseline", "status"],
     sliding: ["compression"],
     stored,
