@@ -1,1 +1,1 @@
-"""Methods that prune while a network trains: each gives `wb.steps` its masks, update or loss. A method is a file here."""
+"""Methods that prune while a network trains, a file each: what each gives to `wb.steps`."""
