@@ -3,6 +3,7 @@
 import math
 import numbers
 import os
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -111,8 +112,9 @@ def _shortened(a: float, b: float) -> bool:
     """Whether a is b, rounded or cut off after the decimals that a has."""
     if not (math.isfinite(a) and math.isfinite(b)):
         return False
-    decimals = len(f"{a:.6g}".partition(".")[2])
-    return abs(a - b) < 10.0**-decimals and math.isclose(a, b, rel_tol=0.1)
+    unit = 10.0 ** -len(f"{a:.6g}".partition(".")[2])
+    near = math.isclose(a, b, rel_tol=0.1)
+    return near and (abs(a - b) <= unit * 0.501 or math.isclose(a, math.trunc(b / unit) * unit, rel_tol=1e-9))
 
 
 def _form(answer: Any, expected: Any, path: str = "") -> str:
@@ -128,7 +130,9 @@ def _form(answer: Any, expected: Any, path: str = "") -> str:
         pairs = enumerate(zip(a, b, strict=True)) if _is_list(a) else ()
         return next((form for n, (x, y) in pairs if (form := _form(x, y, f"{path}[{n}]"))), "")
     todo = f"give {allowed}" + (f" with the names {_few(b)}" if isinstance(b, Mapping) else "")
-    todo = {"text": "remove the quotation marks", "None": "replace it by your value"}.get(got, todo)
+    if got == "text" and re.match(r"\s*[-+.\d\[({]", a):  # a value in quotation marks
+        todo = "remove the quotation marks"
+    todo = "replace it by your value" if got == "None" else todo
     return f"{what} must be {allowed}, and this is {got}: {todo}"
 
 
@@ -163,7 +167,8 @@ def _rounding(value: Any) -> float:
 
 def _plain(value: Any, other: Any) -> Any:
     """Tables as dicts, a Series as a dict or list as the other side is, arrays as lists, of one entry as numbers."""
-    if hasattr(value, "to_dict") and (isinstance(other, Mapping) or not hasattr(value, "tolist")):
+    is_object = not isinstance(value, type)  # a class has the names of its methods, too
+    if is_object and hasattr(value, "to_dict") and (isinstance(other, Mapping) or not hasattr(value, "tolist")):
         return value.to_dict()
     if hasattr(value, "tolist"):
         try:

@@ -23,7 +23,7 @@ p
 
 def choose(page: Any, **fields: str) -> None:
     for label, value in fields.items():
-        page.get_by_label(label.replace("_", " "), exact=True).select_option(value)
+        page.get_by_label(label, exact=True).select_option(value)
     settled(page)
 
 
@@ -70,13 +70,15 @@ def training(page: Any) -> None:
 
 def compare(page: Any) -> None:
     page.wait_for_selector(".wb-root[data-busy='']", timeout=300_000)
-    choose(page, Criterion="synflow", Compare_with="snip")
+    choose(page, Criterion="synflow")
+    page.get_by_role("button", name="Pin", exact=True).click()
     slide(page, 500)
     choose(page, Rounds="100")
 
 
 def dark(page: Any) -> None:
-    choose(page, Rounds="1", Compare_with="none", Criterion="magnitude")
+    page.get_by_role("button", name="Unpin").click()
+    choose(page, Rounds="1", Criterion="magnitude")
     slide(page, 50)
     page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
     page.wait_for_timeout(1500)

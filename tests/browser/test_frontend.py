@@ -538,7 +538,8 @@ def test_the_site_offers_what_is_stored_and_nothing_else(page):
 
 def test_what_is_live_and_what_is_recorded_is_told_apart(page):
     show(page, 10)
-    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "name": "snip", "seed": 0, "rounds": 1, "network": "vgg",
+    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "name": "snip", "seed": 0, "rounds": 1,
+            "network": "vgg",
             "data": "digits", "kind": "live", "split": "val"}  # fmt: skip
     page.evaluate("point => model.set('curve', [...model.get('curve'), point])", live)
     settle(page)

@@ -263,8 +263,10 @@ def test_nothing_jumps_when_the_numbers_change(page: Any, size: int, layout: str
     assert seen[0] == seen[1] == seen[2]
 
 
-BOXES = """() => Object.fromEntries([".wb-root", ".wb-head", "input.wb-range", "canvas.wb-layers", ".wb-side", "button.wb-train"]
+BOXES = """() => Object.fromEntries([".wb-root", ".wb-head", "input.wb-range", "canvas.wb-layers", ".wb-side"]
   .map((name) => [name, document.querySelector(name).getBoundingClientRect()]))"""
+SIZES = """() => [...document.querySelectorAll(".wb-root *")].filter((e) => e.checkVisibility() && e.innerText?.trim())
+  .map((e) => parseFloat(getComputedStyle(e).fontSize))"""
 
 
 def test_each_layout_suits_its_screen(page: Any) -> None:
@@ -274,10 +276,7 @@ def test_each_layout_suits_its_screen(page: Any) -> None:
         page.set_viewport_size({"width": width, "height": height})
         laid_out(page)
         boxes[layout] = page.evaluate(BOXES)
-        fonts[layout] = page.evaluate(
-            "() => [...document.querySelectorAll('.wb-root *')].filter((e) => e.checkVisibility() && e.innerText?.trim())"
-            ".map((e) => parseFloat(getComputedStyle(e).fontSize))"
-        )
+        fonts[layout] = page.evaluate(SIZES)
     phone, laptop, projector = (boxes[layout] for layout in LAYOUTS)
     order = [phone[name]["top"] for name in (".wb-head", "input.wb-range", "canvas.wb-layers", ".wb-side")]
     assert order == sorted(order)
@@ -307,4 +306,20 @@ def test_a_view_that_was_hidden_is_drawn_when_it_is_shown(page: Any) -> None:
         page.evaluate("display => { document.body.style.display = display; }", display)
         laid_out(page)
         assert page.evaluate(sizes) == 4 * [drawn]
+    assert wrong(page) == []
+
+
+def test_a_theme_that_changes_while_the_view_is_hidden_for_part_of_a_frame_leaves_it_drawn(page: Any) -> None:
+    show(page, 10, theme="auto")
+    page.evaluate(
+        """async () => {  // JupyterLab hides itself while it loads a theme
+          document.body.style.display = "none";
+          document.body.dataset.jpThemeLight = "false";
+          await new Promise((told) => setTimeout(told));
+          await new Promise((shown) => requestAnimationFrame(() => { document.body.style.display = ""; shown(); }));
+        }"""
+    )
+    laid_out(page)
+    assert page.get_attribute(".wb-root", "data-theme") == "dark"
+    assert page.evaluate("() => [...document.querySelectorAll('canvas')].every(({ width }) => width > 250)")
     assert wrong(page) == []

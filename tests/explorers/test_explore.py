@@ -25,7 +25,7 @@ from workbench.explorers.controls import Slider, control
 from workbench.explorers.explore import still
 from workbench.explorers.explore.shown import shown
 
-WIDE_WORDS = "Table of 5 rows: " + "; ".join(f"x {x}, 0 0, 1 1, 2 2, 3 3, 4 4, 5 5, 6 6, ..." for x in "klm") + "; ...."
+WIDE_WORDS = "Table of 5 rows: " + "; ".join(f"x {x}, 0 0, 1 1, 2 2, 3 3, 4 4, 5 5, 6 6, ..." for x in "klm") + "; ..."
 
 
 def until(holds: Callable[[], bool], seconds: float = 20) -> None:
@@ -347,9 +347,10 @@ def test_what_a_picture_may_be() -> None:
     assert plt.get_fignums() == []
     assert shown(pd.DataFrame({"a": [1]})).tables == [[{"index": 0, "a": 1}]]
     for other, text in (
-        (np.int64(3), "np.int64(3)"),
+        (np.int64(3), repr(np.int64(3))),
         ({"a": 1}, "{'a': 1}"),
         (pd.DataFrame({"a": []}), "Table of 0 rows."),
+        (pd.DataFrame({"a": [0.25]}, ["x"]), "Table of 1 row: index x, a 0.25."),
         (pd.DataFrame([range(9)] * 5, ["k", *"lmno"]).rename_axis("x"), WIDE_WORDS),
         (pd.Series([1], name="a"), "Table of 1 row: a 1."),
     ):
@@ -583,7 +584,10 @@ def test_a_cell_is_picked_from_a_raster_that_follows(opened: list[Any]) -> None:
     assert texts(explorer) == ["wide (1, 0)"]
     cell.index = 4
     until(lambda: texts(explorer) == ["wide (1, 1)"])
-    grid.value = "tall"  # which has no second column
+    cell.index = 5
+    grid.value = "tall"  # which has no second column, and fewer cells than the page may still ask for
+    cell.index = 5
+    cell.index = 0
     until(lambda: texts(explorer) == ["tall (0, 0)"])
     explorer.from_state({"cell": [2, 0]})
     until(lambda: texts(explorer) == ["tall (2, 0)"])
@@ -595,7 +599,9 @@ def test_a_cell_is_picked_from_a_raster_that_follows(opened: list[Any]) -> None:
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [[]], torch.zeros(40, 40)])
 def test_what_is_no_raster(values: Any) -> None:
-    with pytest.raises(ValueError, match=r"numbers \[rows, columns\], 1 to 1,000 of them; got the shape"):
+    with pytest.raises(
+        ValueError, match=r"numbers \[rows, columns\], 1 to 1,000 of them and at most 100 a side; got the"
+    ):
         wb.controls.pick(values)
 
 

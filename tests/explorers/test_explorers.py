@@ -132,7 +132,7 @@ def test_a_frame_counts_exactly_what_the_shown_code_keeps(session: Session, choi
             shown = side["mask"]
             cells = np.frombuffer(base64.b64decode(shown["data"]), np.uint8).reshape(shown["rows"], shown["cols"])
             if shown["note"] == "one cell = one weight":
-                exact = masks[fitted.layer].flatten(1).numpy()
+                exact = masks[fitted.layer].flatten(1).cpu().numpy()
                 assert (cells == 255 * exact).all()
             model, example = space["model"], space["batch"].inputs[:1]
             numbers = side["numbers"]
@@ -522,7 +522,7 @@ def test_two_settings_are_trained_one_after_the_other_and_each_is_named(playgrou
     assert explorer.errors == []
 
 
-def test_the_code_of_a_trained_and_an_untrained_setting_gives_both(session: Session) -> None:
+def test_the_code_of_a_trained_and_an_untrained_setting_gives_both() -> None:
     own = Session({"moons": wb.load("moons", device="cpu")}, {})
     pinned = {"weights": "at init", "criterion": "magnitude", "allocation": "layer", "rounds": 1}
     choices = Choices("moons", "lenet-300-100", weights="trained", criterion="snip", compression=30, compare=pinned)

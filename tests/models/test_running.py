@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 import workbench as wb
 from workbench.models import fitting, work
+from workbench.models.kernels import REPEATABLE
 from workbench.models.running import outputs
 
 
@@ -79,18 +81,15 @@ def test_a_model_and_its_inputs_are_on_one_device() -> None:
         outputs(model, torch.ones(1, 2))
 
 
-def test_scores_compute_in_full_precision_and_repeatably_on_a_gpu_and_leave_no_trace() -> None:
-    """The settings of cuDNN while a criterion runs; without a GPU they say what would hold there."""
-    library, seen = torch.backends.cudnn, []
-    before = (library.deterministic, library.conv.fp32_precision, library.allow_tf32)
-
-    def watched(model: nn.Module) -> dict[str, torch.Tensor]:
-        seen.append((library.deterministic, library.conv.fp32_precision))
-        return {name: weight.detach().abs() for name, weight in wb.prunable(model).items()}
-
-    wb.score(nn.Linear(2, 2), None, watched)
-    assert seen == [(True, "ieee")]
-    assert (library.deterministic, library.conv.fp32_precision, library.allow_tf32) == before
+def test_what_a_gpu_is_told_is_put_back_and_read_by_old_and_new_names() -> None:
+    library, before = torch.backends.cudnn, torch.backends.cudnn.allow_tf32
+    with contextlib.ExitStack() as stack:
+        for switch in REPEATABLE:
+            stack.enter_context(switch.held())
+        assert (library.deterministic, library.conv.fp32_precision != "tf32", library.allow_tf32) == (True, True, False)
+        with library.flags(enabled=False):
+            assert not library.enabled
+    assert (library.deterministic, library.conv.fp32_precision, library.allow_tf32) == (False, "tf32", before)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

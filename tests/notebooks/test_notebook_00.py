@@ -11,6 +11,7 @@ import pytest
 
 import workbench as wb
 from workbench.claims import NUMBERS_MIME
+from workbench.explorers.page import STATIC
 from workbench.headless import read_notebook, run
 
 NOTEBOOK = "00-start-here.ipynb"
@@ -42,6 +43,14 @@ def test_a_wrong_answer_is_rejected_by_its_name(wrong: dict[str, Any], words: st
 
 def test_an_answer_of_another_form_is_told_what_it_must_be() -> None:
     exercises.rejects_other_forms(NOTEBOOK, 1, RIGHT)
+
+
+@pytest.mark.parametrize("cell", ["tour", "own-explorer-seen"])
+def test_the_controls_that_the_text_names_are_on_the_page(cell: str) -> None:
+    page = "".join(path.read_text(encoding="utf-8") for path in STATIC.glob("*.js"))
+    names = re.findall(r"(?<!\*)\*([A-Z][\w ]+)\*(?!\*)", exercises.cells(NOTEBOOK)[cell])
+    assert len(names) >= 3
+    assert [name for name in names if f'"{name}"' not in page] == []
 
 
 def test_the_map_names_every_other_notebook() -> None:

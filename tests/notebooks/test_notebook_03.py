@@ -95,6 +95,16 @@ def test_a_wrong_loop_is_rejected_by_its_name(wrong: Callable[[dict[str, Any]], 
     exercises.rejected(("mistake", words), IN_DEPTH, 3, masks_3=wrong)
 
 
+@pytest.mark.parametrize("odd", [{"a": 1}, [1, 2], 3, {"fc1.weight": torch.ones(2)}])
+def test_what_is_no_mask_is_rejected_with_a_hint(odd: Any) -> None:
+    exercises.rejected(("is not it", "must"), IN_DEPTH, 3, masks_3=odd)
+
+
+@pytest.mark.parametrize("odd", ["8,4,9,3", [8, 4, None, 3], torch.ones(2, 2), [[8, 4], [9, 3]], {"a": 8}])
+def test_what_is_no_list_of_scores_is_rejected_with_a_hint(odd: Any) -> None:
+    exercises.rejected(("is not it", "must"), NOTEBOOK, 1, scores_1=odd, mean_1=0.05)
+
+
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The explorers of notebook 03, executed with other parameters: cell -> its bundle."""
@@ -121,7 +131,7 @@ def test_the_parameters_are_where_the_explorers_start(explored: dict[str, dict[s
         "skip": {"round": 20, "compression": 1000},
         "densities": {"sparsity": 0.9, "criterion": "snip", "formula": "erk"},
         "collapse": {"network": "lenet-300-100", "cuts": "one cut"},
-        "statistics-switch": {"bn": "running", "criterion": "snip", "rounds": 1, "compression": 50},
+        "statistics-switch": {"bn": "running", "criterion": "snip", "rounds": 1},
         "accuracy": {"group": "five criteria", "measure": "accuracy"},
         "sanity": {"change": "shuffle", "compression": 20},
         "overlap": {"other": "labels in random order", "criterion": "snip", "sparsity": 0.9},

@@ -12,11 +12,24 @@ import torch
 from workbench.claims import NUMBERS_MIME
 from workbench.headless import read_notebook, run
 
-NOTEBOOK = "07-criteria.ipynb"
+NOTEBOOK, IN_DEPTH = "07-criteria.ipynb", "07b-in-depth.ipynb"
 WEIGHT, NORMS = torch.tensor([[1.0, -2.0, 3.0], [4.0, 0.5, -1.0]]), torch.tensor([5.0, 0.0, 5**0.5])
-RIGHT: dict[int, dict[str, Any]] = {2: {"overlap_2": 0.0526}, 3: {"scores_3": WEIGHT.abs() * NORMS}}
+RIGHT: dict[int, dict[str, Any]] = {
+    1: {"score_1": 1.3333, "second_weight_1": -4 / 3},
+    2: {"overlap_2": 0.0526},
+    3: {"scores_3": WEIGHT.abs() * NORMS},
+}
 # Exercise, what is answered wrongly, and words of the message that names the mistake.
 WRONG = [
+    (1, {"score_1": 2}, "that is OBD"),
+    (1, {"score_1": 3 / 16}, "multiplied"),
+    (1, {"score_1": 8 / 3}, "1/2 is missing"),
+    (1, {"score_1": 4}, "the second weight"),
+    (1, {"second_weight_1": -8 / 3}, "sign of the step"),
+    (1, {"second_weight_1": -2}, "without the correction"),
+    (1, {"second_weight_1": -2.5}, "instead of its inverse"),
+    (1, {"second_weight_1": 0.6667}, "the step"),
+    (1, {"second_weight_1": 0}, "only if both cancel"),
     (2, {"overlap_2": 0.1}, "share of A"),
     (2, {"overlap_2": 0.01}, "divide by the union"),
     (2, {"overlap_2": 0.05}, "count once"),
@@ -31,9 +44,14 @@ WRONG = [
 ]
 
 
+def home(number: int) -> str:
+    """The notebook of an exercise."""
+    return IN_DEPTH if number == 1 else NOTEBOOK
+
+
 @pytest.mark.parametrize("number", RIGHT)
 def test_the_right_answer_is_accepted(number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    exercises.accepted(capsys, NOTEBOOK, number, **RIGHT[number])
+    exercises.accepted(capsys, home(number), number, **RIGHT[number])
 
 
 @pytest.mark.parametrize("scores", [(WEIGHT.abs() * NORMS).numpy(), (WEIGHT.abs() * NORMS).tolist()])
@@ -43,17 +61,20 @@ def test_an_array_or_a_list_of_scores_is_an_answer_too(scores: Any, capsys: pyte
 
 @pytest.mark.parametrize(("number", "wrong", "words"), WRONG)
 def test_a_wrong_answer_is_rejected_by_its_name(number: int, wrong: dict[str, Any], words: str) -> None:
-    exercises.rejected(("mistake", words), NOTEBOOK, number, **wrong)
+    exercises.rejected(("mistake", words), home(number), number, **wrong)
 
 
 @pytest.mark.parametrize("odd", [12345.678, "text", torch.ones(3), torch.tensor(1.0), [[1j, 2, 3], [4, 5, 6]]])
-@pytest.mark.parametrize(("number", "name"), [(2, "overlap_2"), (3, "scores_3")])
+@pytest.mark.parametrize(
+    ("number", "name"), [(1, "score_1"), (1, "second_weight_1"), (2, "overlap_2"), (3, "scores_3")]
+)
 def test_any_other_answer_is_rejected_with_a_hint(number: int, name: str, odd: Any) -> None:
-    exercises.rejected(("is not it",), NOTEBOOK, number, **{name: odd})
+    exercises.rejected(("is not it",), home(number), number, **{name: odd})
 
 
 def test_too_few_digits_are_named() -> None:
     exercises.rejected(("give more digits",), NOTEBOOK, 2, overlap_2=0.053)
+    exercises.rejected(("give more digits",), IN_DEPTH, 1, score_1=1.33)
 
 
 @pytest.fixture(scope="module")

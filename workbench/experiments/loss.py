@@ -158,7 +158,7 @@ def one_by_one(minimum: Minimum) -> pd.DataFrame:
     import pandas as pd
 
     (model, batch, _), loss = minimum, nn.functional.cross_entropy
-    weights = dict(prunable(model))
+    weights: dict[str, Tensor] = dict(prunable(model))
     w, h = flat(weights), flat(curvature_diagonal(model, weights, batch, loss, "exact"))
     unit = torch.eye(len(w), dtype=w.dtype)
     back = torch.linalg.inv(curvature_matrix(model, weights, batch, loss, "exact").detach() + PENALTY * unit)
@@ -184,7 +184,7 @@ def cuts(minimum: Minimum, sparsity: float, seed: int = 0) -> dict[str, Tensor]:
     H is the Gauss-Newton matrix with the penalty's curvature.
     """
     model, batch, _ = minimum
-    weights = dict(prunable(model))
+    weights: dict[str, Tensor] = dict(prunable(model))
     point, unit = flat(weights), torch.eye(sum(w.numel() for w in weights.values()), dtype=torch.float64)
     matrix = curvature_matrix(model, weights, batch, nn.functional.cross_entropy, "gauss-newton").detach()
     damp = float(PENALTY / matrix.diagonal().mean())

@@ -24,8 +24,8 @@ from workbench.explorers.stops import stops
 from workbench.types import check_choice, check_count, check_sparsity
 
 Menu: TypeAlias = ipywidgets.Dropdown
-MOST = 1000
-"""Places of a slider; more could not be told apart on a screen."""
+MOST, LONGEST = 1000, 100
+"""Places of a slider, and cells along a side of a raster; more could not be told apart on a screen."""
 
 
 class Slider(anywidget.AnyWidget):
@@ -62,7 +62,7 @@ class Slider(anywidget.AnyWidget):
 
     @traitlets.observe("index")
     def _moved(self, change: Any) -> None:
-        self.value = self.stops[change["new"]]
+        self.value = self.stops[min(change["new"], len(self.stops) - 1)]  # the page may know the stops of before
 
     @traitlets.observe("value")
     def _set(self, change: Any) -> None:
@@ -71,7 +71,7 @@ class Slider(anywidget.AnyWidget):
 
 def _nearest(places: Sequence[Any], value: Any) -> int:
     if isinstance(places[0], tuple):  # of a raster
-        asked = tuple(value) if isinstance(value, Sequence) else value
+        asked = tuple(value) if hasattr(value, "__iter__") else value
         if asked not in places:
             raise ValueError(f"a cell is (row, column) from (0, 0) to {places[-1]}; got {value!r}. Pass one of these")
         return places.index(asked)
@@ -209,45 +209,43 @@ def pick(values: Any, value: tuple[int, int] = (0, 0), *, description: str = "ce
     'row 1, column 0: 0.3'
     """
 
-    def cells() -> dict[str, Any]:
+    def cells() -> tuple[list[tuple[int, int]], list[str], dict[str, Any]]:
         return _cells(values(**{name: _now(one) for name, one in follows.items()}) if callable(values) else values)
 
-    made = cells()
-    stops, words, raster = made["stops"], made["words"], made["raster"]
+    stops, words, raster = cells()
     control = Slider(stops, value, words, description, raster=raster)
 
     def refresh(_: Any = None) -> None:
-        new = cells()
-        if new["words"] != control.words:
-            kept = control.value if control.value in new["stops"] else (0, 0)
-            control.stops = new["stops"]
+        stops, words, raster = cells()
+        if words != control.words:
+            kept = control.value if control.value in stops else (0, 0)
+            control.stops = stops
             with control.hold_sync():
-                control.words, control.raster = new["words"], new["raster"]
-                control.index = control.stops.index(kept)
-                control.value = kept
+                control.words, control.raster, control.index = words, raster, stops.index(kept)
+                control.value = kept  # also where the index stays
 
     return _following(control, refresh, follows.values())
 
 
-def _cells(values: Any) -> dict[str, Any]:
+def _cells(values: Any) -> tuple[list[tuple[int, int]], list[str], dict[str, Any]]:
     """The stops, words and colours of a raster."""
     import numpy as np
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    numbers = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
-    if numbers.ndim != 2 or not 0 < numbers.size <= MOST:
-        told = f"a raster takes numbers [rows, columns], 1 to {MOST:,} of them; got the shape {list(numbers.shape)}"
-        raise ValueError(f"{told}. Pass a part of them")
+    numbers = np.asarray(values.detach().cpu().double() if hasattr(values, "detach") else values, dtype=float)
+    if numbers.ndim != 2 or not 0 < numbers.size <= MOST or max(numbers.shape) > LONGEST:
+        told = f"a raster takes numbers [rows, columns], 1 to {MOST:,} of them and at most {LONGEST} a side"
+        raise ValueError(f"{told}; got the shape {list(numbers.shape)}. Pass a part of them")
     rows, columns = numbers.shape
     finite = numbers[np.isfinite(numbers)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
     shares = np.nan_to_num((numbers - low) / (high - low or 1), nan=0.0, posinf=0.0, neginf=0.0)
-    colours = [to_hex(colour) for colour in colormaps["cividis"](shares.ravel())]
-    grey = [colour if known else "#9aa0a6" for colour, known in zip(colours, np.isfinite(numbers.ravel()), strict=True)]
+    pairs = zip(colormaps["cividis"](shares.ravel()), np.isfinite(numbers.ravel()), strict=True)
+    colours = [to_hex(colour) if known else "#9aa0a6" for colour, known in pairs]
     stops = list(itertools.product(range(rows), range(columns)))
     words = [f"row {r}, column {c}: {numbers[r, c]:.3g}" for r, c in stops]
-    return {"stops": stops, "words": words, "raster": {"columns": columns, "colours": grey}}
+    return stops, words, {"columns": columns, "colours": colours}
 
 
 def _now(choice: Any) -> Any:

@@ -30,17 +30,18 @@ def notebook_page(notebook: NotebookNode, folder: Path, executed: str, ending: s
     widget is shown as its text. For what cannot be shown stands its source or a sentence.
     """
     problems: list[str] = []
-    numbers, cells = places(notebook), []
+    numbers, cells, texts = places(notebook), [], []
     for index, cell in enumerate(notebook.cells):
         found: list[str] = []
         if cell.cell_type == "markdown":
             show = partial(markdown_html, cell.source, folder, cell.get("attachments"), ending, found)
             cells.append(html("text_cell", text=_or_source(show, cell, found)))
+            texts.append(cells[-1])
         elif cell.cell_type == "code":
             cells.append(_or_source(partial(_code, cell, found, folder), cell, found))
         where = f"cell {numbers[index]}" if index in numbers else "the cell of injected parameters"
         problems += [f"{where}: {problem}" for problem in found]
-    facts = {"title": title(notebook, "Notebook"), "sections": sections("".join(cells)), "executed": executed}
+    facts = {"title": title(notebook, "Notebook"), "sections": sections("".join(texts)), "executed": executed}
     return html("notebook", cells=cells, problems=problems, **facts), problems
 
 

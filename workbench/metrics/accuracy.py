@@ -31,7 +31,8 @@ def evaluate(
     True
     """
     masks = {} if masks is None else check_masks(model, masks)
-    weights = {name: model.get_parameter(name).masked_fill(~mask, 0) for name, mask in masks.items()}
+    own = {name: model.get_parameter(name) for name in masks}
+    weights = {name: weight.masked_fill(~masks[name].to(weight.device), 0) for name, weight in own.items()}
     amount = work(model, task.splits[check_choice("split", split, SPLITS)].inputs[:batch_size])
     sums: Sums = {}
     with evaluating(model), threads(amount):

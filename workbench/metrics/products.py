@@ -41,6 +41,11 @@ class Products(TorchDispatchMode):
     are multiplied, they make a weight, which is not counted.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Of torch: else the first pass imports its compiler, which takes two seconds; `plain_kernels` keeps it out."""
+        return False
+
     def __init__(self, model: nn.Module, example: Tensor, masks: Masks) -> None:
         super().__init__()
         if lazy := [name for name, p in model.named_parameters() if isinstance(p, UninitializedParameter)]:

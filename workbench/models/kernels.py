@@ -30,7 +30,8 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for switch in REPEATABLE + RECURRENT * recurrent + ATTENTION * attention:
+        on_gpu = any(parameter.is_cuda for parameter in model.parameters())
+        for switch in REPEATABLE * on_gpu + RECURRENT * recurrent + ATTENTION * attention:
             stack.enter_context(switch.held())
         yield
 
@@ -67,10 +68,21 @@ class _FastPath:
     )
 
 
-REPEATABLE = [
-    _Switch(torch.backends.cudnn, "deterministic", True),
-    _Switch(torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
-]
+class _Precision:
+    """How cuDNN's convolutions compute in float32, set so that torch's older setting of the same agrees."""
+
+    @property
+    def convolutions(self) -> str:
+        return str(torch.backends.cudnn.conv.fp32_precision)  # type: ignore[attr-defined]
+
+    @convolutions.setter
+    def convolutions(self, value: str) -> None:
+        torch.backends.cudnn.allow_tf32 = value == "tf32"
+        if value not in ("tf32", "ieee"):
+            torch.backends.cudnn.conv.fp32_precision = value  # type: ignore[attr-defined]
+
+
+REPEATABLE = [_Switch(torch.backends.cudnn, "deterministic", True), _Switch(_Precision(), "convolutions", "ieee")]
 """On a GPU convolutions give other bits at each run, and in float32 keep 10 bits of 23, unless told not to."""
 RECURRENT = [_Switch(torch.backends.mkldnn, "enabled"), _Switch(torch.backends.cudnn, "enabled")]
 ATTENTION = [_Switch(_FastPath(), "enabled")]

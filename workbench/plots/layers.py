@@ -154,7 +154,7 @@ def _name_layers(ax: Axes, layers: list[Any], y: str) -> None:
     names = [str(name).removesuffix(".weight") for name in layers]
     ax.set_xticks(range(len(layers)), names)
     ax.set(xlabel="layer", ylabel=y)
-    if 0.13 * sum(map(len, names)) > ax.get_position().width * ax.get_figure(root=True).get_figwidth():  # in inches
+    if 0.13 * sum(map(len, names)) > ax.get_window_extent().width / ax.figure.dpi:  # inches
         ax.tick_params(axis="x", rotation=60, labelsize=11)
 
 

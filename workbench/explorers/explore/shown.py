@@ -54,7 +54,7 @@ def shown(value: Any, ratio: float = 1.5) -> Shown:
             table = getattr(item, "data", item)  # of a Styler
             if hasattr(table, "columns"):
                 tables.append(_records(table.head(ROWS)))
-                words.append(_told(len(table), tables[-1]))
+                words.append(_told(table, tables[-1]))
         else:
             words.append(item if isinstance(item, str) else f"{item:,.6g}" if isinstance(item, float) else repr(item))
             parts.append({"kind": "text", "text": words[-1]})
@@ -69,11 +69,12 @@ def _records(table: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def _told(count: int, rows: list[dict[str, Any]]) -> str:
+def _told(table: Any, rows: list[dict[str, Any]]) -> str:
     """A table in words: its size, and of its first rows the first columns, as far as a listener follows."""
-    named = [[f"{name} {_number(x)}" for name, x in row.items() if name != "index"] for row in rows[:TOLD]]
+    count, drop = len(table), {"index"} if type(table.index).__name__ == "RangeIndex" else set()
+    named = [[f"{name} {_number(x)}" for name, x in row.items() if name not in drop] for row in rows[:TOLD]]
     said = "; ".join(", ".join(row[:WIDE]) + ", ..." * (len(row) > WIDE) for row in named)
-    return f"Table of {count} row{'s' * (count != 1)}{': ' * bool(said)}{said}{'; ...' * (count > TOLD)}."
+    return f"Table of {count} row{'s' * (count != 1)}{': ' * bool(said)}{said}{'; ...' if count > TOLD else '.'}"
 
 
 def _number(value: Any) -> str:

@@ -26,7 +26,7 @@ def lines(session: Session, choices: Choices) -> str:
     weights = "at init"
     for side in sorted(choices.sides, key=lambda side: side.weights):
         how = f"sparsity=1 - 1 / {side.compression!r}, allocation={side.allocation!r}"
-        said += ["", *([f"# {side.name}"] if choices.compare else ())]
+        said += ["", *([f"# {side.name}"] if len(choices.sides) > 1 else ())]
         if side.weights != weights:
             said += [f"wb.train(model, task, {seed})"]
             weights = side.weights

@@ -42,9 +42,7 @@ class Playground(Explorer):
     def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
         self.session, self.precompute = session, precompute
         self._framed: dict[str, Any] = {}
-        trained = "trained" in [
-            side.weights for side in choices.sides
-        ]  # in the worker: the first picture is of what is there
+        trained = any(side.weights == "trained" for side in choices.sides)  # in the worker, after a first picture
         first = drain(session.prepare(replace(choices, weights="at init", compare=None) if trained else choices))
         choices = replace(first, weights=choices.weights, compare=choices.compare, request=int(trained))
         super().__init__(
@@ -169,19 +167,20 @@ class Playground(Explorer):
     # Messages of the page
 
     def on_train(self) -> None:
-        """Train a point of the trade-off with the next seed of each setting shown."""
+        """Train a point of the trade-off for each setting shown, with the first seed that none of them has."""
         if not self.worker.busy("training"):
             self.worker.submit("training", partial(self._train, check_state(self.choices)))
             self.status = {**IDLE, "busy": "training"}
 
     def _train(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
         said: list[str] = []
+        seed = self.session.points.next_seed(*choices.sides)
         for side in choices.sides:
             with self.lock:
                 if stale():
                     return
                 self.put(status={**self.status, "message": "; ".join([*said, f"{side.name}, {side.compression:g}x"])})
-            made, value = yield from self.session.train(side, self.report(stale))
+            made, value = yield from self.session.train(side, seed, self.report(stale))
             with self.lock:
                 if stale():
                     return

@@ -105,20 +105,20 @@ def _mask(side: Mapping[str, Any], ax: Axes) -> None:
 
 
 def _tradeoff(choices: Choices, session: Session, own: Mapping[str, Look], ax: Axes) -> None:
-    """The criteria shown with every seed and their intervals; the recorded means of others are thin lines behind."""
+    """The settings shown with every seed and their intervals; the recorded means of others are thin lines behind."""
     import pandas as pd
 
-    points, criteria, own_criteria = session.points, session.looks(), {side.criterion for side in choices.sides}
+    points, criteria, settings = session.points, session.looks(), {side.name for side in choices.sides}
     name, (dense, split) = points.measure(choices.data), points.dense(choices)
     ax.set(xscale="log", xlabel="compression", ylabel=name)
     if curve := points.curve(choices):
-        curve.sort(key=lambda point: (point["criterion"] not in own_criteria, point["compression"]))
+        curve.sort(key=lambda point: (point["name"] not in settings, point["compression"]))
         table = pd.DataFrame(curve)
         measured = table["kind"] + table["split"].map(lambda split: f", {SPLITS[split]}" if split else "")
         table["arm"] = table["name"] + ": " + measured
         arms = zip(table["arm"], table["name"], table["criterion"], strict=True)
         looks = {arm: own.get(setting, criteria[criterion]) for arm, setting, criterion in arms}
-        shown, once = table["criterion"].isin(own_criteria), set(table.loc[table["rounds"] == 1, "name"])
+        shown, once = table["name"].isin(settings), set(table.loc[table["rounds"] == 1, "name"])
         for arm, rows in table[~shown].groupby("arm", sort=False):
             means, look = rows.groupby("compression")[name].mean(), looks[str(arm)]
             ax.plot(means, color=look.colour, marker=look.marker, linewidth=1.0, markersize=3, alpha=0.4)

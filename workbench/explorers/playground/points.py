@@ -62,11 +62,12 @@ class Points:
         """Remove what was trained here; recorded points stay."""
         self._points = [point for point in self._points if point["kind"] == "recorded"]
 
-    def next_seed(self, choices: Choices) -> int:
-        """The first seed, from the one chosen on, that this setting has no point of on validation data."""
-        setting, measured = _setting(choices), [point for point in self._points if point["split"] == "val"]
-        taken = {p["seed"] for p in measured if all(p[key] == setting[key] for key in MADE_WITH if key != "seed")}
-        return next(seed for seed in itertools.count(choices.seed) if seed not in taken)
+    def next_seed(self, *sides: Choices) -> int:
+        """The first seed, from the one chosen on, that none of these settings has a point of on validation data."""
+        settings, keys = [_setting(side) for side in sides], [key for key in MADE_WITH if key != "seed"]
+        measured = [point for point in self._points if point["split"] == "val"]
+        taken = {p["seed"] for p in measured for setting in settings if all(p[key] == setting[key] for key in keys)}
+        return next(seed for seed in itertools.count(sides[0].seed) if seed not in taken)
 
     def curve(self, choices: Choices) -> list[dict[str, Any]]:
         """The points that stand in one picture with these choices."""

@@ -244,10 +244,10 @@ class Session:
         net, found = self._looked_up(choices)
         return copy.deepcopy(net.model), found.ranking.masks(choices.sparsity), net.example
 
-    def train(self, choices: Choices, report: Report) -> Work[tuple[Choices, float]]:
-        """Prune and train with the next seed of this one setting, all from that seed; returns choices and measure."""
+    def train(self, choices: Choices, seed: int, report: Report) -> Work[tuple[Choices, float]]:
+        """Prune and train this one setting, all from `seed`; returns choices and measure."""
         fitted = yield from self.prepare(choices, report)
-        fitted = replace(fitted, seed=self.points.next_seed(fitted))
+        fitted = replace(fitted, seed=seed)
         fitted = yield from self.prepare(fitted, report)
         model, kept, _ = self.masks(fitted)
         return fitted, (yield from self._fit(model, fitted, kept, report))

@@ -32,8 +32,15 @@ def pictured(session: Session, choices: Choices, frame: Mapping[str, Any]) -> di
     """The view as HTML, PNG and words."""
     said = summary(choices, frame) + "\n" + session.points.sentence(choices)
     sentences = [f"{side['name']}: {side['sentence']}" for side in frame["sides"]]
-    caption = f"{choices.network} on {choices.data}, {choices.weights}, seed {choices.seed}. {' and '.join(sentences)}."
+    caption = f"{_made_with(choices)}. {' and '.join(sentences)}."
     return plots.bundle(picture.figure(session, choices, frame), alt=said, caption=caption)
+
+
+def _made_with(choices: Choices) -> str:
+    """What the settings shown are made with, beside what their names say."""
+    ways = [(side.weights, f"{side.allocation} allocation") for side in choices.sides]
+    weights, allocations = (" and ".join(dict.fromkeys(words)) for words in zip(*ways, strict=True))
+    return f"{choices.network} on {choices.data}, {weights}, {allocations}, seed {choices.seed}"
 
 
 def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]:
@@ -56,7 +63,7 @@ def _traits(session: Session, choices: Choices, frame: Mapping[str, Any]) -> dic
 
 def summary(choices: Choices, frame: Mapping[str, Any]) -> str:
     """The view in words and as a table of layers."""
-    lines = [f"Pruning playground: {choices.network} on {choices.data}, {choices.weights}, seed {choices.seed}."]
+    lines = [f"Pruning playground: {_made_with(choices)}."]
     for side in frame["sides"]:
         width = max(len(layer["name"]) for layer in side["layers"])
         lines += [f"{side['name']}: {side['sentence']}.", *([f"Alarm: {side['alarm']}."] if side["alarm"] else [])]

@@ -52,7 +52,7 @@ function openPanel(root, layers, { title, text, editable = false }, guard, send)
 // ---------------------------------------------------------------- what every view has: look, errors, panels, and an end
 // `paint(look, note)` writes what the traits say; `theme` and `looks` are asked for when a look is read. What is `on` a message of the model is painted after.
 export function shell({ model, el }, { name, kind = "", theme, looks, paint, on }) {
-  const state = { look: null, tick: 0, painted: 0, asked: false, note: "", hidden: "", failure: "", undrawn: "", gone: false, layers: [] };
+  const state = { look: null, tick: 0, painted: 0, asked: false, note: "", hidden: "", failure: "", undrawn: "", gone: false, layers: [], watch() {} };
   const words = (error) => (error instanceof Told ? error.message : `The explorer failed: ${error?.message ?? error}`);
   const fail = (error) => { Object.assign(state, { failure: words(error), hidden: "" }); showError(); };
   const guard = (act) => (...args) => { try { const done = act(...args); return done?.catch ? done.catch(fail) : done; } catch (error) { return fail(error); } };
@@ -87,6 +87,7 @@ export function shell({ model, el }, { name, kind = "", theme, looks, paint, on 
     if (!state.look.colours.text) { state.look = null; redraw(); return; } // the style sheet is still on its way
     Object.assign(root.dataset, { busy: model.get("status").busy, ...paint(state.look, state.note) });
     if (state.undrawn) { state.undrawn = ""; showError(); }
+    if (!root.clientWidth) state.watch(); // hidden, as JupyterLab is while it changes its theme
   }
   const draw = () => { try { repaint(); } catch (error) { state.undrawn = words(error); showError(); } }; // goes with the next good frame
   const redraw = () => { state.tick ||= requestAnimationFrame(draw); };
@@ -114,7 +115,11 @@ export function shell({ model, el }, { name, kind = "", theme, looks, paint, on 
     window.addEventListener("resize", restyle, { signal });
     const dense = () => window.matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`).addEventListener("change", () => { restyle(); dense(); }, { once: true, signal });
     dense(); // on a screen with other pixels
-    for (const canvas of root.querySelectorAll("canvas")) sizes.observe(canvas); // another container, larger texts, or a hidden view that is shown
+    state.watch = () => { // another container, larger texts, or a hidden view that is shown: what is watched anew is reported when it has a size
+      sizes.disconnect();
+      for (const canvas of root.querySelectorAll("canvas")) sizes.observe(canvas);
+    };
+    state.watch();
     quiet(el, signal);
     for (const [kind, answer] of listeners) model.on(kind, answer);
     draw();

@@ -74,14 +74,14 @@ export function field(key, label, choose) {
   return {
     node: make("div", { class: `wb-field wb-field-${key}` }, name, plain, select, fixed),
     update(next, value, frozen) {
-      const words = next.map((option) => (option === null ? "none" : String(option)));
+      const words = next.map(String);
       if (shown !== words.join("\n")) {
         select.replaceChildren(...words.map((word) => make("option", { value: word, textContent: word })));
         shown = words.join("\n");
       }
       options = next;
       select.selectedIndex = next.indexOf(value);
-      write(fixed, value === null ? "none" : String(value));
+      write(fixed, String(value));
       select.title = fixed.title = fixed.textContent;
       for (const node of [select, name]) node.hidden = frozen;
       for (const node of [fixed, plain]) node.hidden = !frozen;

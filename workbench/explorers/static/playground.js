@@ -51,7 +51,7 @@ const CHARTS = {
   tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides }, look) => ({
     points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ criterion, name, rounds, kind, split, seed, ...point }) => ({
       name, style: sides.find((side) => side.name === name)?.style ?? look.of(criterion), dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
-      kind: measured(kind, split), aside: kind !== "live" && !sides.some((side) => side.criterion === criterion), words: `${measured(kind, split)}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
+      kind: measured(kind, split), aside: kind !== "live" && !sides.some((side) => side.name === name), words: `${measured(kind, split)}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
     })),
     most: menu.stops.at(-1), now: compression, level: baseline.dense ?? null, share: menu.measure === "accuracy",
     names: { x: "compression", y: `${menu.measure[0].toUpperCase()}${menu.measure.slice(1)}`, level: measured(`Dense ${menu.measure}`, baseline.split) },
@@ -82,9 +82,9 @@ function buildSide(act, fields) {
       const training = status.busy === "training", far = status.progress ? `: ${Math.round(100 * status.progress)} %` : "\u2026", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}${far}`;
       const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], criterion: menu.criteria, allocation: menu.allocations,
         layer: menu.layers } : offered(view);
-      for (const [key] of FIELDS) fields[key].update(options[key], choices[key] ?? null, !live && options[key].length < 2);
+      for (const [key] of FIELDS) fields[key].update(options[key], choices[key], !live && options[key].length < 2);
       write(pin, choices.compare ? "Unpin" : "Pin");
-      write(pinned, choices.compare ? WAY.map((key) => (key === "rounds" ? `${choices.compare.rounds} round${choices.compare.rounds > 1 ? "s" : ""}` : choices.compare[key])).join(", ") : "Pin this setting, then change it.");
+      write(pinned, choices.compare ? WAY.map((key) => (key === "rounds" ? `${choices.compare.rounds} round${choices.compare.rounds > 1 ? "s" : ""}` : choices.compare[key])).join(", ") : "Pin this, then change it.");
       pinned.title = pinned.textContent;
       for (const node of [run, progress, save, buttons.code, buttons.state, clear]) node.hidden = !live;
       clear.disabled = !curve.some(({ kind }) => kind === "live");

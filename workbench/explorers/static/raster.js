@@ -11,14 +11,16 @@ export function raster(move) {
   const mark = make("i"), board = make("div", { class: "wb-board" }, canvas, mark);
   const pick = (to) => { if (to >= 0 && to < count && to !== now && open(to)) move((now = to)); };
   const walk = (by) => { let to = now + by; while (to >= 0 && to < count && !open(to)) to += by; pick(to); };
+  const edges = () => ({ Home: [...Array(count).keys()].find(open), End: [...Array(count).keys()].findLast(open) });
   const steps = () => ({ ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns });
   const inside = (share, size) => Math.min(size - 1, Math.max(0, Math.floor(share * size)));
   ownKeys(canvas);
   canvas.addEventListener("keydown", (event) => {
-    const by = steps()[event.key];
-    if (by === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    const by = steps()[event.key], edge = edges()[event.key];
+    if ((by === undefined && edge === undefined) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    walk(by);
+    if (by === undefined) pick(edge);
+    else walk(by);
   });
   const point = (event) => {
     const box = canvas.getBoundingClientRect(), row = inside((event.clientY - box.top) / box.height, count / columns);
