@@ -911,7 +911,7 @@ def test_two_settings_are_saved_as_two_tables_that_say_which(
     for name, side in zip(names, explorer.frame["sides"], strict=True):
         assert check_state(inside(tmp_path / name)).name == side["name"]
         assert pd.read_csv(name)["kept"].tolist() == [layer["kept"] for layer in side["layers"]]
-    assert "-snip-vs-random-5-" in figure
+    assert "-snip-global-1-round-9x-seed-0-vs-random-5-" in figure
     assert inside(tmp_path / figure.split()[-1]) == explorer.state()
 
 
