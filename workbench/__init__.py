@@ -16,6 +16,7 @@ from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
 from workbench.extras import check_lab
 from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_, rounds
+from workbench.methods import method, method_table, methods
 from workbench.metrics.accuracy import evaluate
 from workbench.metrics.collapse import collapsed, critical, critical_iterated, first_failure, max_compression
 from workbench.metrics.cost import latency, macs
@@ -39,13 +40,13 @@ __all__ += ["check_criterion", "criteria", "criterion_table", "register_criterio
 __all__ += ["allocate", "apply_masks_", "dense", "find_masks", "keep_top", "mask_grads_", "rank", "reset_state_"]
 __all__ += ["collapsed", "compression", "critical", "critical_iterated", "effective", "effective_sparsity", "evaluate"]
 __all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
-__all__ += ["plan", "rounds", "snapshot", "steps", "train"]
+__all__ += ["method", "method_table", "methods", "plan", "rounds", "snapshot", "steps", "train"]
 # Imported when first used:
 __all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots", "runs"]
 
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.
-for _function in (criteria, train):
+for _function in (criteria, methods, train):
     _function.__dict__ = vars(sys.modules[f"workbench.{_function.__name__}"])
 
 

@@ -71,7 +71,7 @@ def budgets(shapes: Shapes, sparsity: float, allocation: Allocation = "layer") -
     sizes = _sizes(shapes)
     total = kept_count(sum(sizes.values()), sparsity)
     if isinstance(allocation, Mapping):
-        return _apportion(total, sizes, _check_densities(sizes, allocation, total))
+        return apportion(total, sizes, _check_densities(sizes, allocation, total))
     return ALLOCATIONS[allocation].function(shapes, total)
 
 
@@ -83,7 +83,7 @@ def on_the_way(sizes: Mapping[str, int], sparsity: float, densities: Mapping[str
     """
     # Layers that end empty keep what the others have no room for.
     shares = {name: size * max(densities[name], 1e-12) for name, size in sizes.items()}
-    kept = _apportion(kept_count(sum(sizes.values()), sparsity), sizes, shares)
+    kept = apportion(kept_count(sum(sizes.values()), sparsity), sizes, shares)
     return {name: kept[name] / size for name, size in sizes.items()}
 
 
@@ -99,7 +99,7 @@ def global_(shapes: Shapes, total: int) -> Counts:
 @named("layer", "the same density in each layer")
 def layer(shapes: Shapes, total: int) -> Counts:
     """Every layer has the same density."""
-    return _apportion(total, _sizes(shapes), _sizes(shapes))
+    return apportion(total, _sizes(shapes), _sizes(shapes))
 
 
 @named("uniform+", "Gale et al. 2019, arXiv:1902.09574")
@@ -113,7 +113,7 @@ def uniform_plus(shapes: Shapes, total: int) -> Counts:
     sizes = _sizes(shapes)
     first, last = [name for name, shape in shapes.items() if len(shape) > 2][:1], _classifier(shapes)
     least = {n: size if n in first else math.ceil(size / 5) if n in last else 0 for n, size in sizes.items()}
-    return _apportion(total, least, least) if total <= sum(least.values()) else _apportion(total, sizes, sizes, least)
+    return apportion(total, least, least) if total <= sum(least.values()) else apportion(total, sizes, sizes, least)
 
 
 @named("er", "Mocanu et al. 2018, arXiv:1707.04780; for kernels as in Evci et al. 2020, arXiv:1911.11134")
@@ -124,7 +124,7 @@ def er(shapes: Shapes, total: int) -> Counts:
     """
     _check_layers("er", shapes)
     shares = {name: (s[0] + s[1]) * math.prod(s[2:]) for name, s in shapes.items()}
-    return _apportion(total, _sizes(shapes), shares)
+    return apportion(total, _sizes(shapes), shares)
 
 
 @named("erk", "Evci et al. 2020, arXiv:1911.11134")
@@ -134,7 +134,7 @@ def erk(shapes: Shapes, total: int) -> Counts:
     e is such that the total is met. For linear layers it is "er"; `n_in` of a convolution are the channels of a group.
     """
     _check_layers("erk", shapes)
-    return _apportion(total, _sizes(shapes), {name: sum(shape) for name, shape in shapes.items()})
+    return apportion(total, _sizes(shapes), {name: sum(shape) for name, shape in shapes.items()})
 
 
 @named("igq", "Vysogorets and Kempe 2023, arXiv:2107.02306")
@@ -178,7 +178,7 @@ def _smart(name: str, shapes: Shapes, total: int, power: int) -> Counts:
     final = _classifier(shapes) if count > 1 else []
     others = {n: 0 if n in final else size for n, size in sizes.items()}
     own = min(total, sum(math.floor(0.3 * sizes[n] + 0.5) for n in final))
-    kept = _apportion(min(total - own, sum(others.values())), others, shares)
+    kept = apportion(min(total - own, sum(others.values())), others, shares)
     return kept | dict.fromkeys(final, total - sum(kept.values()))
 
 
@@ -199,7 +199,7 @@ def _classifier(shapes: Shapes) -> list[str]:
     return [name for name, shape in shapes.items() if len(shape) == 2][-1:]
 
 
-def _apportion(
+def apportion(
     total: int, sizes: Mapping[str, int], shares: Mapping[str, float], least: Mapping[str, int] | None = None
 ) -> Counts:
     """Split `total` in proportion to `shares`, from `least` to a layer's size, by Webster: place (j + 1/2) / share."""

@@ -1,1 +1,15 @@
-"""Pruning methods: short compositions of scores, masks and training, a method a file."""
+"""Pruning methods: short compositions of scores, masks and training, a method a file.
+
+Those that prune while a network trains stand in `during`, by name; a new file there is found by itself.
+"""
+
+import importlib
+import pkgutil
+
+from workbench.methods import during
+from workbench.methods.registry import method, method_table, methods
+
+__all__ = ["method", "method_table", "methods"]
+
+for _module in pkgutil.iter_modules(during.__path__):
+    importlib.import_module(f"{during.__name__}.{_module.name}")

@@ -1,0 +1,1 @@
+"""Methods that prune while a network trains, a file each: what each gives to `wb.steps`."""

@@ -1,0 +1,55 @@
+"""What methods of sparse training share: a random start, when a change is due, and one drop and growth."""
+
+import torch
+from torch import Tensor, nn
+
+from workbench.criteria import score
+from workbench.masks import keep_top
+from workbench.states import Progress
+from workbench.types import Masks, check_count
+
+Order = Tensor
+"""Numbers of a layer's weights: who has more is first to be kept, or to grow; among equal ones the earlier."""
+
+
+def random_start(model: nn.Module, sparsity: float, allocation: str, seed: int) -> Masks:
+    """Random masks, exact in total: where sparse training begins."""
+    return keep_top(score(model, None, "random", seed=seed), sparsity, allocation=allocation)
+
+
+def due(progress: Progress, every: int, stop: float) -> bool:
+    """Whether a change is due: at every `every`-th step, not at the first, before the share `stop` of the training."""
+    if not 0 < stop <= 1:
+        raise ValueError(f"stop is the share of the training after which masks stay, in (0, 1]; got {stop}")
+    return 0 < progress.step < stop * progress.total and progress.step % check_count("every", every) == 0
+
+
+def first(order: Order, among: Tensor, count: int) -> Tensor:
+    """Bits of the `count` weights of `among` that are first in `order`, all of them if there are fewer.
+
+    >>> first(torch.tensor([3.0, 1.0, 3.0]), torch.tensor([True, True, True]), 1)
+    tensor([ True, False, False])
+    """
+    places = among.flatten().nonzero().squeeze(1)
+    chosen = places[order.flatten()[places].argsort(descending=True, stable=True)[:count]]
+    bits = torch.zeros_like(among.flatten())
+    bits[chosen] = True
+    return bits.view_as(among)
+
+
+def dropped(weight: Tensor, mask: Tensor, count: int) -> Tensor:
+    """The mask without its `count` weights of least magnitude."""
+    return first(weight.detach().abs(), mask, int(mask.sum()) - count)
+
+
+def grown(order: Order, kept: Tensor, count: int, closed: Tensor | None = None) -> Tensor:
+    """The mask `kept` with `count` more weights, the first in `order`; those in `closed` only if no other is left."""
+    free = ~kept if closed is None else ~kept & ~closed
+    more = first(order, free, count)
+    late = count - int(more.sum())
+    return kept | more | first(order, ~kept & ~more, late) if late > 0 else kept | more
+
+
+def randomly(like: Tensor, progress: Progress) -> Tensor:
+    """A random order of a layer's weights, from the step's own generator."""
+    return torch.rand(like.shape, generator=progress.generator).to(like.device)
