@@ -92,7 +92,7 @@ def test_score_histogram_counts_and_cut() -> None:
     scores = {"w": torch.tensor([0.0, 0.01, 0.1, 1.0, 10.0])}
     masks = {"w": torch.tensor([False, False, False, True, True])}
     labels = [t.get_text() for t in plots.score_histogram(scores, masks).get_legend().get_texts()]
-    assert labels == ["removed: 3 (1 of score 0 not drawn)", "kept: 2", "cut at 1e0.00"]
+    assert labels == ["removed: 3 (1 of score 0 not drawn)", "kept: 2", "cut at 1"]
 
 
 def test_score_histogram_without_one_cut_draws_none() -> None:

@@ -213,4 +213,4 @@ def _move(name: str, one: Any, value: Any) -> None:
         check_choice(name, value, words)
     if options and value not in options and value in words:
         value = options[words.index(value)]
-    one.value = tuple(value) if isinstance(one.value, tuple) else value
+    one.value = tuple(value) if isinstance(one.value, tuple) and isinstance(value, list) else value

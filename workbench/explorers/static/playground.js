@@ -82,7 +82,7 @@ function buildSide(act, fields) {
       const training = status.busy === "training", far = status.progress ? `: ${Math.round(100 * status.progress)} %` : "\u2026", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}${far}`;
       const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], criterion: menu.criteria, allocation: menu.allocations,
         layer: menu.layers } : offered(view);
-      for (const [key] of FIELDS) fields[key].update(options[key], choices[key], !live && options[key].length < 2);
+      for (const [key] of FIELDS) fields[key].update(options[key].includes(choices[key]) ? options[key] : [...options[key], choices[key]], choices[key], !live && options[key].length < 2);
       write(pin, choices.compare ? "Unpin" : "Pin");
       write(pinned, choices.compare ? WAY.map((key) => (key === "rounds" ? `${choices.compare.rounds} round${choices.compare.rounds > 1 ? "s" : ""}` : choices.compare[key])).join(", ") : "Pin this, then change it.");
       pinned.title = pinned.textContent;
