@@ -5,81 +5,25 @@ Each has a `value`, so that `HBox`, `link` and `interactive_output` of ipywidget
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeAlias
 
-import anywidget
 import ipywidgets
-import traitlets
 from torch import nn
 
 from workbench import allocation as allocations
 from workbench import data as sources
 from workbench import models
 from workbench.criteria.registry import criteria, find_criterion
-from workbench.explorers import page
-from workbench.explorers.base import answer_where_asked, cell
+from workbench.explorers.base import cell
+from workbench.explorers.slider import Slider
 from workbench.explorers.stops import stops
 from workbench.types import check_choice, check_count, check_sparsity
 
 Menu: TypeAlias = ipywidgets.Dropdown
 MOST, LONGEST = 1000, 100
 """Places of a slider, and cells along a side of a raster; more could not be told apart on a screen."""
-
-
-class Slider(anywidget.AnyWidget):
-    """A slider over `stops` with a name and words for screen readers, which ipywidgets' own sliders lack.
-
-    `value` is one of the stops; another value moves to the nearest. `words` says each stop in words.
-    """
-
-    _esm = page.module("kit", "raster", "slider")
-    _css = page.style("kit", "explore")
-    description = traitlets.Unicode().tag(sync=True)
-    words: traitlets.List[str] = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    index = traitlets.Int().tag(sync=True)
-    disabled = traitlets.Bool().tag(sync=True)
-    raster = traitlets.Dict().tag(sync=True)  # columns, and the colours of the stops
-    value = traitlets.Any()
-
-    def __init__(
-        self, stops: Iterable[Any], value: Any, words: Sequence[str] = (), description: str = "", **traits: Any
-    ):
-        self.stops, self.made_in = list(stops), cell()
-        index = _nearest(self.stops, value)
-        told = words or [f"{stop:,}" if isinstance(stop, Integral) else f"{stop:.6g}" for stop in self.stops]
-        super().__init__(description=description, words=list(told), index=index, value=self.stops[index], **traits)
-
-    def open(self) -> None:
-        """Open the channel to the page, which a running cell does not hold up."""
-        super().open()
-        answer_where_asked(self.comm)
-
-    @traitlets.validate("value")
-    def _to_a_stop(self, proposal: Any) -> Any:
-        return self.stops[_nearest(self.stops, proposal["value"])]
-
-    @traitlets.observe("index")
-    def _moved(self, change: Any) -> None:
-        self.value = self.stops[min(change["new"], len(self.stops) - 1)]  # the page may know the stops of before
-
-    @traitlets.observe("value")
-    def _set(self, change: Any) -> None:
-        self.index = self.stops.index(change["new"])
-
-
-def _nearest(places: Sequence[Any], value: Any) -> int:
-    if isinstance(places[0], tuple):  # of a raster
-        asked = tuple(value) if hasattr(value, "__iter__") else value
-        if asked not in places:
-            raise ValueError(f"a cell is (row, column) from (0, 0) to {places[-1]}; got {value!r}. Pass one of these")
-        return places.index(asked)
-    try:
-        return min(range(len(places)), key=lambda i: abs(places[i] - value))
-    except TypeError as error:
-        told = f"a slider's value is a number near its stops, {places[0]} to {places[-1]}; got {value!r}"
-        raise TypeError(f"{told}. Pass a number") from error
 
 
 def sparsity(value: float = 0.9, *, most: float = 1000, description: str = "sparsity") -> Slider:
@@ -222,7 +166,6 @@ def pick(values: Any, value: tuple[int, int] = (0, 0), *, description: str = "ce
             control.stops = stops
             with control.hold_sync():
                 control.words, control.raster, control.index = words, raster, stops.index(kept)
-                control.value = kept  # also where the index stays
 
     return _following(control, refresh, follows.values())
 
