@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -50,27 +51,69 @@ def bits(masks: Masks | None) -> list[int]:
 # Laws over the registry
 
 
+def case(name: str, task: wb.Task) -> tuple[nn.Module, float]:
+    """A small network that the method takes, and a sparsity."""
+    kind = METHODS[name].granularity
+    if kind == "channel":
+        return wb.make("vgg", task, width=0.125), 0.5
+    return (wb.make("lenet-300-100", task, width=0.2), 0.5) if kind == "n:m" else (lenet(task), 0.9)
+
+
+def lenet(task: wb.Task) -> nn.Module:
+    return wb.make("lenet-300-100", task, width=0.1)
+
+
+def changing(name: str) -> dict[str, int]:
+    """Changes every five steps, where a method has such an option."""
+    return {"every": 5} if "every" in inspect.signature(METHODS[name].function).parameters else {}
+
+
+def of_layers(model: nn.Module, masks: Masks) -> Masks:
+    return {name: masks[name] for name in wb.prunable(model) if name in masks}
+
+
+def check_exact(name: str, model: nn.Module, masks: Masks, sparsity: float) -> None:
+    """Exactly as many units are kept as asked for: weights in all, n of each m inputs, or channels of what is pruned."""
+    kind, layers = METHODS[name].granularity, of_layers(model, masks)
+    if kind == "weight":
+        assert sum(int(mask.sum()) for mask in layers.values()) == asked(model, sparsity)
+    elif kind == "n:m":
+        assert all((mask.unflatten(1, (-1, 4)).sum(2) == 2).all() for mask in layers.values())
+    else:
+        rows = [mask.flatten(1) for mask in layers.values()]
+        assert all((row.all(1) == row.any(1)).all() for row in rows)
+        *pruned, _ = rows
+        assert sum(int(row.any(1).sum()) for row in pruned) == sum(map(len, pruned)) - int(
+            sum(map(len, pruned)) * sparsity + 0.5
+        )
+
+
 @pytest.mark.parametrize("name", wb.methods())
 def test_what_a_method_says_of_the_sparsity_holds_at_every_step(name: str, task: wb.Task) -> None:
-    model = wb.make("lenet-300-100", task, width=0.1)
-    kept, before = asked(model, 0.9), None
-    for record in wb.steps(model, task, steps=40, **method(name, model, 0.9, every=5)):
-        masks = record.state().masks
-        now = sum(int(mask.sum()) for mask in masks.values())
-        if METHODS[name].sparsity == "constant":
-            assert now == kept
-        if before is not None and not METHODS[name].returns:
+    model, sparsity = case(name, task)
+    entry, before, kept = METHODS[name], None, []
+    for record in wb.steps(model, task, steps=40, **method(name, model, sparsity, **changing(name))):
+        masks = of_layers(model, record.state().masks)
+        if entry.sparsity == "constant":
+            check_exact(name, model, masks, sparsity)
+        if before is not None and not entry.returns:
             assert all(not (mask & ~before[n]).any() for n, mask in masks.items())
-        assert all(not weight[~masks[n]].any() for n, weight in wb.prunable(model).items())
+        assert all(not model.get_parameter(n)[~mask].any() for n, mask in record.state().masks.items())
         before = masks
-    assert now == kept
+        kept.append(sum(int(mask.sum()) for mask in masks.values()))
+    check_exact(name, model, masks, sparsity)
+    if entry.sparsity != "constant":
+        assert kept == sorted(kept, reverse=True)
+        assert kept[0] > kept[-1]
+    if entry.sparsity == "at the end":
+        assert len(set(kept)) == 2
 
 
 @pytest.mark.parametrize("name", wb.methods())
 def test_a_run_goes_on_bit_for_bit(name: str, task: wb.Task, tmp_path: Any) -> None:
     def run(state: wb.State | None = None, stop: int | None = None) -> tuple[nn.Module, wb.State]:
-        model = wb.make("lenet-300-100", task, width=0.1)
-        arguments = method(name, model, 0.9, every=5)
+        model, sparsity = case(name, task)
+        arguments = method(name, model, sparsity, **changing(name))
         for record in wb.steps(model, task, steps=30, state=state, stop=stop, optimizer="adam", **arguments):
             last = record.state()
         return model, last
@@ -84,22 +127,25 @@ def test_a_run_goes_on_bit_for_bit(name: str, task: wb.Task, tmp_path: Any) -> N
 
 @pytest.mark.parametrize("name", [name for name in wb.methods() if METHODS[name].returns])
 def test_what_comes_back_has_no_moments_and_starts_at_zero(name: str, task: wb.Task) -> None:
-    model, born = wb.make("lenet-300-100", task, width=0.1), 0
-    arguments = method(name, model, 0.8, every=4)
+    """Where weights are trained behind the masks, they come back with the value there."""
+    (model, sparsity), born = case(name, task), 0
+    arguments = method(name, model, sparsity, **changing(name))
     update = arguments["update"]
 
     def watched(progress: Progress) -> Masks | None:
         nonlocal born
         before, masks = progress.masks, update(progress)
         for n, mask in (masks or {}).items():
-            fresh = mask & ~before[n]
+            fresh = mask & ~before.get(n, mask)
             born += int(fresh.sum())
             assert not progress.model.get_parameter(n)[fresh].any()
+            if "straight_through" in arguments:
+                assert progress.behind[n][fresh].all()
         return masks
 
     rows = wb.steps(model, task, steps=20, optimizer="adam", **arguments | {"update": watched})
     assert len(list(rows)) == 20
-    assert born > 0
+    assert born > 0 or METHODS[name].sparsity == "at the end"  # whose filters come back before there is a mask
 
 
 def test_the_table_says_what_each_method_is() -> None:

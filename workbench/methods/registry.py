@@ -17,6 +17,7 @@ Arguments = dict[str, Any]
 """Arguments of `wb.steps`: `masks`, `update`, `loss`."""
 Method = Callable[..., Arguments]
 COUNTS = ("constant", "rises", "at the end")
+UNITS = ("weight", "channel", "n:m")
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,10 @@ class MethodEntry:
     """A registered method: the function, and facts about it.
 
     `sparsity` says whether it is "constant", exact from the first step to the last; "rises", exact at each step and
-    only upwards; or is met "at the end". `returns` says that removed weights may come back. `memory` is what it keeps
-    beside the weights and the masks, `cost` what a change costs beyond a step of training.
+    only upwards; or is met "at the end". `granularity` says what the sparsity is a share of: a "weight", a "channel" (of
+    the layers that the method prunes), or "n:m", the weights of each m inputs. `returns` says that removed weights may
+    come back. `memory` is what it keeps beside the weights and the masks, `cost` what a change costs beyond a step of
+    training.
     """
 
     function: Method
@@ -34,9 +37,11 @@ class MethodEntry:
     returns: bool
     memory: str
     cost: str
+    granularity: str = "weight"
 
     def __post_init__(self) -> None:
         check_choice("sparsity", self.sparsity, COUNTS)
+        check_choice("granularity", self.granularity, UNITS)
 
 
 METHODS: Registry[MethodEntry] = Registry("method")
@@ -97,9 +102,9 @@ def method_table() -> "pd.DataFrame":
 
 def _facts(entry: MethodEntry) -> Mapping[str, Any]:
     options = [
-        f"{p.name}={p.default!r}"
+        f"{p.name}={getattr(p.default, '__name__', repr(p.default))}"
         for p in inspect.signature(entry.function).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     ]
-    told = {name: getattr(entry, name) for name in ("sparsity", "returns", "memory", "cost", "source")}
+    told = {name: getattr(entry, name) for name in ("sparsity", "granularity", "returns", "memory", "cost", "source")}
     return {**told, "options": ", ".join(options)}
