@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from workbench.recording import GRADIENTS
 from workbench.registry import Registry
 from workbench.types import check_choice, check_sparsity
 
@@ -28,7 +29,7 @@ class MethodEntry:
     only upwards; or is met "at the end". `granularity` says what the sparsity is a share of: a "weight", a "channel" (of
     the layers that the method prunes), or "n:m", the weights of each m inputs. `returns` says that removed weights may
     come back. `memory` is what it keeps beside the weights and the masks, `cost` what a change costs beyond a step of
-    training.
+    training. `gradients` says whose gradients it computes (`recording.GRADIENTS`).
     """
 
     function: Method
@@ -37,11 +38,19 @@ class MethodEntry:
     returns: bool
     memory: str
     cost: str
+    gradients: str = "kept"
     granularity: str = "weight"
 
     def __post_init__(self) -> None:
         check_choice("sparsity", self.sparsity, COUNTS)
+        check_choice("gradients", self.gradients, GRADIENTS)
         check_choice("granularity", self.granularity, UNITS)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's options with their defaults."""
+        taken = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in taken if p.kind is p.KEYWORD_ONLY}
 
 
 METHODS: Registry[MethodEntry] = Registry("method")
@@ -82,9 +91,8 @@ def method(name: str, model: nn.Module, sparsity: float, **options: Any) -> Argu
     0.9
     """
     entry = METHODS[name]
-    takes = [p.name for p in inspect.signature(entry.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
-        check_choice(f"option of {name!r}", option, takes)
+        check_choice(f"option of {name!r}", option, list(entry.options))
     return entry.function(model, check_sparsity(sparsity), **options)
 
 
@@ -101,10 +109,7 @@ def method_table() -> "pd.DataFrame":
 
 
 def _facts(entry: MethodEntry) -> Mapping[str, Any]:
-    options = [
-        f"{p.name}={getattr(p.default, '__name__', repr(p.default))}"
-        for p in inspect.signature(entry.function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    ]
-    told = {name: getattr(entry, name) for name in ("sparsity", "granularity", "returns", "memory", "cost", "source")}
-    return {**told, "options": ", ".join(options)}
+    names = ("sparsity", "granularity", "returns", "gradients", "memory", "cost", "source")
+    told = {name: getattr(entry, name) for name in names}
+    shown = {name: getattr(default, "__name__", repr(default)) for name, default in entry.options.items()}
+    return {**told, "options": ", ".join(f"{name}={default}" for name, default in shown.items())}
