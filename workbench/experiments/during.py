@@ -96,12 +96,13 @@ def prune_while_training(
     epochs = times * recipe(task, model).epochs
     how = arguments(name, model, sparsity, **options)
     *_, last = film.watch(steps(model, task, epochs=epochs, seed=seed, fast=False, **how))
-    masks = dense(model) | {n: mask for n, mask in last.masks.items() if n in prunable(model)}
+    found = size(dense(model) | {n: mask for n, mask in last.masks.items() if n in prunable(model)})
     flips = film.layers.groupby("at")[["born", "died"]].sum().sum(axis=1)
     ledger = film.ledger()
     return {
         "accuracy": evaluate(model, task, last.masks, "test")["accuracy"],
-        **size(masks),
+        "kept": found["kept"],
+        "dead": found["dead"],
         "flips": int(flips.sum()),
         "late": int(flips[flips.index > 0.75 * len(film.steps)].sum()),
         "training": ledger["training_macs"] / ledger["training_macs_dense"],

@@ -26,9 +26,11 @@ def straight_through(
 ) -> Arguments:
     """What both methods give to `wb.steps`: with `strength`, removed weights are pulled to 0 (SR-STE)."""
     n, m, every = check_count("n_of", n), check_count("m_of", m), check_count("every", every)
-    if n > m or abs(sparsity - (1 - n / m)) > 1e-9:
+    if n > m:
+        raise ValueError(f"n_of is at most m_of, the weights of a group; got n_of={n} and m_of={m}. Pass 2 and 4")
+    if abs(sparsity - (1 - n / m)) > 1e-9:
         told = f"{n}:{m} keeps {n} of each {m} weights, so its sparsity is {1 - n / m:g}; got sparsity={sparsity:g}"
-        raise ValueError(f"{told}. Pass {1 - n / m:g}, or other n_of and m_of" if n <= m else "n_of is at most m_of")
+        raise ValueError(f"{told}. Pass {1 - n / m:g}, or other n_of and m_of")
     names = [name for name, weight in prunable(model).items() if weight.shape[1] % m == 0]
     if not names:
         told = f"{method!r} groups each {m} inputs of a layer; no layer of this model has a multiple of {m}"

@@ -39,6 +39,10 @@ def group_lasso(
 
     Misleads if the penalty is weak: then the cut removes channels that are not small.
     """
-    of = partial(norms, names=list(prunable(model))[:-1])
+    names = list(prunable(model))[:-1]
+    if not names:
+        told = "'group-lasso' removes channels of layers before the last, whose channels are the outputs"
+        raise ValueError(f"{told}; this model has one layer. Use a network with more")
+    of = partial(norms, names=names)
     penalty = penalised(lambda now: torch.stack([values.sum() for values in of(now).values()]).sum(), strength, loss_fn)
     return {"masks": dense(model), "loss": penalty, "update": cut_once(of, sparsity, allocation, stop)}
