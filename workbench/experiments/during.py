@@ -44,7 +44,7 @@ ONE_CUT = 100_000
     "during",
     grids=[
         {"name": ["dense"], "sparsity": [0.0], "seed": SEEDS},
-        {"name": WEIGHTS, "sparsity": [0.9, 0.98], "seed": SEEDS},
+        {"name": WEIGHTS, "sparsity": [0.98], "seed": SEEDS},
         {"name": ["rigl", "set"], "sparsity": [0.98], "times": [5], "seed": SEEDS},
     ],
 )
