@@ -17,7 +17,7 @@ SNIP, LEVELS = {"criterion": "snip"}, {"rounds": 5}
 OWN: dict[str, dict[str, Any]] = {"before": SNIP, "early": SNIP, "rewound": LEVELS, "rate-rewound": LEVELS}
 
 
-@experiment("timing", grids=[{"timing": TIMES, "compression": [10, 50], "epochs": [6], "seed": SEEDS}])
+@experiment("timing", grids=[{"timing": TIMES, "compression": [20], "epochs": [6], "seed": SEEDS}])
 def at_equal_macs(
     timing: str,
     compression: float,

@@ -208,7 +208,6 @@ def _same(path: Path, asked: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asked, indent=1), encoding="utf-8")
     there = json.loads(path.read_text(encoding="utf-8"))
-    if told := [
-        f"{n} was {there.get(n)}, is {asked.get(n)}" for n in {**there, **asked} if there.get(n) != asked.get(n)
-    ]:
-        raise ValueError(f"{path.parent} holds another run: {'; '.join(told)}. Choose another folder, or delete it")
+    differs = [name for name in {**there, **asked} if there.get(name) != asked.get(name)]
+    if told := "; ".join(f"{name} was {there.get(name)}, is {asked.get(name)}" for name in differs):
+        raise ValueError(f"{path.parent} holds another run: {told}. Choose another folder, or delete it")
