@@ -17,7 +17,7 @@ from workbench.recording import Recording
 from workbench.train import steps
 
 
-WEIGHTS = ["dpf", "dsr", "gradual", "l0", "rigl", "set", "snfs", "static", "str", "top-kast"]
+WEIGHTS = ["dpf", "dsr", "gradual", "l0", "rigl", "set", "snfs", "static", "top-kast"]
 VGG: dict[str, list[Any]] = {"network": ["vgg"], "seed": SEEDS}
 
 
@@ -45,6 +45,7 @@ ONE_CUT = 100_000
     grids=[
         {"name": ["dense"], "sparsity": [0.0], "seed": SEEDS},
         {"name": WEIGHTS, "sparsity": [0.98], "seed": SEEDS},
+        {"name": ["str"], "sparsity": [0.98], "strength": [0.1], "seed": SEEDS},  # chosen on seed 100
         {"name": ["rigl", "set"], "sparsity": [0.98], "times": [5], "seed": SEEDS},
     ],
 )
