@@ -62,7 +62,7 @@ def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
             "max_compression": STOPS[-1], "critical": 95.4,
         },
         "scores": {
-            "x": [-4 + i / 10 for i in range(41)], "counts": [max(0, 300 - 2 * (i - 20) ** 2) for i in range(40)],
+            "x": [-4 + i / 10 for i in range(41)], "counts": [max(0, 200 - 2 * (i - 20) ** 2) for i in range(40)],
             "cut": None if compression == 1 else -4 + 4 * sparsity, "label": "log10 |w|", "zero": 0, "before": 0,
         },
         "layers": layers,
@@ -422,9 +422,13 @@ def test_a_state_can_be_applied_and_a_broken_one_is_refused(page):
         assert page.locator(".wb-error").is_hidden()
     page.get_by_role("textbox", name="State").fill('{"criterion": "snip"}')
     page.get_by_role("button", name="Apply").click()
-    assert page.get_by_role("dialog").count() == 0
     assert page.locator(".wb-error").is_hidden()
     assert page.evaluate("model.sent.at(-1)") == {"kind": "load_state", "state": {"criterion": "snip"}}
+    page.evaluate("model.set('status', {...model.get('status'), error: 'ValueError: planted'})")  # it does not fit
+    assert "ValueError: planted" in in_sight(page, ".wb-error")
+    assert page.get_by_role("textbox", name="State").input_value() == '{"criterion": "snip"}'
+    page.evaluate("model.fire('msg:custom', {kind: 'loaded'})")
+    assert page.get_by_role("dialog").count() == 0
 
 
 def test_an_error_of_the_kernel_is_in_sight_over_an_open_panel(page):

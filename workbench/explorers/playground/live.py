@@ -41,7 +41,7 @@ class Playground(Explorer):
 
     def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
         self.session, self.precompute = session, precompute
-        self._framed: dict[str, Any] = {}
+        self._framed: list[dict[str, Any]] = []
         trained = any(side.weights == "trained" for side in choices.sides)  # in the worker, after a first picture
         first = drain(session.prepare(replace(choices, weights="at init", compare=None) if trained else choices))
         choices = replace(first, weights=choices.weights, compare=choices.compare, request=int(trained))
@@ -97,8 +97,8 @@ class Playground(Explorer):
         self._shown = choices
         self.put(menu=self.session.menu(choices), frame=self.session.frame(choices))
         self._draw_points(choices)
-        if self._framed != choices.setting():
-            self._framed = {}
+        if self._framed != _settings(choices):
+            self._framed = []
             self.put(frames={})
         working = self.worker.busy("training")
         self.status = {**(self.status if working else IDLE), "message": self.status["message"], "error": ""}
@@ -130,7 +130,7 @@ class Playground(Explorer):
                 made.append((yield from ahead.setting(self.session, side, self.menu["stops"])))
             with self.lock:
                 if not stale():
-                    self._framed = choices.setting()
+                    self._framed = _settings(choices)
                     self.frames = {"request": choices.request, "settings": made}
 
     def _draw_points(self, choices: Choices) -> None:
@@ -214,8 +214,6 @@ class Playground(Explorer):
         """Show the setting as JSON, to copy or to change."""
         self.send({"kind": "text", "title": "State", "text": json.dumps(self.state(), indent=1), "editable": True})
 
-    on_load_state = from_state
-
     def on_save_table(self) -> None:
         """Write the layer table as CSV."""
         self.save(partial(save.table, self.session, self._shown))
@@ -227,3 +225,8 @@ class Playground(Explorer):
     def on_save_masks(self) -> None:
         """Write the masks as safetensors."""
         self.save(partial(save.masks, self.session, self._shown))
+
+
+def _settings(choices: Choices) -> list[dict[str, Any]]:
+    """What frames made ahead belong to: a pinned setting that is the one shown needs no others."""
+    return [side.setting() for side in choices.sides]
