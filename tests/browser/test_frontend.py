@@ -221,6 +221,14 @@ def test_of_two_settings_of_one_criterion_the_pinned_one_is_paler(page, theme, e
     assert page.locator(".wb-pinned").inner_text() == "at init, magnitude, global, 5 rounds"
 
 
+def test_a_setting_that_is_pinned_as_it_is_keeps_its_table(page):
+    show(page, 10, table=True)
+    page.get_by_role("button", name="Pin").click()
+    page.locator("input.wb-range").press("ArrowRight")
+    settle(page)
+    assert (data(page, "stop"), data(page, "waiting")) == ("11", "false")
+
+
 def test_a_setting_is_pinned_and_let_go(page):
     show(page, 10)
     page.get_by_role("button", name="Pin", exact=True).press("Enter")
@@ -392,6 +400,19 @@ def test_training_shows_progress_and_can_be_cancelled(page):
     assert page.get_by_role("button", name="Train").is_disabled()
     page.get_by_role("button", name="Cancel").click()
     assert page.evaluate("model.sent") == [{"kind": "cancel"}]
+
+
+def test_what_takes_long_says_its_share_or_its_seconds(page):
+    show(page, status={"busy": "scoring"})
+    message = page.locator(".wb-message")
+    assert message.inner_text() == "Scoring\u2026"
+    message.filter(has_text="Scoring: 2 s").wait_for(timeout=10_000)
+    page.evaluate("model.set('status', {...model.get('status'), progress: 0.4})")
+    settle(page)
+    assert message.inner_text() == "Scoring: 40 %"
+    page.evaluate("model.set('status', {...model.get('status'), busy: ''})")
+    settle(page)
+    assert message.inner_text() == ""
 
 
 def test_a_text_opens_in_a_panel_that_the_keyboard_closes(page):

@@ -114,6 +114,9 @@ class Playground(Explorer):
             if fitted == choices:
                 self._show()
             else:
+                if lost := {side.criterion for side in choices.sides} - {side.criterion for side in fitted.sides}:
+                    message = f"{' and '.join(sorted(lost))} cannot score {fitted.network}"
+                    self.status = {**self.status, "message": message}
                 self.choices = asdict(fitted)
 
     def _complete(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
@@ -150,7 +153,7 @@ class Playground(Explorer):
             choices = check_state(self.choices)
             left = self.session.without_the_gone(choices)
             if left != choices:
-                known = self.session.criteria()
+                known = self.session.criteria(choices)
                 gone = ", ".join(side.criterion for side in choices.sides if side.criterion not in known)
                 self.choices = asdict(replace(left, request=choices.request + 1))
                 self.status = {**self.status, "message": f"{gone} is no longer registered"}
