@@ -153,7 +153,8 @@ def criteria(granularity: str = "weight", model: nn.Module | None = None) -> lis
     known = CRITERIA[check_choice("granularity", granularity, GRANULARITIES)]
     if model is None:
         return list(known)
-    size, chain = sum(weight.numel() for weight in prunable(model).values()), isinstance(model, nn.Sequential | nn.Linear)
+    size = sum(weight.numel() for weight in prunable(model).values())
+    chain = isinstance(model, nn.Sequential | nn.Linear)
     return [name for name, entry in known.items() if (entry.most or size) >= size and (chain or not entry.chain)]
 
 

@@ -75,8 +75,10 @@ class Points:
         return [point for point in self._points if [point[key] for key in PICTURED] in shown]
 
     def dense(self, choices: Choices) -> tuple[list[float], str]:
-        """What the dense network reached, a value for each seed, and the split: the test split where points of it stand in
-        the picture, else trained here, else recorded."""
+        """What the dense network reached, a value for each seed, and the split.
+
+        That is the test split where points of it stand in the picture; else what was trained here, else recorded.
+        """
         pair = choices.data, choices.network
         found: dict[str, dict[int, float]] = {"val": dict(self._dense.get(pair, {}))}
         for point in self._points:
