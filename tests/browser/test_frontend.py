@@ -188,6 +188,24 @@ def test_an_element_for_any_explorer_runs(page):
     page.get_by_text("2", exact=True).wait_for()
 
 
+def test_a_raster_that_is_disabled_says_so(page):
+    page.set_content("<div id=host></div>")
+    page.evaluate(
+        """async (source) => {
+          const { default: control } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+          const raster = { columns: 2, colours: ["#00224e", "#fee838"] };
+          const traits = { description: "cell", words: ["low", "high"], index: 0, disabled: true, raster };
+          control.render({ model: { get: (name) => traits[name], on() {}, off() {} }, el: document.querySelector("#host") });
+        }""",
+        pages.module("kit", "raster", "slider"),
+    )
+    cell = page.get_by_role("slider", name="cell")
+    assert cell.is_disabled()
+    assert cell.evaluate("e => e.getContext('2d').getImageData(1, 0, 1, 1).data[3]") < 128  # pale
+    cell.press("ArrowRight")
+    assert cell.get_attribute("aria-valuetext") == "low"
+
+
 def test_a_name_looks_in_the_page_as_it_does_in_figures(page):
     names = ["grasp", "magnitude", "random", "snip", "synflow"]
     show(page, 10, compare="snip")
