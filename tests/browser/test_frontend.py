@@ -192,10 +192,12 @@ def test_a_raster_that_is_disabled_says_so(page):
     page.set_content("<div id=host></div>")
     page.evaluate(
         """async (source) => {
-          const { default: control } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-          const raster = { columns: 2, colours: ["#00224e", "#fee838"] };
-          const traits = { description: "cell", words: ["low", "high"], index: 0, disabled: true, raster };
-          control.render({ model: { get: (name) => traits[name], on() {}, off() {} }, el: document.querySelector("#host") });
+          const code = new Blob([source], { type: "text/javascript" });
+          const traits = { description: "cell", index: 0, disabled: true };
+          const { default: control } = await import(URL.createObjectURL(code));
+          Object.assign(traits, { words: ["low", "high"], raster: { columns: 2, colours: ["#00224e", "#fee838"] } });
+          const model = { get: (name) => traits[name], on() {}, off() {} };
+          control.render({ model, el: document.querySelector("#host") });
         }""",
         pages.module("kit", "raster", "slider"),
     )

@@ -156,7 +156,7 @@ def runs(tmp_path_factory):
     options = {"profile": "smoke", "jobs": 2, "report": lambda _: None}
     (start / "profile_default" / "startup").mkdir(parents=True)
     (start / "profile_default" / "startup" / "soon.py").write_text(SOON, encoding="utf-8")
-    made = {WHOLE.stem: site([WHOLE], out, **options)[0]}
+    made = {WHOLE.stem: runner.run([WHOLE], out / "notebooks", pages=out, face="site", **options)[0]}
     others = [path for path in NOTEBOOKS if path != WHOLE]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(start))
