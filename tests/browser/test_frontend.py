@@ -394,7 +394,7 @@ def test_dead_layers_are_said_in_words(page):
 
 def test_the_pictures_say_their_numbers(page):
     show(page, 10)
-    assert label(page, "scores").startswith("Histogram of the magnitude scores of 4,900 weights; the cut is at")
+    assert label(page, "scores").startswith("Histogram of the magnitude scores of 2,660 weights; the cut is at")
     assert "372 of 2,304 weights kept, 16 by 144 cells" in label(page, "mask")
     assert "now at 6.19x. Dense accuracy, test 95.0 %." in label(page, "tradeoff")
     assert "magnitude, recorded, test: 80.0 % at 1x (2 points)" in label(page, "tradeoff")
