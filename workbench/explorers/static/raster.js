@@ -45,8 +45,9 @@ export function raster(move) {
     node: make("div", { class: "wb-raster" }, name, board, said),
     update(label, words, place, { columns: wide, colours }, may = () => true) {
       [now, columns, count, open] = [place, wide, colours.length, may];
-      const looks = `${columns} ${colours}`;
+      const looks = `${columns} ${colours} ${open(now)}`;
       if (looks !== drawn) { paint(colours); drawn = looks; }
+      canvas.setAttribute("aria-disabled", !open(now));
       write(name, label);
       write(said, words[now]);
       for (const [key, value] of Object.entries({ max: count - 1, now, text: words[now] })) canvas.setAttribute(`aria-value${key}`, value);
