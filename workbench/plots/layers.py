@@ -94,7 +94,7 @@ def by_layer(
         shown = df[y].replace(0, *none) if none else df[y]
         look = hues(df, arm, parts) | {"dashes": False, "markersize": 9}
         sns.lineplot(x=df["layer"].map(layers.index), y=shown, **look, estimator=None, ax=ax)
-        legend_beside(ax)
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=min(len(parts), 4))
     return ax
 
 

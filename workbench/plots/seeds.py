@@ -110,7 +110,7 @@ def by_samples(
     for alike in (blind, [name for name in own if name not in blind]):  # those that share places stand a little apart
         aside |= zip(alike, apart(len(alike), 0.4 / max(len(alike), 2)), strict=True)
     parts = list(df.groupby(panel, sort=False))
-    figure, made = panels(len(parts), len(parts), 1.4 + 3.3 * len(parts), 4.6, sharey=True)
+    figure, made = panels(len(parts), len(parts), 1.4 + 3.3 * len(parts), 4.2, sharey=True)
     with style():
         for ax, (title, part) in zip(made, parts, strict=True):
             ax.set(

@@ -39,7 +39,8 @@ def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 6
         above, below = logs[kept & live], logs[~kept & live]
         if len(above) and len(below) and above.min() >= below.max():
             cut = float(above.min())
-            ax.axvline(cut, color="#000000", linestyle="--", linewidth=1.5, label=f"cut at {10.0**cut:.2g}")
+            look: dict[str, Any] = {"color": "#000000", "linestyle": "--", "linewidth": 1.5, "ymax": 0.75}
+            ax.axvline(cut, label=f"cut at {10.0**cut:.2g}", **look)
         ax.set(xlabel="log10 |score|", ylabel="weights", ylim=(0, 1.35 * ax.get_ylim()[1]))  # room for the legend
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         ax.legend(loc="upper left")
