@@ -80,7 +80,7 @@ def mask_overlap(a: Masks, b: Masks, names: tuple[str, str] = ("a", "b")) -> Fig
     kinds = {name: 3 - first * 2 - second for name, (first, second) in flat.items()}  # 0 both, 1 a, 2 b, 3 neither
     colours = ["#222222", *palette(names).values(), "#e6e6e6"]
     widths = [max(kind.shape[1], 12) for kind in kinds.values()]
-    figure, made = panels(len(kinds), len(kinds), 11, 3.7, width_ratios=widths)
+    figure, made = panels(len(kinds), len(kinds), 11, 3.2, width_ratios=widths)
     with style():
         for ax, (name, kind) in zip(made, kinds.items(), strict=True):
             look: dict[str, Any] = {"vmin": 0, "vmax": 3, "interpolation": "nearest", "aspect": "auto"}
