@@ -16,7 +16,6 @@ from workbench.recipes import recipe
 from workbench.recording import Recording
 from workbench.train import steps
 
-
 WEIGHTS = ["dpf", "dsr", "gradual", "l0", "rigl", "set", "snfs", "static", "top-kast"]
 VGG: dict[str, list[Any]] = {"network": ["vgg"], "seed": SEEDS}
 

@@ -26,9 +26,9 @@ class MethodEntry:
     """A registered method: the function, and facts about it.
 
     `sparsity` says whether it is "constant", exact from the first step to the last; "rises", exact at each step and
-    only upwards; or is met "at the end". `granularity` says what the sparsity is a share of: a "weight", a "channel" (of
-    the layers that the method prunes), or "n:m", the weights of each m inputs. `returns` says that removed weights may
-    come back. `memory` is what it keeps beside the weights and the masks, `cost` what a change costs beyond a step of
+    only upwards; or is met "at the end". `granularity` says what it is a share of: a "weight", a "channel" (of the
+    layers that the method prunes), or "n:m", the weights of each m inputs. `returns` says that removed weights may come
+    back. `memory` is what it keeps beside the weights and the masks, `cost` what a change costs beyond a step of
     training. `gradients` says whose gradients it computes (`recording.GRADIENTS`).
     """
 
