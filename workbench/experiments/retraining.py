@@ -1,0 +1,162 @@
+"""Training after the cut: from which weights, at which rate, for how long; and which of many cuts is the best."""
+
+from typing import Any
+
+import torch
+
+from workbench.allocation import on_the_way
+from workbench.criteria import score
+from workbench.experiments.after import trained_model
+from workbench.experiments.common import SEEDS, chosen, gap, last_weight, metric
+from workbench.experiments.registry import Effects, Rows, experiment, reading
+from workbench.masks import apply_masks_, keep_top
+from workbench.methods.after import recalibrate
+from workbench.metrics import evaluate, macs
+from workbench.models import make
+from workbench.recipes import recipe
+from workbench.seeds import generator
+from workbench.train import snapshot, train
+from workbench.types import check_choice
+
+WAYS = ("fine-tuned", "rate-rewound", "scratch", "scratch, equal MACs")
+
+
+@experiment(
+    "retraining",
+    grids=[
+        {"seed": SEEDS, "criterion": ["l1", "random"], "way": ["fine-tuned", "rate-rewound"]},
+        {"seed": SEEDS, "criterion": ["l1"], "way": ["scratch", "scratch, equal MACs"]},
+    ],
+)
+@experiment(
+    "rates",
+    grids=[
+        {
+            "seed": SEEDS,
+            "criterion": ["magnitude"],
+            "granularity": ["weight"],
+            "sparsity": [0.9, 0.95],
+            "way": WAYS[:2],
+        }
+    ],
+)
+def cut_and_retrain(
+    way: str,
+    seed: int,
+    criterion: str,
+    sparsity: float = 0.75,
+    granularity: str = "channel",
+    data: str = "digits",
+    network: str = "vgg",
+    epochs: int | None = None,
+) -> dict[str, float]:
+    """Train, cut once (the same share in each layer), then train as many epochs again; measure once on the test split.
+
+    "fine-tuned" goes on at a hundredth of the recipe's rate, "rate-rewound" repeats the whole schedule from the trained
+    weights (Renda et al. 2020, arXiv:2003.02389), "scratch" trains the cut network from new weights. "scratch, equal
+    MACs" trains from new weights until it has spent what the dense training and one of the others spend together
+    (scratch-B of Liu et al. 2019, arXiv:1810.05270, with all of the training counted). `cost` is all training's MACs
+    over those of the dense training: a masked channel's MACs are not counted.
+
+    >>> row = cut_and_retrain("scratch", seed=0, criterion="l1", epochs=1)
+    >>> row["epochs_after"], row["cost"] == row["share"], round(row["share"], 2)
+    (1, True, 0.25)
+    """
+    task, model, batch = trained_model(data, network, seed, epochs)
+    epochs = recipe(task, model).epochs if epochs is None else epochs
+    kind: dict[str, Any] = {"granularity": granularity}
+    exclude = last_weight(model) if granularity == "channel" else ()  # its channels are the classes
+    scores = score(model, batch, criterion, **kind, seed=seed, exclude=exclude)
+    masks = keep_top(scores, sparsity, allocation="layer", **kind, model=model)
+    example = task.take("val", slice(1)).inputs
+    share = macs(model, example, masks) / macs(model, example)
+    new, cost, changes = epochs, 1 + share, {}
+    if check_choice("way", way, WAYS).startswith("scratch"):
+        model = make(network, task, seed + 1000)
+        new = round(epochs * (1 + 1 / share)) if way.endswith("MACs") else epochs
+        cost = share * new / epochs
+    elif way == "fine-tuned":
+        changes = {"lr": recipe(task, model).lr / 100, "warmup": 0.0}
+    train(model, task, masks=masks, epochs=new, seed=seed, fast=False, **changes)
+    return {
+        "accuracy": evaluate(model, task, masks, "test")["accuracy"],
+        "cost": cost,
+        "share": share,
+        "epochs_after": new,
+    }
+
+
+reading("rate-rewinding-beats-fine-tuning", of="rates", arm="way", a="rate-rewound", b="fine-tuned", over="sparsity")(
+    gap
+)
+
+
+@reading("schedule-over-criterion", of="retraining")
+def random_minus_chosen(rows: Rows) -> Effects:
+    found = rows.pivot(columns=["criterion", "way"], values="accuracy")
+    return found["random", "rate-rewound"] - found["l1", "fine-tuned"]
+
+
+@reading("fine-tuning-beats-scratch", of="retraining")
+def ways_minus_scratch(rows: Rows) -> Effects:
+    found = chosen(rows, criterion="l1").pivot(columns="way", values="accuracy")
+    return found[list(WAYS[:2])].sub(found["scratch"], axis=0)
+
+
+reading("scratch-at-equal-macs", of="retraining", arm="way", a="scratch, equal MACs", b="rate-rewound", criterion="l1")(
+    gap
+)
+
+
+@experiment("recalibration", grids=[{"seed": SEEDS}])
+def rank_candidates(
+    seed: int,
+    candidates: int = 20,
+    sparsity: float = 0.5,
+    tuned: int = 2,
+    data: str = "digits",
+    network: str = "vgg",
+    epochs: int | None = None,
+) -> dict[str, object]:
+    """Cut a trained network in many ways, and rank the ways before and after new statistics, and after fine-tuning.
+
+    Each candidate keeps the channels of highest L1 norm, and other random shares of each layer's channels. Losses are
+    on the validation split; `..._tau` are Kendall's, between the rankings by accuracy before and after recalibration,
+    and of either loss with that after `tuned` epochs at a tenth of the recipe's rate.
+
+    >>> row = rank_candidates(seed=0, candidates=3, tuned=1, epochs=1)
+    >>> len(row["before"]), len(row["recalibrated"]), len(row["fine_tuned"])
+    (3, 3, 3)
+    """
+    from scipy.stats import kendalltau
+
+    task, model, batch = trained_model(data, network, seed, epochs)
+    whole, draw = snapshot(model), generator(seed, "candidates")
+    scores = score(model, batch, "l1", granularity="channel", exclude=last_weight(model))
+    losses: dict[str, list[float]] = {"before": [], "recalibrated": [], "fine_tuned": []}
+    right: dict[str, list[float]] = {name: [] for name in losses}
+    for _ in range(candidates):
+        shares = dict(zip(scores, (0.2 + 0.8 * torch.rand(len(scores), generator=draw)).tolist(), strict=True))
+        densities = on_the_way({name: len(of) for name, of in scores.items()}, sparsity, shares)
+        masks = keep_top(scores, sparsity, allocation=densities, granularity="channel", model=model)
+        model.load_state_dict(whole)
+        apply_masks_(model, masks)
+        for name in losses:
+            if name == "recalibrated":
+                recalibrate(model, task)
+            elif name == "fine_tuned":
+                train(model, task, masks=masks, epochs=tuned, seed=seed, fast=False, lr=recipe(task, model).lr / 10)
+            measured = evaluate(model, task)
+            losses[name].append(round(measured["loss"], 4))
+            right[name].append(measured["accuracy"])
+    taus = {f"{a}_tau": kendalltau(losses[a], losses["fine_tuned"]).statistic for a in ("before", "recalibrated")}
+    same = kendalltau(right["before"], right["recalibrated"]).statistic
+    return {**losses, "same_tau": same, **taus}
+
+
+reading("recalibration-ranks-anew", of="recalibration", name="same_tau")(metric)
+
+
+@reading("recalibration-ranks-better", of="recalibration")
+def better_ranking(rows: Rows) -> Effects:
+    return rows["recalibrated_tau"] - rows["before_tau"]
