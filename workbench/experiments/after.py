@@ -121,7 +121,7 @@ def gain_of_magnitude_minus_others(headline: Rows, pretrained: Rows, allocation:
             "levels": [4],
             "fraction": [0.6],
             "network": ["resnet-20"],
-            "epochs": [8],
+            "epochs": [4],
         },
     ],
 )
