@@ -1,13 +1,13 @@
 """Training after the cut: from which weights, at which rate, for how long; and which of many cuts is the best."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from workbench.allocation import on_the_way
 from workbench.criteria import score
 from workbench.experiments.after import trained_model
-from workbench.experiments.common import SEEDS, chosen, gap, last_weight, metric
+from workbench.experiments.common import SEEDS, chosen, gap, last_weight
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import apply_masks_, keep_top
 from workbench.methods.after import recalibrate
@@ -17,6 +17,9 @@ from workbench.recipes import recipe
 from workbench.seeds import generator
 from workbench.train import snapshot, train
 from workbench.types import check_choice
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WAYS = ("fine-tuned", "rate-rewound", "scratch", "scratch, equal MACs")
 
@@ -120,21 +123,18 @@ def rank_candidates(
 ) -> dict[str, object]:
     """Cut a trained network in many ways, and rank the ways before and after new statistics, and after fine-tuning.
 
-    Each candidate keeps the channels of highest L1 norm, and other random shares of each layer's channels. Losses are
-    on the validation split; `..._tau` are Kendall's, between the rankings by accuracy before and after recalibration,
-    and of either loss with that after `tuned` epochs at a tenth of the recipe's rate.
+    Each candidate keeps the channels of highest L1 norm, and other random shares of each layer's channels. The lists
+    hold the candidates' validation losses: after the cut, after recalibration, after `tuned` epochs at a tenth of the
+    recipe's rate. Right after the cut nearly all candidates see one class, so that accuracies would not rank them.
 
     >>> row = rank_candidates(seed=0, candidates=3, tuned=1, epochs=1)
     >>> len(row["before"]), len(row["recalibrated"]), len(row["fine_tuned"])
     (3, 3, 3)
     """
-    from scipy.stats import kendalltau
-
     task, model, batch = trained_model(data, network, seed, epochs)
     whole, draw = snapshot(model), generator(seed, "candidates")
     scores = score(model, batch, "l1", granularity="channel", exclude=last_weight(model))
     losses: dict[str, list[float]] = {"before": [], "recalibrated": [], "fine_tuned": []}
-    right: dict[str, list[float]] = {name: [] for name in losses}
     for _ in range(candidates):
         shares = dict(zip(scores, (0.2 + 0.8 * torch.rand(len(scores), generator=draw)).tolist(), strict=True))
         densities = on_the_way({name: len(of) for name, of in scores.items()}, sparsity, shares)
@@ -146,17 +146,22 @@ def rank_candidates(
                 recalibrate(model, task)
             elif name == "fine_tuned":
                 train(model, task, masks=masks, epochs=tuned, seed=seed, fast=False, lr=recipe(task, model).lr / 10)
-            measured = evaluate(model, task)
-            losses[name].append(round(measured["loss"], 4))
-            right[name].append(measured["accuracy"])
-    taus = {f"{a}_tau": kendalltau(losses[a], losses["fine_tuned"]).statistic for a in ("before", "recalibrated")}
-    same = kendalltau(right["before"], right["recalibrated"]).statistic
-    return {**losses, "same_tau": same, **taus}
+            losses[name].append(round(evaluate(model, task)["loss"], 4))
+    return dict(losses)
 
 
-reading("recalibration-ranks-anew", of="recalibration", name="same_tau")(metric)
+def tau(rows: Rows, one: str, other: str) -> "pd.Series":
+    """Kendall's tau between two rankings of a row's candidates."""
+    from scipy.stats import kendalltau
+
+    return rows.apply(lambda row: kendalltau(row[one], row[other]).statistic, axis=1)
+
+
+@reading("recalibration-ranks-anew", of="recalibration")
+def same_ranking(rows: Rows) -> Effects:
+    return tau(rows, "before", "recalibrated")
 
 
 @reading("recalibration-ranks-better", of="recalibration")
 def better_ranking(rows: Rows) -> Effects:
-    return rows["recalibrated_tau"] - rows["before_tau"]
+    return tau(rows, "recalibrated", "fine_tuned") - tau(rows, "before", "fine_tuned")
