@@ -116,7 +116,7 @@ def gain_of_magnitude_minus_others(headline: Rows, pretrained: Rows, allocation:
         {"seed": SEEDS, "rewind": [0, 10, 20, 40, 80], **LATE, "levels": [8], "fraction": [0.4], "lr": [0.2]},
         {
             "seed": SEEDS,
-            "rewind": [0, 20, 80],
+            "rewind": [0, 20],
             **LATE,
             "levels": [4],
             "fraction": [0.6],

@@ -22,27 +22,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WAYS = ("fine-tuned", "rate-rewound", "scratch", "scratch, equal MACs")
+SHORT = {"epochs": [6]}
+SINGLE: dict[str, list[Any]] = {"granularity": ["weight"], "sparsity": [0.95]}
 
 
 @experiment(
     "retraining",
     grids=[
-        {"seed": SEEDS, "criterion": ["l1", "random"], "way": ["fine-tuned", "rate-rewound"]},
-        {"seed": SEEDS, "criterion": ["l1"], "way": ["scratch", "scratch, equal MACs"]},
+        {"seed": SEEDS, "criterion": ["l1", "random"], "way": WAYS[:2], **SHORT},
+        {"seed": SEEDS, "criterion": ["l1"], "way": WAYS[2:], **SHORT},
     ],
 )
-@experiment(
-    "rates",
-    grids=[
-        {
-            "seed": SEEDS,
-            "criterion": ["magnitude"],
-            "granularity": ["weight"],
-            "sparsity": [0.9, 0.95],
-            "way": WAYS[:2],
-        }
-    ],
-)
+@experiment("rates", grids=[{"seed": SEEDS, "criterion": ["magnitude"], **SINGLE, "way": WAYS[:2], **SHORT}])
 def cut_and_retrain(
     way: str,
     seed: int,
@@ -89,9 +80,7 @@ def cut_and_retrain(
     }
 
 
-reading("rate-rewinding-beats-fine-tuning", of="rates", arm="way", a="rate-rewound", b="fine-tuned", over="sparsity")(
-    gap
-)
+reading("rate-rewinding-beats-fine-tuning", of="rates", arm="way", a="rate-rewound", b="fine-tuned")(gap)
 
 
 @reading("schedule-over-criterion", of="retraining")

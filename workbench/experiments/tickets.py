@@ -4,8 +4,6 @@ import functools
 import math
 from typing import Any
 
-import torch
-
 from workbench.criteria import score
 from workbench.data import Task, load
 from workbench.experiments.before import shuffled
@@ -16,7 +14,7 @@ from workbench.methods.after import mask_distances
 from workbench.metrics import evaluate
 from workbench.models import make
 from workbench.train import steps, train
-from workbench.types import Batch, Masks, check_choice, check_count
+from workbench.types import Batch, Masks, Scores, check_choice, check_count
 
 ARMS = ("reinitialised", "shuffled", "ticket")
 LEVELS = [3, 6, 9, 12, 15]
@@ -131,32 +129,33 @@ def carried_minus_dense(rows: Rows) -> Effects:
     return gap(rows, "source", "0-4", "dense", over="level")
 
 
+@functools.lru_cache(maxsize=8)
+def scales(seed: int, parts: int, data: str, network: str, epochs: int | None) -> list[Scores]:
+    """|gamma| of every channel, after each of `parts` equal parts of a dense training."""
+    task, model, batch = start(data, network, seed)
+    found: list[Scores] = []
+    for row in steps(model, task, epochs=epochs, seed=seed, fast=False):
+        if int(row["step"] * parts / row["total"]) > len(found):
+            found.append(score(model, batch, "bn-scale", granularity="channel", exclude=last_weight(model)))
+    return found
+
+
 @experiment("early-bird", grids=[{"seed": SEEDS, "sparsity": [0.3, 0.5, 0.7]}])
 def draw_masks_early(
-    sparsity: float, seed: int, parts: int = 20, data: str = "digits", network: str = "vgg", epochs: int = 30
+    sparsity: float, seed: int, parts: int = 20, data: str = "digits", network: str = "vgg", epochs: int | None = None
 ) -> dict[str, object]:
     """Train densely, and draw the channel mask by |gamma| `parts` times: how far each is from the last one.
 
-    `to_last` is that distance after each part of the training; `tenth` that after a tenth. Source: You et
-    al. 2020, arXiv:1909.11957.
+    All channels are in one ranking. `to_last` is the distance after each part of the training, `tenth` that after a
+    tenth. Source: You et al. 2020, arXiv:1909.11957.
 
     >>> row = draw_masks_early(0.5, seed=0, epochs=1, parts=10)
     >>> len(row["to_last"]), row["to_last"][-1]
     (10, 0.0)
     """
-    task, model, batch = start(data, network, seed)
-    drawn: list[Masks] = []
-    for row in steps(model, task, epochs=epochs, seed=seed, fast=False):
-        if int(row["step"] * parts / row["total"]) > len(drawn):
-            drawn.append(channels(model, batch, sparsity))
+    drawn = [keep_top(scores, sparsity) for scores in scales(seed, parts, data, network, epochs)]
     to_last = mask_distances(drawn)[-1].tolist()
     return {"to_last": [round(d, 4) for d in to_last], "tenth": to_last[round(parts / 10) - 1]}
-
-
-def channels(model: torch.nn.Module, batch: Batch, sparsity: float) -> Masks:
-    """The channel mask by the scales of the norms, all channels in one ranking, as network slimming cuts."""
-    scores = score(model, batch, "bn-scale", granularity="channel", exclude=last_weight(model))
-    return keep_top(scores, sparsity)
 
 
 @reading("early-birds-settle", of="early-bird")
