@@ -41,8 +41,6 @@ class Gate(nn.Module):
     that are not zero.
     """
 
-    least_inputs: ClassVar[int] = 1
-
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__()
         self.conv, self.norm = conv, norm
@@ -86,7 +84,7 @@ class Gated(nn.Module):
     def setting(self, value: float) -> None:
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"setting is {self.takes}; got {value!r} ({type(value).__name__}). Pass a number")
-        if not self.least <= value <= self.most or (value == 0 and "(0" in self.takes):
+        if not self.least <= value <= self.most:
             raise ValueError(f"setting is {self.takes}; got {value!r}. Pass a number in this range")
         self._setting = float(value)
 
@@ -186,8 +184,9 @@ def gates(model: nn.Module, make: Callable[[str, nn.Conv2d, nn.BatchNorm2d], Gat
         found[name] = gate or layer
     if not count:
         raise ValueError(
-            "a gate stands in place of a convolution, its BatchNorm2d and its ReLU, one after the other; got a network "
-            f"of {', '.join(type(layer).__name__ for _, layer in layers)}. Use one like wb.make('vgg', task)"
+            "a gate stands in place of a convolution, its BatchNorm2d and its ReLU, one after the other (in 'cgnet' of "
+            "convolutions with more than one input channel); got a network of "
+            f"{', '.join(type(layer).__name__ for _, layer in layers)}. Use one like wb.make('vgg', task)"
         )
     return found
 
@@ -245,6 +244,8 @@ def opened(model: Gated, inputs: Tensor) -> dict[str, Seen]:
         raise TypeError(
             f"only a gated network has MACs of each input; got {type(model).__name__}. Use wb.macs for a plain one"
         )
+    if not isinstance(inputs, Tensor) or len(inputs) == 0:
+        raise ValueError(f"inputs are a tensor [n, c, h, w] with at least one input; got {inputs!r}")
     with evaluating(model):
         outputs(model, fitted(model, inputs[:1]))  # says what is wrong with them
         return model.follow(fitted(model, inputs))[1]

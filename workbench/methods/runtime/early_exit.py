@@ -63,8 +63,8 @@ def early_exit(model: nn.Module, setting: float = 0.9, *, after: int | None = No
     """
     layers = dict(chain(model))
     convs = [place for place, layer in enumerate(layers.values()) if isinstance(layer, nn.Conv2d)]
-    after = check_count("after", len(convs) // 2 if after is None else after)
-    if after >= len(convs):
+    after = check_count("after", len(convs) // 2 if after is None else after, least=0)
+    if not 0 < after < len(convs):
         told = f"an exit stands after some convolutions and before others; got after={after} of {len(convs)}"
         raise ValueError(f"{told}. Pass a smaller number, for a network of at least 2 convolutions")
     *_, last = layers.values()

@@ -29,6 +29,7 @@ class Boost(Gate):
 
 class FBS(Gated):
     takes = "the share of a layer's channels that may open, in (0, 1]"
+    least = math.ulp(0.0)
 
 
 @registered("fbs")

@@ -27,6 +27,7 @@ class Fixed(Gate):
 
 class Static(Gated):
     takes = "the share of a layer's channels that stay, in (0, 1]"
+    least = math.ulp(0.0)
 
 
 @registered("static")
