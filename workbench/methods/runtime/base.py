@@ -3,7 +3,6 @@
 import inspect
 import itertools
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from numbers import Real
@@ -13,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workbench.methods.schedules import share
 from workbench.models.running import evaluating, fitted, loss_of, outputs
 from workbench.registry import Registry
+from workbench.states import Progress
 from workbench.types import Batch, check_choice
 
 KEEPING = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
@@ -209,6 +210,18 @@ def chain(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                 f"{name!r} is a {told}. Replace it"
             )
         yield name.replace(".", "_"), layer
+
+
+def lowering(setting: float, until: float = 0.6) -> Callable[[Progress], None]:
+    """An update for `wb.steps` that lowers a share from 1 to `setting` in the first part, `until`, of the training.
+
+    Gates learn slowly which channels matter; so FBS's authors lower the share step by step (arXiv:1810.05331, 4.1).
+    """
+
+    def update(progress: Progress) -> None:
+        progress.model.setting = 1 - (1 - setting) * share(progress.step / (progress.total - 1), 0.0, until)
+
+    return update
 
 
 @torch.no_grad()
