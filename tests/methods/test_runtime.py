@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from typing import Any
 
@@ -22,7 +23,7 @@ CHANNELS = ["cgnet", "fbs", "ftwt", "static"]
 def plain(*channels: int, classes: int = 3) -> nn.Sequential:
     """Convolutions of 3 x 3 with norms that are not trivial, a pooling, and a linear layer on 2 x 2 maps."""
     layers: list[nn.Module] = []
-    for before, after in zip(channels, channels[1:], strict=False):
+    for before, after in itertools.pairwise(channels):
         norm = nn.BatchNorm2d(after)
         norm.weight.data.uniform_(0.5, 1.5)
         norm.bias.data.uniform_(-0.2, 0.2)

@@ -58,7 +58,7 @@ class Leaving(Gated):
 def early_exit(model: nn.Module, setting: float = 0.9, *, after: int | None = None, penalty: float = 1.0) -> Gated:
     """Let inputs leave after `after` convolutions (None: half of them) if a linear classifier there is sure of a class.
 
-    No channels are chosen: it is the neighbour of gates. The inputs that stay are computed alone, so it saves time, too.
+    No channels are chosen: it is the neighbour of gates. The inputs that stay are computed alone, which saves time, too.
     Source: Teerapittayanon et al. 2016, arXiv:1709.01686 (there by entropy; here by the highest probability).
     """
     layers = dict(chain(model))

@@ -1,4 +1,4 @@
-"""Fire together, wire together: a head learns which channels will hold most of the activation (Elkerdawy et al. 2022)."""
+"""Fire together, wire together: a head learns which channels hold most of the activation (Elkerdawy et al. 2022)."""
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,9 @@ class Predicted(Gate):
         logits = self.head(x.detach().mean((2, 3)))
         open = (logits.sigmoid() > setting).to(x.dtype).scatter(1, logits.argmax(1, keepdim=True), 1.0)
         whole = self.norm(self.conv(x)).relu()
-        term = functional.binary_cross_entropy_with_logits(logits, holders(whole, self.mass))
+        term = whole.new_zeros(())
+        if self.training:
+            term = functional.binary_cross_entropy_with_logits(logits, holders(whole, self.mass))
         macs = macs_of(self.conv, whole, passing, open) + self.head.weight.numel()
         return whole * open[:, :, None, None], Seen(open, macs, term, open)
 
