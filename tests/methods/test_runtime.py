@@ -224,7 +224,6 @@ def test_a_gated_network_trains_by_its_loss_and_its_setting_moves(name: str, tas
 def test_a_run_goes_on_from_a_state_with_the_same_bits(name: str, task: wb.Task) -> None:
     model, found = wb.make("vgg", task, width=0.125), []
     for stopped in (False, True):
-        torch.manual_seed(1)
         net = wb.gated(name, model)
         records = wb.train(net, task, steps=4, loss=net.loss, stop=2 if stopped else None)
         if stopped:

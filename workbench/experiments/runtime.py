@@ -14,7 +14,6 @@ from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.methods.runtime import Gated, gated, input_macs, lowering
 from workbench.metrics import evaluate, latency, macs
 from workbench.models.running import run_model
-from workbench.seeds import seeded
 from workbench.train import train
 
 if TYPE_CHECKING:
@@ -76,9 +75,7 @@ def gate_against_static(
     task, plain, _ = trained_model(data, network, seed, width=width)
     plain.eval()
     images, labels = task.take("test")
-    with seeded(seed):
-        options = {} if mass is None else {"mass": mass}
-        net = gated(method, plain, setting, **options)
+    net = gated(method, plain, setting, seed=seed, **({} if mass is None else {"mass": mass}))
     falling = dict(update=lowering(net.setting)) if method == "fbs" else {}
     train(net, task, epochs=epochs, loss=net.loss, seed=seed, fast=False, **falling)
     whole, each = macs(plain, images[:1]), input_macs(net, images)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from workbench.methods.schedules import share
 from workbench.models.running import evaluating, fitted, loss_of, outputs
 from workbench.registry import Registry
+from workbench.seeds import seeded
 from workbench.states import Progress
 from workbench.types import Batch, check_choice
 
@@ -135,13 +136,13 @@ def registered(name: str) -> Callable[[Callable[..., Gated]], Callable[..., Gate
     return register
 
 
-def gated(name: str, model: nn.Module, setting: float | None = None, **options: Any) -> Gated:
+def gated(name: str, model: nn.Module, setting: float | None = None, *, seed: int = 0, **options: Any) -> Gated:
     """A copy of a plain network that decides for each input what it computes.
 
     Names: "fbs", "cgnet" and "ftwt" open channels, "early-exit" leaves after a stage; "static" opens the same channels
     for all inputs: the rival. `setting` is the share or threshold (None: the method's default), `options` are those of
-    the method. Train it with `wb.steps(net, task, loss=net.loss)`, move `net.setting`, and count with `wb.input_macs`.
-    The plain network is an `nn.Sequential` with a convolution, a BatchNorm and a ReLU in this order at least once.
+    the method, `seed` draws the gates' own weights. Train it with `wb.steps(net, task, loss=net.loss)`, move
+    `net.setting`, and count with `wb.input_macs`. The plain network is an `nn.Sequential` with a convolution, a BatchNorm and a ReLU in this order at least once.
 
     Misleads as a promise of time: a dense kernel computes closed channels too. Only "early-exit" skips for real.
 
@@ -156,7 +157,8 @@ def gated(name: str, model: nn.Module, setting: float | None = None, **options: 
     for option in options:
         check_choice(f"option of {name!r}", option, takes)
     device = next(model.parameters()).device if isinstance(model, nn.Module) else None
-    net = function(model, **({} if setting is None else {"setting": setting}), **options)
+    with seeded(seed):
+        net = function(model, **({} if setting is None else {"setting": setting}), **options)
     for fact in ("network", "input_shape"):  # the recipe of the plain network trains the gated one, too
         if hasattr(model, fact):
             setattr(net, fact, getattr(model, fact))

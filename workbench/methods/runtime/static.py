@@ -19,7 +19,7 @@ class Fixed(Gate):
 
     def forward(self, x: Tensor, passing: Tensor, setting: float) -> tuple[Tensor, Seen]:
         open = torch.zeros(len(self.order), device=x.device, dtype=x.dtype)
-        open[self.order[: math.ceil(setting * len(open))]] = 1.0
+        open[self.order[: max(1, math.floor(setting * len(open) + 0.5))]] = 1.0
         out = self.norm(self.conv(x)).relu() * open[:, None, None]
         every = open.expand(len(x), -1)
         return out, Seen(every, macs_of(self.conv, out, passing, every), x.new_zeros(()), every)
@@ -34,7 +34,7 @@ class Static(Gated):
 def static(model: nn.Module, setting: float = 0.5, *, scores: Scores | None = None) -> Gated:
     """Open the `setting` of each layer's channels with the highest scores `[out]` (None: L1), the same for all inputs.
 
-    Trained with its gates in place it is a network with pruned channels, fine-tuned. It needs no gate at run time.
+    Shares are rounded, and at least one channel stays. Trained with its gates in place it is a network with pruned channels, fine-tuned. It needs no gate at run time.
     """
     found = score(model, None, "l1", granularity="channel") if scores is None else scores
 
