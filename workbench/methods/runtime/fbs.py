@@ -14,7 +14,8 @@ class Boost(Gate):
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__(conv, norm)
         self.saliency = nn.Linear(conv.in_channels, conv.out_channels)
-        nn.init.normal_(self.saliency.weight, std=0.01)
+        nn.init.kaiming_normal_(self.saliency.weight)
+        self.saliency.weight.data /= 2  # saliencies of all layers multiply: with the whole, outputs grow without limit
         nn.init.ones_(self.saliency.bias)
 
     def forward(self, x: Tensor, passing: Tensor, setting: float) -> tuple[Tensor, Seen]:
@@ -36,8 +37,9 @@ class FBS(Gated):
 def fbs(model: nn.Module, setting: float = 0.5, *, penalty: float = 1e-4) -> Gated:
     """Open the `setting` of each layer's channels that are predicted to matter most, and boost them.
 
-    The loss has `penalty` times the saliencies' sum, a lasso (the paper: 1e-8). Saliencies start at about 1. The paper
-    drops the norm's scale, as `s` takes its place; here it stays.
+    The loss has `penalty` times the saliencies' sum, a lasso (the paper: 1e-8). Saliencies start around 1, `W` at half of
+    the paper's. The paper drops the norm's scale, as `s` takes its place; here it stays. Lower the share while you
+    train (`lowering`); if the loss grows without limit, lower the rate.
     Source: Gao et al. 2019, arXiv:1810.05331, equations 4 to 8.
     """
     return FBS(gates(model, lambda name, conv, norm: Boost(conv, norm)), setting, penalty)
