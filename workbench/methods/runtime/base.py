@@ -1,7 +1,6 @@
 """Gated networks: what each input opens, layer by layer, and the multiply-adds that this takes."""
 
 import inspect
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -170,22 +169,14 @@ def gates(model: nn.Module, make: Callable[[str, nn.Conv2d, nn.BatchNorm2d], Gat
 
     Raises TypeError for a network that is no chain of known layers, ValueError for one without a place for a gate.
     """
-    layers = list(chain(model))
-    found: dict[str, nn.Module] = {}
-    skip, count = 0, 0
-    for (name, layer), (_, norm), (_, relu) in itertools.zip_longest(
-        layers, layers[1:], layers[2:], fillvalue=("", None)
-    ):
-        if skip:
-            skip -= 1
-            continue
-        gate = None
-        if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and isinstance(relu, nn.ReLU):
-            gate = make(name, layer, norm)
-        if gate is not None:
-            skip, count = 2, count + 1
-        found[name] = gate or layer
-    if not count:
+    layers, found, at = list(chain(model)), dict[str, nn.Module](), 0
+    while at < len(layers):
+        name, three = layers[at][0], [layer for _, layer in layers[at : at + 3]]
+        fits = len(three) == 3 and all(map(isinstance, three, (nn.Conv2d, nn.BatchNorm2d, nn.ReLU)))
+        gate = make(name, three[0], three[1]) if fits else None  # type: ignore[arg-type]
+        found[name] = gate or three[0]
+        at += 3 if gate else 1
+    if not any(isinstance(layer, Gate) for layer in found.values()):
         raise ValueError(
             "a gate stands in place of a convolution, its BatchNorm2d and its ReLU, one after the other (in 'cgnet' of "
             "convolutions with more than one input channel); got a network of "
