@@ -178,7 +178,8 @@ def test_outputs_are_those_of_a_computation_that_skips(name: str) -> None:
 
 
 def test_inputs_leave_early_where_the_exit_is_sure(task: wb.Task) -> None:
-    model, images = wb.make("vgg", task, width=0.25), task.batch(6).inputs
+    model: Any = wb.make("vgg", task, width=0.25)
+    images = task.batch(6).inputs
     net: Any = wb.gated("early-exit", model, 0.5, after=2)
     whole, each = wb.macs(model, images), 16 * 9 * 4 * 8  # of the third convolution
     net.exit.weight.data.normal_()
@@ -232,6 +233,11 @@ def test_a_run_goes_on_from_a_state_with_the_same_bits(name: str, task: wb.Task)
     assert all(torch.equal(found[0][key], value) for key, value in found[1].items())
 
 
+HALF: Any = "half"
+NOTHING: Any = None
+PLAIN: Any = plain(1, 2)
+
+
 @pytest.mark.parametrize(
     ("run", "error", "words"),
     [
@@ -241,7 +247,7 @@ def test_a_run_goes_on_from_a_state_with_the_same_bits(name: str, task: wb.Task)
         (lambda: wb.gated("fbs", plain(1, 2), 50), ValueError, "in (0, 1]; got 50"),
         (lambda: wb.gated("ftwt", plain(1, 2), -0.1), ValueError, "the probability above which a channel opens"),
         (lambda: wb.gated("cgnet", plain(2, 2), math.nan), ValueError, "from -10 to 10; got nan"),
-        (lambda: wb.gated("fbs", plain(1, 2), "half"), TypeError, "got 'half' (str)"),
+        (lambda: wb.gated("fbs", plain(1, 2), HALF), TypeError, "got 'half' (str)"),
         (lambda: wb.gated("ftwt", plain(1, 2), mass=0), ValueError, "mass is a share"),
         (lambda: wb.gated("cgnet", plain(2, 2), first=1), ValueError, "first is a share"),
         (lambda: wb.gated("cgnet", plain(1, 2)), ValueError, "more than one input channel"),
@@ -251,9 +257,9 @@ def test_a_run_goes_on_from_a_state_with_the_same_bits(name: str, task: wb.Task)
         (lambda: wb.gated("fbs", nn.Sequential(nn.Flatten(), nn.Linear(4, 2))), ValueError, "of Flatten, Linear"),
         (lambda: wb.gated("fbs", nn.Sequential(nn.Conv2d(4, 4, 1, groups=2))), TypeError, "grouped convolution"),
         (lambda: wb.gated("fbs", nn.Sequential(nn.LSTM(2, 2))), TypeError, "'0' is a LSTM. Replace it"),
-        (lambda: wb.gated("fbs", None), TypeError, "got NoneType"),
+        (lambda: wb.gated("fbs", NOTHING), TypeError, "got NoneType"),
         (lambda: wb.gated("static", plain(1, 2), scores={"9.weight": torch.ones(2)}), ValueError, "scored layer"),
-        (lambda: wb.input_macs(plain(1, 2), torch.ones(1, 1, 4, 4)), TypeError, "Use wb.macs for a plain one"),
+        (lambda: wb.input_macs(PLAIN, torch.ones(1, 1, 4, 4)), TypeError, "Use wb.macs for a plain one"),
         (lambda: wb.input_macs(wb.gated("fbs", plain(1, 2)), torch.ones(1, 3, 4, 4)), ValueError, "do not pass"),
         (lambda: wb.input_macs(wb.gated("fbs", plain(1, 2)), torch.ones(0, 1, 4, 4)), ValueError, "at least one"),
     ],

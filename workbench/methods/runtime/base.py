@@ -18,8 +18,8 @@ from workbench.seeds import seeded
 from workbench.states import Progress
 from workbench.types import Batch, check_choice
 
-KEEPING = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-KEEPING += (nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity)
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+KEEPING = (*POOLS, nn.ReLU, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity)
 """Layers that leave a channel of zeros at zero, so that the layer after them can skip it."""
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 WEIGHTED = (nn.Conv2d, nn.Linear)
@@ -69,6 +69,7 @@ class Gated(nn.Module):
     takes: ClassVar[str] = ""
     least: ClassVar[float] = 0.0
     most: ClassVar[float] = 1.0
+    _setting: float
 
     def __init__(self, layers: dict[str, nn.Module], setting: float, penalty: float = 0.0) -> None:
         super().__init__()
@@ -141,7 +142,8 @@ def gated(name: str, model: nn.Module, setting: float | None = None, *, seed: in
     Names: "fbs", "cgnet" and "ftwt" open channels, "early-exit" leaves after a stage; "static" opens the same channels
     for all inputs: the rival. `setting` is the share or threshold (None: the method's default), `options` are those of
     the method, `seed` draws the gates' own weights. Train it with `wb.steps(net, task, loss=net.loss)`, move
-    `net.setting`, and count with `wb.input_macs`. The plain network is an `nn.Sequential` with a convolution, a BatchNorm and a ReLU in this order at least once.
+    `net.setting`, and count with `wb.input_macs`. A plain network is an `nn.Sequential` with a convolution, a BatchNorm
+    and a ReLU in this order at least once.
 
     Misleads as a promise of time: a dense kernel computes closed channels too. Only "early-exit" skips for real.
 
@@ -212,7 +214,8 @@ def lowering(setting: float, until: float = 0.6) -> Callable[[Progress], None]:
     """
 
     def update(progress: Progress) -> None:
-        progress.model.setting = 1 - (1 - setting) * share(progress.step / (progress.total - 1), 0.0, until)
+        model: Any = progress.model
+        model.setting = 1 - (1 - setting) * share(progress.step / progress.total, 0.0, until)
 
     return update
 

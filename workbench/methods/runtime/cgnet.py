@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,9 @@ class PartialSum(Gate):
 
     def forward(self, x: Tensor, passing: Tensor, setting: float) -> tuple[Tensor, Seen]:
         weight, k = self.conv.weight, self.first
-        plain = (self.conv.stride, self.conv.padding, self.conv.dilation)
-        partial = functional.conv2d(x[:, :k], weight[:, :k], self.conv.bias, *plain)
-        rest = functional.conv2d(x[:, k:], weight[:, k:], None, *plain)
+        plain: Any = {name: getattr(self.conv, name) for name in ("stride", "padding", "dilation")}
+        partial = functional.conv2d(x[:, :k], weight[:, :k], self.conv.bias, **plain)
+        rest = functional.conv2d(x[:, k:], weight[:, k:], **plain)
         above = self.gate_norm(partial) - (setting + self.shift)[:, None, None]
         soft = torch.sigmoid(4 * above)  # the step's slope is that of a steep sigmoid
         gate = (above >= 0).to(x.dtype) + soft - soft.detach()

@@ -1,6 +1,7 @@
 """Early exit: an input leaves after a stage if a first classifier is sure (Teerapittayanon et al. 2016)."""
 
 import itertools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class Leaving(Gated):
         return torch.where(stays[:, None], back(late), out), seen
 
     @staticmethod
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
+    def loss(model: Any, batch: Batch) -> Tensor:
         """The cross entropy of all inputs at the end and, times `penalty`, at the exit."""
         maps, early, _ = model._stage(batch.inputs)
         late, _ = model._rest(maps)
@@ -58,7 +59,7 @@ class Leaving(Gated):
 def early_exit(model: nn.Module, setting: float = 0.9, *, after: int | None = None, penalty: float = 1.0) -> Gated:
     """Let inputs leave after `after` convolutions (None: half of them) if a linear classifier there is sure of a class.
 
-    No channels are chosen: it is the neighbour of gates. The inputs that stay are computed alone, which saves time, too.
+    The neighbour of gates: no channels are chosen. The inputs that stay are computed alone, which saves time, too.
     Source: Teerapittayanon et al. 2016, arXiv:1709.01686 (there by entropy; here by the highest probability).
     """
     layers = dict(chain(model))
@@ -70,6 +71,5 @@ def early_exit(model: nn.Module, setting: float = 0.9, *, after: int | None = No
     *_, last = layers.values()
     if not isinstance(last, nn.Linear):
         raise ValueError(f"the exit has as many classes as the last layer, an nn.Linear; got {type(last).__name__}")
-    named = list(layers)
-    channels = layers[named[convs[after]]].in_channels
-    return Leaving(layers, setting, penalty, convs[after], nn.Linear(channels, last.out_features))
+    following: Any = list(layers.values())[convs[after]]
+    return Leaving(layers, setting, penalty, convs[after], nn.Linear(following.in_channels, last.out_features))

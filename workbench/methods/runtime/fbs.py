@@ -37,8 +37,8 @@ class FBS(Gated):
 def fbs(model: nn.Module, setting: float = 0.5, *, penalty: float = 1e-4) -> Gated:
     """Open the `setting` of each layer's channels that are predicted to matter most, and boost them.
 
-    The loss has `penalty` times the saliencies' sum, a lasso (the paper: 1e-8). Saliencies start around 1, `W` at half of
-    the paper's. The paper drops the norm's scale, as `s` takes its place; here it stays. Lower the share while you
+    The loss has `penalty` times the saliencies' sum, a lasso (the paper: 1e-8). Saliencies start around 1, with half of
+    the paper's `W`. The paper drops the norm's scale, as `s` takes its place; here it stays. Lower the share while you
     train (`lowering`); if the loss grows without limit, lower the rate.
     Source: Gao et al. 2019, arXiv:1810.05331, equations 4 to 8.
     """

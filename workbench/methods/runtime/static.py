@@ -13,6 +13,8 @@ from workbench.types import Scores, check_choice
 class Fixed(Gate):
     """The top share of the channels by a score that is known before the input."""
 
+    order: Tensor
+
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, scores: Tensor) -> None:
         super().__init__(conv, norm)
         self.register_buffer("order", scores.argsort(descending=True, stable=True))
@@ -34,7 +36,8 @@ class Static(Gated):
 def static(model: nn.Module, setting: float = 0.5, *, scores: Scores | None = None) -> Gated:
     """Open the `setting` of each layer's channels with the highest scores `[out]` (None: L1), the same for all inputs.
 
-    Shares are rounded, and at least one channel stays. Trained with its gates in place it is a network with pruned channels, fine-tuned. It needs no gate at run time.
+    Shares are rounded, and at least one channel stays. Trained with its gates in place it is a network with pruned
+    channels, fine-tuned. It needs no gate at run time.
     """
     found = score(model, None, "l1", granularity="channel") if scores is None else scores
 
