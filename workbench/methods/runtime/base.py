@@ -215,7 +215,7 @@ def lowering(setting: float, until: float = 0.6) -> Callable[[Progress], None]:
 
     def update(progress: Progress) -> None:
         model: Any = progress.model
-        model.setting = 1 - (1 - setting) * share(progress.step / progress.total, 0.0, until)
+        model.setting = 1 - (1 - setting) * share(progress.step / max(progress.total - 1, 1), 0.0, until)
 
     return update
 
