@@ -211,6 +211,12 @@ def lowering(setting: float, until: float = 0.6) -> Callable[[Progress], None]:
     """An update for `wb.steps` that lowers a share from 1 to `setting` in the first part, `until`, of the training.
 
     Gates learn slowly which channels matter; so FBS's authors lower the share step by step (arXiv:1810.05331, 4.1).
+
+    >>> from types import SimpleNamespace
+    >>> net = SimpleNamespace()
+    >>> lowering(0.5)(SimpleNamespace(step=3, total=11, model=net))
+    >>> net.setting
+    0.75
     """
 
     def update(progress: Progress) -> None:
