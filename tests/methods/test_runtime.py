@@ -177,6 +177,16 @@ def test_outputs_are_those_of_a_computation_that_skips(name: str) -> None:
         assert torch.allclose(x, net(image[None]), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", GATED)
+def test_nested_layers_and_one_relu_for_all_make_the_same_network(name: str) -> None:
+    flat, relu = plain(2, 4, 6), nn.ReLU()
+    nested = nn.Sequential(nn.Sequential(*flat[:2], relu), nn.Sequential(*flat[3:5], relu), *flat[6:])
+    images = torch.randn(3, 2, 4, 4)
+    one, other = (wb.gated(name, model, 0.5) for model in (flat, nested))
+    assert torch.equal(one(images), other(images))
+    assert torch.equal(wb.input_macs(one, images), wb.input_macs(other, images))
+
+
 def test_inputs_leave_early_where_the_exit_is_sure(task: wb.Task) -> None:
     model: Any = wb.make("vgg", task, width=0.25)
     images = task.batch(6).inputs

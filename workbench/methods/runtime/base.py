@@ -74,7 +74,7 @@ class Gated(nn.Module):
     def __init__(self, layers: dict[str, nn.Module], setting: float, penalty: float = 0.0) -> None:
         super().__init__()
         for name, layer in layers.items():
-            self.add_module(name, layer)
+            self.add_module(name.replace(".", "_"), layer)
         self.setting, self.penalty = setting, penalty
 
     @property
@@ -95,13 +95,11 @@ class Gated(nn.Module):
 
     def follow(self, inputs: Tensor) -> tuple[Tensor, dict[str, Seen]]:
         """The outputs, and what each layer with weights did for each input."""
-        return self._through(self.named_children(), inputs, inputs.new_ones(inputs.shape[:2]))
+        return self._through(slice(None), inputs)
 
-    def _through(
-        self, layers: Iterator[tuple[str, nn.Module]], x: Tensor, passing: Tensor
-    ) -> tuple[Tensor, dict[str, Seen]]:
-        seen: dict[str, Seen] = {}
-        for name, layer in layers:
+    def _through(self, part: slice, x: Tensor) -> tuple[Tensor, dict[str, Seen]]:
+        passing, seen = x.new_ones(x.shape[:2]), dict[str, Seen]()
+        for name, layer in list(self._modules.items())[part]:  # a layer that is used twice comes twice
             if isinstance(layer, Gate):
                 x, seen[name] = layer(x, passing, self.setting)
                 passing = seen[name].passing
@@ -194,9 +192,7 @@ def chain(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             f"a gated network is made of an nn.Sequential, whose layers follow each other; got {type(model).__name__}, "
             "where other ways around a gate are possible. Use one like wb.make('vgg', task)"
         )
-    for name, layer in deepcopy(model).named_modules():
-        if isinstance(layer, nn.Sequential):
-            continue
+    for name, layer in _leaves(deepcopy(model)):
         known = (*KEEPING, *NORMS, *WEIGHTED)
         if not isinstance(layer, known) or getattr(layer, "groups", 1) != 1:
             told = "grouped convolution" if isinstance(layer, nn.Conv2d) else type(layer).__name__
@@ -204,7 +200,15 @@ def chain(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                 f"the layers of a gated network are {', '.join(kind.__name__ for kind in known)}, without groups; "
                 f"{name!r} is a {told}. Replace it"
             )
-        yield name.replace(".", "_"), layer
+        yield name, layer
+
+
+def _leaves(model: nn.Sequential, above: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, layer in zip(model._modules, model, strict=True):  # a layer that is used twice comes twice
+        if isinstance(layer, nn.Sequential):
+            yield from _leaves(layer, f"{above}{name}.")
+        else:
+            yield above + name, layer
 
 
 def lowering(setting: float, until: float = 0.6) -> Callable[[Progress], None]:

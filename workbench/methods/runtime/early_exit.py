@@ -1,6 +1,5 @@
 """Early exit: an input leaves after a stage if a first classifier is sure (Teerapittayanon et al. 2016)."""
 
-import itertools
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.methods.runtime.base import Gated, Seen, chain, macs_of, registered
+from workbench.models.running import loss_of
 from workbench.types import Batch, check_count
 
 
@@ -22,16 +22,14 @@ class Leaving(Gated):
 
     def _stage(self, inputs: Tensor) -> tuple[Tensor, Tensor, dict[str, Seen]]:
         """The maps at the exit, its outputs, and what the layers did so far."""
-        front = itertools.islice(self.named_children(), self.first)
-        maps, seen = self._through(front, inputs, inputs.new_ones(inputs.shape[:2]))
+        maps, seen = self._through(slice(self.first), inputs)
         early, passing = self.exit(maps.mean((2, 3))), maps.new_ones(maps.shape[:2])
         whole = early.new_ones(early.shape)
         seen["exit"] = Seen(whole, macs_of(self.exit, early, passing, whole), early.new_zeros(()), whole)
         return maps, early, seen
 
     def _rest(self, maps: Tensor) -> tuple[Tensor, dict[str, Seen]]:
-        back = list(self.named_children())[self.first : -1]
-        return self._through(iter(back), maps, maps.new_ones(maps.shape[:2]))
+        return self._through(slice(self.first, -1), maps)
 
     def follow(self, inputs: Tensor) -> tuple[Tensor, dict[str, Seen]]:
         maps, out, seen = self._stage(inputs)
@@ -50,9 +48,8 @@ class Leaving(Gated):
         """The cross entropy of all inputs at the end and, times `penalty`, at the exit."""
         maps, early, _ = model._stage(batch.inputs)
         late, _ = model._rest(maps)
-        return functional.cross_entropy(late, batch.targets) + model.penalty * functional.cross_entropy(
-            early, batch.targets
-        )
+        end, exit = (loss_of(functional.cross_entropy, found, batch.targets) for found in (late, early))
+        return end + model.penalty * exit
 
 
 @registered("early-exit")
