@@ -41,7 +41,7 @@ class Playground(Explorer):
 
     def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
         self.session, self.precompute = session, precompute
-        self._framed: dict[str, Any] = {}
+        self._framed: list[dict[str, Any]] = []
         trained = any(side.weights == "trained" for side in choices.sides)  # in the worker, after a first picture
         first = drain(session.prepare(replace(choices, weights="at init", compare=None) if trained else choices))
         choices = replace(first, weights=choices.weights, compare=choices.compare, request=int(trained))
@@ -97,8 +97,8 @@ class Playground(Explorer):
         self._shown = choices
         self.put(menu=self.session.menu(choices), frame=self.session.frame(choices))
         self._draw_points(choices)
-        if self._framed != choices.setting():
-            self._framed = {}
+        if self._framed != _settings(choices):
+            self._framed = []
             self.put(frames={})
         working = self.worker.busy("training")
         self.status = {**(self.status if working else IDLE), "message": self.status["message"], "error": ""}
@@ -114,6 +114,9 @@ class Playground(Explorer):
             if fitted == choices:
                 self._show()
             else:
+                if lost := {side.criterion for side in choices.sides} - {side.criterion for side in fitted.sides}:
+                    message = f"{' and '.join(sorted(lost))} cannot score {fitted.network}"
+                    self.status = {**self.status, "message": message}
                 self.choices = asdict(fitted)
 
     def _complete(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
@@ -130,7 +133,7 @@ class Playground(Explorer):
                 made.append((yield from ahead.setting(self.session, side, self.menu["stops"])))
             with self.lock:
                 if not stale():
-                    self._framed = choices.setting()
+                    self._framed = _settings(choices)
                     self.frames = {"request": choices.request, "settings": made}
 
     def _draw_points(self, choices: Choices) -> None:
@@ -150,7 +153,7 @@ class Playground(Explorer):
             choices = check_state(self.choices)
             left = self.session.without_the_gone(choices)
             if left != choices:
-                known = self.session.criteria()
+                known = self.session.criteria(choices)
                 gone = ", ".join(side.criterion for side in choices.sides if side.criterion not in known)
                 self.choices = asdict(replace(left, request=choices.request + 1))
                 self.status = {**self.status, "message": f"{gone} is no longer registered"}
@@ -214,8 +217,6 @@ class Playground(Explorer):
         """Show the setting as JSON, to copy or to change."""
         self.send({"kind": "text", "title": "State", "text": json.dumps(self.state(), indent=1), "editable": True})
 
-    on_load_state = from_state
-
     def on_save_table(self) -> None:
         """Write the layer table as CSV."""
         self.save(partial(save.table, self.session, self._shown))
@@ -227,3 +228,8 @@ class Playground(Explorer):
     def on_save_masks(self) -> None:
         """Write the masks as safetensors."""
         self.save(partial(save.masks, self.session, self._shown))
+
+
+def _settings(choices: Choices) -> list[dict[str, Any]]:
+    """What frames made ahead belong to: a pinned setting that is the one shown needs no others."""
+    return [side.setting() for side in choices.sides]

@@ -57,7 +57,7 @@ class Session:
             "data": self.data,
             "networks": {name: self.fitting(name) for name in list(self.tasks)},
             "weights": list(WEIGHTS),
-            "criteria": self.criteria(),
+            "criteria": self.criteria(choices),
             "allocations": allocation.allocations(),
             "rounds": list(ROUNDS),
             "measure": self.points.measure(choices.data),
@@ -69,20 +69,19 @@ class Session:
             },
         }
 
-    def criteria(self) -> list[str]:
-        """Names of the criteria on offer."""
-        if self.names is not None:
-            return [name for name in self.names if name in criteria()]
-        entries = [(name, find_criterion(name)[1]) for name in criteria()]
-        return [name for name, entry in entries if entry.most is None and not entry.chain]
+    def criteria(self, choices: Choices) -> list[str]:
+        """Names of the criteria on offer, those that can score the network chosen, as soon as that is built."""
+        net = self._networks.get(self._network_key(replace(choices, weights="at init")))
+        known = criteria(model=net.model if net else None)
+        return known if self.names is None else [name for name in self.names if name in known]
 
     def looks(self) -> dict[str, Look]:
         """Colour and marker of every criterion that may be shown, the same in every face."""
         return looks([*criteria(), *self.points.criteria()])
 
     def without_the_gone(self, choices: Choices) -> Choices:
-        """The choices with a criterion that is on offer in place of one that no longer is."""
-        offer = self.criteria() or [side.criterion for side in choices.sides]
+        """The choices with a criterion that is on offer in place of one that is not (any more, or for this network)."""
+        offer = self.criteria(choices) or [side.criterion for side in choices.sides]
         first = next(name for name in (choices.criterion, Choices.criterion, offer[0]) if name in offer)
         pinned = choices.compare
         return replace(choices, criterion=first, compare=pinned if pinned and pinned["criterion"] in offer else None)
@@ -111,8 +110,9 @@ class Session:
                 f"{choices.network!r} does not fit {task.name!r}, whose inputs have shape {task.shape}; "
                 f"networks that fit: {', '.join(fitting)}"
             )
+        self._at_init(choices)
         for side in choices.sides:
-            check_choice("criterion", side.criterion, self.criteria())
+            check_choice("criterion", side.criterion, self.criteria(choices))
             check_choice("allocation", side.allocation, allocation.allocations())
         if choices.layer:
             check_choice("layer", choices.layer, self.layers(choices))
@@ -130,16 +130,18 @@ class Session:
     def prepare(self, choices: Choices, report: Report = lambda what, progress: None) -> Work[Choices]:
         """Compute whatever `frame` will look up; `return`s the choices with layer and compression that exist.
 
-        A network that does not fit the data gives way to the first that does.
+        A network that does not fit the data gives way to the first that does, and so does a criterion that cannot score
+        the network.
         """
         if choices.data not in self.tasks:
             report("scoring", 0.0)
         self.task(choices.data)
         if choices.network not in self.fitting(choices.data):
             choices = replace(choices, network=self.fitting(choices.data)[0])
+        net = self._at_init(choices)
+        choices = self.without_the_gone(choices)
         self.check(replace(choices, layer=""))
         yield
-        net = self._at_init(choices)
         layer = choices.layer if choices.layer in net.sizes else list(net.sizes)[len(net.sizes) // 2]
         choices = replace(choices, layer=layer, compression=min(choices.compression, net.maximum))
         for side in choices.sides:

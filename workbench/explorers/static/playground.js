@@ -78,8 +78,8 @@ function buildSide(act, fields) {
     node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, weights.node, rounds.node), criterion.node, allocation.node, compare,
       run, progress, message, texts, save),
     update(view) {
-      const { menu, choices, status, curve, note, live } = view;
-      const training = status.busy === "training", far = status.progress ? `: ${Math.round(100 * status.progress)} %` : "\u2026", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}${far}`;
+      const { menu, choices, status, curve, note, doing, live } = view;
+      const training = status.busy === "training";
       const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], criterion: menu.criteria, allocation: menu.allocations,
         layer: menu.layers } : offered(view);
       for (const [key] of FIELDS) fields[key].update(options[key].includes(choices[key]) ? options[key] : [...options[key], choices[key]], choices[key], !live && options[key].length < 2);
@@ -174,7 +174,7 @@ export default {
     name: NAME,
     kind: "playground",
     traits: ["menu", "choices", "frame", "frames", "curve", "baseline", "status"],
-    sliding: ["compression"],
+    sliding: ["compression", "compare", ...WAY],
     stored,
     build,
   }),

@@ -1,0 +1,213 @@
+"""When to prune, by name: before, early in, during or after training; each a stream of records, one for each step."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from workbench.allocation import Allocation
+from workbench.criteria import score
+from workbench.criteria.registry import Criterion
+from workbench.data.task import Task
+from workbench.masks import find_masks, keep_top
+from workbench.methods.registry import METHODS, method
+from workbench.recipes import recipe
+from workbench.states import Record, State
+from workbench.train import schedule, snapshot, steps
+from workbench.types import Batch, Masks, check_choice, check_count, check_sparsity
+
+LOW = 0.01
+"""Rate of fine-tuning, as a share of the training's."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is pruned and how, whenever: a timing asks it for masks and for training."""
+
+    model: nn.Module
+    task: Task
+    sparsity: float
+    criterion: str | Criterion
+    allocation: Allocation
+    rounds: int
+    seed: int
+    k: int
+    total: int
+    length: dict[str, Any]
+    folder: Path | None
+    every: int
+    phases: Iterator[int] = field(default_factory=count)
+
+    @property
+    def batch(self) -> Batch:
+        return self.task.batch(min(256, self.task.size("train")), seed=self.seed)
+
+    def masks(self) -> Masks:
+        """Masks of the model as it stands, in `rounds` rounds of scoring."""
+        knobs: dict[str, Any] = {"seed": self.seed, "loss_fn": self.task.loss}
+        how: dict[str, Any] = dict(rounds=self.rounds, allocation=self.allocation)
+        return find_masks(self.model, self.batch, self.criterion, self.sparsity, **how, **knobs)
+
+    def cut(self, level: int, masks: Masks | None) -> Masks:
+        """Masks after `level` of `rounds` levels, each of which removes the same share of what is left."""
+        scores = score(self.model, self.batch, self.criterion, masks=masks, seed=self.seed, loss_fn=self.task.loss)
+        sparsity = 1 - (1 - self.sparsity) ** (level / self.rounds) if level < self.rounds else self.sparsity
+        return keep_top(scores, sparsity, allocation=self.allocation, within=masks)
+
+    def train(self, phase: str, **arguments: Any) -> Iterator[Record]:
+        """`wb.steps` of the model; each record says the phase. What lies in the folder is gone on with.
+
+        The last step of a phase is never saved, so that each has a record when it is run again.
+        """
+        path = None if self.folder is None else self.folder / f"phase-{next(self.phases)}.safetensors"
+        state = State.load(path) if path is not None and path.exists() else None
+        end = arguments.get("stop", self.total)
+        for row in steps(self.model, self.task, seed=self.seed, state=state, **self.length, **arguments):
+            row["phase"] = phase
+            if path is not None and row["step"] % self.every == 0 and row["step"] < end:
+                row.state().save(path)
+            yield row
+
+
+def _before(ask: Question) -> Iterator[Record]:
+    yield from ask.train("pruned", masks=ask.masks())
+
+
+def _early(ask: Question) -> Iterator[Record]:
+    yield from ask.train("dense", stop=ask.k)
+    yield from ask.train("pruned", masks=ask.masks(), start=ask.k)
+
+
+def _after(ask: Question) -> Iterator[Record]:
+    yield from ask.train("dense")
+    yield from ask.train("pruned", masks=ask.masks())
+
+
+def _rewound(ask: Question) -> Iterator[Record]:
+    yield from ask.train("dense", stop=ask.k)
+    early, masks = snapshot(ask.model), None
+    yield from ask.train("dense", start=ask.k)
+    for level in range(1, ask.rounds + 1):
+        masks = ask.cut(level, masks)
+        ask.model.load_state_dict(early)
+        yield from ask.train(f"level {level}", masks=masks, start=ask.k)
+
+
+def _rate_rewound(ask: Question, **rate: float) -> Iterator[Record]:
+    yield from ask.train("dense")
+    masks = None
+    for level in range(1, ask.rounds + 1):
+        masks = ask.cut(level, masks)
+        yield from ask.train(f"level {level}", masks=masks, **rate)
+
+
+def _fine_tuned(ask: Question) -> Iterator[Record]:
+    return _rate_rewound(ask, lr=LOW * recipe(ask.task, ask.model).lr)
+
+
+BEFORE: dict[str, Callable[[Question], Iterator[Record]]] = {"before": _before, "early": _early}
+AFTER = {"after": _after, "fine-tuned": _fine_tuned, "rewound": _rewound, "rate-rewound": _rate_rewound}
+
+
+def timings() -> list[str]:
+    """Names of the times to prune, from before to after; those between them are `wb.methods()`.
+
+    >>> names = timings()
+    >>> names[:2], names[-4:], "rigl" in names
+    (['before', 'early'], ['after', 'fine-tuned', 'rewound', 'rate-rewound'], True)
+    """
+    return [*BEFORE, *METHODS, *AFTER]
+
+
+def timing(
+    name: str,
+    model: nn.Module,
+    task: Task,
+    sparsity: float,
+    *,
+    criterion: str | Criterion = "magnitude",
+    allocation: Allocation | None = None,
+    rounds: int = 1,
+    k: int | None = None,
+    seed: int = 0,
+    epochs: int | None = None,
+    steps: int | None = None,
+    folder: str | Path | None = None,
+    save_every: int = 50,
+    **options: Any,
+) -> Iterator[Record]:
+    """Prune and train `model` in place, at one of `wb.timings()`; a record for each step, the last has the masks.
+
+    "before": `criterion` finds masks at the weights as they are, in `rounds` rounds, and the network is trained.
+    "early": after `k` steps (default: a twentieth of the schedule). A name of `wb.methods()`: while it trains, with
+    the method's `options`; these have their own criterion. "after": train, find masks, train as long again. Iterative,
+    in `rounds` levels with training between them: "rewound" takes weights and rate back to step `k` (Frankle et al.
+    2019, arXiv:1903.01611), "rate-rewound" the rate alone (Renda et al. 2020, arXiv:2003.02389), "fine-tuned" stays at
+    a hundredth of the rate. `epochs` or `steps` is the length of one schedule, dense or at a level.
+
+    In `folder` a state of each phase is saved every `save_every` steps; the same call goes on from there after a crash,
+    bit for bit, with the records that were not there yet.
+
+    A record is that of `wb.steps`, with its `phase`. Raises ValueError for an unknown name, and a `k` beyond the
+    schedule.
+
+    Misleads where timings are compared at equal schedules: "after" trains twice as long as "before". See the ledger of
+    `wb.Recording`.
+
+    >>> import workbench as wb
+    >>> task = wb.load("moons", device="cpu")
+    >>> model = wb.make("lenet-300-100", task)
+    >>> rows = list(timing("rewound", model, task, 0.75, rounds=2, steps=5, k=1))
+    >>> [row["phase"] for row in rows[::4]], sum(int(mask.sum()) for mask in rows[-1].masks.values())
+    (['dense', 'dense', 'level 1', 'level 2'], 7700)
+    """
+    check_choice("timing", name, timings())
+    length = {what: value for what, value in (("epochs", epochs), ("steps", steps)) if value is not None}
+    total = schedule(model, task, **length)
+    k = max(1, total // 20) if k is None else check_count("k", k, least=0)
+    if k >= total:
+        raise ValueError(f"k is a step of the schedule before its end, from 0 to {total - 1}; got {k}")
+    takes = METHODS[name].options if name in METHODS else {}
+    how = {"seed": seed} | ({} if allocation is None else {"allocation": allocation})
+    how = {option: value for option, value in how.items() if option in takes} | options
+    if name not in METHODS and options:
+        allowed = "criterion, allocation, rounds, k"
+        raise ValueError(f"timing {name!r} takes {allowed}; got {', '.join(options)}. Leave it out")
+    place = None if folder is None else Path(folder)
+    split = "global" if allocation is None else allocation
+    ask = Question(
+        model,
+        task,
+        check_sparsity(sparsity),
+        criterion,
+        split,
+        check_count("rounds", rounds),
+        seed,
+        k,
+        total,
+        length,
+        place,
+        check_count("save_every", save_every),
+    )
+    if place is not None:
+        asked = {"timing": name, "sparsity": sparsity, "criterion": criterion, "allocation": split, "rounds": rounds}
+        _same(place / "timing.json", {**asked, "k": k, "seed": seed, "steps": total, **options})
+    if name in METHODS:
+        return ask.train(name, **method(name, model, sparsity, **how))
+    return {**BEFORE, **AFTER}[name](ask)
+
+
+def _same(path: Path, asked: dict[str, Any]) -> None:
+    """Write down what is asked; raise ValueError where the folder belongs to another question."""
+    asked = json.loads(json.dumps(asked, default=str))
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+    there = json.loads(path.read_text(encoding="utf-8"))
+    differs = [name for name in {**there, **asked} if there.get(name) != asked.get(name)]
+    if told := "; ".join(f"{name} was {there.get(name)}, is {asked.get(name)}" for name in differs):
+        raise ValueError(f"{path.parent} holds another run: {told}. Choose another folder, or delete it")
