@@ -80,7 +80,7 @@ def frame(request: int, compression: float, compare: str | None = None) -> dict[
 
 def way(criterion: str = "magnitude", rounds: int = 1) -> dict[str, Any]:
     """What a pinned setting is made of."""
-    return {"weights": "at init", "criterion": criterion, "allocation": "global", "rounds": rounds}
+    return {"timing": "before", "criterion": criterion, "allocation": "global", "rounds": rounds}
 
 
 def settings(compare: str | None = None, criterion: str = "magnitude") -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def show(
     traits = {
         "menu": {
             "data": ["circles", "digits"], "networks": {"digits": ["lenet-5", "vgg"], "circles": ["mlp"]},
-            "weights": ["at init", "trained"], "criteria": criteria, "allocations": ["global", "layer"],
+            "timings": ["before", "after"], "criteria": criteria, "allocations": ["global", "layer"],
             "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face, "measure": "accuracy",
             "looks": {
                 name: {"light": look.colour, "dark": look.dark, "paler": "#123456", "marker": look.marker}
@@ -218,14 +218,14 @@ def test_of_two_settings_of_one_criterion_the_pinned_one_is_paler(page, theme, e
     settle(page)
     assert page.locator(".wb-who").all_text_contents() == ["magnitude: ", "magnitude-5: "]
     assert page.locator(".wb-who svg path").last.get_attribute("fill") == expected
-    assert page.locator(".wb-pinned").inner_text() == "at init, magnitude, global, 5 rounds"
+    assert page.locator(".wb-pinned").inner_text() == "before, magnitude, global, 5 rounds"
 
 
 def test_a_setting_is_pinned_and_let_go(page):
     show(page, 10)
     page.get_by_role("button", name="Pin", exact=True).press("Enter")
     assert page.evaluate("model.get('choices').compare") == way()
-    assert page.locator(".wb-pinned").inner_text() == "at init, magnitude, global, 1 round"
+    assert page.locator(".wb-pinned").inner_text() == "before, magnitude, global, 1 round"
     answer(page, 1, STOPS[10])  # nothing differs yet: one picture
     assert page.locator(".wb-side-line").count() == 1
     page.get_by_label("Rounds").select_option("100")
@@ -462,9 +462,9 @@ def test_two_views_of_one_model_stay_in_step(page):
     show(page, 10, table=True, views=2)
     page.locator("input.wb-range").first.press("PageUp")
     page.wait_for_function("[...document.querySelectorAll('.wb-root')].every((root) => root.dataset.stop === '20')")
-    page.get_by_label("Weights", exact=True).last.select_option("trained")
+    page.get_by_label("Timing", exact=True).last.select_option("after")
     answer(page, 2, STOPS[20])
-    assert page.get_by_label("Weights", exact=True).first.input_value() == "trained"
+    assert page.get_by_label("Timing", exact=True).first.input_value() == "after"
     assert page.evaluate("[...document.querySelectorAll('.wb-root')].map((root) => root.dataset.drawn)") == ["2", "2"]
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(({id}) => id)")
     assert len(ids) == len(set(ids))

@@ -108,7 +108,7 @@ def large(page: Any, compare: str | None) -> None:
     ]  # fmt: skip
     saved = "Saved the masks as playground-digits-lenet-300-100-magnitude-32670x-masks.safetensors"
     if compare:
-        for side, name in zip(made["sides"], ("magnitude, smart-ratio", "magnitude-100, trained"), strict=True):
+        for side, name in zip(made["sides"], ("magnitude, smart-ratio", "magnitude-100, after"), strict=True):
             side["name"] = name
     menu = page.evaluate("model.get('menu')") | {
         "stops": stops,
@@ -119,7 +119,7 @@ def large(page: Any, compare: str | None) -> None:
     status = {"busy": "", "progress": 0, "message": saved, "error": ""}
     choices = page.evaluate("model.get('choices')") | {"allocation": "smart-ratio-vgg"}
     if compare:
-        choices["compare"] = way(rounds=100) | {"weights": "trained"}
+        choices["compare"] = way(rounds=100) | {"timing": "after"}
     put(page, menu=menu, choices=choices, frame=made, curve=curve, status=status)
 
 

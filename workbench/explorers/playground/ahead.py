@@ -88,7 +88,7 @@ def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int]]:
     there = [
         (side.criterion, side.rounds)
         for side in choices.sides
-        if (side.weights, side.allocation) == (choices.weights, choices.allocation)
+        if (side.timing, side.allocation) == (choices.timing, choices.allocation)
     ]
     yield from (pair for pair in dict.fromkeys(likely) if pair not in there)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from workbench.types import check_choice, check_count
 
-WEIGHTS = ("at init", "trained")
+TIMINGS = ("before", "after")
 ROUNDS = (1, 5, 20, 100)
 THEMES = ("auto", "dark", "light")
-WAY = ("weights", "criterion", "allocation", "rounds")
+WAY = ("timing", "criterion", "allocation", "rounds")
 """How masks are found: what of two settings may differ where they are compared."""
 
 
@@ -24,7 +24,7 @@ class Choices:
 
     data: str = "digits"
     network: str = "vgg"
-    weights: str = "at init"
+    timing: str = "before"
     criterion: str = "magnitude"
     allocation: str = "global"
     rounds: int = 1
@@ -44,7 +44,7 @@ class Choices:
     def sides(self) -> tuple["Choices", ...]:
         """This setting alone, or beside it the pinned one, where they differ.
 
-        >>> pinned = {"weights": "at init", "criterion": "snip", "allocation": "layer", "rounds": 5}
+        >>> pinned = {"timing": "before", "criterion": "snip", "allocation": "layer", "rounds": 5}
         >>> [side.name for side in Choices(compare=pinned).sides]
         ['magnitude', 'snip-5, layer']
         """
@@ -54,10 +54,13 @@ class Choices:
 
     @property
     def name(self) -> str:
-        """The criterion, its rounds, and what else of the `WAY` differs from an untrained network's global cut."""
-        rounds, weights = f"-{self.rounds}" if self.rounds > 1 else "", ", trained" if self.weights == "trained" else ""
+        """The criterion, its rounds, and what else of the `WAY` differs from a global cut before training."""
+        rounds, timing = (
+            f"-{self.rounds}" if self.rounds > 1 else "",
+            f", {self.timing}" if self.timing != "before" else "",
+        )
         allocation = f", {self.allocation}" if self.allocation != "global" else ""
-        return f"{self.criterion}{rounds}{weights}{allocation}"
+        return f"{self.criterion}{rounds}{timing}{allocation}"
 
     @property
     def way(self) -> dict[str, Any]:
@@ -82,14 +85,15 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
     >>> check_state({"compression": 5}).compression
     5.0
     >>> check_state({"compare": {"rounds": 5}}).compare
-    {'weights': 'at init', 'criterion': 'magnitude', 'allocation': 'global', 'rounds': 5}
+    {'timing': 'before', 'criterion': 'magnitude', 'allocation': 'global', 'rounds': 5}
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"a state is a dict such as {{'criterion': 'snip'}}; got {type(state).__name__}")
+    check_outgrown(state)
     for key in state:
         check_choice("a key of the state", key, [field.name for field in fields(Choices)])
     chosen = replace(start, **state)
-    check_choice("weights", chosen.weights, WEIGHTS)
+    check_choice("timing", chosen.timing, TIMINGS)
     check_choice("theme", chosen.theme, THEMES)
     for name, least in (("rounds", 1), ("seed", 0), ("request", 0)):
         check_count(name, getattr(chosen, name), least=least)
@@ -100,11 +104,21 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
         if not isinstance(compare, Mapping):
             rule = "compare is what of the setting differs, such as {'criterion': 'snip', 'rounds': 5}, or None"
             raise TypeError(f"{rule}; got {compare!r}")
+        check_outgrown(compare)
         for key in compare:
             check_choice("a key of compare", key, WAY)
         compare = chosen.way | dict(compare)
         check_state(compare)
     return replace(chosen, compression=check_compression(chosen.compression), compare=compare)
+
+
+def check_outgrown(setting: Mapping[str, Any]) -> None:
+    """Raise ValueError for a setting of the form before there was a `timing`: says what to write now."""
+    if "weights" in setting:
+        said = setting["weights"]
+        now = {"at init": "before", "trained": "after"}.get(said, "before")
+        told = f"the timing says when to prune; 'weights' said it before, got {said!r}"
+        raise ValueError(f"{told}. Write 'timing': {now!r} in place of 'weights': {said!r}")
 
 
 def check_compression(value: object) -> float:

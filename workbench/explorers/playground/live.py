@@ -42,9 +42,9 @@ class Playground(Explorer):
     def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
         self.session, self.precompute = session, precompute
         self._framed: dict[str, Any] = {}
-        trained = any(side.weights == "trained" for side in choices.sides)  # in the worker, after a first picture
-        first = drain(session.prepare(replace(choices, weights="at init", compare=None) if trained else choices))
-        choices = replace(first, weights=choices.weights, compare=choices.compare, request=int(trained))
+        trained = any(side.timing == "after" for side in choices.sides)  # in the worker, after a first picture
+        first = drain(session.prepare(replace(choices, timing="before", compare=None) if trained else choices))
+        choices = replace(first, timing=choices.timing, compare=choices.compare, request=int(trained))
         super().__init__(
             name,
             menu=session.menu(first),

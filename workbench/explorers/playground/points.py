@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workbench.explorers.playground.choices import Choices, check_state
+from workbench.explorers.playground.choices import Choices, check_outgrown, check_state
 from workbench.types import check_choice
 
-MADE_WITH = ("data", "network", "weights", "criterion", "allocation", "rounds", "compression", "seed")
-PICTURED = ("data", "network", "weights", "allocation")
+MADE_WITH = ("data", "network", "timing", "criterion", "allocation", "rounds", "compression", "seed")
+PICTURED = ("data", "network", "timing", "allocation")
 """What the points of one picture have in common with a setting that it shows."""
 SPLITS = {"val": "validation", "test": "test", "": ""}
 """What a point may be measured on, in words; recorded rows need not say it."""
@@ -33,6 +33,7 @@ class Points:
     def record(self, rows: Iterable[Mapping[str, Any]], choices: Choices) -> None:
         """Take recorded rows over; what of a setting they do not say is as in `choices`."""
         for row in rows:
+            check_outgrown(row)
             setting = {key: row.get(key, getattr(choices, key)) for key in MADE_WITH}
             for key in ("rounds", "seed"):  # a table with gaps holds whole numbers as floats
                 if isinstance(setting[key], float) and setting[key].is_integer():

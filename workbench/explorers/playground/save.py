@@ -58,7 +58,7 @@ def _state(side: Choices) -> str:
 def _name(choices: Choices, *ends: str) -> str:
     compare = [part for side in choices.sides[1:] for part in ("vs", side.name)]
     rounds = f"{choices.rounds} round{'s' if choices.rounds > 1 else ''}"
-    parts = ["playground", choices.data, choices.network, choices.weights, choices.criterion, choices.allocation]
+    parts = ["playground", choices.data, choices.network, choices.timing, choices.criterion, choices.allocation]
     parts += [rounds, f"{choices.compression:g}x", f"seed {choices.seed}", *compare, *ends]
     return "-".join(fit(part) for part in parts)
 

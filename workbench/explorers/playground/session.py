@@ -13,7 +13,7 @@ from workbench.criteria.registry import find_criterion
 from workbench.data import Task
 from workbench.explorers.cache import Cache
 from workbench.explorers.playground import view
-from workbench.explorers.playground.choices import ROUNDS, WEIGHTS, Choices
+from workbench.explorers.playground.choices import ROUNDS, TIMINGS, Choices
 from workbench.explorers.playground.paths import Paths
 from workbench.explorers.playground.points import Points
 from workbench.explorers.playground.recorded import shipped
@@ -56,7 +56,7 @@ class Session:
             "face": face,
             "data": self.data,
             "networks": {name: self.fitting(name) for name in list(self.tasks)},
-            "weights": list(WEIGHTS),
+            "timings": list(TIMINGS),
             "criteria": self.criteria(),
             "allocations": allocation.allocations(),
             "rounds": list(ROUNDS),
@@ -153,7 +153,7 @@ class Session:
 
     def _at_init(self, choices: Choices) -> Prepared:
         """The network of these choices before any training, built once."""
-        key = self._network_key(replace(choices, weights="at init"))
+        key = self._network_key(replace(choices, timing="before"))
         if found := self._networks.get(key):
             return found
         task = self.task(choices.data)
@@ -168,7 +168,7 @@ class Session:
         if found := self._network(choices):
             return found
         made = self._at_init(choices)
-        if choices.weights == "at init":
+        if choices.timing == "before":
             return made
         model = copy.deepcopy(made.model)
         self.points.add_dense(choices, (yield from self._fit(model, choices, None, report)))
@@ -259,7 +259,7 @@ class Session:
         return net, found
 
     def _network_key(self, choices: Choices) -> tuple[Any, ...]:
-        return choices.data, choices.network, choices.weights, choices.seed
+        return choices.data, choices.network, choices.timing, choices.seed
 
     def _network(self, choices: Choices) -> Prepared | None:
         return self._networks.get(self._network_key(choices))

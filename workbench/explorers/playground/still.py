@@ -38,9 +38,9 @@ def pictured(session: Session, choices: Choices, frame: Mapping[str, Any]) -> di
 
 def _made_with(choices: Choices) -> str:
     """What the settings shown are made with, beside what their names say."""
-    ways = [(side.weights, f"{side.allocation} allocation") for side in choices.sides]
-    weights, allocations = (" and ".join(dict.fromkeys(words)) for words in zip(*ways, strict=True))
-    return f"{choices.network} on {choices.data}, {weights}, {allocations}, seed {choices.seed}"
+    ways = [(f"pruned {side.timing} training", f"{side.allocation} allocation") for side in choices.sides]
+    whens, allocations = (" and ".join(dict.fromkeys(words)) for words in zip(*ways, strict=True))
+    return f"{choices.network} on {choices.data}, {whens}, {allocations}, seed {choices.seed}"
 
 
 def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]:

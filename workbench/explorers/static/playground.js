@@ -5,8 +5,8 @@ import { bars, dots, histogram, raster } from "./charts.js";
 import { explorer } from "./explorer.js";
 
 const NAME = "Pruning playground";
-const FIELDS = [["data", "Data"], ["network", "Network"], ["weights", "Weights"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["layer", "Layer"]];
-const WAY = ["weights", "criterion", "allocation", "rounds"]; // how masks are found: what a pinned setting is made of
+const FIELDS = [["data", "Data"], ["network", "Network"], ["timing", "Timing"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["layer", "Layer"]];
+const WAY = ["timing", "criterion", "allocation", "rounds"]; // how masks are found: what a pinned setting is made of
 const NO_KERNEL = "This page has no kernel: slider and menus move through stored pictures. Run the notebook to train and for all choices.";
 
 // ---------------------------------------------------------------- pictures made ahead: { request, settings: [{ ...the way, stops, sides: one for each stop }] }
@@ -72,15 +72,15 @@ function buildSide(act, fields) {
   const clear = button("Clear", "clear_points", { className: "wb-quiet", title: "Clear points", "aria-label": "Clear points" });
   const pin = make("button", { type: "button", onclick: () => act.choose({ compare: act.choices().compare ? null : Object.fromEntries(WAY.map((key) => [key, act.choices()[key]])) }) });
   const pinned = make("div", { class: "wb-pinned" }), compare = make("div", { class: "wb-pin", role: "group", "aria-label": "Compare" }, make("div", { class: "wb-name", textContent: "Compare" }), pin, pinned);
-  const { data, network, weights, rounds, criterion, allocation } = fields;
+  const { data, network, timing, rounds, criterion, allocation } = fields;
   return {
     clear,
-    node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, weights.node, rounds.node), criterion.node, allocation.node, compare,
+    node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, timing.node, rounds.node), criterion.node, allocation.node, compare,
       run, progress, message, texts, save),
     update(view) {
       const { menu, choices, status, curve, note, live } = view;
       const training = status.busy === "training", far = status.progress ? `: ${Math.round(100 * status.progress)} %` : "\u2026", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}${far}`;
-      const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], criterion: menu.criteria, allocation: menu.allocations,
+      const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], timing: menu.timings, criterion: menu.criteria, allocation: menu.allocations,
         layer: menu.layers } : offered(view);
       for (const [key] of FIELDS) fields[key].update(options[key].includes(choices[key]) ? options[key] : [...options[key], choices[key]], choices[key], !live && options[key].length < 2);
       write(pin, choices.compare ? "Unpin" : "Pin");
