@@ -44,7 +44,7 @@ def test_records(digits: wb.Task) -> None:
     assert [r["epoch"] for r in rows] == [0] * 12 + [1] * 12
     assert [r["step"] for r in rows if "val_accuracy" in r] == [12, 24]
     for row in rows:
-        assert set(row) - {"val_accuracy"} == {"step", "total", "epoch", "loss", "lr", "seconds"}
+        assert set(row) - {"val_accuracy"} == {"step", "total", "epoch", "samples", "loss", "lr", "seconds"}
         assert row["total"] == 24
         assert math.isfinite(row["loss"])
         assert row["seconds"] > 0

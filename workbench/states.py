@@ -120,10 +120,20 @@ class State:
                     now[name] = torch.empty_like(like, dtype=value.dtype, device=now[name].device).copy_(value)
 
 
-class Record(dict[str, float]):
-    """The numbers of one step by name; `state()` is where the run stands after it."""
+class Record(dict[str, Any]):
+    """The numbers of one step by name; `masks` are those in force after it, `state()` is where the run stands."""
 
+    _masks: Masks | None = None
     _take: Callable[[], State] | None = None
+
+    @property
+    def masks(self) -> Masks:
+        """The masks in force after this step, not a copy: leave them as they are. Empty if there are none.
+
+        >>> Record(step=1).masks
+        {}
+        """
+        return self._masks or {}
 
     def state(self) -> State:
         """A copy, made now, of all that the run needs to go on from here; ValueError once training has gone on."""
@@ -132,7 +142,7 @@ class Record(dict[str, float]):
             raise ValueError(f"{told}. Call state() in the body of the loop")
         return self._take()
 
-    def __reduce__(self) -> tuple[type, tuple[dict[str, float]]]:
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
         return dict, (dict(self),)  # a copy, also in another process, is the numbers alone
 
 
@@ -159,6 +169,11 @@ class Progress:
     def masks(self) -> Masks:
         """The current masks, as a copy that the update may change and return; empty if there are none."""
         return {name: mask.clone() for name, mask in self.in_force.items()}
+
+    @property
+    def behind(self) -> dict[str, Tensor]:
+        """With `straight_through`: all weights that have a mask, removed ones with the values behind the masks."""
+        return self.memory["behind"]
 
     @cached_property
     def generator(self) -> torch.Generator:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.data.task import Task
-from workbench.masks import clear_grads_, clear_weights_, kept_bits, reset_state_
+from workbench.masks import clear_grads_, clear_weights_, dense, kept_bits, reset_state_
 from workbench.metrics.accuracy import evaluate
 from workbench.models import fast_layout, work
 from workbench.models.running import (
@@ -34,7 +34,8 @@ from workbench.seeds import seeded, threads
 from workbench.states import Progress, Record, State, copied
 from workbench.types import Batch, Masks, check_choice, check_count, check_masks
 
-BatchLoss = Callable[[nn.Module, Batch], Tensor]
+BatchLoss = Callable[..., Tensor]
+"""`loss(model, batch)`, or `loss(model, batch, memory)`."""
 Update = Callable[[Progress], Masks | None]
 
 
@@ -61,6 +62,7 @@ class Plan:
     loss: BatchLoss
     update: Update | None
     masks: Masks
+    straight_through: bool
     state: State | None
     facts: dict[str, Any]
     seed: int
@@ -82,6 +84,7 @@ def steps(
     optimizer: str | MakeOptimizer | None = None,
     loss: BatchLoss | None = None,
     update: Update | None = None,
+    straight_through: bool = False,
     state: State | None = None,
     seed: int = 0,
     fast: bool | None = None,
@@ -89,22 +92,28 @@ def steps(
 ) -> Iterator[Record]:
     """Train `model` in place and yield a record after every step.
 
-    A record holds step (steps done), total (steps of the schedule), epoch, loss, lr and seconds; the last of each epoch
-    also what the task measures first, on the validation split (val_accuracy). The schedule is `epochs` epochs or
-    `steps` steps long (default: the recipe of the pair). `start` begins with rate and data order at that step and a
-    fresh optimizer, `stop` ends there: rewinding to step k is loading the snapshot after `stop=k`, then `start=k`.
-    `optimizer` is "sgd", "adam", "adamw" or a function of the parameters; its rates are the schedule's highest. `seed`
-    orders the data and draws all that is random in a step; the global random state stays as it was. `fast=False` keeps
-    to float32. Other keywords change the recipe (`lr=`, `batch_size=`, `weight_decay=`, ...).
+    A record holds step (steps done), total (steps of the schedule), epoch, samples (of the batch), loss, lr, seconds;
+    the last of each epoch also what the task measures first, on the validation split (val_accuracy). The schedule is
+    `epochs` epochs or `steps` steps long (default: the recipe of the pair). `start` begins with rate and data order at
+    that step and a fresh optimizer, `stop` ends there: rewinding to step k is loading the snapshot after `stop=k`, then
+    `start=k`. `optimizer` is "sgd", "adam", "adamw" or a function of the parameters; its rates are the schedule's
+    highest. `seed` orders the data and draws all that is random in a step; the global random state stays as it was.
+    `fast=False` keeps to float32. Other keywords change the recipe (`lr=`, `batch_size=`, `weight_decay=`, ...).
 
     Removed weights are exactly 0 from before the first step to after the last: gradients are masked after `backward`,
     weights after `step`; later changes to the masks passed have no effect. A generator left early leaves a valid model.
     Raises ValueError before the first step if the data does not fit the model, and after a loss that is not finite.
 
     `loss(model, batch)` is a scalar tensor to minimise, instead of the task's loss of the model's outputs: a penalty,
-    distillation, a target of another kind. `update(progress)` is called after each `backward`, while `.grad` holds the
-    whole gradients; masks that it returns (None: no change) apply from this step's change of the weights on. Weights
-    that are removed or come back lose their moments in the optimizer; those that come back start at 0. See `Progress`.
+    distillation, a target of another kind. If it has a third parameter `memory`, it gets the dict `progress.memory`, in
+    which it may keep tensors to learn; then the update steps them. `update(progress)` is called after each `backward`,
+    while `.grad` holds the whole gradients; masks that it returns (None: no change) apply from this step's change of
+    the weights on. Weights that are removed or come back lose their moments in the optimizer; those that come back
+    start at 0. See `Progress`.
+
+    `straight_through=True` goes on training removed weights behind the masks: the forward pass sees them as 0, the
+    gradient of the masked network moves all weights that have a mask (without `masks`: all prunable ones), and what
+    comes back has the value that it reached. They lie in `progress.behind`; the model itself holds them as 0.
 
     `state`, a record's `state()` or `State.load(path)`, continues from that record, bit for bit. Pass all other
     arguments except `stop` as in that run (a ValueError says what differs); step, weights, masks and the optimizer's
@@ -124,17 +133,19 @@ def steps(
     [1, 2]
     """
     used = _recipe(task, model, fast, changes)
-    size = task.size("train")
-    per_epoch = math.ceil(size / used.batch_size) - (used.batch_size > 1 and size > 1 and size % used.batch_size == 1)
-    if epochs is not None and steps is not None:
-        raise ValueError(f"a schedule is given in epochs or in steps; got epochs={epochs} and steps={steps}. Pass one")
-    total = per_epoch * check_count("epochs", used.epochs if epochs is None else epochs)
-    total = total if steps is None else check_count("steps", steps)
+    per_epoch, total = _length(task, used, epochs, steps)
     end = total if stop is None else check_count("stop", stop, least=0)
     seed = check_count("seed", seed, least=0)
     made = make_optimizer(model, optimizer, used)
-    facts = {"data": task.name, "training samples": size, "input shape": task.shape, "steps": total, "seed": seed}
+    facts = {
+        "data": task.name,
+        "training samples": task.size("train"),
+        "input shape": task.shape,
+        "steps": total,
+        "seed": seed,
+    }
     facts |= {"a loss of its own": loss is not None, "an update": update is not None, **settings(model, used, made)}
+    facts |= {"straight through": True} if straight_through else {}
     if state is not None:
         if not isinstance(state, State):
             raise TypeError(f"state is a record's state() or wb.State.load(path); got {type(state).__name__}")
@@ -142,14 +153,14 @@ def steps(
         start, masks = state.step, state.masks
     if not 0 <= check_count("start", start, least=0) <= end <= total:
         raise ValueError(f"start <= stop <= the schedule's {total} steps; got start={start} and stop={end}")
-    masks = {} if masks is None else check_masks(model, masks)
+    masks = (dense(model) if straight_through else {}) if masks is None else check_masks(model, masks)
     for name, function, given in (("loss", loss, "model, batch"), ("update", update, "progress")):
         if function is not None and not callable(function):
             raise TypeError(f"{name} is a function {name}({given}); got {function!r}. Leave it out for the default")
     _check_data(model, task, loss)
     descend = partial(_task_loss, task) if loss is None else partial(_own_loss, loss)
     counts = dict(seed=seed, per_epoch=per_epoch, total=total, start=start, end=end)
-    return _run(Plan(model, task, used, made, descend, update, masks, state, facts, **counts))
+    return _run(Plan(model, task, used, made, descend, update, masks, straight_through, state, facts, **counts))
 
 
 def train(model: nn.Module, task: Task, **arguments: Any) -> list[Record]:
@@ -171,6 +182,28 @@ def _recipe(task: Task, model: nn.Module, fast: bool | None, changes: dict[str, 
     return replace(used, batch_size=check_count("batch_size", used.batch_size))
 
 
+def schedule(model: nn.Module, task: Task, epochs: int | None = None, steps: int | None = None, **changes: Any) -> int:
+    """How many steps `wb.steps` makes with these arguments.
+
+    >>> import workbench as wb
+    >>> task = wb.load("moons", device="cpu")
+    >>> schedule(wb.make("lenet-300-100", task), task, epochs=3)
+    48
+    """
+    return _length(task, _recipe(task, model, None, changes), epochs, steps)[1]
+
+
+def _length(task: Task, used: Recipe, epochs: int | None, steps: int | None) -> tuple[int, int]:
+    """Steps of an epoch, and of the schedule."""
+    size = task.size("train")
+    per_epoch = math.ceil(size / used.batch_size) - (used.batch_size > 1 and size > 1 and size % used.batch_size == 1)
+    if epochs is not None and steps is not None:
+        raise ValueError(f"a schedule is given in epochs or in steps; got epochs={epochs} and steps={steps}. Pass one")
+    if steps is not None:
+        return per_epoch, check_count("steps", steps)
+    return per_epoch, per_epoch * check_count("epochs", used.epochs if epochs is None else epochs)
+
+
 def _check_data(model: nn.Module, task: Task, loss: BatchLoss | None) -> None:
     """Raise ValueError or TypeError where the model cannot be measured on a sample, or a label is no class of it."""
     targets, sample = task.splits["train"].targets, task.take("train", slice(1))
@@ -184,16 +217,24 @@ def _check_data(model: nn.Module, task: Task, loss: BatchLoss | None) -> None:
         check_labels(given.expand(len(targets), *given.shape[1:]), targets)
 
 
-def _task_loss(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+def _task_loss(task: Task, model: nn.Module, batch: Batch, memory: dict[str, Any]) -> Tensor:
     return task.loss(taken(task.loss, model(batch.inputs)), batch.targets)  # checked once, before the first step
 
 
-def _own_loss(loss: BatchLoss, model: nn.Module, batch: Batch) -> Tensor:
-    value = one_number(loss(model, batch), "loss(model, batch)")
+def _own_loss(loss: BatchLoss, model: nn.Module, batch: Batch, memory: dict[str, Any]) -> Tensor:
+    more = {"memory": memory} if _takes_memory(loss) else {}
+    value = one_number(loss(model, batch, **more), "loss(model, batch)")
     if value.requires_grad:
         return value
     told = "loss(model, batch) is computed from the model's weights; got a tensor without a gradient"
     raise TypeError(f"{told}. Remove no_grad and detach")
+
+
+def _takes_memory(loss: BatchLoss) -> bool:
+    try:
+        return "memory" in inspect.signature(loss).parameters
+    except ValueError:  # a function of C code may have no signature
+        return False
 
 
 def _run(plan: Plan) -> Iterator[Record]:
@@ -208,6 +249,8 @@ def _run(plan: Plan) -> Iterator[Record]:
         state.restore_(model, optimizer)
     masks = _own(model, plan.masks)
     held, dtype = kept_bits(model, masks), own_dtype(model, task.take("train", slice(1)).inputs.dtype)
+    if plan.straight_through:
+        _keep_behind(model, memory, masks)
     clear_weights_(held)
     _train_mode(model, frozen)
     row = Record()
@@ -225,7 +268,7 @@ def _run(plan: Plan) -> Iterator[Record]:
                 batch = Batch(fast_layout(model, inputs) if plan.recipe.fast else inputs, batch.targets)
                 with threads(amount), seeded(plan.seed * 1_000_003 + step):
                     with half:
-                        loss = plan.loss(model, batch)
+                        loss = plan.loss(model, batch, memory)
                     optimizer.zero_grad()
                     model.zero_grad()  # of weights that the optimizer was not given, too
                     loss.backward()
@@ -233,12 +276,18 @@ def _run(plan: Plan) -> Iterator[Record]:
                         now = loss.detach()
                         progress = Progress(step, plan.total, model, optimizer, batch, now, memory, plan.seed, masks)
                         if (changed := plan.update(progress)) is not None:
-                            masks, held = _replaced(plan, masks, changed)
-                    clear_grads_(held)
+                            masks, held = _replaced(plan, memory, masks, changed)
+                    behind = memory["behind"] if plan.straight_through else {}
+                    for name, value in behind.items():
+                        model.get_parameter(name).detach().copy_(value)
+                    clear_grads_(() if plan.straight_through else held)
                     optimizer.step()
+                    for name, value in behind.items():
+                        value.copy_(model.get_parameter(name).detach())
                     clear_weights_(held)
                 lr = optimizer.param_groups[0]["lr"]
-                row = Record(step=step + 1, total=plan.total, epoch=epoch, loss=loss.item(), lr=lr)
+                counts = dict(step=step + 1, total=plan.total, epoch=epoch, samples=len(batch.inputs))
+                row = Record(**counts, loss=loss.item(), lr=lr)
                 if not math.isfinite(row["loss"]):
                     told = f"a run needs a finite loss; that of step {step + 1} is {row['loss']}, at a rate of {lr:.3g}"
                     raise ValueError(
@@ -249,7 +298,7 @@ def _run(plan: Plan) -> Iterator[Record]:
                     first, value = next(iter(evaluate(model, task).items()))
                     row[f"val_{first}"] = value
                 rest = dict(step=step + 1, masks=masks, memory=memory, frozen=frozen, run=plan.facts)
-                row._take = partial(State.of, model, optimizer, **rest)
+                row._take, row._masks = partial(State.of, model, optimizer, **rest), masks
                 yield row
                 if not model.training:
                     _train_mode(model, frozen)
@@ -258,14 +307,25 @@ def _run(plan: Plan) -> Iterator[Record]:
         model.eval()
 
 
-def _replaced(plan: Plan, masks: Masks, new: Masks) -> tuple[Masks, list[tuple[nn.Parameter, Tensor]]]:
+def _replaced(
+    plan: Plan, memory: dict[str, Any], masks: Masks, new: Masks
+) -> tuple[Masks, list[tuple[nn.Parameter, Tensor]]]:
     """The new masks in force and their bits; what was dead or is dead has no moments, and is 0 before a step decays."""
     new = _own(plan.model, new)
-    for either in (masks, new):
-        reset_state_(plan.optimizer, plan.model, either)
+    if plan.straight_through:
+        _keep_behind(plan.model, memory, new)
+    else:
+        for either in (masks, new):
+            reset_state_(plan.optimizer, plan.model, either)
     held = kept_bits(plan.model, new)
     clear_weights_(held)
     return new, held
+
+
+def _keep_behind(model: nn.Module, memory: dict[str, Any], masks: Masks) -> None:
+    """Keep the whole weights that these masks act on, where they are not kept yet."""
+    behind = memory.setdefault("behind", {})
+    behind |= {name: model.get_parameter(name).detach().clone() for name in masks if name not in behind}
 
 
 def _own(model: nn.Module, masks: Masks) -> Masks:

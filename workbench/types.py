@@ -99,7 +99,7 @@ def count_not_finite(values: Tensor) -> int:
 
 
 def check_scores(scores: object) -> Scores:
-    """Return `scores` if every entry is a finite floating tensor; otherwise say which layer is not.
+    """Return `scores`, without their graph, if every entry is a finite floating tensor; else say which layer is not.
 
     >>> sorted(check_scores({"fc.weight": torch.ones(2, 2)}))
     ['fc.weight']
@@ -114,7 +114,7 @@ def check_scores(scores: object) -> Scores:
         if bad := count_not_finite(score):
             found = f"{bad:,} of {score.numel():,} in {name!r} are NaN or infinite"
             raise ValueError(f"scores are finite numbers; {found}. Check the weights and the loss, or score in float64")
-    return dict(scores)
+    return {name: score.detach() for name, score in scores.items()}
 
 
 def check_bools(masks: object) -> Masks:

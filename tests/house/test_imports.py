@@ -30,6 +30,7 @@ ROOMS = [
     "recipes",
     "states",
     "train",
+    "recording",
     "methods",
     "runs",
     "intervals",

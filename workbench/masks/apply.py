@@ -1,5 +1,7 @@
 """What masks do to a model, its gradients and its optimizer."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +40,7 @@ def clear_weights_(held: list[tuple[nn.Parameter, Tensor]]) -> None:
         weight.detach().view(bits.dtype).bitwise_and_(bits)
 
 
-def clear_grads_(held: list[tuple[nn.Parameter, Tensor]]) -> None:
+def clear_grads_(held: Iterable[tuple[nn.Parameter, Tensor]]) -> None:
     """Set the gradients of removed weights to 0, in place; `held` is from `kept_bits`."""
     for weight, bits in held:
         if weight.grad is not None:

@@ -8,8 +8,9 @@ import pkgutil
 
 from workbench.methods import during
 from workbench.methods.registry import method, method_table, methods
+from workbench.methods.timing import timing, timings
 
-__all__ = ["method", "method_table", "methods"]
+__all__ = ["method", "method_table", "methods", "timing", "timings"]
 
 for _module in pkgutil.iter_modules(during.__path__):
     importlib.import_module(f"{during.__name__}.{_module.name}")

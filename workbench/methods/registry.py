@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from workbench.recording import GRADIENTS
 from workbench.registry import Registry
 from workbench.types import check_choice, check_sparsity
 
@@ -25,7 +26,8 @@ class MethodEntry:
 
     `sparsity` says whether it is "constant", exact from the first step to the last; "rises", exact at each step and
     only upwards; or is met "at the end". `returns` says that removed weights may come back. `memory` is what it keeps
-    beside the weights and the masks, `cost` what a change costs beyond a step of training.
+    beside the weights and the masks, `cost` what a change costs beyond a step of training. `gradients` says whose
+    gradients it computes (`recording.GRADIENTS`).
     """
 
     function: Method
@@ -34,9 +36,17 @@ class MethodEntry:
     returns: bool
     memory: str
     cost: str
+    gradients: str = "kept"
 
     def __post_init__(self) -> None:
         check_choice("sparsity", self.sparsity, COUNTS)
+        check_choice("gradients", self.gradients, GRADIENTS)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's options with their defaults."""
+        taken = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in taken if p.kind is p.KEYWORD_ONLY}
 
 
 METHODS: Registry[MethodEntry] = Registry("method")
@@ -77,9 +87,8 @@ def method(name: str, model: nn.Module, sparsity: float, **options: Any) -> Argu
     0.9
     """
     entry = METHODS[name]
-    takes = [p.name for p in inspect.signature(entry.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
-        check_choice(f"option of {name!r}", option, takes)
+        check_choice(f"option of {name!r}", option, list(entry.options))
     return entry.function(model, check_sparsity(sparsity), **options)
 
 
@@ -96,10 +105,5 @@ def method_table() -> "pd.DataFrame":
 
 
 def _facts(entry: MethodEntry) -> Mapping[str, Any]:
-    options = [
-        f"{p.name}={p.default!r}"
-        for p in inspect.signature(entry.function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    ]
-    told = {name: getattr(entry, name) for name in ("sparsity", "returns", "memory", "cost", "source")}
-    return {**told, "options": ", ".join(options)}
+    told = {name: getattr(entry, name) for name in ("sparsity", "returns", "gradients", "memory", "cost", "source")}
+    return {**told, "options": ", ".join(f"{name}={default!r}" for name, default in entry.options.items())}

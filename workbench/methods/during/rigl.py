@@ -16,6 +16,7 @@ from workbench.types import Masks
     returns=True,
     memory="nothing",
     cost="the gradients of removed weights at each change; a sort of each layer",
+    gradients="changes",
 )
 def rigl(
     model: nn.Module,

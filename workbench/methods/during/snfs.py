@@ -22,6 +22,7 @@ def _mean(momentum: Tensor) -> float:
     returns=True,
     memory="a momentum of all weights, dense",
     cost="the gradients of removed weights at every step; a sort of each layer",
+    gradients="all",
 )
 def sparse_momentum(
     model: nn.Module,

@@ -1,0 +1,71 @@
+"""Timings by name: each ends with exactly the sparsity asked for, at masks that its definition gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import workbench as wb
+
+
+@pytest.fixture(scope="module")
+def task() -> wb.Task:
+    return wb.load("digits", device="cpu")
+
+
+def lenet(task: wb.Task) -> torch.nn.Module:
+    return wb.make("lenet-300-100", task, seed=0, width=0.1)
+
+
+@pytest.mark.parametrize("name", wb.timings())
+def test_every_timing_ends_with_the_sparsity(name: str, task: wb.Task) -> None:
+    model = lenet(task)
+    total = sum(weight.numel() for weight in wb.prunable(model).values())
+    rows = list(wb.timing(name, model, task, 0.75, rounds=2, steps=30))
+    assert sum(int(mask.sum()) for mask in rows[-1].masks.values()) == total - int(total * 0.75 + 0.5)
+    assert all(not weight[~rows[-1].masks[n]].any() for n, weight in wb.prunable(model).items())
+    assert all(row["phase"] for row in rows)
+
+
+def test_early_is_before_when_k_is_0(task: wb.Task) -> None:
+    masks = [
+        list(wb.timing(name, lenet(task), task, 0.9, criterion="snip", steps=4, **more))[-1].masks
+        for name, more in (("before", {}), ("early", {"k": 0}))
+    ]
+    assert all(torch.equal(masks[0][n], masks[1][n]) for n in masks[0])
+
+
+def test_rewound_is_the_open_loop(task: wb.Task) -> None:
+    model = lenet(task)
+    rows = list(wb.timing("rewound", model, task, 0.75, rounds=2, steps=12, k=3))
+    assert len(rows) == 12 + 2 * (12 - 3)
+
+    other = lenet(task)
+    wb.train(other, task, steps=12, stop=3)
+    early, masks = wb.snapshot(other), None
+    for sparsity in (0.5, 0.75):
+        wb.train(other, task, steps=12, start=3, masks=masks)
+        masks = wb.keep_top({n: w.abs() for n, w in wb.prunable(other).items()}, sparsity, within=masks)
+        other.load_state_dict(early)
+    wb.train(other, task, steps=12, start=3, masks=masks)
+    assert all(torch.equal(rows[-1].masks[n], mask) for n, mask in (masks or {}).items())
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_rates_are_those_of_the_timing(task: wb.Task) -> None:
+    again, tuned = (list(wb.timing(name, lenet(task), task, 0.5, steps=8)) for name in ("rate-rewound", "fine-tuned"))
+    assert [row["lr"] for row in again[8:]] == [row["lr"] for row in again[:8]]
+    assert [row["lr"] for row in tuned[8:]] == pytest.approx([0.01 * row["lr"] for row in tuned[:8]])
+
+
+def test_bad_input_is_named(task: wb.Task) -> None:
+    for name, more, told in (
+        ("befor", {}, "timing .*'befor'"),
+        ("early", {"k": 30}, "k is .* from 0 to 29; got 30"),
+        ("rewound", {"k": -1}, "k"),
+        ("before", {"drop": 0.3}, "'drop'"),
+        ("rigl", {"dropp": 0.3}, "option of 'rigl'"),
+        ("after", {"rounds": 0}, "rounds"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=told):
+            wb.timing(name, lenet(task), task, 0.5, steps=30, **more)

@@ -1,0 +1,167 @@
+"""What a training did to the masks, step by step, in bounded memory; and what it cost."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from workbench.data.task import Task
+from workbench.metrics.cost import layer_macs
+from workbench.models import prunable
+from workbench.states import Record
+from workbench.types import Masks, check_choice, check_count
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GRADIENTS = ("kept", "changes", "all")
+"""Whose gradients a method computes: those of kept weights; of all where masks change; of all at every step."""
+MOST = 20_000_000
+
+
+class Recording:
+    """A film of a training: numbers and densities of every step, masks where they changed, and the ledger.
+
+    `gradients` is one of `GRADIENTS`; a method's entry says which. `at` counts the steps of all phases, from 1. Masks
+    are kept as packed bits; where they would take more than `most` bytes, every second one goes, but for the first and
+    the last; numbers of births and deaths stay.
+
+    >>> import workbench as wb
+    >>> task = wb.load("moons", device="cpu")
+    >>> model = wb.make("lenet-300-100", task)
+    >>> film = Recording(model, task)
+    >>> rows = list(film.watch(wb.steps(model, task, steps=6, **wb.method("gradual", model, 0.9, every=2))))
+    >>> film.steps["density"].round(3).tolist()
+    [1.0, 1.0, 0.254, 0.254, 0.1, 0.1]
+    >>> sum(int(mask.sum()) for mask in film.masks(6).values())
+    3080
+    """
+
+    def __init__(self, model: nn.Module, task: Task, *, gradients: str = "kept", most: int = MOST) -> None:
+        self.gradients = check_choice("gradients", gradients, GRADIENTS)
+        self.most = check_count("most", most)
+        self.shapes = {name: tuple(weight.shape) for name, weight in prunable(model).items()}
+        self.sizes = {name: weight.numel() for name, weight in prunable(model).items()}
+        self.macs = layer_macs(model, task.batch(1).inputs)
+        self._bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self._bytes_of = {name: weight.element_size() for name, weight in prunable(model).items()}
+        self._moments = 0
+        self._rows: list[dict[str, Any]] = []
+        self._changes: list[tuple[int, dict[str, tuple[int, int, int]]]] = []  # at, layer -> kept, born, died
+        self._bits: dict[int, dict[str, bytes]] = {}
+        self._before: Masks | None = None
+
+    def watch(self, rows: Iterable[Record], phase: str = "") -> Iterator[Record]:
+        """Pass records on, adding each; left early, it holds what was seen."""
+        for row in rows:
+            self.add(row, phase)
+            yield row
+
+    def add(self, row: Record, phase: str = "") -> None:
+        """Add a record of `wb.steps`, in the body of the loop; `phase` is a word for this part of the training."""
+        if not self._rows:
+            tensors = row.state().optimizer["state"].values()
+            self._moments = sum(t.nbytes for state in tensors for t in state.values() if torch.is_tensor(t) and t.ndim)
+        if self._before is None or row.masks is not self._before:
+            self._change(row.masks)
+        kept = self._changes[-1][1]
+        density = sum(count for count, _, _ in kept.values()) / sum(self.sizes.values())
+        said = {"at": len(self._rows) + 1, "phase": row.get("phase", phase)}
+        self._rows.append({**said, **row, "density": density})
+
+    def _change(self, masks: Masks) -> None:
+        at, counts, bits = len(self._rows) + 1, {}, {}
+        for name in self.shapes:
+            mask = self._whole(masks, name)
+            old = mask if self._before is None else self._whole(self._before, name)
+            counts[name] = int(mask.sum()), int((mask & ~old).sum()), int((old & ~mask).sum())
+            bits[name] = np.packbits(mask.numpy()).tobytes()
+        self._before = masks
+        if self._changes and not any(born or died for _, born, died in counts.values()):
+            return
+        self._changes.append((at, counts))
+        self._bits[at] = bits
+        if self.size > self.most and len(self._bits) > 2:
+            places = list(self._bits)
+            for place in places[1:-1:2]:
+                del self._bits[place]
+
+    def _whole(self, masks: Masks, name: str) -> torch.Tensor:
+        return masks[name].cpu() if name in masks else torch.ones(self.shapes[name], dtype=torch.bool)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the masks take."""
+        return sum(len(bits) for frame in self._bits.values() for bits in frame.values())
+
+    @property
+    def steps(self) -> "pd.DataFrame":
+        """A row for each step: at, phase, the record's numbers, density."""
+        import pandas as pd
+
+        return pd.DataFrame(self._rows)
+
+    @property
+    def layers(self) -> "pd.DataFrame":
+        """A row for each change and layer: at, layer, size, kept, born, died."""
+        import pandas as pd
+
+        columns = ["at", "layer", "size", "kept", "born", "died"]
+        return pd.DataFrame(
+            [(at, name, self.sizes[name], *some) for at, counts in self._changes for name, some in counts.items()],
+            columns=columns,
+        )
+
+    @property
+    def changes(self) -> list[int]:
+        """The places whose masks are kept."""
+        return list(self._bits)
+
+    def masks(self, at: int) -> Masks:
+        """The masks after step `at`: those of the last change up to it that is kept."""
+        if not 1 <= check_count("at", at) <= len(self._rows):
+            raise ValueError(f"at is a step of the recording, from 1 to {len(self._rows)}; got {at}")
+        frame = self._bits[max(place for place in self._bits if place <= at)]
+        return {name: self._unpacked(frame[name], name) for name in self.shapes}
+
+    def _unpacked(self, bits: bytes, name: str) -> torch.Tensor:
+        flat = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=self.sizes[name])
+        return torch.from_numpy(flat.astype(bool)).view(self.shapes[name])
+
+    def ledger(self) -> dict[str, int]:
+        """What the training cost, and what the network costs after it.
+
+        A step of n samples costs `n (2 f + g)` multiply-adds: f for the forward pass and f for the gradients of the
+        activations, with f those of kept weights; g for the gradients of weights, f or those of the dense network
+        (`gradients`). `_dense` is what a kernel that multiplies zeros spends: 3 f of the dense network. Bytes are the
+        most at one time, of weights and of the optimizer's moments: kept values and no indices; all values where
+        gradients are "all". Scoring and sorting are not in it.
+
+        Misleads as seconds: no kernel here skips zeros.
+        """
+        constant = sum(cost for name, cost in self.macs.items() if name not in self.sizes)
+        dense = sum(self.macs.values())
+        training = samples = 0
+        at, counts, most, inference = 0, {name: (size, 0, 0) for name, size in self.sizes.items()}, 0.0, dense
+        for row in self._rows:
+            changed = at < len(self._changes) and self._changes[at][0] == row["at"]
+            if changed:
+                counts, at = self._changes[at][1], at + 1
+            inference = constant + sum(self.macs[n] * counts[n][0] // size for n, size in self.sizes.items())
+            whole = self.gradients == "all" or (self.gradients == "changes" and changed and row["at"] > 1)
+            training += row["samples"] * (2 * inference + (dense if whole else inference))
+            samples += row["samples"]
+            removed = sum(self._bytes_of[n] * (size - counts[n][0]) for n, size in self.sizes.items())
+            most = max(most, self._bytes - (0 if self.gradients == "all" else removed))
+        return {
+            "training_macs": training,
+            "training_macs_dense": 3 * dense * samples,
+            "inference_macs": inference,
+            "inference_macs_dense": dense,
+            "weight_bytes": int(most),
+            "optimizer_bytes": round(self._moments * most / self._bytes),
+            "steps": len(self._rows),
+            "samples": samples,
+        }
