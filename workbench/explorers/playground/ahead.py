@@ -31,7 +31,7 @@ def setting(session: Session, choices: Choices, places: Sequence[float], coarse:
     """The pictures of one setting at these places of the slider, as the page looks them up."""
     sides = []
     for place in places:
-        at = yield from session.prepare(replace(choices, compression=place))
+        at = yield from session.prepare(replace(choices, compression=place, step=0))
         sides.append(session.frame(at, measure=True, coarse=coarse)["sides"][0])
         yield
     return {**choices.way, "stops": list(places), "sides": sides}
@@ -80,6 +80,8 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
 
 def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int]]:
     """Criteria and rounds beside the chosen ones, the more likely ones first."""
+    if not choices.cut:
+        return  # the criterion decides nothing before the training
     quick = [name for name in session.criteria() if "of each sample" not in find_criterion(name)[1].cost]
     shown = [side.criterion for side in choices.sides]
     likely = [(name, rounds) for name in shown for rounds in ROUNDS]
@@ -88,7 +90,7 @@ def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int]]:
     there = [
         (side.criterion, side.rounds)
         for side in choices.sides
-        if (side.timing, side.allocation) == (choices.timing, choices.allocation)
+        if (side.timing, side.k, side.allocation) == (choices.timing, choices.k, choices.allocation)
     ]
     yield from (pair for pair in dict.fromkeys(likely) if pair not in there)
 

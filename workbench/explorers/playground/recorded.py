@@ -27,7 +27,7 @@ def shipped() -> tuple[dict[str, Any], ...]:
         if run in TIMINGS and experiment.folder is None:
             for row in recorded(name).to_dict("records"):
                 if all(row.get(key, value) == value for key, value in PLAIN.items()):
-                    setting = {key: row[key] for key in MADE_WITH if key != "timing"}
+                    setting = {key: row[key] for key in MADE_WITH if key not in ("timing", "k")}
                     found[row["key"]] = setting | {
                         "timing": TIMINGS[run],
                         "accuracy": row["accuracy"],
