@@ -52,7 +52,7 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
         warnings.simplefilter("ignore")  # of ties at stops that nobody looks at yet; the picture tells its own
         for at in choices.sides:
             took = _seconds(session, at)
-            places = all_stops if at.rounds == 1 or took * len(all_stops) <= SECONDS else few
+            places = all_stops if (at.cut and at.rounds == 1) or took * len(all_stops) <= SECONDS else few
             made.append(drain(setting(session, at, places)))
         end, sides, size = time.process_time() + SECONDS, *_size(made)
         once: dict[str, float] = {}

@@ -5,6 +5,7 @@ from torch.nn import functional
 from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.scored import SCORED
 from workbench.explorers.playground.session import Session
+from workbench.methods.registry import METHODS
 
 
 def lines(session: Session, choices: Choices) -> str:
@@ -28,11 +29,26 @@ def lines(session: Session, choices: Choices) -> str:
 def _masks(session: Session, side: Choices) -> list[str]:
     """Lines from `model` to `masks`."""
     seed = f"seed={side.seed}"
+    sparsity, allocation = f"1 - 1 / {side.compression!r}", f"allocation={side.allocation!r}"
+    if not side.cut or (session.recorded(side) and side.step != 0):
+        return _trained(session, side, f"task, {sparsity}", f"{allocation}, {seed}")
     knobs = seed if session.task(side.data).loss is functional.cross_entropy else f"{seed}, loss_fn=task.loss"
-    how = f"sparsity=1 - 1 / {side.compression!r}, allocation={side.allocation!r}"
-    said = [f"wb.train(model, task, {seed})"] if side.timing == "after" else []
+    stop = f", stop={session.k(side)}" if side.timing == "early" else ""
+    said = [] if side.timing == "before" else [f"list(wb.steps(model, task{stop}, {seed}))"]
     if side.rounds == 1:
         scores = f"scores = wb.score(model, batch, {side.criterion!r}, {knobs})"
-        return [*said, scores, f"masks = wb.keep_top(scores, {how})"]
-    call = f"    model, batch, {side.criterion!r}, {how}, rounds={side.rounds}, {knobs}"
+        return [*said, scores, f"masks = wb.keep_top(scores, sparsity={sparsity}, {allocation})"]
+    call = f"    model, batch, {side.criterion!r}, sparsity={sparsity}, {allocation}, rounds={side.rounds}, {knobs}"
     return [*said, "masks = wb.find_masks(", call, ")"]
+
+
+def _trained(session: Session, side: Choices, what: str, how: str) -> list[str]:
+    """Lines that train: to the step shown, or to the end."""
+    if side.timing not in METHODS:
+        how = f"criterion={side.criterion!r}, rounds={side.rounds}, {how}"
+    if side.timing in ("early", "rewound"):
+        how = f"k={session.k(side)}, {how}"
+    rows = [f"rows = wb.timing({side.timing!r}, model, {what}, {how})"]
+    if side.step is None or not session.recorded(side):
+        return [*rows, "*_, row = rows  # to the end of the training", "masks = row.masks"]
+    return [*rows, f"masks = next(row.masks for at, row in enumerate(rows, 1) if at == {side.step})"]

@@ -3,7 +3,7 @@
 import bisect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ BYTES = 450_000
 
 Film = dict[str, Any]
 """`total` steps; `stops` of the slider and for each of them the place in `sides` (pictures, the first that of the
-start), the phase, loss, measure and density so far, and births and deaths in the layer since the stop before."""
+start), the phase, loss, measure and density so far, and births and deaths in the layer at the last change."""
 Picture = Callable[[Masks, int, int], dict[str, Any]]
 """`picture(masks, at, coarse)` after step `at`."""
 
@@ -38,8 +38,7 @@ def film(recording: Recording, layer: str, measure: str, start: dict[str, Any], 
         yield
     table, total = recording.steps, len(recording.steps)
     stops = sorted({0, *changes, *np.linspace(1, total, min(total, STOPS)).round().astype(int).tolist()})
-    own = recording.layers.query("layer == @layer").set_index("at")[["born", "died"]].cumsum()
-    moved = own.reindex(range(total + 1), method="ffill").fillna(0).astype(int).loc[stops].diff().fillna(0)
+    moved = recording.layers.query("layer == @layer").set_index("at").reindex(stops, method="ffill").fillna(0)
     value = table[f"val_{measure}"].ffill()
     at_stops = table.iloc[[stop - 1 for stop in stops[1:]]]
     return {

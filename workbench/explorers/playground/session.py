@@ -29,7 +29,6 @@ from workbench.recording import Recording
 from workbench.train import schedule, steps
 from workbench.types import Masks, check_choice
 
-
 RUNS = 6
 """Recordings of trainings that are kept, the newest ones: each takes at most 20 MB."""
 
@@ -71,6 +70,7 @@ class Session:
             "timings": timings(),
             "criteria": self.criteria(),
             "allocations": allocation.allocations(),
+            "methods": list(METHODS),
             "rounds": list(ROUNDS),
             "measure": self.points.measure(choices.data),
             "stops": stops(net.maximum) if net else [1.0],
@@ -139,9 +139,10 @@ class Session:
         net = self._network(choices)
         if net is None or choices.layer not in net.sizes or choices.compression > net.maximum:
             return False
-        if not all(self._network(side) and (not side.cut or self._scored.get(self._key(side))) for side in choices.sides):
-            return False
-        return not self._recorded(choices) or bool(self.films(choices))
+        for side in choices.sides:
+            if not self._network(side) or (side.cut and not self._scored.get(self._key(side))):
+                return False
+        return not self.recorded(choices) or bool(self.films(choices))
 
     def prepare(self, choices: Choices, report: Report = lambda what, progress: None) -> Work[Choices]:
         """Compute whatever `frame` will look up; `return`s the choices with layer and compression that exist.
@@ -156,9 +157,10 @@ class Session:
                 found = yield from scored(net, self.task(side.data), side, report)
                 self._scored.put(self._key(side), found, net.total)
                 yield
-        for side in choices.sides if self._recorded(choices) else ():
-            if self._films.get((*self._run_key(side), side.layer)) is None:
-                yield from self._film(side)
+        runs = [self._run(side) for side in choices.sides]
+        for side, run in zip(choices.sides, runs if None not in runs else [], strict=False):
+            if run and self._films.get((*self._run_key(side), side.layer)) is None:
+                yield from self._film(side, run)
         return choices
 
     def _fitted(self, choices: Choices, report: Report) -> Work[Choices]:
@@ -192,16 +194,16 @@ class Session:
         made = self._at_init(choices)
         if choices.timing == "before" or not choices.cut:
             return made
-        model, early = copy.deepcopy(made.model), {"stop": self._k(choices)} if choices.timing == "early" else {}
+        model, stop = copy.deepcopy(made.model), self.k(choices) if choices.timing == "early" else None
         report("training", 0.0)
-        for row in steps(model, self.task(choices.data), seed=choices.seed, **early):
-            report("training", row["step"] / (self._k(choices) if early else row["total"]))
+        for row in steps(model, self.task(choices.data), seed=choices.seed, stop=stop):
+            report("training", row["step"] / (stop or row["total"]))
             yield
-        if not early:
+        if stop is None:
             self.points.add_dense(choices, row[f"val_{self.points.measure(choices.data)}"])
         return self._networks.put(self._network_key(choices), prepared(model, made.example), made.parameters)
 
-    def _k(self, choices: Choices) -> int:
+    def k(self, choices: Choices) -> int:
         """The step of an early cut, or to which weights go back: if nothing is chosen, a twentieth of the training."""
         if choices.k is not None:
             return choices.k
@@ -230,16 +232,32 @@ class Session:
         sides = sides or [self._side(side, measure, coarse) for side in choices.sides]
         return dict(request=choices.request, compression=choices.compression, sparsity=choices.sparsity, sides=sides)
 
+    def recorded(self, choices: Choices) -> bool:
+        """Whether all settings shown were trained here."""
+        return all(self._run(side) is not None for side in choices.sides)
+
+    def alike(self, one: Choices, other: Choices) -> bool:
+        """Whether two choices are trained in the same way, but for the seed."""
+        a, b = ([self._run_key(replace(side, seed=0)) for side in choices.sides] for choices in (one, other))
+        return a == b
+
+    def runs(self, choices: Choices) -> dict[str, Any]:
+        """The films of the settings shown, and which choices they are of; nothing until all of them were trained."""
+        films = self.films(choices)
+        return {"of": choices.setting() | {"compression": choices.compression}, "films": films} if films else {}
+
     def films(self, choices: Choices) -> list[film.Film]:
         """What the page scrubs through: a film for each setting, if all of them were trained, with the chosen layer."""
         found = [self._films.get((*self._run_key(side), side.layer)) for side in choices.sides]
-        return [one for one in found if one is not None] if self._recorded(choices) and None not in found else []
+        return [one for one in found if one is not None] if self.recorded(choices) and None not in found else []
 
     def _side(self, choices: Choices, measure: bool, coarse: int) -> dict[str, Any]:
         """Before the training: the masks that were found, or those that the training starts from."""
         key, sparsity = (*self._key(choices), choices.compression), choices.sparsity
         if not choices.cut:
-            side = self._pictured(choices, self._start(choices), key, measure, coarse)
+            masks = self._start(choices)
+            key = ("dense", choices.data, choices.network) if all(bool(m.all()) for m in masks.values()) else key
+            side = self._pictured(choices, masks, key, measure, coarse)
             return {**side, "sentence": f"{side['sentence']}; {START}"}
         found = self._found(choices)
         ranking, counts = found.ranking, found.ranking.counts(sparsity)
@@ -263,7 +281,8 @@ class Session:
         coarse: int,
     ) -> dict[str, Any]:
         """The picture of so many kept weights; `scores` are None where none were computed."""
-        net, pair, layer, kept = self._at_init(choices), (choices.data, choices.network), choices.layer, sum(counts.values())
+        net, pair, layer = self._at_init(choices), (choices.data, choices.network), choices.layer
+        kept = sum(counts.values())
         left = net.parameters - net.total + kept
         effective = self._paths.effective(pair, key, net, masks, measure)
         numbers = {
@@ -302,9 +321,8 @@ class Session:
         taken = {name: value for name, value in how.items() if name in METHODS[choices.timing].options}
         return method(choices.timing, model, choices.sparsity, **taken).get("masks") or dense(model)
 
-    def _film(self, choices: Choices) -> Work[film.Film]:
+    def _film(self, choices: Choices, recording: Recording) -> Work[film.Film]:
         """The film of a recorded run, for the page."""
-        recording = self._run(choices)
         last = recording.changes[-1]
 
         def picture(masks: Masks, at: int, coarse: int) -> dict[str, Any]:
@@ -314,10 +332,6 @@ class Session:
         start = self._side(choices, True, 1)
         made = yield from film.film(recording, choices.layer, self.points.measure(choices.data), start, picture)
         return self._films.put((*self._run_key(choices), choices.layer), made, 1)
-
-    def has_paths(self, choices: Choices) -> bool:
-        """Whether paths can be seen through the network, as far as it was tried."""
-        return self._paths.seen((choices.data, choices.network))
 
     def masks(self, choices: Choices) -> tuple[nn.Module, Masks, Tensor]:
         """A copy of the network of this one setting, its masks at the step shown, and one input."""
@@ -332,7 +346,7 @@ class Session:
         """Prune and train this one setting, all from `seed`, and record it; returns choices and measure."""
         side = replace((yield from self._fitted(choices, report)), seed=seed)
         net, task = self._at_init(side), self.task(side.data)
-        model, k, measure = copy.deepcopy(net.model), self._k(side), f"val_{self.points.measure(side.data)}"
+        model, k, measure = copy.deepcopy(net.model), self.k(side), f"val_{self.points.measure(side.data)}"
         report("training", 0.0)
         how: dict[str, Any] = dict(criterion=side.criterion, allocation=side.allocation, rounds=side.rounds, k=k)
         during, levels = side.timing in METHODS, {"before": 0, "early": 0, "after": 1}.get(side.timing, side.rounds)
@@ -348,10 +362,6 @@ class Session:
             yield
         self._runs.put(self._run_key(side), recording, 1)
         return side, row[measure]
-
-    def _recorded(self, choices: Choices) -> bool:
-        """Whether all settings shown were trained here."""
-        return all(self._run(side) is not None for side in choices.sides)
 
     def _run(self, choices: Choices) -> Recording | None:
         return self._runs.get(self._run_key(choices))
