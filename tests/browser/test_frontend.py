@@ -492,7 +492,7 @@ def test_a_closed_view_leaves_nothing_behind(page):
     show(page, views=2)
     assert page.evaluate("model.listening()") == 18
     page.evaluate("clean[0]()")
-    assert page.evaluate("[model.listening(), document.querySelectorAll('.wb-root').length]") == [8, 1]
+    assert page.evaluate("[model.listening(), document.querySelectorAll('.wb-root').length]") == [9, 1]
 
 
 def test_the_site_needs_no_kernel(page):

@@ -38,7 +38,8 @@ def film(recording: Recording, layer: str, measure: str, start: dict[str, Any], 
         yield
     table, total = recording.steps, len(recording.steps)
     stops = sorted({0, *changes, *np.linspace(1, total, min(total, STOPS)).round().astype(int).tolist()})
-    moved = recording.layers.query("layer == @layer").set_index("at").reindex(stops, method="ffill").fillna(0)
+    own = recording.layers.query("layer == @layer").set_index("at")[["born", "died"]]
+    moved = own.reindex(stops, method="ffill", fill_value=0)
     value = table[f"val_{measure}"].ffill()
     at_stops = table.iloc[[stop - 1 for stop in stops[1:]]]
     return {

@@ -103,8 +103,8 @@ class Playground(Explorer):
             return
         self.worker.cancel("scoring")
         self._shown = choices
-        self.put(menu=self.session.menu(choices), frame=self.session.frame(choices), runs=self.session.runs(choices))
         self._draw_points(choices)
+        self.put(menu=self.session.menu(choices), frame=self.session.frame(choices), runs=self.session.runs(choices))
         if self._framed != choices.setting():
             self._framed = {}
             self.put(frames={})

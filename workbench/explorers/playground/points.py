@@ -72,12 +72,9 @@ class Points:
 
     def curve(self, choices: Choices) -> list[dict[str, Any]]:
         """The points that stand in one picture with these choices."""
-        found = []
-        for point in self._points:
-            alike = PICTURED if point["kind"] == "live" else (*PICTURED, "timing")
-            if any(all(point[key] == getattr(side, key) for key in alike) for side in choices.sides):
-                found.append(point)
-        return found
+        alike = {"live": PICTURED, "recorded": (*PICTURED, "timing")}
+        shown = {kind: [[getattr(side, key) for key in keys] for side in choices.sides] for kind, keys in alike.items()}
+        return [p for p in self._points if [p[key] for key in alike[p["kind"]]] in shown[p["kind"]]]
 
     def dense(self, choices: Choices) -> tuple[list[float], str]:
         """What the dense network reached, a value for each seed, and the split: trained here, else recorded."""

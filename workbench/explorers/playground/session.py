@@ -32,7 +32,7 @@ from workbench.types import Masks, check_choice
 RUNS = 6
 """Recordings of trainings that are kept, the newest ones: each takes at most 20 MB."""
 
-START = "the start: Train finds the masks"
+START = "the training starts from this"
 
 
 class Session:

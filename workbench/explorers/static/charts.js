@@ -227,8 +227,8 @@ export function course(pen, { series, share, measure, empty }, look) {
     rule(ctx, X(at), top, X(at), bottom, colours.accent, 1.5 * unit);
   }
   const reached = series.map(({ at, stops, ...one }) => ({ ...one, at, i: stops.indexOf(at) })), told = (v) => (v === null ? "not measured yet" : part(v));
-  const words = reached.map(({ name, at, total, phase, loss, value, density, i }) => `Training of ${name}, step ${at} of ${total}, ${phase[i]}: loss ${loss[i]}, ${measure} ${told(value[i])}, density ${percent(density[i])}.`);
-  const [{ loss, value, i }] = reached, single = `loss ${three(loss[i] ?? 0)}${value[i] === null ? "" : `, ${measure} ${part(value[i])}`}`;
+  const words = reached.map(({ name, at, total, phase, loss, value, density, i }) => `Training of ${name}, step ${at} of ${total}${i === 0 ? "." : `, ${phase[i]}: loss ${loss[i]}, ${measure} ${told(value[i])}, density ${percent(density[i])}.`}`);
+  const [{ loss, value, i }] = reached, single = i === 0 ? "" : `loss ${three(loss[i] ?? 0)}${value[i] === null ? "" : `, ${measure} ${part(value[i])}`}`;
   return {
     words: words.join(" "), note: series.length > 1 ? `${measure} ${reached.map(({ value: one, i: j }) => (one[j] === null ? "\u2013" : part(one[j]))).join(" and ")}` : single,
     probe: (x) => series.map(({ name, stops, ...one }) => {
