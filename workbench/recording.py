@@ -64,14 +64,21 @@ class Recording:
         if not self._rows:
             tensors = row.state().optimizer["state"].values()
             self._moments = sum(t.nbytes for state in tensors for t in state.values() if torch.is_tensor(t) and t.ndim)
-        if self._before is None or row.masks is not self._before:
-            self._change(row.masks)
-        kept = self._changes[-1][1]
-        density = sum(count for count, _, _ in kept.values()) / sum(self.sizes.values())
+        if changed := self._before is None or row.masks is not self._before:
+            changed = self._change(row.masks) and bool(self._rows)
+        kept = {name: count for name, (count, _, _) in self._changes[-1][1].items()}
         said = {"at": len(self._rows) + 1, "phase": row.get("phase", phase)}
-        self._rows.append({**said, **row, "density": density})
+        forward, dense = self._forward(kept), sum(self.macs.values())
+        whole = self.gradients == "all" or (self.gradients == "changes" and changed)
+        spent = {"macs": row["samples"] * (2 * forward + (dense if whole else forward))}
+        self._rows.append({**said, **row, "density": sum(kept.values()) / sum(self.sizes.values()), **spent})
 
-    def _change(self, masks: Masks) -> None:
+    def _forward(self, kept: dict[str, int]) -> int:
+        """Multiply-adds of one sample's forward pass."""
+        return sum(cost * kept.get(name, 1) // self.sizes.get(name, 1) for name, cost in self.macs.items())
+
+    def _change(self, masks: Masks) -> bool:
+        """Note what changed; returns whether anything did."""
         at, counts, bits = len(self._rows) + 1, {}, {}
         for name in self.shapes:
             mask = self._whole(masks, name)
@@ -80,13 +87,14 @@ class Recording:
             bits[name] = np.packbits(mask.numpy()).tobytes()
         self._before = masks
         if self._changes and not any(born or died for _, born, died in counts.values()):
-            return
+            return False
         self._changes.append((at, counts))
         self._bits[at] = bits
         if self.size > self.most and len(self._bits) > 2:
             places = list(self._bits)
             for place in places[1:-1:2]:
                 del self._bits[place]
+        return True
 
     def _whole(self, masks: Masks, name: str) -> torch.Tensor:
         return masks[name].cpu() if name in masks else torch.ones(self.shapes[name], dtype=torch.bool)
@@ -98,7 +106,7 @@ class Recording:
 
     @property
     def steps(self) -> "pd.DataFrame":
-        """A row for each step: at, phase, the record's numbers, density."""
+        """A row for each step: at, phase, the record's numbers, density, macs (of training, see `ledger`)."""
         import pandas as pd
 
         return pd.DataFrame(self._rows)
@@ -141,26 +149,20 @@ class Recording:
 
         Misleads as seconds: no kernel here skips zeros.
         """
-        constant = sum(cost for name, cost in self.macs.items() if name not in self.sizes)
-        dense = sum(self.macs.values())
-        training = samples = 0
-        at, counts, most, inference = 0, {name: (size, 0, 0) for name, size in self.sizes.items()}, 0.0, dense
-        for row in self._rows:
-            changed = at < len(self._changes) and self._changes[at][0] == row["at"]
-            if changed:
-                counts, at = self._changes[at][1], at + 1
-            inference = constant + sum(self.macs[n] * counts[n][0] // size for n, size in self.sizes.items())
-            whole = self.gradients == "all" or (self.gradients == "changes" and changed and row["at"] > 1)
-            training += row["samples"] * (2 * inference + (dense if whole else inference))
-            samples += row["samples"]
-            removed = sum(self._bytes_of[n] * (size - counts[n][0]) for n, size in self.sizes.items())
-            most = max(most, self._bytes - (0 if self.gradients == "all" else removed))
+        if not self._rows:
+            raise ValueError("a ledger is of a training; this recording has no step. Add the records of wb.steps")
+        dense, samples = sum(self.macs.values()), sum(row["samples"] for row in self._rows)
+        removed = [
+            sum(self._bytes_of[name] * (self.sizes[name] - kept) for name, (kept, _, _) in counts.items())
+            for _, counts in self._changes
+        ]
+        most = self._bytes - (0 if self.gradients == "all" else min(removed))
         return {
-            "training_macs": training,
+            "training_macs": sum(row["macs"] for row in self._rows),
             "training_macs_dense": 3 * dense * samples,
-            "inference_macs": inference,
+            "inference_macs": self._forward({name: kept for name, (kept, _, _) in self._changes[-1][1].items()}),
             "inference_macs_dense": dense,
-            "weight_bytes": int(most),
+            "weight_bytes": most,
             "optimizer_bytes": round(self._moments * most / self._bytes),
             "steps": len(self._rows),
             "samples": samples,

@@ -63,7 +63,7 @@ def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
             "max_compression": STOPS[-1], "critical": 95.4,
         },
         "scores": {
-            "x": [-4 + i / 10 for i in range(41)], "counts": [max(0, 300 - 2 * (i - 20) ** 2) for i in range(40)],
+            "x": [-4 + i / 10 for i in range(41)], "counts": [max(0, 200 - 2 * (i - 20) ** 2) for i in range(40)],
             "cut": None if compression == 1 else -4 + 4 * sparsity, "label": "log10 |w|", "zero": 0, "before": 0,
         },
         "layers": layers,
@@ -190,6 +190,26 @@ def test_an_element_for_any_explorer_runs(page):
     page.get_by_text("2", exact=True).wait_for()
 
 
+def test_a_raster_that_is_disabled_says_so(page):
+    page.set_content("<div id=host></div>")
+    page.evaluate(
+        """async (source) => {
+          const code = new Blob([source], { type: "text/javascript" });
+          const traits = { description: "cell", index: 0, disabled: true };
+          const { default: control } = await import(URL.createObjectURL(code));
+          Object.assign(traits, { words: ["low", "high"], raster: { columns: 2, colours: ["#00224e", "#fee838"] } });
+          const model = { get: (name) => traits[name], on() {}, off() {} };
+          control.render({ model, el: document.querySelector("#host") });
+        }""",
+        pages.module("kit", "raster", "slider"),
+    )
+    cell = page.get_by_role("slider", name="cell")
+    assert cell.is_disabled()
+    assert cell.evaluate("e => e.getContext('2d').getImageData(1, 0, 1, 1).data[3]") < 128  # pale
+    cell.press("ArrowRight")
+    assert cell.get_attribute("aria-valuetext") == "low"
+
+
 def test_a_name_looks_in_the_page_as_it_does_in_figures(page):
     names = ["grasp", "magnitude", "random", "snip", "synflow"]
     show(page, 10, compare="snip")
@@ -221,6 +241,14 @@ def test_of_two_settings_of_one_criterion_the_pinned_one_is_paler(page, theme, e
     assert page.locator(".wb-who").all_text_contents() == ["magnitude: ", "magnitude-5: "]
     assert page.locator(".wb-who svg path").last.get_attribute("fill") == expected
     assert page.locator(".wb-pinned").inner_text() == "before, magnitude, global, 5 rounds"
+
+
+def test_a_setting_that_is_pinned_as_it_is_keeps_its_table(page):
+    show(page, 10, table=True)
+    page.get_by_role("button", name="Pin").click()
+    page.locator("input.wb-range").press("ArrowRight")
+    settle(page)
+    assert (data(page, "stop"), data(page, "waiting")) == ("11", "false")
 
 
 def test_a_setting_is_pinned_and_let_go(page):
@@ -368,7 +396,7 @@ def test_dead_layers_are_said_in_words(page):
 
 def test_the_pictures_say_their_numbers(page):
     show(page, 10)
-    assert label(page, "scores").startswith("Histogram of the magnitude scores of 4,900 weights; the cut is at")
+    assert label(page, "scores").startswith("Histogram of the magnitude scores of 2,660 weights; the cut is at")
     assert "372 of 2,304 weights kept, 16 by 144 cells" in label(page, "mask")
     assert "now at 6.19x. Dense accuracy, test 95.0 %." in label(page, "tradeoff")
     assert "magnitude, recorded, test: 80.0 % at 1x (2 points)" in label(page, "tradeoff")
@@ -394,6 +422,19 @@ def test_training_shows_progress_and_can_be_cancelled(page):
     assert page.get_by_role("button", name="Train").is_disabled()
     page.get_by_role("button", name="Cancel").click()
     assert page.evaluate("model.sent") == [{"kind": "cancel"}]
+
+
+def test_what_takes_long_says_its_share_or_its_seconds(page):
+    show(page, status={"busy": "scoring"})
+    message = page.locator(".wb-message")
+    assert message.inner_text() == "Scoring\u2026"
+    message.filter(has_text="Scoring: 2 s").wait_for(timeout=10_000)
+    page.evaluate("model.set('status', {...model.get('status'), progress: 0.4})")
+    settle(page)
+    assert message.inner_text() == "Scoring: 40 %"
+    page.evaluate("model.set('status', {...model.get('status'), busy: ''})")
+    settle(page)
+    assert message.inner_text() == ""
 
 
 def test_a_text_opens_in_a_panel_that_the_keyboard_closes(page):
@@ -424,9 +465,13 @@ def test_a_state_can_be_applied_and_a_broken_one_is_refused(page):
         assert page.locator(".wb-error").is_hidden()
     page.get_by_role("textbox", name="State").fill('{"criterion": "snip"}')
     page.get_by_role("button", name="Apply").click()
-    assert page.get_by_role("dialog").count() == 0
     assert page.locator(".wb-error").is_hidden()
     assert page.evaluate("model.sent.at(-1)") == {"kind": "load_state", "state": {"criterion": "snip"}}
+    page.evaluate("model.set('status', {...model.get('status'), error: 'ValueError: planted'})")  # it does not fit
+    assert "ValueError: planted" in in_sight(page, ".wb-error")
+    assert page.get_by_role("textbox", name="State").input_value() == '{"criterion": "snip"}'
+    page.evaluate("model.fire('msg:custom', {kind: 'loaded'})")
+    assert page.get_by_role("dialog").count() == 0
 
 
 def test_an_error_of_the_kernel_is_in_sight_over_an_open_panel(page):

@@ -288,6 +288,9 @@ def test_each_layout_suits_its_screen(page: Any) -> None:
     assert projector[".wb-root"]["height"] <= 850  # 1920 x 1080 less the rows of JupyterLab and of the browser
     assert min(fonts["projector"]) >= 15.5
     assert min(fonts["phone"]) >= min(fonts["laptop"]) >= 10.5
+    page.evaluate("() => { document.body.style.display = 'flex'; }")  # as in an HBox, which asks how wide it is
+    laid_out(page)
+    assert page.locator(".wb-root").evaluate("e => e.clientWidth") == 840
 
 
 def test_a_picture_is_drawn_anew_for_a_screen_with_other_pixels(page: Any) -> None:

@@ -702,14 +702,25 @@ def test_frames_computed_ahead_answer_for_the_present_setting_only(playground: A
     until(lambda: explorer.frames and explorer.frames["request"] == request)
     assert [ahead["criterion"] for ahead in explorer.frames["settings"]] == ["snip"]
     ask(explorer, compression=7.0)
+    ask(explorer, compare=WAY | {"criterion": "snip"})  # pinned as it is: nothing else to show yet
     assert explorer.frames["request"] == request
+    assert explorer.errors == []
+
+
+def test_a_criterion_that_cannot_score_the_next_network_gives_way(playground: Any) -> None:
+    """PHEW walks through layers that follow one another; a residual network's do not."""
+    explorer = playground("digits", "lenet-300-100", state={"criterion": "phew"})
+    ask(explorer, network="resnet-20")
+    until(lambda: explorer.frame["request"] == explorer.choices["request"] == 1)
+    assert (explorer.choices["criterion"], "phew" in explorer.menu["criteria"]) == ("magnitude", False)
+    assert explorer.status["message"] == "phew cannot score resnet-20"
     assert explorer.errors == []
 
 
 # State, code, files
 
 
-def test_state_goes_round(playground: Any) -> None:
+def test_state_goes_round(playground: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     start = {"criterion": "snip", "compare": {"criterion": "random", "rounds": 5}, "compression": 33.3, "seed": 2}
     explorer = playground(state=start)
     state = json.loads(json.dumps(explorer.state()))
@@ -721,12 +732,15 @@ def test_state_goes_round(playground: Any) -> None:
     assert other.frame["sides"] == explorer.frame["sides"]
     other.from_state({"compression": 5, "compare": None})
     assert (other.frame["compression"], len(other.frame["sides"])) == (5.0, 1)
+    messages = sent(other, monkeypatch)
     press(other, "load_state", state={"criterion": "snipp"})
     assert "Did you mean 'snip'" in other.status["error"]
+    assert messages == []
     with pytest.raises(ValueError, match="layer is one of"):
         other.from_state({"layer": "nowhere"})
     press(other, "load_state", state=state)
     assert other.state() == state
+    assert messages == [{"kind": "loaded"}]  # so that the page closes the panel
 
 
 def test_text_panels_and_files(
@@ -1002,7 +1016,11 @@ def test_the_shipped_rows_stand_there_from_the_start_and_are_told_from_what_is_t
     points, choices = explorer.session.points, check_state(explorer.state())
     assert points.next_seed(0, choices) == 0  # a run on test data is no run on validation data
     points.add(replace(choices, compression=1.0), 0.5)
-    assert points.baseline(choices) == {"dense": 0.5, "split": "val"}  # never the mean of both
+    assert points.baseline(choices) == explorer.baseline  # never the mean of both; test data where points of it stand
+    points.clear()
+    points.add_dense(choices, 0.5)
+    assert points.baseline(replace(choices, allocation="nowhere")) == {"dense": 0.5, "split": "val"}
+    points.add(choices, 0.5)
     assert [p["split"] for p in points.curve(choices) if p["kind"] == "live"] == ["val"]
     assert not points.curve(replace(choices, network="lenet-5"))
     trained = points.curve(replace(choices, timing="after"))
@@ -1195,7 +1213,7 @@ def test_a_name_has_one_look_in_every_face(playground: Any, monkeypatch: pytest.
         name: {"light": look.colour, "dark": look.dark, "paler": Look(look.dark, "").dark, "marker": look.marker}
         for name, look in session.looks().items()
     }
-    assert {name: session.looks()[name] for name in session.criteria()} == {n: LOOKS[n] for n in session.criteria()}
+    assert {name: session.looks()[name] for name in wb.criteria()} == {n: LOOKS[n] for n in wb.criteria()}
     assert playground("moons").menu["looks"] == expected
     monkeypatch.setenv("WORKBENCH_FACE", "site")
     page = bundle(wb.explorers.playground("moons", criteria=["snip", "obd"]))["text/html"]

@@ -82,7 +82,7 @@ def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int]]:
     """Criteria and rounds beside the chosen ones, the more likely ones first."""
     if not choices.cut:
         return  # the criterion decides nothing before the training
-    quick = [name for name in session.criteria() if "of each sample" not in find_criterion(name)[1].cost]
+    quick = [name for name in session.criteria(choices) if "of each sample" not in find_criterion(name)[1].cost]
     shown = [side.criterion for side in choices.sides]
     likely = [(name, rounds) for name in shown for rounds in ROUNDS]
     for rounds in dict.fromkeys((1, choices.rounds, *ROUNDS)):

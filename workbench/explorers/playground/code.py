@@ -14,41 +14,45 @@ def lines(session: Session, choices: Choices) -> str:
     own = "# {}: your own, as you passed it to the playground"
     task_line, model_line = f"task = wb.load({choices.data!r})", f"model = wb.make({choices.network!r}, task, {seed})"
     said = [
-        *("import torch", "", "import workbench as wb", ""),
+        *("import itertools", "", "import torch", "", "import workbench as wb", ""),
         "torch.set_num_threads(1)  # the playground's sums, bit for bit",
         own.format("task") if choices.data in session.own_data else task_line,
         f"batch = task.batch({min(SCORED, task.size('train'))}, {seed})",
     ]
+    recorded = session.recorded(choices)
     for side in choices.sides:
         said += ["", *([f"# {side.name}"] if len(choices.sides) > 1 else ())]
         said += [own.format("model") + ", on task.device" if side.network in session.own_networks else model_line]
-        said += [*_masks(session, side), "wb.layers(model, masks, batch.inputs[:1])"]
+        train = not side.cut or (recorded and side.step != 0)
+        said += _trained(session, side, recorded) if train else _found(session, side)
+        said += ["wb.layers(model, masks, batch.inputs[:1])"]
     return "\n".join(said) + "\n"
 
 
-def _masks(session: Session, side: Choices) -> list[str]:
-    """Lines from `model` to `masks`."""
-    seed = f"seed={side.seed}"
-    sparsity, allocation = f"1 - 1 / {side.compression!r}", f"allocation={side.allocation!r}"
-    if not side.cut or (session.recorded(side) and side.step != 0):
-        return _trained(session, side, f"task, {sparsity}", f"{allocation}, {seed}")
+def _found(session: Session, side: Choices) -> list[str]:
+    """Lines from `model` to masks that are found at one moment."""
+    seed, how = f"seed={side.seed}", f"sparsity=1 - 1 / {side.compression!r}, allocation={side.allocation!r}"
     knobs = seed if session.task(side.data).loss is functional.cross_entropy else f"{seed}, loss_fn=task.loss"
     stop = f", stop={session.k(side)}" if side.timing == "early" else ""
-    said = [] if side.timing == "before" else [f"list(wb.steps(model, task{stop}, {seed}))"]
+    said = [] if side.timing == "before" else [f"wb.train(model, task{stop}, {seed})"]
     if side.rounds == 1:
         scores = f"scores = wb.score(model, batch, {side.criterion!r}, {knobs})"
-        return [*said, scores, f"masks = wb.keep_top(scores, sparsity={sparsity}, {allocation})"]
-    call = f"    model, batch, {side.criterion!r}, sparsity={sparsity}, {allocation}, rounds={side.rounds}, {knobs}"
+        return [*said, scores, f"masks = wb.keep_top(scores, {how})"]
+    call = f"    model, batch, {side.criterion!r}, {how}, rounds={side.rounds}, {knobs}"
     return [*said, "masks = wb.find_masks(", call, ")"]
 
 
-def _trained(session: Session, side: Choices, what: str, how: str) -> list[str]:
-    """Lines that train: to the step shown, or to the end."""
+def _trained(session: Session, side: Choices, recorded: bool) -> list[str]:
+    """Lines from `model` to masks after a training, or at the step shown."""
+    how = [f"allocation={side.allocation!r}", f"seed={side.seed}"]
     if side.timing not in METHODS:
-        how = f"criterion={side.criterion!r}, rounds={side.rounds}, {how}"
+        how = [f"criterion={side.criterion!r}", f"rounds={side.rounds}", *how]
     if side.timing in ("early", "rewound"):
-        how = f"k={session.k(side)}, {how}"
-    rows = [f"rows = wb.timing({side.timing!r}, model, {what}, {how})"]
-    if side.step is None or not session.recorded(side):
-        return [*rows, "*_, row = rows  # to the end of the training", "masks = row.masks"]
-    return [*rows, f"masks = next(row.masks for at, row in enumerate(rows, 1) if at == {side.step})"]
+        how.append(f"k={session.k(side)}")
+    said = [
+        f"how = dict({', '.join(how)})",
+        f"rows = wb.timing({side.timing!r}, model, task, 1 - 1 / {side.compression!r}, **how)",
+    ]
+    if recorded and side.step:
+        return [*said, f"row = list(itertools.islice(rows, {side.step}))[-1]", "masks = wb.dense(model) | row.masks"]
+    return [*said, "*_, row = rows  # to the end of the training", "masks = row.masks"]

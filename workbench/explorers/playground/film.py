@@ -56,12 +56,16 @@ def film(recording: Recording, layer: str, measure: str, start: dict[str, Any], 
     }
 
 
-def look_up(film: Film, step: int | None) -> dict[str, Any]:
-    """The picture after a step (None: the last), with what the training had reached."""
-    total = film["total"]
-    if step is not None and step > total:
-        raise ValueError(f"step is a step of the training, from 0 to {total}; got {step}")
-    place = bisect.bisect_right(film["stops"], total if step is None else step) - 1
+def look_up(films: Sequence[Film], step: int | None) -> list[dict[str, Any]]:
+    """The pictures after a step (None: the last) of the longest, with what the trainings had reached."""
+    last = max((film["total"] for film in films), default=math.inf)
+    if step is not None and step > last:
+        raise ValueError(f"step is a step of the training, from 0 to {last}; got {step}")
+    return [_look_up(film, film["total"] if step is None else step) for film in films]
+
+
+def _look_up(film: Film, step: int) -> dict[str, Any]:
+    total, place = film["total"], bisect.bisect_right(film["stops"], step) - 1
     side = film["sides"][film["shown"][place]]
     if place == 0:
         return dict(side)

@@ -42,7 +42,7 @@ class Playground(Explorer):
 
     def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
         self.session, self.precompute = session, precompute
-        self._framed: dict[str, Any] = {}
+        self._framed: list[dict[str, Any]] = []
         self._seed = choices.seed
         slow = any(side.timing in ("early", "after") for side in choices.sides)  # in the worker, after a first picture
         first = drain(session.prepare(replace(choices, timing="before", k=None, compare=None) if slow else choices))
@@ -66,7 +66,7 @@ class Playground(Explorer):
 
     def state(self) -> dict[str, Any]:
         """The setting as JSON, for `from_state` or `playground(state=...)`."""
-        return check_state(self.choices).state()
+        return self.session.told(check_state(self.choices)).state()
 
     def from_state(self, state: Mapping[str, Any]) -> None:
         """Show a setting that `state()` gave (keys may be missing). Raises ValueError for what does not exist.
@@ -105,8 +105,8 @@ class Playground(Explorer):
         self._shown = choices
         self._draw_points(choices)
         self.put(menu=self.session.menu(choices), frame=self.session.frame(choices), runs=self.session.runs(choices))
-        if self._framed != choices.setting():
-            self._framed = {}
+        if self._framed != _settings(choices):
+            self._framed = []
             self.put(frames={})
         working = self.worker.busy("training")
         self.status = {**(self.status if working else IDLE), "message": self.status["message"], "error": ""}
@@ -121,6 +121,9 @@ class Playground(Explorer):
             if fitted == choices:
                 self._show()
             else:
+                if lost := {side.criterion for side in choices.sides} - {side.criterion for side in fitted.sides}:
+                    message = f"{' and '.join(sorted(lost))} cannot score {fitted.network}"
+                    self.status = {**self.status, "message": message}
                 self.choices = asdict(fitted)
 
     def _complete(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
@@ -137,7 +140,7 @@ class Playground(Explorer):
                 made.append((yield from ahead.setting(self.session, side, self.menu["stops"])))
             with self.lock:
                 if not stale():
-                    self._framed = choices.setting()
+                    self._framed = _settings(choices)
                     self.frames = {"request": choices.request, "settings": made}
 
     def _draw_points(self, choices: Choices) -> None:
@@ -157,7 +160,7 @@ class Playground(Explorer):
             choices = check_state(self.choices)
             left = self.session.without_the_gone(choices)
             if left != choices:
-                known = self.session.criteria()
+                known = self.session.criteria(choices)
                 gone = ", ".join(side.criterion for side in choices.sides if side.criterion not in known)
                 self.choices = asdict(replace(left, request=choices.request + 1))
                 self.status = {**self.status, "message": f"{gone} is no longer registered"}
@@ -232,16 +235,19 @@ class Playground(Explorer):
         """Show the setting as JSON, to copy or to change."""
         self.send({"kind": "text", "title": "State", "text": json.dumps(self.state(), indent=1), "editable": True})
 
-    on_load_state = from_state
-
     def on_save_table(self) -> None:
         """Write the layer table as CSV."""
-        self.save(partial(save.table, self.session, self._shown))
+        self.save(partial(save.table, self.session, self.session.told(self._shown)))
 
     def on_save_figure(self) -> None:
         """Write the view as PNG."""
-        self.save(partial(save.figure, self.session, self._shown, self.frame))
+        self.save(partial(save.figure, self.session, self.session.told(self._shown), self.frame))
 
     def on_save_masks(self) -> None:
         """Write the masks as safetensors."""
-        self.save(partial(save.masks, self.session, self._shown))
+        self.save(partial(save.masks, self.session, self.session.told(self._shown)))
+
+
+def _settings(choices: Choices) -> list[dict[str, Any]]:
+    """What frames made ahead belong to: a pinned setting that is the one shown needs no others."""
+    return [side.setting() for side in choices.sides]

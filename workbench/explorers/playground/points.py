@@ -77,13 +77,17 @@ class Points:
         return [p for p in self._points if [p[key] for key in alike[p["kind"]]] in shown[p["kind"]]]
 
     def dense(self, choices: Choices) -> tuple[list[float], str]:
-        """What the dense network reached, a value for each seed, and the split: trained here, else recorded."""
+        """What the dense network reached, a value for each seed, and the split.
+
+        That is the test split where points of it stand in the picture; else what was trained here, else recorded.
+        """
         pair = choices.data, choices.network
         found: dict[str, dict[int, float]] = {"val": dict(self._dense.get(pair, {}))}
         for point in self._points:
             if point["compression"] == 1 and (point["data"], point["network"]) == pair:
                 found.setdefault(point["split"], {}).setdefault(point["seed"], point[self.measure(choices.data)])
-        split = next((split for split, runs in found.items() if runs), "val")
+        drawn = any(point["split"] == "test" for point in self.curve(choices))
+        split = next((split for split in ["test"] * drawn + list(found) if found.get(split)), "val")
         return list(found[split].values()), split
 
     def baseline(self, choices: Choices) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Session:
             "data": self.data,
             "networks": {name: self.fitting(name) for name in list(self.tasks)},
             "timings": timings(),
-            "criteria": self.criteria(),
+            "criteria": self.criteria(choices),
             "allocations": allocation.allocations(),
             "methods": list(METHODS),
             "rounds": list(ROUNDS),
@@ -81,20 +81,19 @@ class Session:
             },
         }
 
-    def criteria(self) -> list[str]:
-        """Names of the criteria on offer."""
-        if self.names is not None:
-            return [name for name in self.names if name in criteria()]
-        entries = [(name, find_criterion(name)[1]) for name in criteria()]
-        return [name for name, entry in entries if entry.most is None and not entry.chain]
+    def criteria(self, choices: Choices) -> list[str]:
+        """Names of the criteria on offer, those that can score the network chosen, as soon as that is built."""
+        net = self._networks.get(self._network_key(replace(choices, timing="before")))
+        known = criteria(model=net.model if net else None)
+        return known if self.names is None else [name for name in self.names if name in known]
 
     def looks(self) -> dict[str, Look]:
         """Colour and marker of every criterion that may be shown, the same in every face."""
         return looks([*criteria(), *self.points.criteria(), *timings()])
 
     def without_the_gone(self, choices: Choices) -> Choices:
-        """The choices with a criterion that is on offer in place of one that no longer is."""
-        offer = self.criteria() or [side.criterion for side in choices.sides]
+        """The choices with a criterion that is on offer in place of one that is not (any more, or for this network)."""
+        offer = self.criteria(choices) or [side.criterion for side in choices.sides]
         first = next(name for name in (choices.criterion, Choices.criterion, offer[0]) if name in offer)
         pinned = choices.compare
         return replace(choices, criterion=first, compare=pinned if pinned and pinned["criterion"] in offer else None)
@@ -123,8 +122,10 @@ class Session:
                 f"{choices.network!r} does not fit {task.name!r}, whose inputs have shape {task.shape}; "
                 f"networks that fit: {', '.join(fitting)}"
             )
+        self._at_init(choices)
         for side in choices.sides:
-            check_choice("criterion", side.criterion, self.criteria())
+            if side.maker == side.criterion:
+                check_choice("criterion", side.criterion, self.criteria(choices))
             check_choice("allocation", side.allocation, allocation.allocations())
             if side.k is not None:
                 timing(side.timing, self._at_init(side).model, task, 0, k=side.k)  # says where it is too large
@@ -147,7 +148,8 @@ class Session:
     def prepare(self, choices: Choices, report: Report = lambda what, progress: None) -> Work[Choices]:
         """Compute whatever `frame` will look up; `return`s the choices with layer and compression that exist.
 
-        A network that does not fit the data gives way to the first that does.
+        A network that does not fit the data gives way to the first that does, and so does a criterion that cannot score
+        the network.
         """
         choices = yield from self._fitted(choices, report)
         for side in choices.sides:
@@ -169,9 +171,10 @@ class Session:
         self.task(choices.data)
         if choices.network not in self.fitting(choices.data):
             choices = replace(choices, network=self.fitting(choices.data)[0])
+        net = self._at_init(choices)
+        choices = self.without_the_gone(choices)
         self.check(replace(choices, layer=""))
         yield
-        net = self._at_init(choices)
         layer = choices.layer if choices.layer in net.sizes else list(net.sizes)[len(net.sizes) // 2]
         return replace(choices, layer=layer, compression=min(choices.compression, net.maximum))
 
@@ -228,7 +231,7 @@ class Session:
 
         Where the settings shown were trained, it is that of the step chosen.
         """
-        sides = [film.look_up(one, choices.step) for one in self.films(choices)]
+        sides = film.look_up(self.films(choices), choices.step)
         sides = sides or [self._side(side, measure, coarse) for side in choices.sides]
         return dict(request=choices.request, compression=choices.compression, sparsity=choices.sparsity, sides=sides)
 
@@ -333,14 +336,23 @@ class Session:
         made = yield from film.film(recording, choices.layer, self.points.measure(choices.data), start, picture)
         return self._films.put((*self._run_key(choices), choices.layer), made, 1)
 
-    def masks(self, choices: Choices) -> tuple[nn.Module, Masks, Tensor]:
-        """A copy of the network of this one setting, its masks at the step shown, and one input."""
-        net, run = self._at_init(choices), self._run(choices)
+    def masks(self, choices: Choices) -> list[tuple[nn.Module, Masks, Tensor]]:
+        """Of each setting shown a copy of the network, its masks at the step shown, and one input."""
+        return [self._masks(side, self.recorded(choices)) for side in choices.sides]
+
+    def _masks(self, choices: Choices, recorded: bool) -> tuple[nn.Module, Masks, Tensor]:
+        net, run = self._at_init(choices), self._run(choices) if recorded else None
         if run and choices.step != 0:
-            masks = run.masks(len(run.steps) if choices.step is None else choices.step)
+            masks = run.masks(min(len(run.steps), choices.step or len(run.steps)))
         else:
             masks = self._found(choices).ranking.masks(choices.sparsity) if choices.cut else self._start(choices)
         return copy.deepcopy(net.model), masks, net.example
+
+    def told(self, choices: Choices) -> Choices:
+        """The choices with the step that is shown, where masks come from a training alone."""
+        films = [] if all(side.cut for side in choices.sides) else self.films(choices)
+        last = max((one["total"] for one in films), default=None)
+        return replace(choices, step=last if choices.step is None else choices.step)
 
     def train(self, choices: Choices, seed: int, report: Report) -> Work[tuple[Choices, float]]:
         """Prune and train this one setting, all from `seed`, and record it; returns choices and measure."""
@@ -351,8 +363,11 @@ class Session:
         how: dict[str, Any] = dict(criterion=side.criterion, allocation=side.allocation, rounds=side.rounds, k=k)
         during, levels = side.timing in METHODS, {"before": 0, "early": 0, "after": 1}.get(side.timing, side.rounds)
         schedules = 1 if during else 1 + levels
-        recording = Recording(model, task, gradients=METHODS[side.timing].gradients if during else "kept")
-        for at, row in enumerate(recording.watch(timing(side.timing, model, task, side.sparsity, seed=seed, **how)), 1):
+        rows, recording = timing(side.timing, model, task, side.sparsity, seed=seed, **how), None
+        if net.macs is not None:  # no film of a network whose multiply-adds cannot be counted
+            recording = Recording(model, task, gradients=METHODS[side.timing].gradients if during else "kept")
+            rows = recording.watch(rows)
+        for at, row in enumerate(rows, 1):
             report("training", min(1.0, at / (row["total"] * schedules)))
             if row["phase"] == "dense" and row["step"] == row["total"]:
                 self.points.add_dense(side, row[measure])
@@ -360,7 +375,8 @@ class Session:
                 weights = prepared(copy.deepcopy(model).eval(), net.example)  # what the masks are found on
                 self._networks.put(self._network_key(side), weights, weights.parameters)
             yield
-        self._runs.put(self._run_key(side), recording, 1)
+        if recording is not None:
+            self._runs.put(self._run_key(side), recording, 1)
         return side, row[measure]
 
     def _run(self, choices: Choices) -> Recording | None:
@@ -377,8 +393,8 @@ class Session:
         return found
 
     def _network_key(self, choices: Choices) -> tuple[Any, ...]:
-        weights = (choices.timing, choices.k) if choices.cut else ("before", None)
-        return choices.data, choices.network, *weights, choices.seed
+        timing, k = choices.timing if choices.cut else "before", choices.k if choices.timing == "early" else None
+        return choices.data, choices.network, timing, k, choices.seed
 
     def _network(self, choices: Choices) -> Prepared | None:
         return self._networks.get(self._network_key(choices))
@@ -386,5 +402,4 @@ class Session:
     def _key(self, choices: Choices) -> tuple[Any, ...]:
         place, name = choices.compression if choices.rounds > 1 else None, choices.criterion
         function = find_criterion(name)[1].function
-        timing = None if choices.cut else choices.timing
-        return *self._network_key(choices), name, function, choices.allocation, choices.rounds, place, timing
+        return *self._network_key(choices), name, function, choices.allocation, choices.rounds, place, choices.timing

@@ -2,7 +2,7 @@
 // page, what stands in the heading (`bad`: as an alarm), and `probe(x, y)`, the text for what lies under a point. Every series has a name and a
 // style: its colour and marker.
 import { comma, make, percent, short, three, times } from "./kit.js";
-import { across, cross, down, fitEnd, hatch, label, rule, stamp } from "./pen.js";
+import { across, cross, down, fit, hatch, label, rule, stamp } from "./pen.js";
 
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
@@ -34,7 +34,7 @@ function oneHistogram(pen, { style, x: edges, counts, cut, zero, before, label: 
   const title = [axis, brief].flatMap((start) => tails.map((tail) => joined(start, tail))).find((words) => wide(words) < width - 14 * unit) ?? brief;
   const span = edges.at(-1) - edges[0], low = span > 1.5 ? Math.floor(edges[0]) : edges[0], high = span > 1.5 ? Math.ceil(edges.at(-1)) : edges.at(-1);
   const most = Math.max(1, ...counts), step = niceStep(most, named ? 1.4 : 4), steps = Array.from({ length: Math.floor(most / step) }, (_, i) => (i + 1) * step);
-  const left = Math.max(38 * unit, ...steps.map((v) => wide(short(v)) + 9)), right = width - 4, foot = top + height - (below ? 18 * unit : 4 * unit), bottom = foot - 15 * unit, roof = top + 17 * unit;
+  const left = Math.max(38 * unit, ...steps.map((v) => wide(short(v)) + 9)), right = width - 4, foot = top + height - (below ? 18 * unit : 4 * unit), bottom = foot - 15 * unit, roof = top + (named ? 22 : 17) * unit; // a caption needs a line of its own
   const X = (v) => left + ((v - low) / (high - low || 1)) * (right - left), Y = (v) => bottom - (v / most) * (bottom - roof);
   for (const v of steps) across(pen, look, left, right, Y(v), short(v));
   const tip = (n) => (n ? Math.min(bottom - 1.5, Y(n)) : bottom); // one weight can be seen
@@ -83,7 +83,7 @@ export function bars(pen, { series }, look) {
   const bottom = height - 19 * unit, pitch = bottom / rows.length, many = pitch < 11, size = Math.min(11, (0.92 * pitch) / unit); // many: no room for names
   const plain = rows.every(({ name }) => /[^\d.].*\.weight$/.test(name)), names = rows.map(({ name }) => (plain ? name.slice(0, -7) : name));
   font(700, size);
-  const fitted = names.map((name) => fitEnd(ctx, name, 90 * unit)), left = (many ? wide("100") : Math.max(...fitted.map((name) => wide(name, 700, size)))) + 7;
+  const fitted = names.map((name) => fit(ctx, name, 90 * unit, true)), left = (many ? wide("100") : Math.max(...fitted.map((name) => wide(name, 700, size)))) + 7;
   const right = width - wide("88.8 M") - 10, thick = Math.min(14 * unit, pitch * (many ? 0.82 : 0.66)) / series.length;
   const floor = -Math.max(1, Math.ceil(Math.log10(Math.max(...rows.map((row) => row.size)) - 1e-9)));
   const X = (density) => left + (1 - Math.log10(density) / floor) * (right - left);

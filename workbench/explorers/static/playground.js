@@ -100,8 +100,8 @@ function buildSide(act, fields) {
     node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, timing.node, rounds.node), criterion.node, allocation.node, compare,
       run, progress, message, texts, save),
     update(view) {
-      const { menu, choices, status, curve, note, live } = view;
-      const training = status.busy === "training", far = status.progress ? `: ${Math.round(100 * status.progress)} %` : "\u2026", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}${far}`;
+      const { menu, choices, status, curve, note, doing, live } = view;
+      const training = status.busy === "training";
       const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], timing: menu.timings, criterion: menu.criteria, allocation: menu.allocations,
         layer: menu.layers } : offered(view);
       const own = menu.methods.includes(choices.timing) ? { criterion: "the method's own", rounds: "\u2013" } : {}; // what the timing does not use
@@ -216,7 +216,7 @@ export default {
     name: NAME,
     kind: "playground",
     traits: ["menu", "choices", "frame", "frames", "runs", "curve", "baseline", "status"],
-    sliding: ["compression", "step"],
+    sliding: ["compression", "step", "compare", ...WAY],
     stored,
     build,
   }),
