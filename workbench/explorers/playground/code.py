@@ -14,7 +14,7 @@ def lines(session: Session, choices: Choices) -> str:
     own = "# {}: your own, as you passed it to the playground"
     task_line, model_line = f"task = wb.load({choices.data!r})", f"model = wb.make({choices.network!r}, task, {seed})"
     said = [
-        *("import itertools", "", "import torch", "", "import workbench as wb", ""),
+        *("import torch", "", "import workbench as wb", ""),
         "torch.set_num_threads(1)  # the playground's sums, bit for bit",
         own.format("task") if choices.data in session.own_data else task_line,
         f"batch = task.batch({min(SCORED, task.size('train'))}, {seed})",
