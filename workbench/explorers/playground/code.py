@@ -49,10 +49,6 @@ def _trained(session: Session, side: Choices, recorded: bool) -> list[str]:
         how = [f"criterion={side.criterion!r}", f"rounds={side.rounds}", *how]
     if side.timing in ("early", "rewound"):
         how.append(f"k={session.k(side)}")
-    said = [
-        f"how = dict({', '.join(how)})",
-        f"rows = wb.timing({side.timing!r}, model, task, 1 - 1 / {side.compression!r}, **how)",
-    ]
-    if recorded and side.step:
-        return [*said, f"row = list(itertools.islice(rows, {side.step}))[-1]", "masks = wb.dense(model) | row.masks"]
-    return [*said, "*_, row = rows  # to the end of the training", "masks = row.masks"]
+    rows = f"rows = wb.timing({side.timing!r}, model, task, 1 - 1 / {side.compression!r}, **how)"
+    train = f"for _, row in zip(range({side.step}), rows):" if recorded and side.step else "for row in rows:"
+    return [f"how = dict({', '.join(how)})", rows, train, "    pass", "masks = wb.dense(model) | row.masks"]

@@ -329,8 +329,11 @@ class Session:
         last = recording.changes[-1]
 
         def picture(masks: Masks, at: int, coarse: int) -> dict[str, Any]:
-            key = (*self._run_key(choices), at)
-            return {**self._pictured(choices, masks, key, at == last, coarse), "pending": False}
+            key, measure = (
+                (*self._run_key(choices), at),
+                at == last or self._paths.quick((choices.data, choices.network)),
+            )
+            return {**self._pictured(choices, masks, key, measure, coarse), "pending": False}
 
         start = self._side(choices, True, 1)
         made = yield from film.film(recording, choices.layer, self.points.measure(choices.data), start, picture)
