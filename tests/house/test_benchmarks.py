@@ -32,6 +32,8 @@ BOUNDS = {
     "without: resnet-20": 1.05,
     "without: lenet-300-100": 1.10,
     "step of rigl /": 1.03,
+    "step of l0 /": 1.25,
+    "step of str /": 1.25,
     "pruning, rewound": 10.0,
     "a recorded training": 20.0,
     "import workbench": 0.3,

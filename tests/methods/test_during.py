@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 import workbench as wb
-from workbench.methods.during.l0 import gate, open_chance
-from workbench.methods.during.str import soft
+from workbench.methods.during.l0 import gate, open_chance, slope
 from workbench.methods.nm import largest
 from workbench.methods.registry import METHODS, method
 from workbench.methods.regrow import dropped, first, grown
@@ -322,9 +321,7 @@ def differences(value: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor,
 
 def test_str_by_hand() -> None:
     """sigmoid(0) = 0.5: of -2 and 0.75 are left -1.5 and 0.25, of 0.4 nothing; the cut keeps two of four."""
-    assert soft(torch.tensor([-2.0, 0.4, 0.75]), torch.tensor(0.0)).tolist() == [-1.5, 0.0, 0.25]
-    model, memory = layer([-2.0, 0.4, 0.75, 0.6]), {"levels": {"weight": torch.tensor(0.0, requires_grad=True)}}
-    memory["levels"]["weight"].grad = torch.tensor(0.0)
+    model, memory = layer([-2.0, 0.4, 0.75, 0.6]), {"levels": {"weight": 0.0}}
     seen = progress(model, {"weight": torch.ones(1, 4, dtype=torch.bool)}, 75, memory=memory)
     assert bits(updated("str", model, seen, 0.5)) == [1, 0, 1, 0]
     assert model.get_parameter("weight").flatten().tolist() == pytest.approx([-1.5, 0.0, 0.25, 0.1])
@@ -332,35 +329,49 @@ def test_str_by_hand() -> None:
 
 
 def test_a_threshold_learns_by_its_gradient() -> None:
-    weight, level = torch.tensor([[-2.0, 0.4, 0.75]], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    x = torch.tensor([0.3, -0.7, 0.2], dtype=torch.float64)
-    one, two = weight.clone().requires_grad_(), level.clone().requires_grad_()
-    ((soft(one, two) @ x) ** 2).sum().backward()
-    assert torch.allclose(one.grad, differences(lambda w: ((soft(w, level) @ x) ** 2).sum(), weight), atol=1e-6)
-    assert torch.allclose(two.grad, differences(lambda s: ((soft(weight, s) @ x) ** 2).sum(), level), atol=1e-6)
+    """The level falls by the rate, 0.1, times the slope of the loss and of strength / 2 s^2."""
+    model, batch = layer([-2.0, 0.4, 0.75]).double(), Batch(torch.tensor([[0.3, -0.7, 0.2]]).double(), torch.zeros(1))
+    how = method("str", model, 0.5, rate=1.0, strength=0.25, loss_fn=lambda outputs, targets: (outputs**2).sum())
+
+    def value(level: torch.Tensor) -> torch.Tensor:
+        return how["loss"](model, batch, {"levels": {"weight": level.item()}}) + 0.125 * level.item() ** 2
+
+    memory: dict[str, Any] = {"levels": {"weight": 0.5}}
+    how["loss"](model, batch, memory).backward()
+    how["update"](progress(model, {"weight": torch.ones(1, 3, dtype=torch.bool)}, 1, memory=memory))
+    expected = differences(value, torch.tensor([0.5], dtype=torch.float64))
+    assert (0.5 - memory["levels"]["weight"]) / 0.1 == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_gates_by_their_closed_form() -> None:
-    """The share of open gates is `open_chance`, their gradient that of finite differences."""
+    """The share of open gates is `open_chance`."""
     log_alpha, noise = torch.tensor([-3.0, -0.5, 1.0], dtype=torch.float64), torch.linspace(0.00005, 0.99995, 10_000)
-    drawn = gate(log_alpha[:, None].expand(3, len(noise)), noise.double())
+    drawn = gate(log_alpha[:, None], noise.double().expand(3, -1))
     assert torch.allclose((drawn > 0).double().mean(1), open_chance(log_alpha), atol=2e-4)
     assert ((drawn >= 0) & (drawn <= 1)).all()
-    some, own = torch.tensor([0.6, 0.5, 0.3], dtype=torch.float64), log_alpha.clone().requires_grad_()
-    (gate(own, some).sum() + open_chance(own).sum()).backward()
-    slopes = differences(lambda a: gate(a, some).sum() + open_chance(a).sum(), log_alpha)
-    assert torch.allclose(own.grad, slopes, atol=1e-6)
+
+
+def test_a_gate_learns_by_its_gradient() -> None:
+    """Gates between 0 and 1, at 0 and at 1, with the gradient that the product of weight and gate passes on."""
+    log_alpha, noise = torch.tensor([-0.5, 1.0, -9.0, 9.0]).double(), torch.tensor([0.6, 0.3, 0.5, 0.5]).double()
+    weight, x = torch.tensor([2.0, -1.0, 3.0, 0.5]).double().requires_grad_(), torch.tensor([0.3, 1.0, -2.0, 0.7])
+    z = gate(log_alpha, noise)
+    (((weight * z) @ x.double()) ** 2).backward()
+    slopes = differences(lambda a: ((weight.detach() * gate(a, noise)) @ x.double()) ** 2, log_alpha)
+    assert torch.allclose(slope(z) * weight.detach() * weight.grad, slopes, atol=1e-6)
+    assert slopes.count_nonzero() == 2
 
 
 def test_l0_cuts_by_its_gates() -> None:
+    """At an expected sparsity of about 0 the gap is 0.5: the multipliers grow by 0.1 times it and its square."""
     model = layer([1.0, 2.0, 3.0, 4.0])
-    memory = {"log alpha": {"weight": torch.tensor([[9.0, -9.0, 0.0, -1.0]], requires_grad=True)}, "l1": 1.0, "l2": 2.0}
-    memory["log alpha"]["weight"].grad = torch.zeros(1, 4)
-    memory |= {"square": {"weight": torch.zeros(1, 4)}, "d": 0.5}
+    memory = {"log alpha": torch.tensor([9.0, 8.5, 0.0, 8.0]), "square": torch.zeros(4), "gates": torch.ones(4)}
+    memory |= {"l1": 1.0, "l2": 2.0, "asked": 0.5}
     seen = progress(model, {"weight": torch.ones(1, 4, dtype=torch.bool)}, 75, memory=memory)
-    assert bits(updated("l0", model, seen, 0.5, rate=0.1)) == [1, 0, 1, 0]
-    assert (memory["l1"], memory["l2"], memory["asked"]) == pytest.approx((1.05, 2.025, 0.5))
-    assert model.get_parameter("weight").flatten()[[0, 1, 2]].tolist() == [1.0, 0.0, 1.5]
+    gap = 0.5 - (1 - float(open_chance(memory["log alpha"]).mean()))
+    assert bits(updated("l0", model, seen, 0.5, rate=0.1)) == [1, 1, 0, 0]
+    assert (memory["l1"], memory["l2"], memory["asked"]) == pytest.approx((1 + 0.1 * gap, 2 + 0.1 * gap**2, 0.5))
+    assert model.get_parameter("weight").flatten()[:2].tolist() == [1.0, 2.0]
 
 
 def two_filters() -> nn.Module:

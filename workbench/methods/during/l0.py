@@ -26,8 +26,8 @@ def gate(log_alpha: Tensor, noise: Tensor | None = None) -> Tensor:
     >>> gate(torch.tensor([-9.0, 0.0, 9.0])).tolist()
     [0.0, 0.5, 1.0]
     """
-    s = log_alpha if noise is None else (noise.logit() + log_alpha) / BETA
-    return (s.sigmoid() * (HIGH - LOW) + LOW).clamp(0, 1)
+    s = log_alpha.clone() if noise is None else noise.logit().add_(log_alpha).div_(BETA)
+    return s.sigmoid_().mul_(HIGH - LOW).add_(LOW).clamp_(0, 1)
 
 
 def open_chance(log_alpha: Tensor) -> Tensor:
@@ -36,7 +36,17 @@ def open_chance(log_alpha: Tensor) -> Tensor:
     >>> round(open_chance(torch.tensor(0.0)).item(), 3)
     0.832
     """
-    return (log_alpha - BETA * math.log(-LOW / HIGH)).sigmoid()
+    return (log_alpha - BETA * math.log(-LOW / HIGH)).sigmoid_()
+
+
+def slope(z: Tensor) -> Tensor:
+    """What turns `w dL/dw` into dL/d(log alpha) of `L(w z)`: `z' / z`; 0 for a gate at 1, which does not move.
+
+    With z = s (high - low) + low and s' = s (1 - s) / beta, `z' = (z - low) (high - z) / ((high - low) beta)`. At a
+    gate of 0 the gradient of w is 0.
+    """
+    found = z.clamp_min(1e-30).reciprocal_().mul_(-LOW * HIGH).sub_(z).add_(HIGH + LOW).div_((HIGH - LOW) * BETA)
+    return found.mul_(z < 1)
 
 
 @named(
@@ -66,43 +76,53 @@ def l0(
 
     Misleads where a step is compared: gates make gradients noisy, so the training needs more steps.
     """
-    weights = prunable(model)
+    shapes = {name: weight.shape for name, weight in prunable(model).items()}
+    total = sum(shape.numel() for shape in shapes.values())
 
-    def excess(memory: dict[str, Any]) -> Tensor:
-        chances = torch.cat([open_chance(a).flatten() for a in memory["log alpha"].values()])
-        memory["expected sparsity"] = 1 - float(chances.detach().mean())
-        return memory["asked"] - 1 + chances.mean()
+    def by_name(flat: Tensor) -> dict[str, Tensor]:
+        parts = flat.split([shape.numel() for shape in shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
     def loss(now: nn.Module, batch: Batch, memory: dict[str, Any]) -> Tensor:
         if "cut" in memory:
             return loss_of(loss_fn, now(batch.inputs), batch.targets)
         if not memory:
-            memory |= {"asked": 0.0, "l1": 0.0, "l2": 0.0}
-            memory["log alpha"] = {n: torch.full_like(w, initial) for n, w in weights.items()}
-            memory["square"] = {n: torch.zeros_like(w) for n, w in weights.items()}
-        gates = {n: gate(a.requires_grad_(), torch.rand_like(a)) for n, a in memory["log alpha"].items()}
-        gated = {n: now.get_parameter(n) * g for n, g in gates.items()}
-        found, d = loss_of(loss_fn, functional_call(now, gated, (batch.inputs,)), batch.targets), excess(memory)
-        memory["d"] = float(d.detach())
-        return found + memory["l1"] * d + memory["l2"] * d**2
+            log_alpha = torch.full((total,), initial, device=batch.inputs.device)
+            memory |= {
+                "asked": 0.0,
+                "l1": 0.0,
+                "l2": 0.0,
+                "log alpha": log_alpha,
+                "square": torch.zeros_like(log_alpha),
+            }
+        memory["gates"] = gate(memory["log alpha"], torch.rand_like(memory["log alpha"]))
+        gated = {name: now.get_parameter(name) * z for name, z in by_name(memory["gates"]).items()}
+        return loss_of(loss_fn, functional_call(now, gated, (batch.inputs,)), batch.targets)
 
     @torch.no_grad()
     def update(progress: Progress) -> Masks | None:
         memory = progress.memory
         if "cut" in memory:
             return None
-        for name, log_alpha in memory["log alpha"].items():
-            square = memory["square"][name].mul_(0.99).add_(0.01 * log_alpha.grad**2)
-            log_alpha -= rate * log_alpha.grad / (square.sqrt() + 1e-12)
-            log_alpha.grad = None
-        memory["l1"] += rate * memory["d"]
-        memory["l2"] += rate * memory["d"] ** 2
+        log_alpha, grad = memory["log alpha"], slope(memory.pop("gates"))
+        for name, part in by_name(grad).items():
+            weight = progress.model.get_parameter(name)
+            part.mul_(weight).mul_(0 if weight.grad is None else weight.grad)
+        chance = open_chance(log_alpha)
+        memory["expected sparsity"] = 1 - float(chance.mean())
+        d = memory["asked"] - memory["expected sparsity"]
+        pull = (memory["l1"] + 2 * memory["l2"] * d) / total
+        grad.add_(chance, alpha=pull).addcmul_(chance, chance, value=-pull)
+        square = memory["square"].mul_(0.99).addcmul_(grad, grad, value=0.01)
+        log_alpha.addcdiv_(grad, torch.sqrt(square, out=chance).add_(1e-12), value=-rate)
+        memory["l1"] += rate * d
+        memory["l2"] += rate * d**2
         memory["asked"] = sparsity * linear(progress.step / progress.total, 0.0, stop / 2)
         if not last(progress, stop):
             return None
         memory["cut"] = progress.step
-        for name, log_alpha in memory["log alpha"].items():
-            progress.model.get_parameter(name).mul_(gate(log_alpha))
-        return keep_top({name: a.detach() for name, a in memory["log alpha"].items()}, sparsity)
+        for name, z in by_name(gate(log_alpha)).items():
+            progress.model.get_parameter(name).mul_(z)
+        return keep_top(by_name(log_alpha), sparsity)
 
     return {"masks": dense(model), "loss": loss, "update": update}

@@ -1,5 +1,6 @@
 """Soft threshold reparameterization: each layer learns how much it removes (Kusupati et al. 2020)."""
 
+import math
 from typing import Any
 
 import torch
@@ -16,13 +17,22 @@ from workbench.states import Progress
 from workbench.types import Batch, Masks
 
 
-def soft(weight: Tensor, level: Tensor) -> Tensor:
-    """`sign(w) max(|w| - sigmoid(s), 0)`.
+def slope(weight: Tensor, level: float) -> float:
+    """dL/ds of `L(soft(w, s))`, from the gradient of w, which is 0 where the soft weight is.
 
-    >>> soft(torch.tensor([-2.0, 0.25]), torch.tensor(0.0)).tolist()
-    [-1.5, 0.0]
+    With soft(w) = sign(w) max(|w| - sigmoid(s), 0), a soft weight moves by `-sign(w) sigmoid'(s)`.
     """
-    return weight.sign() * (weight.abs() - level.sigmoid()).relu()
+    along = 0.0 if weight.grad is None else float(torch.vdot(weight.sign().flatten(), weight.grad.flatten()))
+    return -along * sigmoid(level) * (1 - sigmoid(level))
+
+
+def sigmoid(level: float) -> float:
+    """The threshold of a level.
+
+    >>> sigmoid(0.0)
+    0.5
+    """
+    return 1 / (1 + math.exp(-level))
 
 
 @named(
@@ -57,27 +67,26 @@ def soft_threshold(
     def loss(now: nn.Module, batch: Batch, memory: dict[str, Any]) -> Tensor:
         if "cut" in memory:
             return loss_of(loss_fn, now(batch.inputs), batch.targets)
-        levels = memory.setdefault("levels", {name: torch.tensor(initial) for name in names})
-        weights = {n: soft(now.get_parameter(n), levels[n].requires_grad_()) for n in names}
-        found = loss_of(loss_fn, functional_call(now, weights, (batch.inputs,)), batch.targets)
-        return found + strength / 2 * torch.stack([level**2 for level in levels.values()]).sum()
+        levels = memory.setdefault("levels", dict.fromkeys(names, initial))
+        weights = {n: functional.softshrink(now.get_parameter(n), sigmoid(level)) for n, level in levels.items()}
+        return loss_of(loss_fn, functional_call(now, weights, (batch.inputs,)), batch.targets)
 
     @torch.no_grad()
     def update(progress: Progress) -> Masks | None:
         memory, weights = progress.memory, {n: progress.model.get_parameter(n) for n in names}
         if "cut" in memory:
             return None
-        for level in memory["levels"].values():
-            level -= rate * progress.optimizer.param_groups[0]["lr"] * level.grad
-            level.grad = None
-        scores = {n: w.abs() - memory["levels"][n].sigmoid() for n, w in weights.items()}
-        off = sum(int((s <= 0).sum()) for s in scores.values())
-        memory["soft sparsity"] = off / sum(s.numel() for s in scores.values())
+        levels, pace = memory["levels"], rate * progress.optimizer.param_groups[0]["lr"]
+        for name, weight in weights.items():
+            levels[name] -= pace * (slope(weight, levels[name]) + strength * levels[name])
+        sizes = {n: w.abs() for n, w in weights.items()}
+        off = sum(int((size <= sigmoid(levels[n])).sum()) for n, size in sizes.items())
+        memory["soft sparsity"] = off / sum(size.numel() for size in sizes.values())
         if not last(progress, stop):
             return None
         memory["cut"] = progress.step
         for name, weight in weights.items():
-            weight.copy_(soft(weight, memory["levels"][name]))
-        return keep_top(scores, sparsity)
+            weight.copy_(functional.softshrink(weight, sigmoid(levels[name])))
+        return keep_top({n: size - sigmoid(levels[n]) for n, size in sizes.items()}, sparsity)
 
     return {"masks": dense(model), "loss": loss, "update": update}
