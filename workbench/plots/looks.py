@@ -82,7 +82,7 @@ LOOKS: dict[str, Look] = {
     "rigl": Look("#AA4499", "D"),
     "set": Look("#8a5a00", "v"),
     "slimming": Look("#666633", "o"),
-    "snfs": Look("#225522", "^"),
+    "snfs": Look("#225522", "p"),
     "soft-filter": Look("#3399CC", "^"),
     "sr-ste": Look("#CC3311", "P"),
     "static": Look("#5c6370", "s"),
