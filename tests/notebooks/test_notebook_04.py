@@ -122,5 +122,5 @@ def test_the_parameters_are_where_the_explorers_start(explored: dict[str, dict[s
     states = {name: bundle[NUMBERS_MIME]["state"] for name, bundle in explored.items()}
     assert states == {
         "schedule-explorer": {"kind": "cubic", "start": 0.0, "stop": 0.75, "sparsity": 0.9},
-        "film-explorer": {"method": "dpf", "step": 9},
+        "film-explorer": {"method": "dpf", "step": 8},
     }
