@@ -100,8 +100,8 @@ reading("tickets-beat-new-weights", of="lottery", arm="arm", a="ticket", b="rein
 
 @reading("tickets-learn-sooner", of="lottery")
 def steps_of_ticket_and_new_weights(rows: Rows) -> Effects:
-    found = chosen(rows, level=DEEP).pivot(columns=["arm", "level"], values="early")
-    return found["ticket"].mean(axis=1) / found["reinitialised"].mean(axis=1)
+    found = chosen(rows, level=DEEP).groupby(["seed", "arm"])["early"].mean().unstack()
+    return found["ticket"] / found["reinitialised"]
 
 
 @experiment(
