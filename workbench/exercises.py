@@ -8,8 +8,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from workbench.extras import lab
 
 __all__ = ["WrongAnswer", "check"]
@@ -89,12 +87,7 @@ def _shown(answer: Any) -> str:
 def _equal(a: Any, b: Any, tolerance: float, rounded: bool = False) -> bool:
     """Whether two answers agree; `rounded`: or `a` is `b` with fewer digits."""
     tolerance = max(tolerance, _rounding(a), _rounding(b))
-    arrays = _is_array(a) and _is_array(b)
     a, b = _plain(a, b), _plain(b, a)
-    if arrays and not rounded and _kind(a) == _kind(b):  # the same as below, faster
-        x, y = np.array(a), np.array(b)
-        if x.shape == y.shape and (x.dtype.kind == y.dtype.kind == "b" or {x.dtype.kind, y.dtype.kind} <= set("iuf")):
-            return bool(np.isclose(x, y, rtol=tolerance, atol=1e-12).all())
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_equal(a[k], b[k], tolerance, rounded) for k in a)
     if _is_list(a) and _is_list(b):
@@ -179,11 +172,6 @@ def _plain(value: Any, other: Any) -> Any:
             entries = entries[0]
         return entries
     return value
-
-
-def _is_array(value: Any) -> bool:
-    """An array of NumPy or torch; not a table or Series, whose entries have names."""
-    return hasattr(value, "tolist") and hasattr(value, "shape") and not hasattr(value, "to_dict")
 
 
 def _is_list(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -97,7 +98,10 @@ class State:
     def check(self, model: nn.Module, run: dict[str, Any]) -> None:
         """Raise ValueError, with the differences, if the state belongs to another model or another run."""
         here, there = ({n: _kind(v) for n, v in weights.items()} for weights in (contents(model), self.weights))
-        if told := [*_differences(there, here), *_differences(self.run, run)]:
+        then, now = ({**facts} for facts in (self.run, run))
+        if (old := then.pop("torch", "another")) != (new := now.pop("torch", "another")):
+            warnings.warn(f"the state was made with torch {old}, here is {new}: the bits may differ", stacklevel=3)
+        if told := [*_differences(there, here), *_differences(then, now)]:
             more = f" and {len(told) - 5} more" if len(told) > 5 else ""
             rule = "a state continues its own run, with the same model, data, schedule and optimizer"
             differs = f"what differs: {'; '.join(told[:5])}{more}"

@@ -145,6 +145,7 @@ def steps(
         "seed": seed,
     }
     facts |= {"a loss of its own": loss is not None, "an update": update is not None, **settings(model, used, made)}
+    facts["torch"] = torch.__version__
     facts |= {"straight through": True} if straight_through else {}
     if state is not None:
         if not isinstance(state, State):

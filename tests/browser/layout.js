@@ -55,7 +55,8 @@
     if (!texts.length) say("no text", className);
     for (const [i, a] of texts.entries()) {
       if (!within(a, { left: 0, top: 0, right, bottom })) say(`leaves ${className}`, a.text);
-      if (a.text.includes("\u2026") && ![long, `${long}-5`].some((name) => name.endsWith(a.text.slice(1)))) say(`cut in ${className}`, a.text);
+      const [start, end] = a.text.split("\u2026"), names = [long, `${long}-5`]; // of a layer's name the end is kept, of others the beginning
+      if (end !== undefined && !names.some((name) => (className === "wb-layers" ? start === "" && name.endsWith(end) : end === "" && name.startsWith(start)))) say(`cut in ${className}`, a.text);
       for (const b of texts.slice(i + 1)) if (meet(a, b)) say(`overlap in ${className}`, `${a.text} | ${b.text}`);
     }
   }

@@ -178,6 +178,7 @@ def test_state_and_code_go_out_and_in(notebook: Any) -> None:
     page.locator(".wb-panel textarea").fill('{"j": 2}')
     page.get_by_role("button", name="Apply").click()
     page.get_by_text("control is one of k; got 'j'").wait_for()
+    assert page.locator(".wb-panel textarea").input_value() == '{"j": 2}'  # to be mended
 
 
 def test_explorers_answer_while_a_long_cell_runs(notebook: Any, folder: Path) -> None:

@@ -53,6 +53,7 @@ def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
     sparsity = 1 - 1 / compression
     return {
         "criterion": criterion,
+        "timing": "before",
         "name": criterion,
         "sentence": f"{100 * sparsity:.1f} % removed, {compression:.3g}x; {alive}; effective {100 * sparsity:.1f} %",
         "alarm": f"{len(dead)} of 3 layers have no weight left: {gone}" if dead else "",
@@ -62,7 +63,7 @@ def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
             "max_compression": STOPS[-1], "critical": 95.4,
         },
         "scores": {
-            "x": [-4 + i / 10 for i in range(41)], "counts": [max(0, 300 - 2 * (i - 20) ** 2) for i in range(40)],
+            "x": [-4 + i / 10 for i in range(41)], "counts": [max(0, 200 - 2 * (i - 20) ** 2) for i in range(40)],
             "cut": None if compression == 1 else -4 + 4 * sparsity, "label": "log10 |w|", "zero": 0, "before": 0,
         },
         "layers": layers,
@@ -80,7 +81,7 @@ def frame(request: int, compression: float, compare: str | None = None) -> dict[
 
 def way(criterion: str = "magnitude", rounds: int = 1) -> dict[str, Any]:
     """What a pinned setting is made of."""
-    return {"weights": "at init", "criterion": criterion, "allocation": "global", "rounds": rounds}
+    return {"timing": "before", "criterion": criterion, "allocation": "global", "rounds": rounds, "k": None}
 
 
 def settings(compare: str | None = None, criterion: str = "magnitude") -> list[dict[str, Any]]:
@@ -100,7 +101,7 @@ def show(
     traits = {
         "menu": {
             "data": ["circles", "digits"], "networks": {"digits": ["lenet-5", "vgg"], "circles": ["mlp"]},
-            "weights": ["at init", "trained"], "criteria": criteria, "allocations": ["global", "layer"],
+            "timings": ["before", "gradual", "after"], "methods": ["gradual"], "criteria": criteria, "allocations": ["global", "layer"],
             "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face, "measure": "accuracy",
             "looks": {
                 name: {"light": look.colour, "dark": look.dark, "paler": "#123456", "marker": look.marker}
@@ -108,13 +109,14 @@ def show(
             },
         },
         "choices": {
-            **way(), "data": "digits", "network": "vgg", "compression": STOPS[stop], "layer": NAMES[1],
+            **way(), "data": "digits", "network": "vgg", "compression": STOPS[stop], "layer": NAMES[1], "step": None,
             "compare": way(compare) if compare else None, "theme": theme, "seed": 0, "request": 0,
         },
         "frame": frame(0, STOPS[stop], compare),
+        "runs": {},
         "frames": {"request": 0, "settings": settings(compare)} if table or face == "site" else {},
         "curve": [
-            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "name": name, "seed": seed, "rounds": 1,
+            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "maker": name, "timing": "before", "name": name, "seed": seed, "rounds": 1,
              "network": "vgg", "data": "digits", "kind": "recorded", "split": "test"}
             for i, name in enumerate(criteria) for c in (1, 10, 100) for seed in (0, 1)
         ],
@@ -188,6 +190,26 @@ def test_an_element_for_any_explorer_runs(page):
     page.get_by_text("2", exact=True).wait_for()
 
 
+def test_a_raster_that_is_disabled_says_so(page):
+    page.set_content("<div id=host></div>")
+    page.evaluate(
+        """async (source) => {
+          const code = new Blob([source], { type: "text/javascript" });
+          const traits = { description: "cell", index: 0, disabled: true };
+          const { default: control } = await import(URL.createObjectURL(code));
+          Object.assign(traits, { words: ["low", "high"], raster: { columns: 2, colours: ["#00224e", "#fee838"] } });
+          const model = { get: (name) => traits[name], on() {}, off() {} };
+          control.render({ model, el: document.querySelector("#host") });
+        }""",
+        pages.module("kit", "raster", "slider"),
+    )
+    cell = page.get_by_role("slider", name="cell")
+    assert cell.is_disabled()
+    assert cell.evaluate("e => e.getContext('2d').getImageData(1, 0, 1, 1).data[3]") < 128  # pale
+    cell.press("ArrowRight")
+    assert cell.get_attribute("aria-valuetext") == "low"
+
+
 def test_a_name_looks_in_the_page_as_it_does_in_figures(page):
     names = ["grasp", "magnitude", "random", "snip", "synflow"]
     show(page, 10, compare="snip")
@@ -218,14 +240,22 @@ def test_of_two_settings_of_one_criterion_the_pinned_one_is_paler(page, theme, e
     settle(page)
     assert page.locator(".wb-who").all_text_contents() == ["magnitude: ", "magnitude-5: "]
     assert page.locator(".wb-who svg path").last.get_attribute("fill") == expected
-    assert page.locator(".wb-pinned").inner_text() == "at init, magnitude, global, 5 rounds"
+    assert page.locator(".wb-pinned").inner_text() == "before, magnitude, global, 5 rounds"
+
+
+def test_a_setting_that_is_pinned_as_it_is_keeps_its_table(page):
+    show(page, 10, table=True)
+    page.get_by_role("button", name="Pin").click()
+    page.locator("input.wb-range").press("ArrowRight")
+    settle(page)
+    assert (data(page, "stop"), data(page, "waiting")) == ("11", "false")
 
 
 def test_a_setting_is_pinned_and_let_go(page):
     show(page, 10)
     page.get_by_role("button", name="Pin", exact=True).press("Enter")
     assert page.evaluate("model.get('choices').compare") == way()
-    assert page.locator(".wb-pinned").inner_text() == "at init, magnitude, global, 1 round"
+    assert page.locator(".wb-pinned").inner_text() == "before, magnitude, global, 1 round"
     answer(page, 1, STOPS[10])  # nothing differs yet: one picture
     assert page.locator(".wb-side-line").count() == 1
     page.get_by_label("Rounds").select_option("100")
@@ -264,7 +294,7 @@ def test_a_key_is_answered_within_one_display_frame_from_a_table(page):
             .observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
         }"""
     )
-    page.locator("input.wb-range").focus()
+    page.locator("input.wb-range").first.focus()
     medians = []
     for key in ("ArrowRight", "ArrowLeft", "ArrowRight"):  # a busy machine may spoil a round, not all of them
         page.evaluate("took.length = 0")
@@ -279,7 +309,7 @@ def test_a_key_is_answered_within_one_display_frame_from_a_table(page):
 
 def test_every_key_of_the_slider(page):
     show(page, 10, table=True)
-    page.locator("input.wb-range").focus()
+    page.locator("input.wb-range").first.focus()
     keys = [("ArrowRight", 11), ("ArrowUp", 12), ("ArrowLeft", 11), ("ArrowDown", 10), ("PageUp", 20), ("PageDown", 10),
             ("End", LAST), ("ArrowRight", LAST), ("Home", 0), ("ArrowLeft", 0)]  # fmt: skip
     for key, stop in keys:
@@ -287,7 +317,7 @@ def test_every_key_of_the_slider(page):
         page.wait_for_function("stop => document.querySelector('.wb-root').dataset.stop === stop", arg=str(stop))
         assert page.evaluate("model.get('choices').compression") == STOPS[stop]
         assert page.locator(".wb-sentence").text_content() == side(STOPS[stop])["sentence"]
-    assert page.locator("input.wb-range").get_attribute("aria-valuetext") == "1x, 0.0 % removed"
+    assert page.locator("input.wb-range").first.get_attribute("aria-valuetext") == "1x, 0.0 % removed"
 
 
 def test_keys_and_drags_do_not_reach_the_notebook(page):
@@ -296,8 +326,8 @@ def test_keys_and_drags_do_not_reach_the_notebook(page):
         "() => { window.heard = []; for (const name of ['keydown', 'mousedown', 'pointerdown', 'contextmenu']) "
         "document.body.addEventListener(name, () => heard.push(name)); }"
     )
-    page.locator("input.wb-range").press("ArrowRight")
-    page.locator("input.wb-range").click()
+    page.locator("input.wb-range").first.press("ArrowRight")
+    page.locator("input.wb-range").first.click()
     assert page.evaluate("heard") == []
 
 
@@ -325,7 +355,7 @@ def test_one_request_at_a_time_the_newest_wins_and_stale_frames_are_dropped(page
 
 def test_without_an_answer_the_newest_request_still_goes_out(page):
     show(page, 10)
-    page.locator("input.wb-range").focus()
+    page.locator("input.wb-range").first.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     page.wait_for_function("model.saves.at(-1).request === 3", timeout=2000)
@@ -333,7 +363,7 @@ def test_without_an_answer_the_newest_request_still_goes_out(page):
 
 def test_a_correction_of_older_choices_does_not_move_the_slider_back(page):
     show(page, 10)
-    page.locator("input.wb-range").focus()
+    page.locator("input.wb-range").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.evaluate("model.set('choices', {...model.get('choices'), request: 1, compression: 1})")
@@ -346,7 +376,7 @@ def test_a_correction_of_older_choices_does_not_move_the_slider_back(page):
 def test_a_table_of_other_choices_is_not_used(page):
     show(page, 10, table=True)
     page.get_by_label("Criterion").select_option("snip")
-    page.locator("input.wb-range").press("ArrowRight")
+    page.locator("input.wb-range").first.press("ArrowRight")
     assert data(page, "stop") == "11"
     assert data(page, "drawn") == "0"  # waits for the kernel: the stored frames are those of magnitude
 
@@ -366,7 +396,7 @@ def test_dead_layers_are_said_in_words(page):
 
 def test_the_pictures_say_their_numbers(page):
     show(page, 10)
-    assert label(page, "scores").startswith("Histogram of the magnitude scores of 4,900 weights; the cut is at")
+    assert label(page, "scores").startswith("Histogram of the magnitude scores of 2,660 weights; the cut is at")
     assert "372 of 2,304 weights kept, 16 by 144 cells" in label(page, "mask")
     assert "now at 6.19x. Dense accuracy, test 95.0 %." in label(page, "tradeoff")
     assert "magnitude, recorded, test: 80.0 % at 1x (2 points)" in label(page, "tradeoff")
@@ -392,6 +422,19 @@ def test_training_shows_progress_and_can_be_cancelled(page):
     assert page.get_by_role("button", name="Train").is_disabled()
     page.get_by_role("button", name="Cancel").click()
     assert page.evaluate("model.sent") == [{"kind": "cancel"}]
+
+
+def test_what_takes_long_says_its_share_or_its_seconds(page):
+    show(page, status={"busy": "scoring"})
+    message = page.locator(".wb-message")
+    assert message.inner_text() == "Scoring\u2026"
+    message.filter(has_text="Scoring: 2 s").wait_for(timeout=10_000)
+    page.evaluate("model.set('status', {...model.get('status'), progress: 0.4})")
+    settle(page)
+    assert message.inner_text() == "Scoring: 40 %"
+    page.evaluate("model.set('status', {...model.get('status'), busy: ''})")
+    settle(page)
+    assert message.inner_text() == ""
 
 
 def test_a_text_opens_in_a_panel_that_the_keyboard_closes(page):
@@ -422,9 +465,13 @@ def test_a_state_can_be_applied_and_a_broken_one_is_refused(page):
         assert page.locator(".wb-error").is_hidden()
     page.get_by_role("textbox", name="State").fill('{"criterion": "snip"}')
     page.get_by_role("button", name="Apply").click()
-    assert page.get_by_role("dialog").count() == 0
     assert page.locator(".wb-error").is_hidden()
     assert page.evaluate("model.sent.at(-1)") == {"kind": "load_state", "state": {"criterion": "snip"}}
+    page.evaluate("model.set('status', {...model.get('status'), error: 'ValueError: planted'})")  # it does not fit
+    assert "ValueError: planted" in in_sight(page, ".wb-error")
+    assert page.get_by_role("textbox", name="State").input_value() == '{"criterion": "snip"}'
+    page.evaluate("model.fire('msg:custom', {kind: 'loaded'})")
+    assert page.get_by_role("dialog").count() == 0
 
 
 def test_an_error_of_the_kernel_is_in_sight_over_an_open_panel(page):
@@ -443,7 +490,7 @@ def test_a_kernel_that_is_gone_is_said_in_plain_words(page, act):
 
     def do():
         if act == "key":
-            page.locator("input.wb-range").press("ArrowRight")
+            page.locator("input.wb-range").first.press("ArrowRight")
         else:
             page.get_by_role("button", name=act).click()
         page.locator(".wb-error").wait_for(state="visible", timeout=3000)
@@ -462,9 +509,9 @@ def test_two_views_of_one_model_stay_in_step(page):
     show(page, 10, table=True, views=2)
     page.locator("input.wb-range").first.press("PageUp")
     page.wait_for_function("[...document.querySelectorAll('.wb-root')].every((root) => root.dataset.stop === '20')")
-    page.get_by_label("Weights", exact=True).last.select_option("trained")
+    page.get_by_label("Timing", exact=True).last.select_option("after")
     answer(page, 2, STOPS[20])
-    assert page.get_by_label("Weights", exact=True).first.input_value() == "trained"
+    assert page.get_by_label("Timing", exact=True).first.input_value() == "after"
     assert page.evaluate("[...document.querySelectorAll('.wb-root')].map((root) => root.dataset.drawn)") == ["2", "2"]
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(({id}) => id)")
     assert len(ids) == len(set(ids))
@@ -488,9 +535,9 @@ def test_an_error_of_the_kernel_is_shown_until_dismissed(page):
 
 def test_a_closed_view_leaves_nothing_behind(page):
     show(page, views=2)
-    assert page.evaluate("model.listening()") == 16
+    assert page.evaluate("model.listening()") == 18
     page.evaluate("clean[0]()")
-    assert page.evaluate("[model.listening(), document.querySelectorAll('.wb-root').length]") == [8, 1]
+    assert page.evaluate("[model.listening(), document.querySelectorAll('.wb-root').length]") == [9, 1]
 
 
 def test_the_site_needs_no_kernel(page):
@@ -498,7 +545,7 @@ def test_the_site_needs_no_kernel(page):
     assert page.get_by_role("button").all_inner_texts() == ["Pin", ""]  # and the theme's, named by its label
     assert page.locator("select:visible").count() == 0
     assert "no kernel" in page.locator(".wb-message").inner_text()
-    page.locator("input.wb-range").press("End")
+    page.locator("input.wb-range").first.press("End")
     assert page.locator(".wb-sentence").text_content() == side(STOPS[LAST])["sentence"]
 
 
@@ -526,7 +573,7 @@ def test_the_site_offers_what_is_stored_and_nothing_else(page):
     page.get_by_label("Criterion", exact=True).select_option("snip")
     page.get_by_role("button", name="Pin", exact=True).click()
     page.get_by_label("Criterion", exact=True).select_option("magnitude")
-    page.locator("input.wb-range").press("End")
+    page.locator("input.wb-range").first.press("End")
     settle(page)
     assert [page.locator(".wb-who").nth(i).inner_text().split(":")[0].strip() for i in (0, 1)] == ["magnitude", "snip"]
     assert page.locator(".wb-rest").last.inner_text() == side(few[2])["sentence"].partition("; ")[2]
@@ -538,7 +585,7 @@ def test_the_site_offers_what_is_stored_and_nothing_else(page):
 
 def test_what_is_live_and_what_is_recorded_is_told_apart(page):
     show(page, 10)
-    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "name": "snip", "seed": 0, "rounds": 1,
+    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "maker": "snip", "timing": "before", "name": "snip", "seed": 0, "rounds": 1,
             "network": "vgg",
             "data": "digits", "kind": "live", "split": "val"}  # fmt: skip
     page.evaluate("point => model.set('curve', [...model.get('curve'), point])", live)

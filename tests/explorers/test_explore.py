@@ -631,6 +631,7 @@ def test_criteria_are_those_that_can_score_the_network() -> None:
         assert "obs" in wb.controls.criterion("snip", network=torch.nn.Linear(3, 2)).options
         network.value = "tiny"
         assert set(menu.options) == set(wb.criteria())
+        assert set(wb.criteria()) - set(wb.controls.criterion(network="resnet-20").options) == {"obs", "phew"}
         with pytest.raises(ValueError, match=r"criterion is one of .*got 'obs'"):
             wb.controls.criterion("obs", network="vgg")
     finally:

@@ -31,8 +31,10 @@ BOUNDS = {
     "without: vgg": 1.05,
     "without: resnet-20": 1.05,
     "without: lenet-300-100": 1.10,
+    "step of rigl /": 1.03,
+    "pruning, rewound": 10.0,
+    "a recorded training": 20.0,
     "import workbench": 0.3,
-    "iterative magnitude pruning, LeNet-300-100": 10.0,
     "the most of these": 3.0,
 }
 

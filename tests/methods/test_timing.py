@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 import workbench as wb
+from workbench.methods.registry import METHODS
+from workbench.states import Record
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +28,10 @@ def lenet(task: wb.Task) -> torch.nn.Module:
     return wb.make("lenet-300-100", task, seed=0, width=0.1)
 
 
-@pytest.mark.parametrize("name", wb.timings())
+OF_WEIGHTS = [name for name in wb.timings() if name not in METHODS or METHODS[name].granularity == "weight"]
+
+
+@pytest.mark.parametrize("name", OF_WEIGHTS)
 def test_every_timing_ends_with_the_sparsity(name: str, task: wb.Task) -> None:
     model = lenet(task)
     total = sum(weight.numel() for weight in wb.prunable(model).values())
@@ -63,9 +77,69 @@ def test_bad_input_is_named(task: wb.Task) -> None:
         ("befor", {}, "timing .*'befor'"),
         ("early", {"k": 30}, "k is .* from 0 to 29; got 30"),
         ("rewound", {"k": -1}, "k"),
-        ("before", {"drop": 0.3}, "'drop'"),
+        ("before", {"drop": 0.3}, "got drop"),
         ("rigl", {"dropp": 0.3}, "option of 'rigl'"),
         ("after", {"rounds": 0}, "rounds"),
     ):
         with pytest.raises((ValueError, TypeError), match=told):
             wb.timing(name, lenet(task), task, 0.5, steps=30, **more)
+
+
+# Runs that are killed
+
+HOW: dict[str, dict[str, Any]] = {
+    "rewound": {"rounds": 2, "k": 3},
+    "gradual": {"every": 3},
+    "rigl": {"every": 3},
+}
+
+
+def moons(name: str, folder: Path | None = None) -> tuple[torch.nn.Module, Iterator[Record]]:
+    task = wb.load("moons", device="cpu")
+    model = wb.make("lenet-300-100", task, width=0.1)
+    return model, wb.timing(name, model, task, 0.75, steps=30, folder=folder, save_every=2, **HOW[name])
+
+
+KILLED = """
+import json, os, random, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_timing import moons
+
+draw = random.Random(1)
+for name in ("rewound", "gradual", "rigl"):
+    list(moons(name)[1])  # loads all that torch loads at first, once
+    for attempt in range(6):
+        last = draw.randint(3, 5) if attempt < 5 else 999
+        pid = os.fork()
+        if not pid:
+            for count, row in enumerate(moons(name, Path(sys.argv[2], name))[1], start=1):
+                if count == last:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(0)
+        print(json.dumps([name, os.waitpid(pid, 0)[1]]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+def test_a_run_that_is_killed_goes_on(tmp_path: Path) -> None:
+    """SIGKILL at random steps, five times; what is left at the end is the run that nobody killed."""
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(Path(__file__).parent), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=300).stdout
+    ends = [json.loads(line) for line in told.splitlines()]
+    for name in HOW:
+        assert [status for which, status in ends if which == name] == [signal.SIGKILL] * 5 + [0]
+        whole, rows = moons(name)
+        *_, last = rows
+        again, rest = moons(name, tmp_path / name)
+        *_, end = rest
+        assert {**end, "seconds": 0} == {**last, "seconds": 0}
+        assert all(torch.equal(last.masks[n], mask) for n, mask in end.masks.items())
+        assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_a_folder_of_another_run_is_refused(task: wb.Task, tmp_path: Path) -> None:
+    list(wb.timing("before", lenet(task), task, 0.5, steps=2, folder=tmp_path))
+    with pytest.raises(ValueError, match=r"another run: sparsity was 0\.5, is 0\.6"):
+        wb.timing("before", lenet(task), task, 0.6, steps=2, folder=tmp_path)

@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from notebook_maker import code, make
 
 from workbench.claims import NUMBERS_MIME
-from workbench.headless import numbers, read_notebook, read_parameters, site
+from workbench.headless import numbers, read_notebook, read_parameters, runner, site
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -136,14 +136,32 @@ def test_planted_faults_of_the_frame_are_found(tmp_path):
     assert faults(path) == ["cells without an id of their own"]
 
 
+SOON = """\
+from workbench.explorers.explore import still
+from workbench.explorers.playground import ahead
+
+still.SECONDS, ahead.SECONDS = 4.0, 1.0
+"""
+WHOLE = FOLDER / "01-background.ipynb"
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Every notebook executed once without a front end, in `smoke`, as the face that has picture and page: name -> Run.
 
-    The live face is nbval's; that explorers carry the same numbers in all faces is tested where they are.
+    The live face is nbval's; that explorers carry the same numbers in all faces is tested where they are. Pictures made
+    ahead take most of the time: one page gets all of them, the kernels of the others begin with `SOON`.
     """
+    out, start = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("ipython")
     options = {"profile": "smoke", "jobs": 2, "report": lambda _: None}
-    return dict(zip(NAMES, site([FOLDER], tmp_path_factory.mktemp("site"), **options), strict=True))
+    (start / "profile_default" / "startup").mkdir(parents=True)
+    (start / "profile_default" / "startup" / "soon.py").write_text(SOON, encoding="utf-8")
+    made = {WHOLE.stem: runner.run([WHOLE], out / "notebooks", pages=out, face="site", **options)[0]}
+    others = [path for path in NOTEBOOKS if path != WHOLE]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPYTHONDIR", str(start))
+        patch.setattr(runner, "THREADS", (*runner.THREADS, "IPYTHONDIR"))  # what of the environment kernels are given
+        return made | dict(zip([path.stem for path in others], site(others, out, **options), strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)

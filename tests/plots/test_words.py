@@ -48,6 +48,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "predictions": lambda: plots.predictions(SEEDS),
     "regions": lambda: plots.regions(dict.fromkeys(ARMS, GRID), (0, 1, 0, 1), torch.rand(3, 2), torch.ones(3)),
     "score_histogram": lambda: plots.score_histogram({"w": torch.tensor([0.1, 1.0, 10.0])}),
+    "timeline": lambda: plots.timeline(SEEDS, x="compression", y="accuracy", arm="criterion"),
 }
 NO_PICTURES = {"REMOVED", "axes", "bundle", "describe", "ending", "markers", "palette", "show", "student", "style"}
 

@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from workbench.criteria.arguments import Arguments, arguments, called
 from workbench.granularity import GRANULARITIES
+from workbench.models.weights import prunable
 from workbench.registry import Registry
 from workbench.types import Scores, check_choice
 
@@ -137,13 +140,22 @@ def unregister_criterion(name: str) -> None:
             known.remove(name)
 
 
-def criteria(granularity: str = "weight") -> list[str]:
+def criteria(granularity: str = "weight", model: nn.Module | None = None) -> list[str]:
     """Names of the criteria that have their own formula for this granularity, yours included.
+
+    With `model` only those that take so many weights, and layers that follow one another as they do there.
 
     >>> {"grasp", "magnitude", "random", "snip", "synflow"} <= set(criteria())
     True
+    >>> set(criteria()) - set(criteria(model=nn.Sequential(nn.Linear(1000, 10))))
+    {'obs'}
     """
-    return list(CRITERIA[check_choice("granularity", granularity, GRANULARITIES)])
+    known = CRITERIA[check_choice("granularity", granularity, GRANULARITIES)]
+    if model is None:
+        return list(known)
+    size = sum(weight.numel() for weight in prunable(model).values())
+    chain = isinstance(model, nn.Sequential | nn.Linear)
+    return [name for name, entry in known.items() if (entry.most or size) >= size and (chain or not entry.chain)]
 
 
 def entries() -> dict[tuple[str, str], CriterionEntry]:

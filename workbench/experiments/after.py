@@ -24,17 +24,19 @@ AT_30: dict[str, list[Any]] = {"allocation": ["global"], "compression": [30], "s
 
 
 @functools.lru_cache(maxsize=8)
-def trained(data: str, network: str, seed: int, epochs: int | None) -> dict[str, Tensor]:
+def trained(data: str, network: str, seed: int, epochs: int | None, width: float = 1.0) -> dict[str, Tensor]:
     """The weights of a trained dense network; runs in one process share them."""
-    task, model, _ = start(data, network, seed)
+    task, model, _ = start(data, network, seed, width)
     train(model, task, epochs=epochs, seed=seed, fast=False)
     return snapshot(model)
 
 
-def trained_model(data: str, network: str, seed: int, epochs: int | None = None) -> tuple[Task, nn.Module, Batch]:
+def trained_model(
+    data: str, network: str, seed: int, epochs: int | None = None, width: float = 1.0
+) -> tuple[Task, nn.Module, Batch]:
     """What `start` gives, with the network trained."""
-    task, model, batch = start(data, network, seed)
-    model.load_state_dict(trained(data, network, seed, epochs))
+    task, model, batch = start(data, network, seed, width)
+    model.load_state_dict(trained(data, network, seed, epochs, width))
     return task, model, batch
 
 

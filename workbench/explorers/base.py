@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import anywidget
@@ -116,6 +116,14 @@ class Explorer(anywidget.AnyWidget):
             except Exception as error:
                 self.fail(error)
             yield
+
+    def from_state(self, state: Mapping[str, Any]) -> None:
+        """Show a setting; subclasses fill it."""
+
+    def on_load_state(self, state: Mapping[str, Any]) -> None:
+        """Show a setting that was pasted. Only then does the page close the panel that it was pasted into."""
+        self.from_state(state)
+        self.send({"kind": "loaded"})
 
     def numbers(self) -> dict[str, Any]:
         """What a headless run may read of the view; subclasses fill it."""

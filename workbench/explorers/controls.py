@@ -15,7 +15,7 @@ from torch import nn
 from workbench import allocation as allocations
 from workbench import data as sources
 from workbench import models
-from workbench.criteria.registry import criteria, find_criterion
+from workbench.criteria.registry import criteria
 from workbench.explorers.base import cell
 from workbench.explorers.slider import Slider
 from workbench.explorers.stops import stops
@@ -56,7 +56,7 @@ def criterion(
     data: str | Menu = "digits",
     description: str = "criterion",
 ) -> Menu:
-    """A menu of the criteria, those that you register, too; with `network` of those that can score one so large.
+    """A menu of the criteria, those that you register, too; with `network` of those that can score it.
 
     `network` and `data` are names or their controls, which the menu then follows; `network` may be a model, too.
 
@@ -65,11 +65,7 @@ def criterion(
     """
 
     def names() -> list[str]:
-        found = criteria(granularity)
-        if network == "":
-            return found
-        size = sum(weight.numel() for weight in _weights(network, data).values())
-        return [name for name in found if (find_criterion(name, granularity)[1].most or size) >= size]
+        return criteria(granularity, None if network == "" else _model(network, data))
 
     return _menu("criterion", value, names, description, network, data)
 
@@ -112,15 +108,15 @@ def layer(
     ('fc1.weight', 'fc2.weight', 'fc3.weight')
     """
 
-    return _menu("layer", value, lambda: list(_weights(network, data)), description, network, data)
+    return _menu("layer", value, lambda: list(models.prunable(_model(network, data))), description, network, data)
 
 
-def _weights(network: str | Menu | nn.Module, data: str | Menu) -> dict[str, Any]:
-    """The prunable weights of a network of these names; of the first that fits, while a menu has not followed."""
+def _model(network: str | Menu | nn.Module, data: str | Menu) -> nn.Module:
+    """A network of these names; the first that fits, while a menu has not followed."""
     if isinstance(network, nn.Module):
-        return dict(models.prunable(network))
+        return network
     task, name = sources.load(_now(data)), _now(network)
-    return models.prunable(models.make(name if models.fits(name, task) else models.fitting(task)[0], task))
+    return models.make(name if models.fits(name, task) else models.fitting(task)[0], task)
 
 
 def seed(value: int = 0, *, most: int = 9, description: str = "seed") -> Slider:

@@ -1,7 +1,10 @@
 """When to prune, by name: before, early in, during or after training; each a stream of records, one for each step."""
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,7 +16,7 @@ from workbench.data.task import Task
 from workbench.masks import find_masks, keep_top
 from workbench.methods.registry import METHODS, method
 from workbench.recipes import recipe
-from workbench.states import Record
+from workbench.states import Record, State
 from workbench.train import schedule, snapshot, steps
 from workbench.types import Batch, Masks, check_choice, check_count, check_sparsity
 
@@ -33,7 +36,11 @@ class Question:
     rounds: int
     seed: int
     k: int
+    total: int
     length: dict[str, Any]
+    folder: Path | None
+    every: int
+    phases: Iterator[int] = field(default_factory=count)
 
     @property
     def batch(self) -> Batch:
@@ -52,9 +59,17 @@ class Question:
         return keep_top(scores, sparsity, allocation=self.allocation, within=masks)
 
     def train(self, phase: str, **arguments: Any) -> Iterator[Record]:
-        """`wb.steps` of the model; each record says the phase."""
-        for row in steps(self.model, self.task, seed=self.seed, **self.length, **arguments):
+        """`wb.steps` of the model; each record says the phase. What lies in the folder is gone on with.
+
+        The last step of a phase is never saved, so that each has a record when it is run again.
+        """
+        path = None if self.folder is None else self.folder / f"phase-{next(self.phases)}.safetensors"
+        state = State.load(path) if path is not None and path.exists() else None
+        end = arguments.get("stop", self.total)
+        for row in steps(self.model, self.task, seed=self.seed, state=state, **self.length, **arguments):
             row["phase"] = phase
+            if path is not None and row["step"] % self.every == 0 and row["step"] < end:
+                row.state().save(path)
             yield row
 
 
@@ -121,6 +136,8 @@ def timing(
     seed: int = 0,
     epochs: int | None = None,
     steps: int | None = None,
+    folder: str | Path | None = None,
+    save_every: int = 50,
     **options: Any,
 ) -> Iterator[Record]:
     """Prune and train `model` in place, at one of `wb.timings()`; a record for each step, the last has the masks.
@@ -131,6 +148,9 @@ def timing(
     in `rounds` levels with training between them: "rewound" takes weights and rate back to step `k` (Frankle et al.
     2019, arXiv:1903.01611), "rate-rewound" the rate alone (Renda et al. 2020, arXiv:2003.02389), "fine-tuned" stays at
     a hundredth of the rate. `epochs` or `steps` is the length of one schedule, dense or at a level.
+
+    In `folder` a state of each phase is saved every `save_every` steps; the same call goes on from there after a crash,
+    bit for bit, with the records that were not there yet.
 
     A record is that of `wb.steps`, with its `phase`. Raises ValueError for an unknown name, and a `k` beyond the
     schedule.
@@ -151,16 +171,43 @@ def timing(
     k = max(1, total // 20) if k is None else check_count("k", k, least=0)
     if k >= total:
         raise ValueError(f"k is a step of the schedule before its end, from 0 to {total - 1}; got {k}")
-    how: dict[str, Any] = {} if allocation is None else {"allocation": allocation}
-    allocation = "global" if allocation is None else allocation
+    takes = METHODS[name].options if name in METHODS else {}
+    how: dict[str, Any] = {"seed": seed, "loss_fn": task.loss, "allocation": allocation}
+    how = {option: value for option, value in how.items() if option in takes and value is not None} | options
+    if name not in METHODS and options:
+        allowed = "criterion, allocation, rounds, k"
+        raise ValueError(f"timing {name!r} takes {allowed}; got {', '.join(options)}. Leave it out")
+    place = None if folder is None else Path(folder)
+    split = "global" if allocation is None else allocation
     ask = Question(
-        model, task, check_sparsity(sparsity), criterion, allocation, check_count("rounds", rounds), seed, k, length
+        model,
+        task,
+        check_sparsity(sparsity),
+        criterion,
+        split,
+        check_count("rounds", rounds),
+        seed,
+        k,
+        total,
+        length,
+        place,
+        check_count("save_every", save_every),
     )
+    if place is not None:
+        asked = {"timing": name, "sparsity": sparsity, "criterion": criterion, "allocation": split, "rounds": rounds}
+        _same(place / "timing.json", {**asked, "k": k, "seed": seed, "steps": total, **options})
     if name in METHODS:
-        given = METHODS[name].options
-        how = {**how, "seed": seed}
-        arguments = method(name, model, sparsity, **{n: v for n, v in how.items() if n in given}, **options)
-        return ask.train(name, **arguments)
-    for option in options:
-        raise ValueError(f"{option!r} is an option of no timing; {name!r} takes criterion, allocation, rounds, k")
+        return ask.train(name, **method(name, model, sparsity, **how))
     return {**BEFORE, **AFTER}[name](ask)
+
+
+def _same(path: Path, asked: dict[str, Any]) -> None:
+    """Write down what is asked; raise ValueError where the folder belongs to another question."""
+    asked = json.loads(json.dumps(asked, default=str))
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+    there = json.loads(path.read_text(encoding="utf-8"))
+    differs = [name for name in {**there, **asked} if there.get(name) != asked.get(name)]
+    if told := "; ".join(f"{name} was {there.get(name)}, is {asked.get(name)}" for name in differs):
+        raise ValueError(f"{path.parent} holds another run: {told}. Choose another folder, or delete it")

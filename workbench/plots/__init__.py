@@ -10,6 +10,7 @@ from workbench.plots.ladders import differences, ladder
 from workbench.plots.layers import against_size, by_layer, ending, layer_bars, layer_densities
 from workbench.plots.looks import REMOVED, markers, palette
 from workbench.plots.seeds import by_samples, curves, predictions
+from workbench.plots.training import timeline
 from workbench.plots.weights import mask_overlap, mask_picture, network_drawing, score_histogram
 from workbench.plots.words import describe
 
@@ -26,3 +27,4 @@ __all__ += [
     "matrix",
 ]
 __all__ += ["network_drawing", "palette", "predictions", "regions", "score_histogram", "show", "student", "style"]
+__all__ += ["timeline"]

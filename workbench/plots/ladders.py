@@ -89,7 +89,8 @@ def _lines_of_dots(
     shared = looks(map(name_of, names))
     for place, (name, _, rows) in enumerate(parts):
         values, look = rows[x].astype(float), shared[name_of(name)]
-        upright = [place + apart * (k / max(len(values) - 1, 1) - 0.5) for k in range(len(values))]
+        last = len(values) - 1
+        upright = [place + apart * (k - last / 2) / max(last, 1) for k in range(len(values))]
         ax.scatter(values, upright, color=look.colour, marker=look.marker, linewidths=0, zorder=3, **dots)
         yield place, name, values, look
     ax.set_yticks(range(len(names)), names)

@@ -39,7 +39,7 @@ def layer_densities(
     names = list(dict.fromkeys(df["layer"]))
     floor = 10.0 ** math.floor(math.log10(min((df["kept"] / df["weights"])[df["kept"] > 0], default=0.1)) - 0.5)
     thick = 0.8 / len(parts)
-    with drawing(ax, height=1.4 + 0.42 * len(names)) as ax:
+    with drawing(ax, height=1.3 + 0.38 * len(names)) as ax:
         points = 72 * ax.get_window_extent().height / ax.figure.dpi / (len(names) + 1)  # of a layer
         size, every = min(11, 0.7 * points / len(parts)), math.ceil(7 / points)
         for (name, look, rows), aside in zip(parts, apart(len(parts), thick), strict=True):
@@ -94,7 +94,7 @@ def by_layer(
         shown = df[y].replace(0, *none) if none else df[y]
         look = hues(df, arm, parts) | {"dashes": False, "markersize": 9}
         sns.lineplot(x=df["layer"].map(layers.index), y=shown, **look, estimator=None, ax=ax)
-        legend_beside(ax)
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=min(len(parts), 4))
     return ax
 
 

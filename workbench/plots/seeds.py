@@ -59,7 +59,7 @@ def curves(
     near = min(gap / (4 * len(parts)), wide / 80)
     ticks, last = [], -math.inf
     for place, step in zip(places.tolist(), steps, strict=True):
-        if step > last + wide / 6:  # else there is no room for what it says
+        if step > last + wide / 7:  # else there is no room for what it says
             ticks.append(place)
             last = step
     aside = {name: shift for (name, _, _), shift in zip(parts, apart(len(parts), near), strict=True)}
@@ -110,7 +110,7 @@ def by_samples(
     for alike in (blind, [name for name in own if name not in blind]):  # those that share places stand a little apart
         aside |= zip(alike, apart(len(alike), 0.4 / max(len(alike), 2)), strict=True)
     parts = list(df.groupby(panel, sort=False))
-    figure, made = panels(len(parts), len(parts), 1.4 + 3.3 * len(parts), 4.6, sharey=True)
+    figure, made = panels(len(parts), len(parts), 1.4 + 3.3 * len(parts), 4.2, sharey=True)
     with style():
         for ax, (title, part) in zip(made, parts, strict=True):
             ax.set(
@@ -159,7 +159,8 @@ def predictions(
     drawn = df[(df[predicted] > 0) & (df[measured] > 0)]
     ends = [f(f(drawn[predicted]), f(drawn[measured])) for f in (min, max)] if len(drawn) else [0.1, 1.0]
     span = ends[0] / 2, ends[1] * 2
-    ticks = [10.0**e for e in range(math.ceil(math.log10(span[0])), math.floor(math.log10(span[1])) + 1, 2)]
+    low, high = math.ceil(math.log10(span[0])), math.floor(math.log10(span[1]))
+    ticks = [10.0**e for e in range(low, high + 1, max(2, math.ceil((high - low) / 4)))]
     figure, made = panels(len(groups), columns, 8.4, 2.75 * math.ceil(len(groups) / columns) + 0.35)
     with style():
         for i, (ax, (name, (colour, marker), group)) in enumerate(zip(made, groups, strict=True)):

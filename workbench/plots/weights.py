@@ -39,7 +39,8 @@ def score_histogram(scores: Scores, masks: Masks | None = None, *, bins: int = 6
         above, below = logs[kept & live], logs[~kept & live]
         if len(above) and len(below) and above.min() >= below.max():
             cut = float(above.min())
-            ax.axvline(cut, color="#000000", linestyle="--", linewidth=1.5, label=f"cut at {10.0**cut:.2g}")
+            look: dict[str, Any] = {"color": "#000000", "linestyle": "--", "linewidth": 1.5, "ymax": 0.75}
+            ax.axvline(cut, label=f"cut at {10.0**cut:.2g}", **look)
         ax.set(xlabel="log10 |score|", ylabel="weights", ylim=(0, 1.35 * ax.get_ylim()[1]))  # room for the legend
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         ax.legend(loc="upper left")
@@ -79,7 +80,7 @@ def mask_overlap(a: Masks, b: Masks, names: tuple[str, str] = ("a", "b")) -> Fig
     kinds = {name: 3 - first * 2 - second for name, (first, second) in flat.items()}  # 0 both, 1 a, 2 b, 3 neither
     colours = ["#222222", *palette(names).values(), "#e6e6e6"]
     widths = [max(kind.shape[1], 12) for kind in kinds.values()]
-    figure, made = panels(len(kinds), len(kinds), 11, 3.7, width_ratios=widths)
+    figure, made = panels(len(kinds), len(kinds), 11, 3.2, width_ratios=widths)
     with style():
         for ax, (name, kind) in zip(made, kinds.items(), strict=True):
             look: dict[str, Any] = {"vmin": 0, "vmax": 3, "interpolation": "nearest", "aspect": "auto"}

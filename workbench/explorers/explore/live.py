@@ -183,8 +183,6 @@ class Explore(Explorer):
         """Show the setting as JSON, to copy or to change."""
         self.send({"kind": "text", "title": "State", "text": json.dumps(self.state(), indent=1), "editable": True})
 
-    on_load_state = from_state
-
     def on_save(self) -> None:
         """Write what is shown: pictures as PNG, tables as CSV, texts as text, with the setting in their names."""
         found, setting = self._found, self._shown_at.state

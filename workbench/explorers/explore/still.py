@@ -101,7 +101,8 @@ def menu(choices: Choices, free: list[list[int]], live: bool) -> dict[str, Any]:
     controls = choices.menu()
     moving = [entry["label"] for entry, places in zip(controls, free, strict=True) if len(places) > 1]
     resting = len(controls) - len(moving)
-    told = f"{' and '.join(moving)} move{'s' if len(moving) == 1 else ''} through stored pictures" if moving else ""
+    names = " and ".join(filter(None, [", ".join(moving[:-1]), *moving[-1:]]))
+    told = f"{names} move{'s' if len(moving) == 1 else ''} through stored pictures" if moving else ""
     told += ("; the others stay as chosen" if moving else "The controls stay as chosen") if resting else ""
     told = f"{told[:1].upper()}{told[1:]}. Run the notebook to change all." if told else ""
     facts = dict(title=choices.title, live=live, staged=choices.staged, told=told)

@@ -68,7 +68,7 @@ export default {
     const key = () => places.join(","), stored = () => model.get("frames")[key()];
     let drawn = "", scale = 0, ended = false;
 
-    function paint(look, note) {
+    function paint(look, note, doing) {
       const frame = model.get("frame"), status = model.get("status"), kept = stored();
       const newest = kept && (!live || frame.key !== key()) ? kept : frame, mark = newest === frame ? `f${frame.request}` : `s${key()}`;
       const now = scaleOf(root);
@@ -83,7 +83,6 @@ export default {
         write(said, newest.words);
         drawn = mark;
       }
-      const far = status.progress ? `: ${Math.round(100 * status.progress)} %` : "\u2026", doing = status.busy && `${status.busy[0].toUpperCase()}${status.busy.slice(1)}${far}`;
       run.hidden = !staged || !live;
       buttons.run.disabled = Boolean(status.busy);
       buttons.cancel.disabled = !status.busy;

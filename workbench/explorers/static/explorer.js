@@ -24,7 +24,7 @@ function readLook(root, choice, given) {
 }
 
 // ---------------------------------------------------------------- a text to read, copy or change
-function openPanel(root, layers, { title, text, editable = false }, guard, send) {
+function openPanel(root, layers, { title, text, editable = false }, guard, send) { // returns what closes it
   const opener = document.activeElement, heading = make("h4", { id: newId("panel"), textContent: title });
   const area = make("textarea", { value: text, readOnly: !editable, spellcheck: false, "aria-label": title });
   const button = (name, act) => make("button", { type: "button", textContent: name, onclick: guard(act) });
@@ -39,7 +39,6 @@ function openPanel(root, layers, { title, text, editable = false }, guard, send)
     let state;
     try { state = JSON.parse(area.value); } catch (error) { throw new Told(`This is not JSON: ${error.message}. Copy a whole state, from { to }.`); }
     send({ kind: "load_state", state });
-    close();
   });
   const panel = make("div", { class: "wb-panel", role: "dialog", "aria-modal": "true", "aria-labelledby": heading.id, onkeydown: (event) => event.key === "Escape" && close() },
     make("header", {}, heading, ...(editable ? [apply] : []), copy, button("Close", close)), area);
@@ -47,12 +46,13 @@ function openPanel(root, layers, { title, text, editable = false }, guard, send)
   root.append(panel);
   area.focus();
   area.setSelectionRange(0, 0);
+  return close;
 }
 
 // ---------------------------------------------------------------- what every view has: look, errors, panels, and an end
-// `paint(look, note)` writes what the traits say; `theme` and `looks` are asked for when a look is read. What is `on` a message of the model is painted after.
+// `paint(look, note, doing)` writes what the traits say; `theme` and `looks` are asked for when a look is read. What is `on` a message of the model is painted after.
 export function shell({ model, el }, { name, kind = "", theme, looks, paint, on }) {
-  const state = { look: null, tick: 0, painted: 0, asked: false, note: "", hidden: "", failure: "", undrawn: "", gone: false, layers: [], watch() {} };
+  const state = { look: null, tick: 0, painted: 0, asked: false, note: "", hidden: "", failure: "", undrawn: "", gone: false, layers: [], watch() {}, close() {}, busy: "", began: 0, second: 0 };
   const words = (error) => (error instanceof Told ? error.message : `The explorer failed: ${error?.message ?? error}`);
   const fail = (error) => { Object.assign(state, { failure: words(error), hidden: "" }); showError(); };
   const guard = (act) => (...args) => { try { const done = act(...args); return done?.catch ? done.catch(fail) : done; } catch (error) { return fail(error); } };
@@ -80,12 +80,22 @@ export function shell({ model, el }, { name, kind = "", theme, looks, paint, on 
     tipNode.style.top = `${Math.max(4, Math.min(box.height - high - 6, y - 30))}px`;
   }
 
+  function doing() { // what goes on, and how much of it is done; where nobody knows that, for how many seconds
+    const { busy, progress } = model.get("status"), now = performance.now();
+    if (busy !== state.busy) Object.assign(state, { busy, began: now });
+    clearTimeout(state.second);
+    if (!busy) return "";
+    if (!progress) state.second = setTimeout(redraw, 1000);
+    const seconds = Math.round((now - state.began) / 1000), far = progress ? `${Math.round(100 * progress)} %` : `${seconds} s`;
+    return `${busy[0].toUpperCase()}${busy.slice(1)}${progress || seconds > 1 ? `: ${far}` : "\u2026"}`;
+  }
+
   function repaint() {
     cancelAnimationFrame(state.tick);
     Object.assign(state, { tick: 0, painted: performance.now() });
     state.look ??= readLook(root, theme(), looks());
     if (!state.look.colours.text) { state.look = null; redraw(); return; } // the style sheet is still on its way
-    Object.assign(root.dataset, { busy: model.get("status").busy, ...paint(state.look, state.note) });
+    Object.assign(root.dataset, { busy: model.get("status").busy, ...paint(state.look, state.note, doing()) });
     if (state.undrawn) { state.undrawn = ""; showError(); }
     if (!root.clientWidth) state.watch(); // hidden, as JupyterLab is while it changes its theme
   }
@@ -96,7 +106,8 @@ export function shell({ model, el }, { name, kind = "", theme, looks, paint, on 
   const listeners = Object.entries({ ...on, "change:status": () => { on["change:status"]?.(); showError(); } }).map(([kind, answer]) => [kind, guard(() => { answer(); redraw(); })]);
   listeners.push(["msg:custom", guard((message) => {
     if (message.kind === "note") { state.note = message.text; redraw(); }
-    if (message.kind === "text" && state.asked) { state.asked = false; openPanel(root, state.layers, message, guard, (content) => { state.failure = ""; send(content); }); }
+    if (message.kind === "loaded") state.close(); // a state that was refused stays, to be mended
+    if (message.kind === "text" && state.asked) { state.asked = false; state.close = openPanel(root, state.layers, message, guard, (content) => { state.failure = ""; send(content); }); }
   })]);
 
   const errorText = make("span"), tipNode = make("div", { class: "wb-tip", hidden: true });
@@ -129,6 +140,7 @@ export function shell({ model, el }, { name, kind = "", theme, looks, paint, on 
       for (const observer of [sizes, outside]) observer.disconnect();
       ending.abort();
       cancelAnimationFrame(state.tick);
+      clearTimeout(state.second);
       root.remove();
     };
   }
@@ -142,12 +154,12 @@ export function explorer({ model, el }, { name, kind, traits, sliding, stored, b
   const state = { choices: model.get("choices"), shown: null, base: 0, dirty: false, sent: 0, waiting: false, timer: 0 };
   const now = () => ({ ...Object.fromEntries(traits.map((trait) => [trait, model.get(trait)])), choices: state.choices });
 
-  function paint(look, note) {
+  function paint(look, note, doing) {
     const said = now(), { request } = state.choices, kept = stored(said); // out of the table if it is there, else the newest that came
     if (kept && kept.request >= state.base) state.shown = { frame: kept, request };
     else if (!state.shown || said.frame.request >= state.shown.request) state.shown = { frame: said.frame, request: said.frame.request };
     const { shown } = state, waiting = shown.request < request;
-    return { drawn: String(shown.request), waiting: String(waiting), ...view.paint({ ...said, frame: shown.frame, waiting, note }, look) };
+    return { drawn: String(shown.request), waiting: String(waiting), ...view.paint({ ...said, frame: shown.frame, waiting, note, doing }, look) };
   }
 
   // requests and answers: at most one request on its way; the newest choices win

@@ -15,13 +15,14 @@ const PATHS = new Map(Object.entries(MARKERS).map(([marker, path]) => [marker, n
 export function picture(kind, title, tip, ...extra) {
   let probe = null, size = {}, measured = null;
   const onpointermove = (event) => tip(probe?.(event.offsetX, event.offsetY) || "", event), onpointerleave = () => tip("");
-  const canvas = make("canvas", { class: `wb-${kind}`, role: "img", onpointermove, onpointerleave }), heading = make("div", { class: "wb-note" });
+  const canvas = make("canvas", { class: `wb-${kind}`, role: "img", onpointermove, onpointerleave }), heading = make("div", { class: "wb-note" }), name = make("h4", { textContent: title });
   return {
-    node: make("div", { class: `wb-card wb-${kind}` }, make("header", {}, make("h4", { textContent: title }), heading, ...extra), canvas),
+    node: make("div", { class: `wb-card wb-${kind}` }, make("header", {}, name, heading, ...extra), canvas),
     update(chart, data, look) {
       if (measured !== look) [measured, size] = [look, { width: canvas.clientWidth, height: canvas.clientHeight }];
       const pen = penFor(canvas, size, look), { words, note, bad = false, ...drawn } = chart(pen, data, look);
       probe = drawn.probe;
+      write(name, data.title ?? title);
       canvas.texts = pen.texts;
       canvas.setAttribute("aria-label", words);
       write(heading, note);
@@ -51,7 +52,7 @@ function penFor(canvas, { width, height }, { unit, family, wide }) {
 export function label({ ctx, width, unit, font, wide, texts }, text, x, y, colour, { align = "left", weight = 400, size = 11, room = width, spare = false } = {}) {
   while (size * unit > 8 && wide(text, weight, size) > room) size -= 0.25;
   font(weight, size);
-  const words = fitEnd(ctx, text, room), far = ctx.measureText(words);
+  const words = fit(ctx, text, room), far = ctx.measureText(words);
   const left = Math.max(0, Math.min(width - far.width, x - far.width * { left: 0, center: 0.5, right: 1 }[align]));
   const box = { text: words, left, right: left + far.width, top: y - far.actualBoundingBoxAscent, bottom: y + far.actualBoundingBoxDescent };
   if (spare && texts.some((other) => box.left < other.right + 4 && other.left < box.right + 4 && box.top < other.bottom && other.top < box.bottom)) return;
@@ -61,11 +62,11 @@ export function label({ ctx, width, unit, font, wide, texts }, text, x, y, colou
   ctx.fillText(words, left, y);
 }
 
-export function fitEnd(ctx, text, width) { // the end of a layer's name says more than its beginning
-  if (ctx.measureText(text).width <= width) return text;
-  let start = 1;
-  while (start < text.length && ctx.measureText(`\u2026${text.slice(start)}`).width > width) start += 1;
-  return `\u2026${text.slice(start)}`;
+export function fit(ctx, text, width, end = false) { // as much of a text as has room; of a layer's name the `end`, which says more than the beginning
+  const part = (n) => (n === text.length ? text : end ? `\u2026${text.slice(-n)}` : `${text.slice(0, n)}\u2026`);
+  let n = text.length;
+  while (n > 1 && ctx.measureText(part(n)).width > width) n -= 1;
+  return part(n);
 }
 
 export function rule(ctx, x0, y0, x1, y1, colour, width = 1, dash = []) {

@@ -1,7 +1,7 @@
 // A raster of colours, one of whose cells is picked with the pointer or with the arrow keys.
 import { make, newId, ownKeys, write } from "./kit.js";
 
-const RASTER = { width: 280, least: 5, most: 26, closed: 0.3 }; // widths of the whole and of a cell at 100 %; opacity of a cell that cannot be picked
+const RASTER = { width: 280, wide: 580, least: 5, easy: 9, most: 26, closed: 0.3 }; // widths of the whole (a flat one may be wide) and of a cell at 100 %; opacity of a cell that cannot be picked
 
 // `move(place)` after each pick; a place counts the cells row by row.
 export function raster(move) {
@@ -31,7 +31,8 @@ export function raster(move) {
 
   function paint(colours) {
     const rows = count / columns, pen = canvas.getContext("2d");
-    const size = Math.min(RASTER.most, Math.max(RASTER.least, RASTER.width / Math.max(columns, rows)));
+    const fits = RASTER.width / Math.max(columns, rows), flat = Math.min(RASTER.easy, RASTER.wide / columns, RASTER.width / rows);
+    const size = Math.min(RASTER.most, Math.max(RASTER.least, fits, flat));
     Object.assign(canvas, { width: columns, height: rows });
     Object.assign(board.style, { width: `calc(${(size * columns).toFixed(1)} * var(--wb-u))`, aspectRatio: `${columns} / ${rows}` });
     colours.forEach((colour, at) => {
@@ -45,8 +46,9 @@ export function raster(move) {
     node: make("div", { class: "wb-raster" }, name, board, said),
     update(label, words, place, { columns: wide, colours }, may = () => true) {
       [now, columns, count, open] = [place, wide, colours.length, may];
-      const looks = `${columns} ${colours}`;
+      const looks = `${columns} ${colours} ${open(now)}`;
       if (looks !== drawn) { paint(colours); drawn = looks; }
+      canvas.setAttribute("aria-disabled", !open(now));
       write(name, label);
       write(said, words[now]);
       for (const [key, value] of Object.entries({ max: count - 1, now, text: words[now] })) canvas.setAttribute(`aria-value${key}`, value);
