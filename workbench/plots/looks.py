@@ -82,7 +82,7 @@ LOOKS: dict[str, Look] = {
     "gradual": Look("#009988", "P"),
     "rigl": Look("#AA4499", "D"),
     "set": Look("#8a5a00", "v"),
-    "snfs": Look("#225522", "^"),
+    "snfs": Look("#225522", "p"),
     # networks
     "lenet-300-100": Look("#0072B2", "D"),
     "lenet-5": Look("#3399CC", "v"),
