@@ -72,6 +72,11 @@ LOOKS: dict[str, Look] = {
     "fine-tuned": Look("#994455", "d"),
     "rewound": Look("#882E72", "p"),
     "rate-rewound": Look("#222255", "h"),
+    # controls of a ticket, and training without one
+    "ticket": Look("#009E73", "d"),
+    "reinitialised": Look("#D55E00", "X"),
+    "shuffled": Look("#3b3b3b", "^"),
+    "scratch": Look("#3399CC", "p"),
     # methods during training
     "dpf": Look("#0072B2", "o"),
     "dsr": Look("#EE6677", "X"),
