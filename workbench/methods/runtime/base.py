@@ -99,7 +99,8 @@ class Gated(nn.Module):
 
     def _through(self, part: slice, x: Tensor) -> tuple[Tensor, dict[str, Seen]]:
         passing, seen = x.new_ones(x.shape[:2]), dict[str, Seen]()
-        for name, layer in list(self._modules.items())[part]:  # a layer that is used twice comes twice
+        layers: Any = list(self._modules.items())[part]  # a layer that is used twice comes twice
+        for name, layer in layers:
             if isinstance(layer, Gate):
                 x, seen[name] = layer(x, passing, self.setting)
                 passing = seen[name].passing
