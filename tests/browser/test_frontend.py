@@ -53,6 +53,7 @@ def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
     sparsity = 1 - 1 / compression
     return {
         "criterion": criterion,
+        "timing": "before",
         "name": criterion,
         "sentence": f"{100 * sparsity:.1f} % removed, {compression:.3g}x; {alive}; effective {100 * sparsity:.1f} %",
         "alarm": f"{len(dead)} of 3 layers have no weight left: {gone}" if dead else "",
@@ -80,7 +81,7 @@ def frame(request: int, compression: float, compare: str | None = None) -> dict[
 
 def way(criterion: str = "magnitude", rounds: int = 1) -> dict[str, Any]:
     """What a pinned setting is made of."""
-    return {"weights": "at init", "criterion": criterion, "allocation": "global", "rounds": rounds}
+    return {"timing": "before", "criterion": criterion, "allocation": "global", "rounds": rounds, "k": None}
 
 
 def settings(compare: str | None = None, criterion: str = "magnitude") -> list[dict[str, Any]]:
@@ -100,7 +101,7 @@ def show(
     traits = {
         "menu": {
             "data": ["circles", "digits"], "networks": {"digits": ["lenet-5", "vgg"], "circles": ["mlp"]},
-            "weights": ["at init", "trained"], "criteria": criteria, "allocations": ["global", "layer"],
+            "timings": ["before", "gradual", "after"], "methods": ["gradual"], "criteria": criteria, "allocations": ["global", "layer"],
             "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face, "measure": "accuracy",
             "looks": {
                 name: {"light": look.colour, "dark": look.dark, "paler": "#123456", "marker": look.marker}
@@ -108,13 +109,14 @@ def show(
             },
         },
         "choices": {
-            **way(), "data": "digits", "network": "vgg", "compression": STOPS[stop], "layer": NAMES[1],
+            **way(), "data": "digits", "network": "vgg", "compression": STOPS[stop], "layer": NAMES[1], "step": None,
             "compare": way(compare) if compare else None, "theme": theme, "seed": 0, "request": 0,
         },
         "frame": frame(0, STOPS[stop], compare),
+        "runs": {},
         "frames": {"request": 0, "settings": settings(compare)} if table or face == "site" else {},
         "curve": [
-            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "name": name, "seed": seed, "rounds": 1,
+            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "maker": name, "timing": "before", "name": name, "seed": seed, "rounds": 1,
              "network": "vgg", "data": "digits", "kind": "recorded", "split": "test"}
             for i, name in enumerate(criteria) for c in (1, 10, 100) for seed in (0, 1)
         ],
@@ -238,7 +240,7 @@ def test_of_two_settings_of_one_criterion_the_pinned_one_is_paler(page, theme, e
     settle(page)
     assert page.locator(".wb-who").all_text_contents() == ["magnitude: ", "magnitude-5: "]
     assert page.locator(".wb-who svg path").last.get_attribute("fill") == expected
-    assert page.locator(".wb-pinned").inner_text() == "at init, magnitude, global, 5 rounds"
+    assert page.locator(".wb-pinned").inner_text() == "before, magnitude, global, 5 rounds"
 
 
 def test_a_setting_that_is_pinned_as_it_is_keeps_its_table(page):
@@ -253,7 +255,7 @@ def test_a_setting_is_pinned_and_let_go(page):
     show(page, 10)
     page.get_by_role("button", name="Pin", exact=True).press("Enter")
     assert page.evaluate("model.get('choices').compare") == way()
-    assert page.locator(".wb-pinned").inner_text() == "at init, magnitude, global, 1 round"
+    assert page.locator(".wb-pinned").inner_text() == "before, magnitude, global, 1 round"
     answer(page, 1, STOPS[10])  # nothing differs yet: one picture
     assert page.locator(".wb-side-line").count() == 1
     page.get_by_label("Rounds").select_option("100")
@@ -292,7 +294,7 @@ def test_a_key_is_answered_within_one_display_frame_from_a_table(page):
             .observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
         }"""
     )
-    page.locator("input.wb-range").focus()
+    page.locator("input.wb-range").first.focus()
     medians = []
     for key in ("ArrowRight", "ArrowLeft", "ArrowRight"):  # a busy machine may spoil a round, not all of them
         page.evaluate("took.length = 0")
@@ -307,7 +309,7 @@ def test_a_key_is_answered_within_one_display_frame_from_a_table(page):
 
 def test_every_key_of_the_slider(page):
     show(page, 10, table=True)
-    page.locator("input.wb-range").focus()
+    page.locator("input.wb-range").first.focus()
     keys = [("ArrowRight", 11), ("ArrowUp", 12), ("ArrowLeft", 11), ("ArrowDown", 10), ("PageUp", 20), ("PageDown", 10),
             ("End", LAST), ("ArrowRight", LAST), ("Home", 0), ("ArrowLeft", 0)]  # fmt: skip
     for key, stop in keys:
@@ -315,7 +317,7 @@ def test_every_key_of_the_slider(page):
         page.wait_for_function("stop => document.querySelector('.wb-root').dataset.stop === stop", arg=str(stop))
         assert page.evaluate("model.get('choices').compression") == STOPS[stop]
         assert page.locator(".wb-sentence").text_content() == side(STOPS[stop])["sentence"]
-    assert page.locator("input.wb-range").get_attribute("aria-valuetext") == "1x, 0.0 % removed"
+    assert page.locator("input.wb-range").first.get_attribute("aria-valuetext") == "1x, 0.0 % removed"
 
 
 def test_keys_and_drags_do_not_reach_the_notebook(page):
@@ -324,8 +326,8 @@ def test_keys_and_drags_do_not_reach_the_notebook(page):
         "() => { window.heard = []; for (const name of ['keydown', 'mousedown', 'pointerdown', 'contextmenu']) "
         "document.body.addEventListener(name, () => heard.push(name)); }"
     )
-    page.locator("input.wb-range").press("ArrowRight")
-    page.locator("input.wb-range").click()
+    page.locator("input.wb-range").first.press("ArrowRight")
+    page.locator("input.wb-range").first.click()
     assert page.evaluate("heard") == []
 
 
@@ -353,7 +355,7 @@ def test_one_request_at_a_time_the_newest_wins_and_stale_frames_are_dropped(page
 
 def test_without_an_answer_the_newest_request_still_goes_out(page):
     show(page, 10)
-    page.locator("input.wb-range").focus()
+    page.locator("input.wb-range").first.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     page.wait_for_function("model.saves.at(-1).request === 3", timeout=2000)
@@ -361,7 +363,7 @@ def test_without_an_answer_the_newest_request_still_goes_out(page):
 
 def test_a_correction_of_older_choices_does_not_move_the_slider_back(page):
     show(page, 10)
-    page.locator("input.wb-range").focus()
+    page.locator("input.wb-range").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.evaluate("model.set('choices', {...model.get('choices'), request: 1, compression: 1})")
@@ -374,7 +376,7 @@ def test_a_correction_of_older_choices_does_not_move_the_slider_back(page):
 def test_a_table_of_other_choices_is_not_used(page):
     show(page, 10, table=True)
     page.get_by_label("Criterion").select_option("snip")
-    page.locator("input.wb-range").press("ArrowRight")
+    page.locator("input.wb-range").first.press("ArrowRight")
     assert data(page, "stop") == "11"
     assert data(page, "drawn") == "0"  # waits for the kernel: the stored frames are those of magnitude
 
@@ -488,7 +490,7 @@ def test_a_kernel_that_is_gone_is_said_in_plain_words(page, act):
 
     def do():
         if act == "key":
-            page.locator("input.wb-range").press("ArrowRight")
+            page.locator("input.wb-range").first.press("ArrowRight")
         else:
             page.get_by_role("button", name=act).click()
         page.locator(".wb-error").wait_for(state="visible", timeout=3000)
@@ -507,9 +509,9 @@ def test_two_views_of_one_model_stay_in_step(page):
     show(page, 10, table=True, views=2)
     page.locator("input.wb-range").first.press("PageUp")
     page.wait_for_function("[...document.querySelectorAll('.wb-root')].every((root) => root.dataset.stop === '20')")
-    page.get_by_label("Weights", exact=True).last.select_option("trained")
+    page.get_by_label("Timing", exact=True).last.select_option("after")
     answer(page, 2, STOPS[20])
-    assert page.get_by_label("Weights", exact=True).first.input_value() == "trained"
+    assert page.get_by_label("Timing", exact=True).first.input_value() == "after"
     assert page.evaluate("[...document.querySelectorAll('.wb-root')].map((root) => root.dataset.drawn)") == ["2", "2"]
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(({id}) => id)")
     assert len(ids) == len(set(ids))
@@ -533,9 +535,9 @@ def test_an_error_of_the_kernel_is_shown_until_dismissed(page):
 
 def test_a_closed_view_leaves_nothing_behind(page):
     show(page, views=2)
-    assert page.evaluate("model.listening()") == 16
+    assert page.evaluate("model.listening()") == 18
     page.evaluate("clean[0]()")
-    assert page.evaluate("[model.listening(), document.querySelectorAll('.wb-root').length]") == [8, 1]
+    assert page.evaluate("[model.listening(), document.querySelectorAll('.wb-root').length]") == [9, 1]
 
 
 def test_the_site_needs_no_kernel(page):
@@ -543,7 +545,7 @@ def test_the_site_needs_no_kernel(page):
     assert page.get_by_role("button").all_inner_texts() == ["Pin", ""]  # and the theme's, named by its label
     assert page.locator("select:visible").count() == 0
     assert "no kernel" in page.locator(".wb-message").inner_text()
-    page.locator("input.wb-range").press("End")
+    page.locator("input.wb-range").first.press("End")
     assert page.locator(".wb-sentence").text_content() == side(STOPS[LAST])["sentence"]
 
 
@@ -571,7 +573,7 @@ def test_the_site_offers_what_is_stored_and_nothing_else(page):
     page.get_by_label("Criterion", exact=True).select_option("snip")
     page.get_by_role("button", name="Pin", exact=True).click()
     page.get_by_label("Criterion", exact=True).select_option("magnitude")
-    page.locator("input.wb-range").press("End")
+    page.locator("input.wb-range").first.press("End")
     settle(page)
     assert [page.locator(".wb-who").nth(i).inner_text().split(":")[0].strip() for i in (0, 1)] == ["magnitude", "snip"]
     assert page.locator(".wb-rest").last.inner_text() == side(few[2])["sentence"].partition("; ")[2]
@@ -583,7 +585,7 @@ def test_the_site_offers_what_is_stored_and_nothing_else(page):
 
 def test_what_is_live_and_what_is_recorded_is_told_apart(page):
     show(page, 10)
-    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "name": "snip", "seed": 0, "rounds": 1,
+    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "maker": "snip", "timing": "before", "name": "snip", "seed": 0, "rounds": 1,
             "network": "vgg",
             "data": "digits", "kind": "live", "split": "val"}  # fmt: skip
     page.evaluate("point => model.set('curve', [...model.get('curve'), point])", live)

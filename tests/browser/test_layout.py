@@ -101,14 +101,14 @@ def large(page: Any, compare: str | None) -> None:
         "random",
     ]
     curve = [
-        {"compression": 10, "accuracy": 0.5, "criterion": name, "seed": 0, "rounds": rounds,
+        {"compression": 10, "accuracy": 0.5, "criterion": name, "maker": name, "timing": "before", "seed": 0, "rounds": rounds,
          "name": f"{name}-{rounds}" if rounds > 1 else name, "network": "vgg",
          "data": "digits", "kind": kind, "split": split}
         for name in names for rounds in (1, 100) for kind, split in (("live", "val"), ("recorded", "test"))
     ]  # fmt: skip
     saved = "Saved the masks as playground-digits-lenet-300-100-magnitude-32670x-masks.safetensors"
     if compare:
-        for side, name in zip(made["sides"], ("magnitude, smart-ratio", "magnitude-100, trained"), strict=True):
+        for side, name in zip(made["sides"], ("magnitude, smart-ratio", "magnitude-100, after"), strict=True):
             side["name"] = name
     menu = page.evaluate("model.get('menu')") | {
         "stops": stops,
@@ -119,7 +119,7 @@ def large(page: Any, compare: str | None) -> None:
     status = {"busy": "", "progress": 0, "message": saved, "error": ""}
     choices = page.evaluate("model.get('choices')") | {"allocation": "smart-ratio-vgg"}
     if compare:
-        choices["compare"] = way(rounds=100) | {"weights": "trained"}
+        choices["compare"] = way(rounds=100) | {"timing": "after"}
     put(page, menu=menu, choices=choices, frame=made, curve=curve, status=status)
 
 
@@ -142,6 +142,8 @@ def own(page: Any, compare: str | None, face: str = "live") -> None:
         "compression": 10,
         "accuracy": 0.5,
         "criterion": LONG,
+        "maker": LONG,
+        "timing": "before",
         "name": f"{LONG}-5",
         "seed": 0,
         "rounds": 5,

@@ -99,7 +99,7 @@ def test_explorers_answer_while_a_long_cell_below_them_runs(lab: str, folder: Pa
         for i in range(2):
             picture = roots.nth(i).locator("canvas.wb-mask")
             before = picture.evaluate("node => node.toDataURL()")
-            roots.nth(i).locator("input.wb-range").press("PageUp")
+            roots.nth(i).locator("input.wb-range").first.press("PageUp")
             page.wait_for_function(f"() => document.querySelectorAll('.wb-root')[{i}].dataset.drawn === '1'")
             assert picture.evaluate("node => node.toDataURL()") != before
             assert roots.nth(i).locator(".wb-error").is_hidden()
@@ -122,7 +122,7 @@ def test_explorers_answer_while_a_long_cell_below_them_runs(lab: str, folder: Pa
     assert still_runs()
     ended()
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
-    roots.first.locator("input.wb-range").press("PageUp")
+    roots.first.locator("input.wb-range").first.press("PageUp")
     roots.first.get_by_text("The kernel was restarted").wait_for()
     run_all_and_move_both()
     assert still_runs()
@@ -152,7 +152,7 @@ def test_controls_change_the_view(notebook: Any) -> None:
     page.get_by_role("button", name="Pin", exact=True).press("Enter")
     page.get_by_label("Criterion", exact=True).select_option("synflow")
     page.get_by_label("Rounds", exact=True).select_option("5")
-    page.locator("input.wb-range").focus()
+    page.locator("input.wb-range").first.focus()
     page.keyboard.press("End")
     page.wait_for_function("() => document.querySelector('.wb-alarm').textContent.includes('no weight left')")
     page.wait_for_function("() => document.querySelector('.wb-sentence').innerText.split('layers alive').length === 3")

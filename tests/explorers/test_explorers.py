@@ -165,7 +165,7 @@ def _place(side: dict[str, Any], score: torch.Tensor) -> torch.Tensor:
 
 def test_show_code_for_trained_weights_reproduces_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Session({"moons": wb.load("moons", device="cpu")}, {})
-    choices = Choices("moons", "lenet-300-100", weights="trained", criterion="snip", compression=30)
+    choices = Choices("moons", "lenet-300-100", timing="after", criterion="snip", compression=30)
     fitted, frame = settle(own, choices)
     space: dict[str, Any] = {}
     threads = torch.get_num_threads()
@@ -264,7 +264,7 @@ def test_a_network_is_built_once(digits: wb.Task, monkeypatch: pytest.MonkeyPatc
     choices = Choices("moons", "lenet-300-100", criterion="snip")
     layer = own.layers(choices)[0]
     settle(own, own.check(replace(choices, layer=layer)))
-    settle(own, replace(choices, weights="trained", layer=layer))
+    settle(own, replace(choices, timing="after", layer=layer))
     assert built == ["lenet-300-100"]
 
 
@@ -337,7 +337,7 @@ def test_what_a_task_measures_is_trained_and_shown(playground: Any, monkeypatch:
     press(explorer, "train")
     until(lambda: len(explorer.curve) == 3)
     fresh = copy.deepcopy(model)
-    exec(code.lines(explorer.session, explorer._shown), space := {"task": task, "model": fresh})
+    exec(code.lines(explorer.session, replace(explorer._shown, step=0)), space := {"task": task, "model": fresh})
     wb.train(fresh, task, masks=space["masks"], seed=0)
     reached = wb.evaluate(fresh, task)["mse"]
     assert explorer.curve[2]["mse"] == reached
@@ -401,7 +401,10 @@ def test_a_criterion_joins_the_open_explorers_menu_and_leaves_it_again(playgroun
         (dict(state={"compression": 0.9}), "For sparsity 0.9 pass compression=10"),
         (dict(state={"compression": "20"}), "Pass a number such as 20"),
         (dict(state={"layer": "nowhere"}), "layer is one of"),
-        (dict(state={"weights": "pretrained"}), "weights is one of at init, trained"),
+        (dict(state={"timing": "afterwards"}), "timing is one of .*Did you mean 'after'"),
+        (dict(state={"weights": "trained"}), "Write 'timing': 'after' in place of 'weights': 'trained'"),
+        (dict(state={"compare": {"weights": "at init"}}), "Write 'timing': 'before'"),
+        (dict(rows=[{"weights": "trained", "compression": 2, "accuracy": 0.5}]), "Write 'timing': 'after'"),
         (dict(state={"rounds": 0}), "rounds is a whole number"),
         (dict(state={"compare": {"rounds": 0}}), "rounds is a whole number"),
         (dict(state={"compare": {"criterion": "snipp"}}), "Did you mean 'snip'"),
@@ -480,7 +483,7 @@ def test_training_adds_a_dot_a_seed_and_the_slider_answers_meanwhile(playground:
     ask(explorer, allocation="layer")
     until(lambda: explorer.curve == [])  # other allocation, other picture
     ask(explorer, allocation="global")
-    assert len(explorer.curve) == 4
+    until(lambda: len(explorer.curve) == 4)
     press(explorer, "clear_points")
     assert explorer.curve == []
     assert explorer.errors == []
@@ -504,33 +507,32 @@ def test_a_trained_point_is_what_the_library_trains(playground: Any) -> None:
 
 
 def test_two_settings_are_trained_one_after_the_other_and_each_is_named(playground: Any) -> None:
-    pinned = {"weights": "trained", "criterion": "snip", "allocation": "layer", "rounds": 5}
+    pinned = {"timing": "after", "criterion": "snip", "allocation": "layer", "rounds": 5}
     explorer = playground("moons", state={"criterion": "snip", "compression": 10, "compare": pinned}, rows=[])
     assert [side["name"] for side in explorer.frame["sides"]] == ["snip"]  # the pinned one is being trained
     until(lambda: len(explorer.frame["sides"]) == 2)
-    assert [side["name"] for side in explorer.frame["sides"]] == ["snip", "snip-5, trained, layer"]
+    assert [side["name"] for side in explorer.frame["sides"]] == ["snip", "snip-5, after, layer"]
     press(explorer, "train")
     until(lambda: not explorer.worker.busy("training"))
-    assert [point["name"] for point in explorer.curve] == ["snip", "snip-5, trained, layer"]
+    assert [point["name"] for point in explorer.curve] == ["snip", "snip-5, after, layer"]
     one, other = (f"{100 * point['accuracy']:.1f} %" for point in explorer.curve)
     assert explorer.status["message"] == (
-        f"snip, 10x, seed 0: validation accuracy {one}; "
-        f"snip-5, trained, layer, 10x, seed 0: validation accuracy {other}"
+        f"snip, 10x, seed 0: validation accuracy {one}; snip-5, after, layer, 10x, seed 0: validation accuracy {other}"
     )
     ask(explorer, compare=None)
-    assert [point["name"] for point in explorer.curve] == ["snip"]
+    until(lambda: [point["name"] for point in explorer.curve] == ["snip"])
     assert explorer.errors == []
 
 
 def test_the_code_of_a_trained_and_an_untrained_setting_gives_both() -> None:
     own = Session({"moons": wb.load("moons", device="cpu")}, {})
-    pinned = {"weights": "at init", "criterion": "magnitude", "allocation": "layer", "rounds": 1}
-    choices = Choices("moons", "lenet-300-100", weights="trained", criterion="snip", compression=30, compare=pinned)
+    pinned = {"timing": "before", "criterion": "magnitude", "allocation": "layer", "rounds": 1}
+    choices = Choices("moons", "lenet-300-100", timing="after", criterion="snip", compression=30, compare=pinned)
     fitted, frame = settle(own, choices)
     threads, space = torch.get_num_threads(), {}
     try:
-        for part, side in zip(code.lines(own, fitted).split("wb.layers(")[:2], reversed(frame["sides"]), strict=True):
-            exec("(" + part if part.startswith("model, masks") else part, space)  # untrained weights first
+        for part, side in zip(code.lines(own, fitted).split("wb.layers(")[:2], frame["sides"], strict=True):
+            exec("(" + part if part.startswith("model, masks") else part, space)
             masks: Any = space["masks"]
             assert [layer["kept"] for layer in side["layers"]] == [int(mask.sum()) for mask in masks.values()]
     finally:
@@ -550,18 +552,18 @@ def test_cancel_answers_at_once_and_leaves_no_point(playground: Any) -> None:
     time.sleep(0.3)
     assert explorer.status["busy"] == ""  # nothing speaks of the training any more
     assert explorer.curve == []
-    ask(explorer, weights="trained")
+    ask(explorer, timing="after")
     until(lambda: explorer.status["busy"] == "training")
     press(explorer, "cancel")
-    assert explorer.choices["weights"] == "at init"  # back to what the picture shows
+    assert explorer.choices["timing"] == "before"  # back to what the picture shows
     assert explorer.errors == []
 
 
 def test_trained_weights_train_in_the_worker(playground: Any) -> None:
-    explorer = playground("moons", state={"weights": "trained"})
+    explorer = playground("moons", state={"timing": "after"})
     assert explorer.frame["sides"]  # the untrained network until then
     until(lambda: explorer.frame["request"] == explorer.choices["request"])
-    assert explorer.choices["weights"] == "trained"
+    assert explorer.choices["timing"] == "after"
     assert explorer.baseline["dense"] is not None
     assert explorer.errors == []
 
@@ -759,7 +761,7 @@ def test_text_panels_and_files(
         until(lambda i=i: len(messages) == i)
     names = [message["text"].split()[-1] for message in messages[2:]]
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
-    assert names[0] == "playground-digits-vgg-at-init-snip-global-1-round-50x-seed-0-layers.csv"
+    assert names[0] == "playground-digits-vgg-before-snip-global-1-round-50x-seed-0-layers.csv"
     model = wb.make("vgg", digits, seed=0)
     saved = load_file(names[1])
     masks = {name: saved[name] for name in wb.prunable(model)}
@@ -804,7 +806,7 @@ def test_a_saved_file_holds_its_setting_and_is_never_written_over(
     files: dict[str, bytes] = {}
     changes: list[dict[str, Any]] = [
         {}, {"compression": 20.001}, {"compression": 20.0, "seed": 1}, {"allocation": "layer"}, {"rounds": 5},
-        {"criterion": "snip"}, {"weights": "trained"}, {"data": "circles"},
+        {"criterion": "snip"}, {"timing": "after"}, {"data": "circles"},
     ]  # fmt: skip
     for change in changes:
         request = ask(explorer, **change)
@@ -823,7 +825,7 @@ def test_a_saved_file_holds_its_setting_and_is_never_written_over(
             state = explorer.state()
             assert state.items() >= inside(tmp_path / name).items()
             assert check_state(inside(tmp_path / name)).setting().items() >= {
-                key: state[key] for key in ("data", "network", "weights", "criterion", "allocation", "rounds", "seed")
+                key: state[key] for key in ("data", "network", "timing", "criterion", "allocation", "rounds", "seed")
             }.items()  # fmt: skip
         files = new
     assert explorer.errors == []
@@ -1012,7 +1014,7 @@ def test_the_shipped_rows_stand_there_from_the_start_and_are_told_from_what_is_t
     dense = rows[rows["compression"] == 1]["accuracy"].mean()
     assert explorer.baseline == {"dense": pytest.approx(dense), "split": "test"}
     points, choices = explorer.session.points, check_state(explorer.state())
-    assert points.next_seed(choices) == 0  # a run on test data is no run on validation data
+    assert points.next_seed(0, choices) == 0  # a run on test data is no run on validation data
     points.add(replace(choices, compression=1.0), 0.5)
     assert points.baseline(choices) == explorer.baseline  # never the mean of both; test data where points of it stand
     points.clear()
@@ -1021,7 +1023,7 @@ def test_the_shipped_rows_stand_there_from_the_start_and_are_told_from_what_is_t
     points.add(choices, 0.5)
     assert [p["split"] for p in points.curve(choices) if p["kind"] == "live"] == ["val"]
     assert not points.curve(replace(choices, network="lenet-5"))
-    trained = points.curve(replace(choices, weights="trained"))
+    trained = points.curve(replace(choices, timing="after"))
     assert {point["criterion"] for point in trained} == {"grasp", "magnitude", "snip", "synflow"}
     assert playground(rows=[], name="none").curve == []
 

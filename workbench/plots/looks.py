@@ -66,6 +66,18 @@ LOOKS: dict[str, Look] = {
     "iterative": Look("#009E73", "o"),
     "one-shot": Look("#D55E00", "s"),
     "one-shot, as long": Look("#0072B2", "^"),
+    # timings
+    "early": Look("#3399CC", "<"),
+    "after": Look("#D55E00", ">"),
+    "fine-tuned": Look("#994455", "d"),
+    "rewound": Look("#882E72", "p"),
+    "rate-rewound": Look("#222255", "h"),
+    # methods during training
+    "dsr": Look("#EE6677", "X"),
+    "gradual": Look("#009988", "P"),
+    "rigl": Look("#AA4499", "D"),
+    "set": Look("#8a5a00", "v"),
+    "snfs": Look("#225522", "^"),
     # networks
     "lenet-300-100": Look("#0072B2", "D"),
     "lenet-5": Look("#3399CC", "v"),

@@ -31,7 +31,7 @@ def setting(session: Session, choices: Choices, places: Sequence[float], coarse:
     """The pictures of one setting at these places of the slider, as the page looks them up."""
     sides = []
     for place in places:
-        at = yield from session.prepare(replace(choices, compression=place))
+        at = yield from session.prepare(replace(choices, compression=place, step=0))
         sides.append(session.frame(at, measure=True, coarse=coarse)["sides"][0])
         yield
     return {**choices.way, "stops": list(places), "sides": sides}
@@ -52,7 +52,7 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
         warnings.simplefilter("ignore")  # of ties at stops that nobody looks at yet; the picture tells its own
         for at in choices.sides:
             took = _seconds(session, at)
-            places = all_stops if at.rounds == 1 or took * len(all_stops) <= SECONDS else few
+            places = all_stops if (at.cut and at.rounds == 1) or took * len(all_stops) <= SECONDS else few
             made.append(drain(setting(session, at, places)))
         end, sides, size = time.process_time() + SECONDS, *_size(made)
         once: dict[str, float] = {}
@@ -80,6 +80,8 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
 
 def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int]]:
     """Criteria and rounds beside the chosen ones, the more likely ones first."""
+    if not choices.cut:
+        return  # the criterion decides nothing before the training
     quick = [name for name in session.criteria(choices) if "of each sample" not in find_criterion(name)[1].cost]
     shown = [side.criterion for side in choices.sides]
     likely = [(name, rounds) for name in shown for rounds in ROUNDS]
@@ -88,7 +90,7 @@ def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int]]:
     there = [
         (side.criterion, side.rounds)
         for side in choices.sides
-        if (side.weights, side.allocation) == (choices.weights, choices.allocation)
+        if (side.timing, side.k, side.allocation) == (choices.timing, choices.k, choices.allocation)
     ]
     yield from (pair for pair in dict.fromkeys(likely) if pair not in there)
 

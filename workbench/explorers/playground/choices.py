@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from workbench.methods import timings
+from workbench.methods.registry import METHODS
 from workbench.types import check_choice, check_count
 
-WEIGHTS = ("at init", "trained")
+CUT = ("before", "early", "after")
+"""Timings that find their masks at one moment: the masks can be shown before the pruned network is trained."""
 ROUNDS = (1, 5, 20, 100)
 THEMES = ("auto", "dark", "light")
-WAY = ("weights", "criterion", "allocation", "rounds")
+WAY = ("timing", "k", "criterion", "allocation", "rounds")
 """How masks are found: what of two settings may differ where they are compared."""
 
 
@@ -18,18 +21,23 @@ WAY = ("weights", "criterion", "allocation", "rounds")
 class Choices:
     """One setting of the playground. `layer=""` is the layer in the middle; `compare` is a pinned `WAY`, or None.
 
+    `k` is the step of the cut (timing "early"), or to which weights go back ("rewound"). `step` is the step of the
+    training that is shown, 0 what it starts from, None its end, or its start where nothing was trained.
+
     >>> Choices(compression=20).sparsity
     0.95
     """
 
     data: str = "digits"
     network: str = "vgg"
-    weights: str = "at init"
+    timing: str = "before"
+    k: int | None = None
     criterion: str = "magnitude"
     allocation: str = "global"
     rounds: int = 1
     compression: float = 20.0
     layer: str = ""
+    step: int | None = None
     compare: dict[str, Any] | None = None
     seed: int = 0
     theme: str = "auto"
@@ -44,20 +52,45 @@ class Choices:
     def sides(self) -> tuple["Choices", ...]:
         """This setting alone, or beside it the pinned one, where they differ.
 
-        >>> pinned = {"weights": "at init", "criterion": "snip", "allocation": "layer", "rounds": 5}
+        >>> pinned = {"timing": "before", "criterion": "snip", "allocation": "layer", "rounds": 5}
         >>> [side.name for side in Choices(compare=pinned).sides]
         ['magnitude', 'snip-5, layer']
         """
         alone = replace(self, compare=None)
-        pinned = replace(alone, **(self.compare or {}))
-        return (alone,) if pinned == alone else (alone, pinned)
+        shown = alone._used, replace(alone, **(self.compare or {}))._used
+        return shown[: len(set(shown))]
+
+    @property
+    def _used(self) -> "Choices":
+        """This setting with the usual value of all that its timing does not use."""
+        unused: dict[str, Any] = {} if self.timing in ("early", "rewound") else {"k": None}
+        if self.timing in METHODS:
+            kept = "allocation" in METHODS[self.timing].options
+            unused |= {"criterion": "magnitude", "rounds": 1} | ({} if kept else {"allocation": "global"})
+        return replace(self, **unused)
+
+    @property
+    def cut(self) -> bool:
+        """Whether the masks are found at one moment, and so are known before the pruned network is trained."""
+        return self.timing in CUT
+
+    @property
+    def maker(self) -> str:
+        """What makes the masks: the criterion, or the method during training."""
+        return self.timing if self.timing in METHODS else self.criterion
 
     @property
     def name(self) -> str:
-        """The criterion, its rounds, and what else of the `WAY` differs from an untrained network's global cut."""
-        rounds, weights = f"-{self.rounds}" if self.rounds > 1 else "", ", trained" if self.weights == "trained" else ""
+        """What makes the masks, its rounds, and what else of the `WAY` differs from a global cut before training.
+
+        >>> Choices(timing="rewound", k=8, rounds=5).name, Choices(timing="rigl", criterion="snip").sides[0].name
+        ('magnitude-5, rewound 8', 'rigl')
+        """
+        rounds = f"-{self.rounds}" if self.rounds > 1 else ""
+        timing = "" if self.timing in ("before", self.maker) else f", {self.timing}"
+        step = "" if self.k is None else f" {self.k}"
         allocation = f", {self.allocation}" if self.allocation != "global" else ""
-        return f"{self.criterion}{rounds}{weights}{allocation}"
+        return f"{self.maker}{rounds}{timing}{step}{allocation}"
 
     @property
     def way(self) -> dict[str, Any]:
@@ -70,7 +103,7 @@ class Choices:
 
     def setting(self) -> dict[str, Any]:
         """All that decides what the view shows at some place of the slider."""
-        return {name: value for name, value in self.state().items() if name != "compression"}
+        return {name: value for name, value in self.state().items() if name not in ("compression", "step")}
 
 
 def check_state(state: object, start: Choices = Choices()) -> Choices:
@@ -82,17 +115,21 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
     >>> check_state({"compression": 5}).compression
     5.0
     >>> check_state({"compare": {"rounds": 5}}).compare
-    {'weights': 'at init', 'criterion': 'magnitude', 'allocation': 'global', 'rounds': 5}
+    {'timing': 'before', 'k': None, 'criterion': 'magnitude', 'allocation': 'global', 'rounds': 5}
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"a state is a dict such as {{'criterion': 'snip'}}; got {type(state).__name__}")
+    check_outgrown(state)
     for key in state:
         check_choice("a key of the state", key, [field.name for field in fields(Choices)])
     chosen = replace(start, **state)
-    check_choice("weights", chosen.weights, WEIGHTS)
+    check_choice("timing", chosen.timing, timings())
     check_choice("theme", chosen.theme, THEMES)
     for name, least in (("rounds", 1), ("seed", 0), ("request", 0)):
         check_count(name, getattr(chosen, name), least=least)
+    for name in ("k", "step"):
+        if getattr(chosen, name) is not None:
+            check_count(name, getattr(chosen, name), least=0)
     if not isinstance(chosen.layer, str):
         raise TypeError(f"layer is the name of a weight, or '' for the middle one; got {chosen.layer!r}")
     compare: Any = {"criterion": chosen.compare} if isinstance(chosen.compare, str) else chosen.compare
@@ -100,11 +137,21 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
         if not isinstance(compare, Mapping):
             rule = "compare is what of the setting differs, such as {'criterion': 'snip', 'rounds': 5}, or None"
             raise TypeError(f"{rule}; got {compare!r}")
+        check_outgrown(compare)
         for key in compare:
             check_choice("a key of compare", key, WAY)
         compare = chosen.way | dict(compare)
         check_state(compare)
     return replace(chosen, compression=check_compression(chosen.compression), compare=compare)
+
+
+def check_outgrown(setting: Mapping[str, Any]) -> None:
+    """Raise ValueError for a setting of the form before there was a `timing`: says what to write now."""
+    if "weights" in setting:
+        said = setting["weights"]
+        now = {"at init": "before", "trained": "after"}.get(said, "before")
+        told = f"the timing says when to prune; 'weights' said it before, got {said!r}"
+        raise ValueError(f"{told}. Write 'timing': {now!r} in place of 'weights': {said!r}")
 
 
 def check_compression(value: object) -> float:

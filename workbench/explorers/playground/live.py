@@ -36,15 +36,17 @@ class Playground(Explorer):
     choices = traitlets.Dict().tag(sync=True)
     frame = traitlets.Dict().tag(sync=True)
     frames = traitlets.Dict().tag(sync=True)
+    runs = traitlets.Dict().tag(sync=True)
     curve: traitlets.List[Any] = traitlets.List().tag(sync=True)
     baseline = traitlets.Dict().tag(sync=True)
 
     def __init__(self, session: Session, choices: Choices, precompute: bool = False, name: str | None = None):
         self.session, self.precompute = session, precompute
         self._framed: list[dict[str, Any]] = []
-        trained = any(side.weights == "trained" for side in choices.sides)  # in the worker, after a first picture
-        first = drain(session.prepare(replace(choices, weights="at init", compare=None) if trained else choices))
-        choices = replace(first, weights=choices.weights, compare=choices.compare, request=int(trained))
+        self._seed = choices.seed
+        slow = any(side.timing in ("early", "after") for side in choices.sides)  # in the worker, after a first picture
+        first = drain(session.prepare(replace(choices, timing="before", k=None, compare=None) if slow else choices))
+        choices = replace(choices, layer=first.layer, compression=first.compression, request=int(slow))
         super().__init__(
             name,
             menu=session.menu(first),
@@ -57,22 +59,28 @@ class Playground(Explorer):
         self.observe(self._chosen, "choices")
         with self.guard():
             self._show()
+            self._train_if_asked(choices)
         self._follow_cells(True)
 
     # Choices in, frames out
 
     def state(self) -> dict[str, Any]:
         """The setting as JSON, for `from_state` or `playground(state=...)`."""
-        return check_state(self.choices).state()
+        return self.session.told(check_state(self.choices)).state()
 
     def from_state(self, state: Mapping[str, Any]) -> None:
-        """Show a setting that `state()` gave (keys may be missing). Raises ValueError for what does not exist."""
+        """Show a setting that `state()` gave (keys may be missing). Raises ValueError for what does not exist.
+
+        A setting with a `step` is trained first, unless it was.
+        """
         with self.lock:
             now = check_state(self.choices)
-            chosen = self.session.check(check_state(state, start=replace(now, layer="")))
+            chosen = self.session.check(check_state(state, start=replace(now, layer="", step=None)))
             if "layer" not in state and now.layer in self.session.layers(chosen):
                 chosen = replace(chosen, layer=now.layer)
+            self._seed = chosen.seed if "seed" in state else self._seed
             self.choices = asdict(replace(chosen, theme=now.theme, request=now.request + 1))
+            self._train_if_asked(chosen)
 
     def still(self) -> dict[str, Any]:
         """What is shown as HTML, PNG and words."""
@@ -95,15 +103,14 @@ class Playground(Explorer):
             return
         self.worker.cancel("scoring")
         self._shown = choices
-        self.put(menu=self.session.menu(choices), frame=self.session.frame(choices))
         self._draw_points(choices)
+        self.put(menu=self.session.menu(choices), frame=self.session.frame(choices), runs=self.session.runs(choices))
         if self._framed != _settings(choices):
             self._framed = []
             self.put(frames={})
         working = self.worker.busy("training")
         self.status = {**(self.status if working else IDLE), "message": self.status["message"], "error": ""}
-        unmeasured = any(side["numbers"]["effective"] is None for side in self.frame["sides"])
-        if (unmeasured and self.session.has_paths(choices)) or (self.precompute and not self._framed):
+        if any(side["pending"] for side in self.frame["sides"]) or (self.precompute and not self._framed):
             self.worker.submit("scoring", partial(self._complete, choices), delay=PAUSE)
 
     def _prepare(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
@@ -171,13 +178,20 @@ class Playground(Explorer):
 
     def on_train(self) -> None:
         """Train a point of the trade-off for each setting shown, with the first seed that none of them has."""
+        choices = check_state(self.choices)
+        self._submit(choices, self.session.points.next_seed(self._seed, *choices.sides))
+
+    def _train_if_asked(self, choices: Choices) -> None:
+        if choices.step and not self.session.recorded(choices):
+            self._submit(choices, choices.seed)
+
+    def _submit(self, choices: Choices, seed: int) -> None:
         if not self.worker.busy("training"):
-            self.worker.submit("training", partial(self._train, check_state(self.choices)))
+            self.worker.submit("training", partial(self._train, choices, seed))
             self.status = {**IDLE, "busy": "training"}
 
-    def _train(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
+    def _train(self, choices: Choices, seed: int, stale: Callable[[], bool]) -> Work[None]:
         said: list[str] = []
-        seed = self.session.points.next_seed(*choices.sides)
         for side in choices.sides:
             with self.lock:
                 if stale():
@@ -193,8 +207,12 @@ class Playground(Explorer):
             reached = f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"
             said.append(f"{made.name}, {made.compression:g}x, seed {made.seed}: validation {name} {reached}")
         with self.lock:
-            if not stale():
-                self.status = {**IDLE, "message": "; ".join(said)}
+            if stale():
+                return
+            now = check_state(self.choices)
+            if self.session.alike(now, choices):  # still shown: from now on with the seed that was trained
+                self.choices = asdict(replace(now, seed=seed, request=now.request + 1))
+            self.status = {**IDLE, "message": "; ".join(said)}
 
     def on_cancel(self) -> None:
         """Stop training and scoring; where choices had not been answered, go back to those that were."""
@@ -219,15 +237,15 @@ class Playground(Explorer):
 
     def on_save_table(self) -> None:
         """Write the layer table as CSV."""
-        self.save(partial(save.table, self.session, self._shown))
+        self.save(partial(save.table, self.session, self.session.told(self._shown)))
 
     def on_save_figure(self) -> None:
         """Write the view as PNG."""
-        self.save(partial(save.figure, self.session, self._shown, self.frame))
+        self.save(partial(save.figure, self.session, self.session.told(self._shown), self.frame))
 
     def on_save_masks(self) -> None:
         """Write the masks as safetensors."""
-        self.save(partial(save.masks, self.session, self._shown))
+        self.save(partial(save.masks, self.session, self.session.told(self._shown)))
 
 
 def _settings(choices: Choices) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.points import SPLITS
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.view import times
-from workbench.plots.looks import Look
+from workbench.plots.looks import KEPT, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +38,12 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figu
         drawn = Figure(figsize=(12, 9))
         FigureCanvasAgg(drawn)
         panels: Any = drawn.subfigures(2, 2)
-        for i, (side, scores) in enumerate(zip(sides, _axes(panels[0, 0], len(sides), 1), strict=True)):
-            _scores(side, own[side["name"]].colour, scores, legend=i == 0)
+        films = session.films(choices)
+        for i, (side, ax) in enumerate(zip(sides, _axes(panels[0, 0], len(sides), 1), strict=True)):
+            if side["scores"]:
+                _scores(side, own[side["name"]].colour, ax, legend=i == 0)
+            else:
+                _training(side, films[i] if films else None, session.points.measure(choices.data), ax)
         _layers(sides, own, *_axes(panels[0, 1], 1, 1))
         shown = sides[0]["mask"]
         title = f"Mask of {plots.ending(shown['layer'], 50)}"
@@ -55,11 +60,31 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figu
 
 
 def _looks(sides: Sequence[Mapping[str, Any]], criteria: Mapping[str, Look]) -> dict[str, Look]:
-    """The look of each setting: that of its criterion, paler for the second of two with the same one."""
-    found = {side["name"]: criteria[side["criterion"]] for side in sides}
+    """The look of each setting: paler for the second of two with one criterion."""
+    found = {side["name"]: look_of(side["criterion"], side["timing"], criteria) for side in sides}
     if len(found) == 2 and len({side["criterion"] for side in sides}) == 1:
         found[sides[1]["name"]] = Look(found[sides[1]["name"]].dark, found[sides[1]["name"]].marker)
     return found
+
+
+def look_of(maker: str, timing: str, looks: Mapping[str, Look]) -> Look:
+    """The colour of the criterion, with its own marker before training, else that of the timing."""
+    return looks[maker] if timing == "before" else Look(looks[maker].colour, looks[timing].marker)
+
+
+def _training(side: Mapping[str, Any], film: Mapping[str, Any] | None, measure: str, ax: Axes) -> None:
+    """Loss, measure and density of a recorded training; a line at the step shown."""
+    ax.set(title=f"Training: {side['name']}", xlabel="step")
+    if film is None:
+        ax.text(0.5, 0.5, "the masks come from a training", transform=ax.transAxes, ha="center", va="center")
+        return
+    stops, most = film["stops"][1:], max(film["loss"][1:])
+    ax.plot(stops, [loss / most for loss in film["loss"][1:]], color="#999999", linewidth=1, label=f"loss / {most:.3g}")
+    ax.plot(stops, film["density"][1:], color="black", linestyle=":", drawstyle="steps-post", label="density")
+    values = [math.nan if value is None else value for value in film["value"][1:]]
+    ax.plot(stops, values, color=KEPT, label=f"validation {measure}")
+    ax.axvline(side["step"]["at"] if "step" in side else 0, color="black", linewidth=1)
+    ax.legend(loc="center right")
 
 
 def _axes(panel: Any, rows: int, columns: int) -> Sequence[Axes]:
@@ -116,8 +141,8 @@ def _tradeoff(choices: Choices, session: Session, own: Mapping[str, Look], ax: A
         table = pd.DataFrame(curve)
         measured = table["kind"] + table["split"].map(lambda split: f", {SPLITS[split]}" if split else "")
         table["arm"] = table["name"] + ": " + measured
-        arms = zip(table["arm"], table["name"], table["criterion"], strict=True)
-        looks = {arm: own.get(setting, criteria[criterion]) for arm, setting, criterion in arms}
+        arms = zip(table["arm"], table["name"], table["maker"], table["timing"], strict=True)
+        looks = {arm: own.get(setting, look_of(maker, timing, criteria)) for arm, setting, maker, timing in arms}
         shown, once = table["name"].isin(settings), set(table.loc[table["rounds"] == 1, "name"])
         for arm, rows in table[~shown].groupby("arm", sort=False):
             means, look = rows.groupby("compression")[name].mean(), looks[str(arm)]

@@ -4,12 +4,12 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workbench.explorers.playground.choices import Choices, check_state
+from workbench.explorers.playground.choices import Choices, check_outgrown, check_state
 from workbench.types import check_choice
 
-MADE_WITH = ("data", "network", "weights", "criterion", "allocation", "rounds", "compression", "seed")
-PICTURED = ("data", "network", "weights", "allocation")
-"""What the points of one picture have in common with a setting that it shows."""
+MADE_WITH = ("data", "network", "timing", "k", "criterion", "allocation", "rounds", "compression", "seed")
+PICTURED = ("data", "network", "allocation")
+"""What the points of one picture have in common with a setting that it shows; recorded ones the timing, too."""
 SPLITS = {"val": "validation", "test": "test", "": ""}
 """What a point may be measured on, in words; recorded rows need not say it."""
 
@@ -33,11 +33,12 @@ class Points:
     def record(self, rows: Iterable[Mapping[str, Any]], choices: Choices) -> None:
         """Take recorded rows over; what of a setting they do not say is as in `choices`."""
         for row in rows:
+            check_outgrown(row)
             setting = {key: row.get(key, getattr(choices, key)) for key in MADE_WITH}
             for key in ("rounds", "seed"):  # a table with gaps holds whole numbers as floats
                 if isinstance(setting[key], float) and setting[key].is_integer():
                     setting[key] = int(setting[key])
-            made = check_state(setting)
+            made = check_state(setting).sides[0]
             name, split = self.measure(made.data), row.get("split", "")
             check_choice("the split of a recorded row", split, SPLITS)
             for key in ("compression", name):
@@ -62,17 +63,18 @@ class Points:
         """Remove what was trained here; recorded points stay."""
         self._points = [point for point in self._points if point["kind"] == "recorded"]
 
-    def next_seed(self, *sides: Choices) -> int:
-        """The first seed, from the one chosen on, that none of these settings has a point of on validation data."""
+    def next_seed(self, first: int, *sides: Choices) -> int:
+        """The first seed, from `first` on, that none of these settings has a point of on validation data."""
         settings, keys = [_setting(side) for side in sides], [key for key in MADE_WITH if key != "seed"]
         measured = [point for point in self._points if point["split"] == "val"]
         taken = {p["seed"] for p in measured for setting in settings if all(p[key] == setting[key] for key in keys)}
-        return next(seed for seed in itertools.count(sides[0].seed) if seed not in taken)
+        return next(seed for seed in itertools.count(first) if seed not in taken)
 
     def curve(self, choices: Choices) -> list[dict[str, Any]]:
         """The points that stand in one picture with these choices."""
-        shown = [[getattr(side, key) for key in PICTURED] for side in choices.sides]
-        return [point for point in self._points if [point[key] for key in PICTURED] in shown]
+        alike = {"live": PICTURED, "recorded": (*PICTURED, "timing")}
+        shown = {kind: [[getattr(side, key) for key in keys] for side in choices.sides] for kind, keys in alike.items()}
+        return [p for p in self._points if [p[key] for key in alike[p["kind"]]] in shown[p["kind"]]]
 
     def dense(self, choices: Choices) -> tuple[list[float], str]:
         """What the dense network reached, a value for each seed, and the split.
@@ -101,4 +103,4 @@ class Points:
 
 
 def _setting(choices: Choices) -> dict[str, Any]:
-    return {"name": choices.name} | {key: getattr(choices, key) for key in MADE_WITH}
+    return {"name": choices.name, "maker": choices.maker} | {key: getattr(choices, key) for key in MADE_WITH}

@@ -6,8 +6,8 @@ from typing import Any
 from workbench.experiments import EXPERIMENTS, recorded
 from workbench.explorers.playground.points import MADE_WITH
 
-WEIGHTS = {"prune_then_train": "at init", "prune_and_tune": "trained"}
-"""The runs that prune and train as the playground does, and the weights that they prune."""
+TIMINGS = {"prune_then_train": "before", "prune_and_tune": "after"}
+"""The runs that prune and train as the playground does, and when they prune."""
 PLAIN = {"change": "none", "width": 1.0, "budget": "weights"}
 """What else such a run may vary, and what the playground has there."""
 
@@ -18,18 +18,18 @@ def shipped() -> tuple[dict[str, Any], ...]:
 
     The runs score 10 samples a class, the playground 256 samples: a live point is near a recorded one, not equal to it.
 
-    >>> len({(row["criterion"], row["rounds"]) for row in shipped() if row["weights"] == "at init"})
+    >>> len({(row["criterion"], row["rounds"]) for row in shipped() if row["timing"] == "before"})
     9
     """
     found: dict[str, dict[str, Any]] = {}
     for name, experiment in EXPERIMENTS.items():
         run = experiment.function.__name__
-        if run in WEIGHTS and experiment.folder is None:
+        if run in TIMINGS and experiment.folder is None:
             for row in recorded(name).to_dict("records"):
                 if all(row.get(key, value) == value for key, value in PLAIN.items()):
-                    setting = {key: row[key] for key in MADE_WITH if key != "weights"}
+                    setting = {key: row[key] for key in MADE_WITH if key not in ("timing", "k")}
                     found[row["key"]] = setting | {
-                        "weights": WEIGHTS[run],
+                        "timing": TIMINGS[run],
                         "accuracy": row["accuracy"],
                         "split": "test",
                     }

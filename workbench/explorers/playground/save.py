@@ -22,8 +22,8 @@ from workbench.explorers.playground.session import Session
 def table(session: Session, choices: Choices) -> str:
     """The layer table as CSV in the working directory."""
     files = []
-    for side in _sides(choices):
-        shown = metrics.layers(*session.masks(side)).assign(state=_state(side))
+    for side, found in zip(_sides(choices), session.masks(choices), strict=True):
+        shown = metrics.layers(*found).assign(state=_state(side))
         files.append(write(_name(side, "layers"), ".csv", shown.to_csv(index=False).encode()))
     return _said("the layer table", files)
 
@@ -33,8 +33,8 @@ def masks(session: Session, choices: Choices) -> str:
     from safetensors.torch import save
 
     files = []
-    for side in _sides(choices):
-        kept = {layer: mask.cpu().contiguous() for layer, mask in session.masks(side)[1].items()}
+    for side, (_, found, _) in zip(_sides(choices), session.masks(choices), strict=True):
+        kept = {layer: mask.cpu().contiguous() for layer, mask in found.items()}
         files.append(write(_name(side, "masks"), ".safetensors", save(kept, metadata={"state": _state(side)})))
     return _said("the masks", files)
 
@@ -58,7 +58,7 @@ def _state(side: Choices) -> str:
 def _name(choices: Choices, *ends: str) -> str:
     compare = [part for side in choices.sides[1:] for part in ("vs", side.name)]
     rounds = f"{choices.rounds} round{'s' if choices.rounds > 1 else ''}"
-    parts = ["playground", choices.data, choices.network, choices.weights, choices.criterion, choices.allocation]
+    parts = ["playground", choices.data, choices.network, choices.timing, choices.criterion, choices.allocation]
     parts += [rounds, f"{choices.compression:g}x", f"seed {choices.seed}", *compare, *ends]
     return "-".join(fit(part) for part in parts)
 

@@ -38,24 +38,31 @@ def pictured(session: Session, choices: Choices, frame: Mapping[str, Any]) -> di
 
 def _made_with(choices: Choices) -> str:
     """What the settings shown are made with, beside what their names say."""
-    ways = [(side.weights, f"{side.allocation} allocation") for side in choices.sides]
-    weights, allocations = (" and ".join(dict.fromkeys(words)) for words in zip(*ways, strict=True))
-    return f"{choices.network} on {choices.data}, {weights}, {allocations}, seed {choices.seed}"
+    ways = [(side.timing, f"{side.allocation} allocation") for side in choices.sides]
+    whens, allocations = (" and ".join(dict.fromkeys(words)) for words in zip(*ways, strict=True))
+    return f"{choices.network} on {choices.data}, timing {whens}, {allocations}, seed {choices.seed}"
 
 
 def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]:
     """Do all the work of a view here and now: the choices with their layer, and the frame."""
     fitted = drain(session.prepare(choices))
+    if fitted.step:  # a step is that of a training
+        for side in fitted.sides:
+            _, value = drain(session.train(side, side.seed, lambda what, progress: None))
+            session.points.add(side, value)
+        fitted = drain(session.prepare(fitted))
     return fitted, session.frame(fitted, measure=True)
 
 
 def _traits(session: Session, choices: Choices, frame: Mapping[str, Any]) -> dict[str, Any]:
-    choices = replace(choices, request=0)
+    first, *pinned = choices.sides
+    choices = replace(choices, **first.way, compare=pinned[0].way if pinned else None, request=0)
     return {
         "menu": session.menu(choices, face="site"),
         "choices": asdict(choices),
         "frame": frame,
         "frames": {"settings": ahead.settings(session, choices)},
+        "runs": session.runs(choices),
         "curve": session.points.curve(choices),
         "baseline": session.points.baseline(choices),
     }

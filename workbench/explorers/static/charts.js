@@ -1,7 +1,7 @@
 // Charts on a canvas: histogram, bars, raster, dots and lines. Each is `(pen, data, look) -> { words, note, bad, probe }`: words for a reader of the
 // page, what stands in the heading (`bad`: as an alarm), and `probe(x, y)`, the text for what lies under a point. Every series has a name and a
 // style: its colour and marker.
-import { comma, make, short, three, times } from "./kit.js";
+import { comma, make, percent, short, three, times } from "./kit.js";
 import { across, cross, down, fit, hatch, label, rule, stamp } from "./pen.js";
 
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
@@ -172,6 +172,69 @@ export function raster(pen, { note, series }, look) {
       const kept = Math.round(atob(data).charCodeAt(r * cols + c) / 2.55);
       return `${many ? `${name}: ` : ""}row ${r + 1}, column ${c + 1}: ${kept === 100 ? "kept" : kept === 0 ? "removed" : `${kept} % kept`}`;
     }).find(Boolean),
+  };
+}
+
+// ---------------------------------------------------------------- the course of a training: measure, density and loss, as far as the step shown
+// data: { series: [{ name, style, at: the step shown, total, stops, phase, loss, value, density, born, died: one for each stop }], share: whether the value is a
+// fraction, measure: its name, empty: what is said without a series }
+export function course(pen, { series, share, measure, empty }, look) {
+  const { ctx, width, height, unit, wide } = pen, { colours } = look, most = Math.max(...series.map(({ total }) => total), 1);
+  if (!series.length) {
+    label(pen, empty, width / 2, height / 2, colours.muted, { align: "center", weight: 500, size: 13 });
+    return { words: `${empty}.`, note: "", probe: () => "" };
+  }
+  const top = 17 * unit, bottom = height - 19 * unit, left = wide("100 %") + 5, right = width - 8, part = (v) => (share ? `${(100 * v).toFixed(1)} %` : String(three(v)));
+  const all = (key) => series.flatMap((one) => one[key].filter((v) => v !== null)), highs = { loss: Math.max(...all("loss")), value: share ? 1 : Math.max(...all("value"), 1e-9), density: 1 };
+  const X = (step) => left + (step / most) * (right - left), Y = (key, v) => bottom - (v / highs[key]) * (bottom - top), step = niceStep(most, 5);
+  for (const v of [0, 0.5, 1]) across(pen, look, left, right, Y("density", v), `${100 * v}${v === 1 ? " %" : ""}`, v ? colours.track : colours.muted);
+  for (let v = 0; v <= most; v += step) down(pen, look, X(v), bottom, bottom + 3, height - 4 * unit, comma(v));
+  const kinds = [["value", share ? measure : `${measure} / ${three(highs.value)}`, 1.8, []], ["density", "density", 1.4, [2 * unit, 2 * unit]], ["loss", `loss / ${three(highs.loss)}`, 0.8, []]];
+  kinds.reduce((x, [, word, thick, dash]) => {
+    rule(ctx, x, 7 * unit, x + 14 * unit, 7 * unit, colours.muted, thick * unit, dash);
+    label(pen, word, x + 18 * unit, 10.5 * unit, colours.muted);
+    return x + wide(word) + 30 * unit;
+  }, left);
+  for (const { style, at, stops, ...one } of series) {
+    const changes = stops.filter((_, i) => i > 1 && one.shown[i] !== one.shown[i - 1]), draw = () => {
+      for (const [key, , thick, dash] of kinds) {
+        const line = new Path2D(), level = key === "density";
+        let before = null;
+        stops.forEach((stop, i) => {
+          const v = one[key][i];
+          if (v === null) return;
+          if (before === null) line.moveTo(X(stop), Y(key, v));
+          else if (level) line.lineTo(X(stop), Y(key, before));
+          line.lineTo(X(stop), Y(key, (before = v)));
+        });
+        ctx.strokeStyle = style.colour;
+        ctx.lineWidth = thick * unit;
+        ctx.setLineDash(dash);
+        ctx.stroke(line);
+        ctx.setLineDash([]);
+      }
+      for (const stop of changes) rule(ctx, X(stop), bottom - 5 * unit, X(stop), bottom, style.colour, unit);
+    };
+    ctx.save();
+    ctx.globalAlpha = 0.22;
+    draw();
+    ctx.beginPath();
+    ctx.rect(0, 0, X(at), height);
+    ctx.clip();
+    ctx.globalAlpha = 1;
+    draw();
+    ctx.restore();
+    rule(ctx, X(at), top, X(at), bottom, colours.accent, 1.5 * unit);
+  }
+  const reached = series.map(({ at, stops, ...one }) => ({ ...one, at, i: stops.indexOf(at) })), told = (v) => (v === null ? "not measured yet" : part(v));
+  const words = reached.map(({ name, at, total, phase, loss, value, density, i }) => `Training of ${name}, step ${at} of ${total}${i === 0 ? "." : `, ${phase[i]}: loss ${loss[i]}, ${measure} ${told(value[i])}, density ${percent(density[i])}.`}`);
+  const [{ loss, value, i }] = reached, single = i === 0 ? "" : `loss ${three(loss[i] ?? 0)}${value[i] === null ? "" : `, ${measure} ${part(value[i])}`}`;
+  return {
+    words: words.join(" "), note: series.length > 1 ? `${measure} ${reached.map(({ value: one, i: j }) => (one[j] === null ? "\u2013" : part(one[j]))).join(" and ")}` : single,
+    probe: (x) => series.map(({ name, stops, ...one }) => {
+      const at = stops.findLastIndex((stop) => X(stop) <= x);
+      return at < 1 ? "" : `${name}, step ${stops[at]}, ${one.phase[at]}: loss ${one.loss[at]}, ${measure} ${told(one.value[at])}; in the layer ${one.born[at]} born, ${one.died[at]} died`;
+    }).filter(Boolean).join("\n"),
   };
 }
 

@@ -159,6 +159,25 @@ export function slider(label, move) {
   };
 }
 
+// A slider over the steps of a training, with what it says below it.
+export function stepSlider(label, move) {
+  let stops = [0], now = 0;
+  const id = newId("range"), said = make("span"), go = (to) => {
+    const stop = Math.min(stops.length - 1, Math.max(0, to));
+    if (stop !== now) move(stops[(now = stop)]);
+  };
+  const input = range(id, () => now, go);
+  return {
+    node: make("div", { class: "wb-slider wb-step" }, make("label", { class: "wb-hush", htmlFor: id, textContent: label }), input, make("div", { class: "wb-ticks", "aria-hidden": "true" }, said)),
+    update(next, stop, words, disabled) {
+      [stops, now] = [next, stop];
+      input.disabled = disabled;
+      setRange(input, next.length - 1, stop, words);
+      write(said, words);
+    },
+  };
+}
+
 export function themeButton(act) {
   const node = make("button", { type: "button", class: "wb-theme", onclick: act.theme });
   const update = (theme) => {

@@ -15,13 +15,14 @@ const PATHS = new Map(Object.entries(MARKERS).map(([marker, path]) => [marker, n
 export function picture(kind, title, tip, ...extra) {
   let probe = null, size = {}, measured = null;
   const onpointermove = (event) => tip(probe?.(event.offsetX, event.offsetY) || "", event), onpointerleave = () => tip("");
-  const canvas = make("canvas", { class: `wb-${kind}`, role: "img", onpointermove, onpointerleave }), heading = make("div", { class: "wb-note" });
+  const canvas = make("canvas", { class: `wb-${kind}`, role: "img", onpointermove, onpointerleave }), heading = make("div", { class: "wb-note" }), name = make("h4", { textContent: title });
   return {
-    node: make("div", { class: `wb-card wb-${kind}` }, make("header", {}, make("h4", { textContent: title }), heading, ...extra), canvas),
+    node: make("div", { class: `wb-card wb-${kind}` }, make("header", {}, name, heading, ...extra), canvas),
     update(chart, data, look) {
       if (measured !== look) [measured, size] = [look, { width: canvas.clientWidth, height: canvas.clientHeight }];
       const pen = penFor(canvas, size, look), { words, note, bad = false, ...drawn } = chart(pen, data, look);
       probe = drawn.probe;
+      write(name, data.title ?? title);
       canvas.texts = pen.texts;
       canvas.setAttribute("aria-label", words);
       write(heading, note);

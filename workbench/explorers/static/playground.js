@@ -1,12 +1,12 @@
 // The playground's page: which controls and charts stand where, and what they are called.
-import { alarm, comma, field, make, nearest, notch, percent, renew, short, slider, themeButton, times, write } from "./kit.js";
+import { alarm, comma, field, make, nearest, notch, percent, renew, short, slider, stepSlider, themeButton, times, write } from "./kit.js";
 import { mark, picture } from "./pen.js";
-import { bars, dots, histogram, raster } from "./charts.js";
+import { bars, course, dots, histogram, raster } from "./charts.js";
 import { explorer } from "./explorer.js";
 
 const NAME = "Pruning playground";
-const FIELDS = [["data", "Data"], ["network", "Network"], ["weights", "Weights"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["layer", "Layer"]];
-const WAY = ["weights", "criterion", "allocation", "rounds"]; // how masks are found: what a pinned setting is made of
+const FIELDS = [["data", "Data"], ["network", "Network"], ["timing", "Timing"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["layer", "Layer"]];
+const WAY = ["timing", "k", "criterion", "allocation", "rounds"]; // how masks are found: what a pinned setting is made of
 const NO_KERNEL = "This page has no kernel: slider and menus move through stored pictures. Run the notebook to train and for all choices.";
 
 // ---------------------------------------------------------------- pictures made ahead: { request, settings: [{ ...the way, stops, sides: one for each stop }] }
@@ -20,7 +20,18 @@ function places(traits) { // the slider's stops: without a kernel those that all
   return first.stops.filter((stop) => more.every(({ stops }) => stops.includes(stop)));
 }
 
+// ---------------------------------------------------------------- recorded trainings: { of: the choices they belong to, films: one for each setting shown }
+const filmed = ({ runs: { of, films = [] }, choices }) => (films.length && Object.entries(of).every(([key, value]) => JSON.stringify(choices[key]) === JSON.stringify(value)) ? films : []);
+const placeOf = ({ stops, total }, step) => stops.findLastIndex((stop) => stop <= (step ?? total));
+
+function scene(film, step) { // the picture after a step (null: the last), with what the training had reached
+  const place = placeOf(film, step), at = film.stops[place], side = film.sides[film.shown[place]];
+  return place === 0 ? side : { ...side, sentence: `${side.sentence}; step ${at} of ${film.total}`, step: { at, born: film.born[place], died: film.died[place] } };
+}
+
 function stored(traits) {
+  const films = filmed(traits), { compression: chosenOne, request } = traits.choices;
+  if (films.length) return { request, compression: chosenOne, sparsity: 1 - 1 / chosenOne, sides: films.map((film) => scene(film, traits.choices.step)) };
   const made = chosen(traits);
   if (made.includes(undefined)) return undefined;
   const { menu, choices, frames } = traits, stops = places(traits), compression = stops[nearest(stops, choices.compression)];
@@ -36,21 +47,27 @@ function offered({ frames: { settings }, choices }) { // without a kernel: what 
 // ---------------------------------------------------------------- what the charts are given
 const SPLITS = { val: "validation", test: "test" }; // what a point was measured on; of rows that do not say it nothing is said
 const measured = (what, split) => (SPLITS[split] ? `${what}, ${SPLITS[split]}` : what);
+const styled = (look, maker, timing, second = false) => ({ ...look.of(maker, second), ...(timing === "before" ? {} : { marker: look.of(timing).marker }) });
+const moved = (sides) => (sides.every(({ step }) => step) ? `; ${sides.map(({ step }) => comma(step.born)).join(" and ")} born, ${sides.map(({ step }) => comma(step.died)).join(" and ")} died` : "");
 const CHARTS = {
   scores: [histogram, ({ sides }) => ({
-    series: sides.map(({ criterion, name, style, scores }) => ({ ...scores, name, style, of: `the ${criterion} scores of ${comma(scores.zero + scores.counts.reduce((a, b) => a + b, 0))} weights` })),
+    series: sides.filter(({ scores }) => scores).map(({ criterion, name, style, scores }) => ({ ...scores, name, style, of: `the ${criterion} scores of ${comma(scores.zero + scores.counts.reduce((a, b) => a + b, 0))} weights` })),
+  })],
+  course: [course, ({ sides, films, choices, menu }) => ({
+    title: "Training", share: menu.measure === "accuracy", measure: menu.measure, empty: "The masks come from a training: press Train",
+    series: films.map((film, i) => ({ ...film, name: sides[i].name, style: sides[i].style, at: film.stops[placeOf(film, choices.step)] })),
   })],
   layers: [bars, ({ sides }) => ({ series: sides.map(({ name, style, layers }) => ({ name, style, layers })) })],
   mask: [raster, ({ sides }) => ({
-    note: [...new Set(sides.map(({ mask }) => mask.note))].map((note, i) => (i ? note.replace("one cell = ", "") : note)).join("; "), // of two grains both
-    series: sides.map(({ name, style, mask, layers }) => {
+    note: [...new Set(sides.map(({ mask }) => mask.note))].map((note, i) => (i ? note.replace("one cell = ", "") : note)).join("; ") + moved(sides), // of two grains both
+    series: sides.map(({ name, style, mask, layers, step }) => {
       const { kept, size } = layers.find((layer) => layer.name === mask.layer) ?? { kept: 0, size: 0 };
-      return { ...mask, name, style, words: `Mask of ${mask.layer} after ${name}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}.` };
+      return { ...mask, name, style, words: `Mask of ${mask.layer} after ${name}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}${moved([{ step }])}.` };
     }),
   })],
   tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides }, look) => ({
-    points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ criterion, name, rounds, kind, split, seed, ...point }) => ({
-      name, style: sides.find((side) => side.name === name)?.style ?? look.of(criterion), dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
+    points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ maker, timing, name, rounds, kind, split, seed, ...point }) => ({
+      name, style: sides.find((side) => side.name === name)?.style ?? styled(look, maker, timing), dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
       kind: measured(kind, split), aside: kind !== "live" && !sides.some((side) => side.name === name), words: `${measured(kind, split)}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
     })),
     most: menu.stops.at(-1), now: compression, level: baseline.dense ?? null, share: menu.measure === "accuracy",
@@ -60,6 +77,11 @@ const CHARTS = {
 };
 
 // ---------------------------------------------------------------- the left column
+function inWords({ timing, k, criterion, allocation, rounds }, methods) {
+  const [step, during] = [k === null ? [] : [`k ${k}`], methods.includes(timing)];
+  return [timing, ...step, ...(during ? [] : [criterion]), allocation, ...(during ? [] : [`${rounds} round${rounds > 1 ? "s" : ""}`])].join(", ");
+}
+
 function buildSide(act, fields) {
   const buttons = {}, button = (text, kind, props = {}) => (buttons[kind] = make("button", { type: "button", textContent: text, onclick: () => act.send(kind), ...props }));
   const row = (...nodes) => make("div", { class: "wb-row" }, ...nodes), theme = themeButton(act);
@@ -70,21 +92,25 @@ function buildSide(act, fields) {
   const files = row(button("Table", "save_table"), button("Figure", "save_figure"), button("Masks", "save_masks"));
   const save = make("div", { class: "wb-save", role: "group", "aria-label": "Save" }, make("div", { class: "wb-name", textContent: "Save" }), files);
   const clear = button("Clear", "clear_points", { className: "wb-quiet", title: "Clear points", "aria-label": "Clear points" });
-  const pin = make("button", { type: "button", onclick: () => act.choose({ compare: act.choices().compare ? null : Object.fromEntries(WAY.map((key) => [key, act.choices()[key]])) }) });
+  const pin = make("button", { type: "button", onclick: () => act.choose({ step: null, compare: act.choices().compare ? null : Object.fromEntries(WAY.map((key) => [key, act.choices()[key]])) }) });
   const pinned = make("div", { class: "wb-pinned" }), compare = make("div", { class: "wb-pin", role: "group", "aria-label": "Compare" }, make("div", { class: "wb-name", textContent: "Compare" }), pin, pinned);
-  const { data, network, weights, rounds, criterion, allocation } = fields;
+  const { data, network, timing, rounds, criterion, allocation } = fields;
   return {
     clear,
-    node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, weights.node, rounds.node), criterion.node, allocation.node, compare,
+    node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, timing.node, rounds.node), criterion.node, allocation.node, compare,
       run, progress, message, texts, save),
     update(view) {
       const { menu, choices, status, curve, note, doing, live } = view;
       const training = status.busy === "training";
-      const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], criterion: menu.criteria, allocation: menu.allocations,
+      const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], timing: menu.timings, criterion: menu.criteria, allocation: menu.allocations,
         layer: menu.layers } : offered(view);
-      for (const [key] of FIELDS) fields[key].update(options[key].includes(choices[key]) ? options[key] : [...options[key], choices[key]], choices[key], !live && options[key].length < 2);
+      const own = menu.methods.includes(choices.timing) ? { criterion: "the method's own", rounds: "\u2013" } : {}; // what the timing does not use
+      for (const [key] of FIELDS) {
+        if (own[key]) fields[key].update([own[key]], own[key], true);
+        else fields[key].update(options[key].includes(choices[key]) ? options[key] : [...options[key], choices[key]], choices[key], !live && options[key].length < 2);
+      }
       write(pin, choices.compare ? "Unpin" : "Pin");
-      write(pinned, choices.compare ? WAY.map((key) => (key === "rounds" ? `${choices.compare.rounds} round${choices.compare.rounds > 1 ? "s" : ""}` : choices.compare[key])).join(", ") : "Pin this, then change it.");
+      write(pinned, choices.compare ? inWords(choices.compare, menu.methods) : "Pin this, then change it.");
       pinned.title = pinned.textContent;
       for (const node of [run, progress, save, buttons.code, buttons.state, clear]) node.hidden = !live;
       clear.disabled = !curve.some(({ kind }) => kind === "live");
@@ -141,10 +167,20 @@ function paintNumbers(node, { sides }) {
     ...values.map((value, i) => make("div", { class: "wb-value" }, ...(two ? [mark(sides[i].style)] : []), value)))));
 }
 
+function paintStep(step, { films, choices, live }) {
+  const stops = [...new Set(films.flatMap((film) => film.stops))].sort((a, b) => a - b), last = stops.length - 1, [film] = films;
+  step.node.hidden = !live && !films.length;
+  if (!film) { step.update([0], 0, "Step: Train records a training", true); return; }
+  const place = choices.step === null ? last : stops.findLastIndex((stop) => stop <= choices.step), phase = film.phase[placeOf(film, stops[place])];
+  step.update(stops, place, place ? `Step ${comma(stops[place])} of ${comma(stops[last])}: ${phase}` : "Step 0: the start", false);
+}
+
 // ---------------------------------------------------------------- the whole
 function build(act) {
-  const fields = Object.fromEntries(FIELDS.map(([key, text]) => [key, field(key, text, (value) => act.choose({ [key]: value }))]));
-  const side = buildSide(act, fields), range = slider("Compression (log scale)", (compression) => act.slide({ compression }));
+  const fields = Object.fromEntries(FIELDS.map(([key, text]) => [key, field(key, text, (value) => act.choose({ ...(key === "layer" ? {} : { step: null }), [key]: value }))]));
+  const side = buildSide(act, fields), range = slider("Compression (log scale)", (compression) => act.slide({ compression, step: null }));
+  const step = stepSlider("Step of the training", (at) => act.slide({ step: at })), sliders = make("div", { class: "wb-sliders" }, range.node, step.node);
+  let measured = null, width = 0;
   const [sentence, alarms, numbers] = ["sentence", "alarm", "numbers"].map((name) => make("div", { class: `wb-${name}` }));
   sentence.setAttribute("aria-live", "polite");
   alarms.setAttribute("role", "status");
@@ -152,18 +188,24 @@ function build(act) {
   const pictures = Object.entries(card).map(([kind, [title, ...extra]]) => [kind, picture(kind, title, act.tip, ...extra)]);
   const [first, ...others] = pictures.map(([, { node }]) => node);
   return {
-    nodes: [make("div", { class: "wb-page" }, sentence, range.node, alarms, first, side.node, numbers, ...others)],
+    nodes: [make("div", { class: "wb-page" }, sentence, sliders, alarms, first, side.node, numbers, ...others)],
     paint(traits, look) {
       const { menu, choices, frame, waiting } = traits, stops = places(traits), stop = nearest(stops, choices.compression), compression = stops[stop], most = stops.at(-1);
-      const sides = frame.sides.map((side, i, [first]) => ({ ...side, style: look.of(side.criterion, i > 0 && side.criterion === first.criterion) }));
-      const view = { ...traits, sides, compression, sparsity: waiting ? 1 - 1 / compression : frame.sparsity, live: menu.face === "live" };
+      const sides = frame.sides.map((side, i, [first]) => ({ ...side, style: styled(look, side.criterion, side.timing, i > 0 && side.criterion === first.criterion) }));
+      const view = { ...traits, sides, compression, sparsity: waiting ? 1 - 1 / compression : frame.sparsity, live: menu.face === "live", films: filmed(traits) };
+      if (measured !== look) [measured, width] = [look, alarms.clientWidth];
       const notches = sides.map(({ style, numbers: { critical } }) => ({ at: critical, colour: style.colour })).filter(({ at }) => at > 1 && at <= most);
       side.update(view);
+      paintStep(step, view);
       range.update(stops, stop, `${times(compression)}, ${percent(view.sparsity)} removed`, notches, look);
       paintSentence(sentence, view);
-      paintAlarm(alarms, view, look, range.width);
+      paintAlarm(alarms, view, look, width);
       paintNumbers(numbers, view);
-      for (const [kind, { update }] of pictures) update(CHARTS[kind][0], CHARTS[kind][1](view, look), look);
+      const shown = { scores: sides.some(({ scores }) => scores) ? "scores" : "course" };
+      for (const [kind, { update }] of pictures) {
+        const [chart, given] = CHARTS[shown[kind] ?? kind];
+        update(chart, given(view, look), look);
+      }
       return { stop };
     },
   };
@@ -173,8 +215,8 @@ export default {
   render: (given) => explorer(given, {
     name: NAME,
     kind: "playground",
-    traits: ["menu", "choices", "frame", "frames", "curve", "baseline", "status"],
-    sliding: ["compression", "compare", ...WAY],
+    traits: ["menu", "choices", "frame", "frames", "runs", "curve", "baseline", "status"],
+    sliding: ["compression", "step", "compare", ...WAY],
     stored,
     build,
   }),

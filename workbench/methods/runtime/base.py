@@ -99,8 +99,8 @@ class Gated(nn.Module):
 
     def _through(self, part: slice, x: Tensor) -> tuple[Tensor, dict[str, Seen]]:
         passing, seen = x.new_ones(x.shape[:2]), dict[str, Seen]()
-        layers: Any = list(self._modules.items())[part]  # a layer that is used twice comes twice
-        for name, layer in layers:
+        layers = [(name, layer) for name, layer in self._modules.items() if layer is not None]
+        for name, layer in layers[part]:  # a layer that is used twice comes twice
             if isinstance(layer, Gate):
                 x, seen[name] = layer(x, passing, self.setting)
                 passing = seen[name].passing

@@ -1,0 +1,227 @@
+"""Timing in the playground: what each one shows before and after its training, and the film of a recorded one."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import workbench as wb
+from workbench.explorers.playground import code, film
+from workbench.explorers.playground.choices import Choices, check_state
+from workbench.explorers.playground.session import Session
+from workbench.explorers.worker import drain
+from workbench.recipes import RECIPES, Recipe
+
+FOUR = {"data": "moons", "network": "lenet-300-100", "criterion": "magnitude", "compression": 4.0, "rounds": 2}
+STEPS = 32
+"""Of one schedule: two epochs."""
+
+
+@pytest.fixture(autouse=True)
+def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKBENCH_FACE", raising=False)
+    monkeypatch.setitem(RECIPES, ("moons", "lenet-300-100"), Recipe(epochs=2, batch_size=64))
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return Session({"moons": wb.load("moons", device="cpu")}, {})
+
+
+@pytest.fixture
+def playground() -> Iterator[Any]:
+    explorer = wb.explorers.playground("moons", state={"compression": 4}, rows=[])
+    yield explorer
+    explorer.close()
+
+
+def until(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def press(explorer: Any, kind: str) -> None:
+    explorer._handle_custom_msg({"kind": kind}, [])
+
+
+def ask(explorer: Any, **changes: Any) -> int:
+    request = explorer.choices["request"] + 1
+    explorer.set_state({"choices": {**explorer.choices, **changes, "request": request}})
+    return request
+
+
+def trained(session: Session, **setting: Any) -> Choices:
+    choices = drain(session.prepare(check_state(FOUR | setting)))
+    for side in choices.sides:
+        drain(session.train(side, side.seed, lambda what, progress: None))
+    return drain(session.prepare(choices))
+
+
+def kept(frame: dict[str, Any]) -> list[dict[str, int]]:
+    return [{one["name"]: one["kept"] for one in side["layers"]} for side in frame["sides"]]
+
+
+@pytest.mark.parametrize("timing", wb.timings())
+def test_the_shown_code_gives_the_masks_of_every_timing_at_any_step(session: Session, timing: str) -> None:
+    choices = trained(session, timing=timing)
+    (one,) = session.films(choices)
+    changed = [stop for stop, place in zip(one["stops"], one["shown"], strict=True) if place == one["shown"][-1]]
+    threads = torch.get_num_threads()
+    try:
+        for step in (changed[0], None):
+            at = replace(choices, step=step)
+            exec(code.lines(session, at), space := {})
+            assert kept(session.frame(at)) == [{name: int(mask.sum()) for name, mask in space["masks"].items()}]
+            ((_, saved, _),) = session.masks(at)
+            assert all(bool((saved[name] == mask).all()) for name, mask in space["masks"].items())
+    finally:
+        torch.set_num_threads(threads)
+    assert session.points.curve(choices)[-1:] == []  # points are added by who asked for the training
+
+
+@pytest.mark.parametrize(
+    ("timing", "density", "scored"), [("before", 0.25, True), ("early", 0.25, True), ("after", 0.25, True),
+                                      ("gradual", 1, False), ("rigl", 0.25, False), ("rewound", 1, False)]
+)  # fmt: skip
+def test_before_the_training_only_masks_that_are_known_are_shown(timing: str, density: float, scored: bool) -> None:
+    own = Session({"moons": wb.load("moons", device="cpu")}, {})
+    choices = drain(own.prepare(check_state(FOUR | {"timing": timing})))
+    (side,) = own.frame(choices)["sides"]
+    assert side["numbers"]["kept"] == density * side["numbers"]["total"]
+    assert (side["scores"] is not None) == scored
+    assert side["sentence"].endswith("the training starts from this") != scored
+    assert own.films(choices) == []
+
+
+def test_a_film_by_hand(session: Session) -> None:
+    choices = trained(session, timing="after")
+    (one,) = session.films(choices)
+    assert one["total"] == 2 * STEPS
+    assert one["stops"] == list(range(2 * STEPS + 1))
+    assert one["shown"] == [0] + [1] * STEPS + [2] * STEPS  # the start; dense; cut
+    assert one["phase"] == [""] + ["dense"] * STEPS + ["pruned"] * STEPS
+    assert one["density"] == [None] + [1.0] * STEPS + [0.25] * STEPS
+    assert one["value"][:16] == [None] * 16  # measured at the end of each epoch
+    assert None not in one["value"][16:]
+    layer = next(layer for layer in one["sides"][2]["layers"] if layer["name"] == choices.layer)
+    assert one["died"][STEPS + 1 :] == [layer["size"] - layer["kept"]] * STEPS
+    assert set(one["born"]) == {0}
+    (side,) = session.frame(replace(choices, step=STEPS + 1))["sides"]
+    assert side["sentence"].endswith(f"step {STEPS + 1} of {2 * STEPS}")
+    assert side["step"] | {"loss": 0, "value": 0} == {
+        "at": STEPS + 1, "total": 2 * STEPS, "phase": "pruned", "loss": 0, "value": 0, "density": 0.25,
+        "born": 0, "died": layer["size"] - layer["kept"],
+    }  # fmt: skip
+
+
+def test_of_two_films_the_shorter_one_stays_at_its_end(session: Session) -> None:
+    way = {"timing": "before", "criterion": "magnitude", "rounds": 1}
+    choices = trained(session, timing="after", compare=way)
+    first, second = session.frame(replace(choices, step=2 * STEPS))["sides"]
+    assert (first["step"]["at"], second["step"]["at"]) == (2 * STEPS, STEPS)
+    with pytest.raises(ValueError, match="step is a step of the training, from 0 to 64; got 65"):
+        session.frame(replace(choices, step=65))
+
+
+def test_a_long_film_keeps_to_its_bytes(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, ("moons", "lenet-300-100"), Recipe(epochs=10, batch_size=64))
+    choices = trained(session, timing="set", seed=1)
+    (whole,) = session.films(choices)
+    recording, (start, picture) = session._run(choices.sides[0]), (whole["sides"][0], whole["sides"][-1])
+    assert recording is not None
+    assert len(recording.changes) == 8
+    for most, grain in ((30_000, 2), (4_000, 4)):
+        monkeypatch.setattr(film, "BYTES", most)
+        monkeypatch.setattr(film, "STOPS", 4)
+        grains = []
+
+        def drawn(masks: Any, at: int, coarse: int, grains: list[int] = grains) -> dict[str, Any]:
+            grains.append(coarse)
+            return {**picture, "mask": "x" * (8_000 // coarse**2)}
+
+        made = drain(film.film(recording, choices.layer, "accuracy", start, drawn))
+        assert grains[-1] == grain
+        assert len(json.dumps(made["sides"][1:])) <= 1.5 * most  # the first and the last change are always there
+        assert len(made["sides"]) < 9 or grain == 2
+        assert (made["stops"][0], made["stops"][-1], made["shown"][-1]) == (0, 160, len(made["sides"]) - 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"timing": "pruned"}, "timing is one of after, before, .*early"),
+        ({"timing": "early", "k": STEPS}, "k is a step of the schedule before its end, from 0 to 31; got 32"),
+        ({"timing": "rewound", "k": -1}, "k is a whole number of at least 0"),
+        ({"compare": {"timing": "early", "k": 99}}, "k is a step of the schedule before its end"),
+        ({"step": 1.5}, "step is a whole number"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_timing_is_said_with_what_is_allowed(state: dict[str, Any], words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=words):
+        wb.explorers.playground("moons", state=state)
+
+
+def test_train_records_and_a_step_is_looked_up(
+    playground: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ask(playground, timing="gradual")
+    until(lambda: playground.frame["request"] == request)
+    assert playground.runs == {}
+    assert playground.state()["step"] is None
+    press(playground, "train")
+    until(lambda: playground.runs)
+    sent = []
+    playground.observe(lambda change: sent.append(change), "runs")
+    assert playground.frame["sides"][0]["step"]["at"] == STEPS == playground.state()["step"]  # its end
+    for step in (0, 1, STEPS):
+        request = ask(playground, step=step)
+        assert playground.frame["request"] == request
+    assert sent == []  # the page has it already
+    (point,) = playground.curve
+    assert (point["name"], point["maker"], point["timing"]) == ("gradual", "gradual", "gradual")
+    monkeypatch.chdir(tmp_path)
+    press(playground, "save_masks")
+    until(lambda: list(tmp_path.glob("*.safetensors")))
+    request = ask(playground, timing="before", step=None)
+    until(lambda: playground.frame["request"] == request)
+    assert playground.runs == {}
+    assert playground.curve == [point]  # what was trained here stays in sight
+    assert playground.errors == []
+
+
+def test_each_train_shows_the_seed_that_it_trained(playground: Any) -> None:
+    for seed in (0, 1):
+        press(playground, "train")
+        until(lambda: not playground.worker.busy("training", "scoring") and playground.runs)
+        assert (playground.choices["seed"], playground.runs["of"]["seed"]) == (seed, seed)
+    request = ask(playground, compression=8.0, step=None)
+    until(lambda: playground.frame["request"] == request)
+    press(playground, "train")
+    until(lambda: not playground.worker.busy("training", "scoring") and playground.runs)
+    assert playground.choices["seed"] == 0  # each setting begins with the first seed
+
+
+def test_a_state_with_a_step_is_trained_when_it_is_opened(playground: Any) -> None:
+    playground.from_state({"timing": "set", "step": 20})
+    until(lambda: playground.runs)
+    assert playground.frame["sides"][0]["step"]["at"] == 20
+    assert playground.state()["step"] == 20
+    assert playground.errors == []
+
+
+def test_a_page_holds_the_film_of_a_state_with_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FACE", "site")
+    page = wb.explorers.playground(
+        "moons", state={"timing": "gradual", "step": 20, "compression": 4, "criterion": "snip"}
+    )
+    assert page.frame["sides"][0]["step"]["at"] == 20
+    assert '"films":[{"total":32' in page.bundle["text/html"]
+    assert "gradual: " in page.bundle["text/plain"]
