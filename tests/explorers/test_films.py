@@ -77,7 +77,8 @@ def test_the_shown_code_gives_the_masks_of_every_timing_at_any_step(session: Ses
     try:
         for step in (changed[0], None):
             at = replace(choices, step=step)
-            exec(code.lines(session, at), space := {})
+            space: dict[str, Any] = {}
+            exec(code.lines(session, at), space)
             assert kept(session.frame(at)) == [{name: int(mask.sum()) for name, mask in space["masks"].items()}]
             ((_, saved, _),) = session.masks(at)
             assert all(bool((saved[name] == mask).all()) for name, mask in space["masks"].items())
@@ -140,7 +141,7 @@ def test_a_long_film_keeps_to_its_bytes(session: Session, monkeypatch: pytest.Mo
     for most, grain in ((30_000, 2), (4_000, 4)):
         monkeypatch.setattr(film, "BYTES", most)
         monkeypatch.setattr(film, "STOPS", 4)
-        grains = []
+        grains: list[int] = []
 
         def drawn(masks: Any, at: int, coarse: int, grains: list[int] = grains) -> dict[str, Any]:
             grains.append(coarse)

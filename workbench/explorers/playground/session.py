@@ -326,14 +326,9 @@ class Session:
 
     def _film(self, choices: Choices, recording: Recording) -> Work[film.Film]:
         """The film of a recorded run, for the page."""
-        last = recording.changes[-1]
 
         def picture(masks: Masks, at: int, coarse: int) -> dict[str, Any]:
-            key, measure = (
-                (*self._run_key(choices), at),
-                at == last or self._paths.quick((choices.data, choices.network)),
-            )
-            return {**self._pictured(choices, masks, key, measure, coarse), "pending": False}
+            return {**self._pictured(choices, masks, (*self._run_key(choices), at), True, coarse), "pending": False}
 
         start = self._side(choices, True, 1)
         made = yield from film.film(recording, choices.layer, self.points.measure(choices.data), start, picture)
