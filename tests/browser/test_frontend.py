@@ -118,8 +118,8 @@ def show(
         "runs": {},
         "frames": {"request": 0, "settings": settings(compare)} if table or face == "site" else {},
         "curve": [
-            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "maker": name, "timing": "before", "name": name,
-             "seed": seed, "rounds": 1,
+            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "maker": name, "timing": "before",
+             "name": name, "seed": seed, "rounds": 1,
              "network": "vgg", "data": "digits", "kind": "recorded", "split": "test"}
             for i, name in enumerate(criteria) for c in (1, 10, 100) for seed in (0, 1)
         ],
@@ -362,9 +362,11 @@ def test_a_recorded_training_is_scrubbed_without_the_kernel(page):
 
 def test_timings_are_told_apart_and_a_method_has_no_criterion_to_choose(page):
     show(page, 10)
-    curve = [{"compression": 10, "accuracy": 0.9, "criterion": "magnitude", "maker": maker, "timing": timing,
-              "name": name, "seed": 0, "rounds": 1, "network": "vgg", "data": "digits", "kind": "live", "split": "val"}
-             for maker, timing, name in (("magnitude", "after", "magnitude, after"), ("gradual", "gradual", "gradual"))]  # fmt: skip
+    curve = [
+        {"compression": 10, "accuracy": 0.9, "criterion": "magnitude", "maker": maker, "timing": timing, "name": name,
+         "seed": 0, "rounds": 1, "network": "vgg", "data": "digits", "kind": "live", "split": "val"}
+        for maker, timing, name in (("magnitude", "after", "magnitude, after"), ("gradual", "gradual", "gradual"))
+    ]  # fmt: skip
     page.evaluate("curve => model.set('curve', curve)", curve)
     settle(page)
     texts = page.evaluate("document.querySelector('canvas.wb-tradeoff').texts.map(({ text }) => text)")

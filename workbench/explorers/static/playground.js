@@ -7,7 +7,7 @@ import { explorer } from "./explorer.js";
 const NAME = "Pruning playground";
 const FIELDS = [["data", "Data"], ["network", "Network"], ["timing", "Timing"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["layer", "Layer"]];
 const WAY = ["timing", "k", "criterion", "allocation", "rounds"]; // how masks are found: what a pinned setting is made of
-const NO_KERNEL = "This page has no kernel: slider and menus move through stored pictures. Run the notebook to train and for all choices.";
+const NO_KERNEL = "This page has no kernel: sliders and menus move through stored pictures. Run the notebook to train and for all choices.";
 
 // ---------------------------------------------------------------- pictures made ahead: { request, settings: [{ ...the way, stops, sides: one for each stop }] }
 const same = (one, other) => WAY.every((key) => one[key] === other[key]);
