@@ -16,7 +16,7 @@ from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
 from workbench.extras import check_lab
 from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_, rounds
-from workbench.methods import method, method_table, methods, timing, timings
+from workbench.methods import gated, input_macs, method, method_table, methods, timing, timings
 from workbench.metrics.accuracy import evaluate
 from workbench.metrics.collapse import collapsed, critical, critical_iterated, first_failure, max_compression
 from workbench.metrics.cost import latency, macs
@@ -41,8 +41,8 @@ __all__ += ["check_criterion", "criteria", "criterion_table", "register_criterio
 __all__ += ["allocate", "apply_masks_", "dense", "find_masks", "keep_top", "mask_grads_", "rank", "reset_state_"]
 __all__ += ["collapsed", "compression", "critical", "critical_iterated", "effective", "effective_sparsity", "evaluate"]
 __all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
-__all__ += ["Recording", "method", "method_table", "methods", "plan", "rounds", "snapshot", "steps", "timing"]
-__all__ += ["timings", "train"]
+__all__ += ["Recording", "gated", "input_macs", "method", "method_table", "methods", "plan", "rounds", "snapshot"]
+__all__ += ["steps", "timing", "timings", "train"]
 # Imported when first used:
 __all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots", "runs"]
 

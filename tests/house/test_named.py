@@ -25,7 +25,7 @@ WORDS = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
 NUMBER = rf"({'|'.join(WORDS)}|\d+)"
 OFFER = Session({"digits": wb.load("digits", device="cpu")}, {})  # of a playground
 COUNTS = {
-    "criteria": len(OFFER.criteria()),
+    "criteria": len(wb.criteria(model=wb.make("vgg", OFFER.tasks["digits"]))),
     "networks": len(OFFER.fitting("digits")),
     "allocations": len(allocations()),
     "data sets": len(OFFER.data),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ import torch
 from torch import nn
 
 import workbench as wb
+from workbench.methods.during.l0 import gate, open_chance
+from workbench.methods.during.str import soft
+from workbench.methods.nm import largest
 from workbench.methods.registry import METHODS, method
 from workbench.methods.regrow import dropped, first, grown
 from workbench.methods.schedules import cosine, cubic, linear, share
@@ -50,27 +55,70 @@ def bits(masks: Masks | None) -> list[int]:
 # Laws over the registry
 
 
+def case(name: str, task: wb.Task) -> tuple[nn.Module, float]:
+    """A small network that the method takes, and a sparsity."""
+    kind = METHODS[name].granularity
+    if kind == "channel":
+        return wb.make("vgg", task, width=0.125), 0.5
+    return (wb.make("lenet-300-100", task, width=0.2), 0.5) if kind == "n:m" else (lenet(task), 0.9)
+
+
+def lenet(task: wb.Task) -> nn.Module:
+    return wb.make("lenet-300-100", task, width=0.1)
+
+
+def options(name: str) -> dict[str, Any]:
+    """Changes every five steps, and no layer that loses all its few channels, where a method has such options."""
+    wanted = {"every": 5, **({"allocation": "layer"} if METHODS[name].granularity == "channel" else {})}
+    return {option: value for option, value in wanted.items() if option in METHODS[name].options}
+
+
+def of_layers(model: nn.Module, masks: Masks) -> Masks:
+    return {name: masks[name] for name in wb.prunable(model) if name in masks}
+
+
+def check_exact(name: str, model: nn.Module, masks: Masks, sparsity: float) -> None:
+    """Exactly as many are kept as asked for: weights in all, n of each m inputs, or channels of what is pruned."""
+    kind, layers = METHODS[name].granularity, of_layers(model, masks)
+    if kind == "weight":
+        assert sum(int(mask.sum()) for mask in layers.values()) == asked(model, sparsity)
+    elif kind == "n:m":
+        assert all((mask.unflatten(1, (-1, 4)).sum(2) == 2).all() for mask in layers.values())
+    else:
+        rows = [mask.flatten(1) for mask in layers.values()]
+        assert all((row.all(1) == row.any(1)).all() for row in rows)
+        *pruned, _ = rows
+        assert sum(int(row.any(1).sum()) for row in pruned) == sum(map(len, pruned)) - int(
+            sum(map(len, pruned)) * sparsity + 0.5
+        )
+
+
 @pytest.mark.parametrize("name", wb.methods())
 def test_what_a_method_says_of_the_sparsity_holds_at_every_step(name: str, task: wb.Task) -> None:
-    model = wb.make("lenet-300-100", task, width=0.1)
-    kept, before = asked(model, 0.9), None
-    for record in wb.steps(model, task, steps=40, **method(name, model, 0.9, every=5)):
-        masks = record.state().masks
-        now = sum(int(mask.sum()) for mask in masks.values())
-        if METHODS[name].sparsity == "constant":
-            assert now == kept
-        if before is not None and not METHODS[name].returns:
+    model, sparsity = case(name, task)
+    entry, before, kept = METHODS[name], None, []
+    for record in wb.steps(model, task, steps=40, **method(name, model, sparsity, **options(name))):
+        masks = of_layers(model, record.state().masks)
+        if entry.sparsity == "constant":
+            check_exact(name, model, masks, sparsity)
+        if before is not None and not entry.returns:
             assert all(not (mask & ~before[n]).any() for n, mask in masks.items())
-        assert all(not weight[~masks[n]].any() for n, weight in wb.prunable(model).items())
+        assert all(not model.get_parameter(n)[~mask].any() for n, mask in record.state().masks.items())
         before = masks
-    assert now == kept
+        kept.append(sum(int(mask.sum()) for mask in masks.values()))
+    check_exact(name, model, masks, sparsity)
+    if entry.sparsity != "constant":
+        assert kept == sorted(kept, reverse=True)
+        assert kept[0] > kept[-1]
+    if entry.sparsity == "at the end":
+        assert len(set(kept)) == 2
 
 
 @pytest.mark.parametrize("name", wb.methods())
 def test_a_run_goes_on_bit_for_bit(name: str, task: wb.Task, tmp_path: Any) -> None:
     def run(state: wb.State | None = None, stop: int | None = None) -> tuple[nn.Module, wb.State]:
-        model = wb.make("lenet-300-100", task, width=0.1)
-        arguments = method(name, model, 0.9, every=5)
+        model, sparsity = case(name, task)
+        arguments = method(name, model, sparsity, **options(name))
         for record in wb.steps(model, task, steps=30, state=state, stop=stop, optimizer="adam", **arguments):
             last = record.state()
         return model, last
@@ -84,22 +132,25 @@ def test_a_run_goes_on_bit_for_bit(name: str, task: wb.Task, tmp_path: Any) -> N
 
 @pytest.mark.parametrize("name", [name for name in wb.methods() if METHODS[name].returns])
 def test_what_comes_back_has_no_moments_and_starts_at_zero(name: str, task: wb.Task) -> None:
-    model, born = wb.make("lenet-300-100", task, width=0.1), 0
-    arguments = method(name, model, 0.8, every=4)
+    """Where weights are trained behind the masks, they come back with the value there."""
+    (model, sparsity), born = case(name, task), 0
+    arguments = method(name, model, sparsity, **options(name))
     update = arguments["update"]
 
     def watched(progress: Progress) -> Masks | None:
         nonlocal born
         before, masks = progress.masks, update(progress)
         for n, mask in (masks or {}).items():
-            fresh = mask & ~before[n]
+            fresh = mask & ~before.get(n, mask)
             born += int(fresh.sum())
             assert not progress.model.get_parameter(n)[fresh].any()
+            if "straight_through" in arguments:
+                assert progress.behind[n][fresh].all()
         return masks
 
     rows = wb.steps(model, task, steps=20, optimizer="adam", **arguments | {"update": watched})
     assert len(list(rows)) == 20
-    assert born > 0
+    assert born > 0 or METHODS[name].sparsity != "constant"
 
 
 def test_the_table_says_what_each_method_is() -> None:
@@ -206,6 +257,150 @@ def test_dsr_moves_its_threshold() -> None:
     assert memory["threshold"] == 0.4
 
 
+def updated(name: str, model: nn.Module, seen: Progress, sparsity: float, **options: Any) -> Masks | None:
+    found: Masks | None = method(name, model, sparsity, **options)["update"](seen)
+    return found
+
+
+def test_dpf_brings_back_what_grew_behind_the_mask() -> None:
+    model, mask = layer([0.0, 0.0, 3.0, 4.0]), {"weight": torch.tensor([[False, False, True, True]])}
+    seen = progress(model, mask, 80, memory={"behind": {"weight": torch.tensor([[9.0, 1.0, 3.0, 4.0]])}})
+    assert bits(updated("dpf", model, seen, 0.5, stop=0.8)) == [1, 0, 0, 1]
+    early = progress(model, mask, 40, memory=seen.memory)  # half of the way: 7/8 of 50 % of four weights, 1.75
+    assert bits(updated("dpf", model, early, 0.5, stop=0.8)) == [1, 0, 0, 1]
+    assert updated("dpf", model, progress(model, mask, 41, memory=seen.memory), 0.5) is None
+
+
+def test_top_kast_trains_the_next_largest_too() -> None:
+    """Two of four in force, three trained (1.5 times); strength 0.1, and 0.1 / density = 0.2 outside the mask."""
+    model = layer([4.0, 3.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0])
+    seen = progress(model, {"weight": torch.tensor([[True, True, False, False]])}, 0)
+    seen.memory["behind"] = {"weight": torch.tensor([[4.0, 3.0, 2.0, 1.0]])}
+    assert updated("top-kast", model, seen, 0.5, reach=1.5, strength=0.1) is None
+    assert model.get_parameter("weight").grad.tolist() == [pytest.approx([1.4, 1.3, 1.4, 0.0])]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("ste", [1.0, 1.0, 1.0, 1.0]), ("sr-ste", [1.0, 1.0, 2.0, 0.5])])
+def test_n_of_m_by_hand(name: str, expected: list[float]) -> None:
+    """Two of four; the removed weights 2 and -1 pull with half of their size, and none does so in plain STE."""
+    model, mask = layer([4.0, -3.0, 0.0, 0.0], [1.0] * 4), {"weight": torch.tensor([[True, True, False, False]])}
+    seen = progress(model, mask, 1, memory={"behind": {"weight": torch.tensor([[4.0, -1.5, 2.0, -1.0]])}})
+    options = {"strength": 0.5} if name == "sr-ste" else {}
+    assert bits(updated(name, model, seen, 0.5, **options)) == [1, 0, 1, 0]
+    assert model.get_parameter("weight").grad.flatten().tolist() == expected
+
+
+def test_groups_run_along_the_inputs() -> None:
+    """A kernel's position has its own groups: of channels 0 and 1 at each position the larger one."""
+    weight = torch.tensor([[[1.0, 9.0]], [[5.0, 2.0]]]).view(1, 2, 1, 2)
+    assert largest(weight, 1, 2).int().flatten().tolist() == [0, 1, 1, 0]
+
+
+def test_sr_ste_is_the_gradient_of_a_penalty_on_removed_weights() -> None:
+    """By finite differences: the masked network's loss, where weights pass straight through, plus strength / 2 w^2."""
+    behind, mask = torch.tensor([[4.0, -3.0, 2.0, -1.0]], dtype=torch.float64), torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+    x = torch.tensor([[0.3, -0.7, 0.2, 0.9]], dtype=torch.float64)
+
+    def value(w: torch.Tensor) -> torch.Tensor:  # straight through: the forward value at the masked weights, moved by w
+        through = (behind * mask) + (w - behind)
+        return (through @ x.t()).sum() ** 2 + 0.25 * ((1 - mask) * w**2).sum()
+
+    model = layer((behind * mask).flatten().tolist()).double()
+    ((model(x)) ** 2).sum().backward()
+    seen = progress(model, {"weight": mask.bool()}, 1, memory={"behind": {"weight": behind}})
+    updated("sr-ste", model, seen, 0.5, strength=0.5)
+    assert torch.allclose(model.get_parameter("weight").grad, differences(value, behind), atol=1e-6)
+
+
+def differences(value: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor, h: float = 1e-5) -> torch.Tensor:
+    """Central differences."""
+    flat = at.detach().flatten()
+    moved = [torch.zeros_like(flat).index_fill_(0, torch.tensor([k]), h) for k in range(len(flat))]
+    found = [value((flat + d).view_as(at)) - value((flat - d).view_as(at)) for d in moved]
+    return (torch.stack(found) / (2 * h)).detach().view_as(at)
+
+
+def test_str_by_hand() -> None:
+    """sigmoid(0) = 0.5: of -2 and 0.75 are left -1.5 and 0.25, of 0.4 nothing; the cut keeps two of four."""
+    assert soft(torch.tensor([-2.0, 0.4, 0.75]), torch.tensor(0.0)).tolist() == [-1.5, 0.0, 0.25]
+    model, memory = layer([-2.0, 0.4, 0.75, 0.6]), {"levels": {"weight": torch.tensor(0.0, requires_grad=True)}}
+    memory["levels"]["weight"].grad = torch.tensor(0.0)
+    seen = progress(model, {"weight": torch.ones(1, 4, dtype=torch.bool)}, 75, memory=memory)
+    assert bits(updated("str", model, seen, 0.5)) == [1, 0, 1, 0]
+    assert model.get_parameter("weight").flatten().tolist() == pytest.approx([-1.5, 0.0, 0.25, 0.1])
+    assert memory["soft sparsity"] == 0.25
+
+
+def test_a_threshold_learns_by_its_gradient() -> None:
+    weight, level = torch.tensor([[-2.0, 0.4, 0.75]], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    x = torch.tensor([0.3, -0.7, 0.2], dtype=torch.float64)
+    one, two = weight.clone().requires_grad_(), level.clone().requires_grad_()
+    ((soft(one, two) @ x) ** 2).sum().backward()
+    assert torch.allclose(one.grad, differences(lambda w: ((soft(w, level) @ x) ** 2).sum(), weight), atol=1e-6)
+    assert torch.allclose(two.grad, differences(lambda s: ((soft(weight, s) @ x) ** 2).sum(), level), atol=1e-6)
+
+
+def test_gates_by_their_closed_form() -> None:
+    """The share of open gates is `open_chance`, their gradient that of finite differences."""
+    log_alpha, noise = torch.tensor([-3.0, -0.5, 1.0], dtype=torch.float64), torch.linspace(0.00005, 0.99995, 10_000)
+    drawn = gate(log_alpha[:, None].expand(3, len(noise)), noise.double())
+    assert torch.allclose((drawn > 0).double().mean(1), open_chance(log_alpha), atol=2e-4)
+    assert ((drawn >= 0) & (drawn <= 1)).all()
+    some, own = torch.tensor([0.6, 0.5, 0.3], dtype=torch.float64), log_alpha.clone().requires_grad_()
+    (gate(own, some).sum() + open_chance(own).sum()).backward()
+    slopes = differences(lambda a: gate(a, some).sum() + open_chance(a).sum(), log_alpha)
+    assert torch.allclose(own.grad, slopes, atol=1e-6)
+
+
+def test_l0_cuts_by_its_gates() -> None:
+    model = layer([1.0, 2.0, 3.0, 4.0])
+    memory = {"log alpha": {"weight": torch.tensor([[9.0, -9.0, 0.0, -1.0]], requires_grad=True)}, "l1": 1.0, "l2": 2.0}
+    memory["log alpha"]["weight"].grad = torch.zeros(1, 4)
+    memory |= {"square": {"weight": torch.zeros(1, 4)}, "d": 0.5}
+    seen = progress(model, {"weight": torch.ones(1, 4, dtype=torch.bool)}, 75, memory=memory)
+    assert bits(updated("l0", model, seen, 0.5, rate=0.1)) == [1, 0, 1, 0]
+    assert (memory["l1"], memory["l2"], memory["asked"]) == pytest.approx((1.05, 2.025, 0.5))
+    assert model.get_parameter("weight").flatten()[[0, 1, 2]].tolist() == [1.0, 0.0, 1.5]
+
+
+def two_filters() -> nn.Module:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
+    model[0].weight.data.copy_(torch.tensor([1.0, -2.0]).view(2, 1, 1, 1))
+    return model
+
+
+def on_pixels(model: nn.Module, step: int) -> Progress:
+    seen = progress(model, wb.dense(model), step)
+    return replace(seen, batch=Batch(torch.ones(1, 1, 1, 1), torch.zeros(1, dtype=torch.long)))
+
+
+def test_soft_zeroes_only_weights_and_hard_removes_all_of_a_filter() -> None:
+    model = two_filters()
+    assert updated("soft-filter", model, on_pixels(model, 20), 0.5) is None
+    assert model[0].weight.flatten().tolist() == [0.0, -2.0]
+    assert model[1].weight.tolist() == [1.0, 1.0]
+    model = two_filters()
+    masks = updated("hard-filter", model, on_pixels(model, 20), 0.5)
+    final = updated("soft-filter", model, on_pixels(model, 75), 0.5)
+    for found in (masks, final):
+        assert set(found) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+        assert all(mask.flatten().tolist() == [False, True] for mask in found.values())
+    assert updated("hard-filter", model, on_pixels(model, 40), 0.5) is None
+
+
+@pytest.mark.parametrize(("name", "penalty"), [("group-lasso", 1 + 2), ("slimming", 0.5 + 3)])
+def test_penalties_by_hand(name: str, penalty: float) -> None:
+    """Norms 1 and 2 of two filters; scales 0.5 and -3 of their BatchNorm, so slimming cuts the first, too."""
+    model = two_filters()
+    model[1].weight.data.copy_(torch.tensor([0.5, -3.0]))
+    options = {"example": torch.ones(1, 1, 1, 1)} if name == "slimming" else {}
+    how, seen, memory = method(name, model, 0.5, strength=1.0, **options), on_pixels(model.eval(), 75), {}
+    plain = nn.functional.cross_entropy(model(seen.batch.inputs), seen.batch.targets)
+    assert (how["loss"](model, seen.batch, memory) - plain).item() == pytest.approx(penalty)
+    assert how["update"](seen)["0.weight"].flatten().tolist() == [False, True]
+    assert how["loss"](model, seen.batch, seen.memory).item() == pytest.approx(plain.item())
+
+
 # Bad input
 
 
@@ -216,6 +411,15 @@ def test_dsr_moves_its_threshold() -> None:
         ("rigl", {"dorp": 0.1}, "option of 'rigl' is one of .*Did you mean 'drop'"),
         ("gradual", {"start": 0.8, "stop": 0.2}, "starts before it ends"),
         ("gradual", {"schedule": "square"}, "schedule is one of cubic, linear"),
+        ("dpf", {"start": 0.8, "stop": 0.2}, "starts before it ends"),
+        ("top-kast", {"reach": 0.5}, "reach is .* at least 1; got 0.5"),
+        ("sr-ste", {"n_of": 1}, "sparsity is 0.75; got sparsity=0.5. Pass 0.75, or other n_of and m_of"),
+        ("ste", {"n_of": 5}, "n_of is at most m_of"),
+        ("ste", {"n_of": 4, "m_of": 8}, "no layer of this model has a multiple of 8"),
+        ("soft-filter", {}, "removes filters of convolutions.*Use a network with convolutions"),
+        ("hard-filter", {}, "removes filters of convolutions.*Use a network with convolutions"),
+        ("slimming", {"example": torch.ones(1, 4)}, "this model has none. Use a network with BatchNorm"),
+        ("group-lasso", {}, "group-lasso' removes channels of layers before the last"),
     ],
 )
 def test_what_a_method_refuses(name: str, options: dict[str, Any], words: str) -> None:

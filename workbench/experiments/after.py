@@ -19,21 +19,24 @@ from workbench.types import Batch, check_choice, check_count
 
 METHODS = ("iterative", "one-shot", "one-shot, as long")
 MAGNITUDE_AT_30 = {"compression": 30, "allocation": "global", "budget": "weights"}
+LATE: dict[str, list[Any]] = {"method": ["iterative"]}
 AT_30: dict[str, list[Any]] = {"allocation": ["global"], "compression": [30], "seed": SEEDS}
 
 
 @functools.lru_cache(maxsize=8)
-def trained(data: str, network: str, seed: int, epochs: int | None) -> dict[str, Tensor]:
+def trained(data: str, network: str, seed: int, epochs: int | None, width: float = 1.0) -> dict[str, Tensor]:
     """The weights of a trained dense network; runs in one process share them."""
-    task, model, _ = start(data, network, seed)
+    task, model, _ = start(data, network, seed, width)
     train(model, task, epochs=epochs, seed=seed, fast=False)
     return snapshot(model)
 
 
-def trained_model(data: str, network: str, seed: int, epochs: int | None = None) -> tuple[Task, nn.Module, Batch]:
+def trained_model(
+    data: str, network: str, seed: int, epochs: int | None = None, width: float = 1.0
+) -> tuple[Task, nn.Module, Batch]:
     """What `start` gives, with the network trained."""
-    task, model, batch = start(data, network, seed)
-    model.load_state_dict(trained(data, network, seed, epochs))
+    task, model, batch = start(data, network, seed, width)
+    model.load_state_dict(trained(data, network, seed, epochs, width))
     return task, model, batch
 
 
@@ -108,6 +111,22 @@ def gain_of_magnitude_minus_others(headline: Rows, pretrained: Rows, allocation:
 
 
 @experiment("rewinding", grids=[{"method": METHODS, "levels": [5, 10, 20], "seed": SEEDS}])
+# To which step the weights go back: at twice the recipe's rate, and in a deeper network.
+@experiment(
+    "late-rewinding",
+    grids=[
+        {"seed": SEEDS, "rewind": [0, 10, 20, 40, 80], **LATE, "levels": [8], "fraction": [0.4], "lr": [0.2]},
+        {
+            "seed": SEEDS,
+            "rewind": [0, 20],
+            **LATE,
+            "levels": [4],
+            "fraction": [0.6],
+            "network": ["resnet-20"],
+            "epochs": [4],
+        },
+    ],
+)
 def magnitude_with_rewinding(
     method: str,
     levels: int,
@@ -117,6 +136,7 @@ def magnitude_with_rewinding(
     data: str = "digits",
     network: str = "lenet-300-100",
     epochs: int | None = None,
+    lr: float | None = None,
 ) -> dict[str, float]:
     """Magnitude pruning to density (1 - fraction) ** levels, weights rewound to step `rewind`, trained again.
 
@@ -132,19 +152,24 @@ def magnitude_with_rewinding(
     check_choice("method", method, METHODS)
     check_count("levels", levels)
     task, model, _ = start(data, network, seed)
-    epochs = recipe(task, model).epochs if epochs is None else epochs
-    steps = len(train(model, task, epochs=epochs, stop=rewind, seed=seed, fast=False))
+    epochs, rate = recipe(task, model).epochs if epochs is None else epochs, {} if lr is None else {"lr": lr}
+    steps = len(train(model, task, epochs=epochs, stop=rewind, seed=seed, fast=False, **rate))
     early, masks = snapshot(model), None
     long = epochs * levels if method == "one-shot, as long" else epochs
     for level in range(1, levels + 1) if method == "iterative" else (levels,):
         model.load_state_dict(early)
-        steps += len(train(model, task, masks=masks, epochs=long, start=rewind, seed=seed, fast=False))
+        steps += len(train(model, task, masks=masks, epochs=long, start=rewind, seed=seed, fast=False, **rate))
         masks = keep_top(score(model, None, "magnitude"), 1 - (1 - fraction) ** level, within=masks)
     model.load_state_dict(early)
-    steps += len(train(model, task, masks=masks, epochs=epochs, start=rewind, seed=seed, fast=False))
+    steps += len(train(model, task, masks=masks, epochs=epochs, start=rewind, seed=seed, fast=False, **rate))
     return {"accuracy": evaluate(model, task, masks, "test")["accuracy"], **size(masks or {}), "steps": steps}
 
 
 @reading("iterative-beats-one-shot", of="rewinding")
 def iterative_minus_one_shot(rows: Rows) -> Effects:
     return gap(rows, "method", "iterative", "one-shot, as long", over="levels", levels=[10, 20])
+
+
+@reading("late-rewinding", of="late-rewinding")
+def late_minus_first(rows: Rows) -> Effects:
+    return gap(rows, "rewind", 20, 0, each="network")

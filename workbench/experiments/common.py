@@ -8,7 +8,7 @@ from workbench.criteria.registry import entries
 from workbench.data import Task, load
 from workbench.experiments.registry import Effects, Rows
 from workbench.metrics import collapsed, sparsity
-from workbench.models import make
+from workbench.models import make, prunable
 from workbench.types import Batch, Masks
 
 SEEDS = [0, 1, 2, 3, 4]
@@ -32,6 +32,11 @@ def size(masks: Masks) -> dict[str, float]:
     """Kept weights, sparsity and the number of layers without a weight."""
     kept = sum(int(m.sum()) for m in masks.values())
     return {"kept": kept, "sparsity": sparsity(masks), "dead": len(collapsed(masks))}
+
+
+def last_weight(model: nn.Module) -> list[str]:
+    """The weight of the last layer, whose channels are the classes: a cut of channels leaves it out."""
+    return list(prunable(model))[-1:]
 
 
 def chosen(rows: Rows, **settings: Any) -> Rows:

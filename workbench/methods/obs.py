@@ -43,12 +43,27 @@ def remove_weights(
     inverse = inverse_curvature(model, weights, batch, loss_fn, curvature, damp, live)
     if not 0 <= count < len(live):
         raise ValueError(f"count is a number of weights to remove, from 0 to {len(live) - 1}; got {count}")
+    points, inverses = point[None].clone(), inverse[None]
     for _ in range(count):
-        diagonal = inverse.diagonal()
-        q = int(torch.where(live, point.square() / (2 * diagonal), torch.inf).argmin())
-        column = inverse[:, q] / diagonal[q]
-        point = point - point[q] * column
-        inverse = inverse - torch.outer(column, inverse[q])
-        point[q], live[q] = 0.0, False
-        inverse[q], inverse[:, q], inverse[q, q] = 0.0, 0.0, 1.0
-    return named(weights, live), {name: new.to(weights[name].dtype) for name, new in named(weights, point).items()}
+        diagonal = inverses[0].diagonal()
+        q = torch.where(live, points[0].square() / (2 * diagonal), torch.inf).argmin()
+        take_out_(points, inverses, q[None])
+        live[q] = False
+    return named(weights, live), {name: new.to(weights[name].dtype) for name, new in named(weights, points[0]).items()}
+
+
+def take_out_(points: Tensor, inverses: Tensor, gone: Tensor) -> None:
+    """Remove the weight `gone` `[n]` of each of n problems, in place: its `points` `[n, k]` move, `inverses` lose it.
+
+    >>> points, inverses = torch.tensor([[1.0, 2.0]]), torch.tensor([[[2.0, 1.0], [1.0, 1.0]]])
+    >>> take_out_(points, inverses, torch.tensor([0]))
+    >>> points.tolist(), inverses.tolist()
+    ([[0.0, 1.5]], [[[1.0, 0.0], [0.0, 0.5]]])
+    """
+    each = torch.arange(len(points), device=points.device)
+    columns = inverses[each, :, gone] / inverses[each, gone, gone][:, None]
+    points.sub_(points[each, gone][:, None] * columns)
+    inverses.sub_(columns[:, :, None] * inverses[each, gone][:, None])
+    points[each, gone] = 0.0
+    inverses[each, gone], inverses[each, :, gone] = 0.0, 0.0
+    inverses[each, gone, gone] = 1.0

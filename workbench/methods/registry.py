@@ -18,6 +18,7 @@ Arguments = dict[str, Any]
 """Arguments of `wb.steps`: `masks`, `update`, `loss`."""
 Method = Callable[..., Arguments]
 COUNTS = ("constant", "rises", "at the end")
+UNITS = ("weight", "channel", "n:m")
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,10 @@ class MethodEntry:
     """A registered method: the function, and facts about it.
 
     `sparsity` says whether it is "constant", exact from the first step to the last; "rises", exact at each step and
-    only upwards; or is met "at the end". `returns` says that removed weights may come back. `memory` is what it keeps
-    beside the weights and the masks, `cost` what a change costs beyond a step of training. `gradients` says whose
-    gradients it computes (`recording.GRADIENTS`).
+    only upwards; or is met "at the end". `granularity` says what it is a share of: a "weight", a "channel" (of the
+    layers that the method prunes), or "n:m", the weights of each m inputs. `returns` says that removed weights may come
+    back. `memory` is what it keeps beside the weights and the masks, `cost` what a change costs beyond a step of
+    training. `gradients` says whose gradients it computes (`recording.GRADIENTS`).
     """
 
     function: Method
@@ -37,10 +39,12 @@ class MethodEntry:
     memory: str
     cost: str
     gradients: str = "kept"
+    granularity: str = "weight"
 
     def __post_init__(self) -> None:
         check_choice("sparsity", self.sparsity, COUNTS)
         check_choice("gradients", self.gradients, GRADIENTS)
+        check_choice("granularity", self.granularity, UNITS)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -105,5 +109,7 @@ def method_table() -> "pd.DataFrame":
 
 
 def _facts(entry: MethodEntry) -> Mapping[str, Any]:
-    told = {name: getattr(entry, name) for name in ("sparsity", "returns", "gradients", "memory", "cost", "source")}
-    return {**told, "options": ", ".join(f"{name}={default!r}" for name, default in entry.options.items())}
+    names = ("sparsity", "granularity", "returns", "gradients", "memory", "cost", "source")
+    told = {name: getattr(entry, name) for name in names}
+    shown = {name: getattr(default, "__name__", repr(default)) for name, default in entry.options.items()}
+    return {**told, "options": ", ".join(f"{name}={default}" for name, default in shown.items())}

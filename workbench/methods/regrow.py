@@ -1,12 +1,14 @@
 """What methods of sparse training share: a random start, when a change is due, and one drop and growth."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from workbench.criteria import score
 from workbench.masks import keep_top
 from workbench.states import Progress
-from workbench.types import Masks, check_count
+from workbench.types import Masks, Scores, check_count
 
 Order = Tensor
 """Numbers of a layer's weights: who has more is first to be kept, or to grow; among equal ones the earlier."""
@@ -24,6 +26,11 @@ def due(progress: Progress, every: int, stop: float) -> bool:
     return 0 < progress.step < stop * progress.total and progress.step % check_count("every", every) == 0
 
 
+def last(progress: Progress, stop: float) -> bool:
+    """Whether this is the step of the final change: the first after the share `stop`, or the last step of all."""
+    return progress.step == min(int(stop * progress.total), progress.total - 1)
+
+
 def first(order: Order, among: Tensor, count: int) -> Tensor:
     """Bits of the `count` weights of `among` that are first in `order`, all of them if there are fewer.
 
@@ -35,6 +42,11 @@ def first(order: Order, among: Tensor, count: int) -> Tensor:
     bits = torch.zeros_like(among.flatten())
     bits[chosen] = True
     return bits.view_as(among)
+
+
+def magnitudes(weights: Mapping[str, Tensor]) -> Scores:
+    """The magnitudes of weights, as scores."""
+    return {name: weight.detach().abs() for name, weight in weights.items()}
 
 
 def dropped(weight: Tensor, mask: Tensor, count: int) -> Tensor:

@@ -172,8 +172,8 @@ def timing(
     if k >= total:
         raise ValueError(f"k is a step of the schedule before its end, from 0 to {total - 1}; got {k}")
     takes = METHODS[name].options if name in METHODS else {}
-    how = {"seed": seed} | ({} if allocation is None else {"allocation": allocation})
-    how = {option: value for option, value in how.items() if option in takes} | options
+    how: dict[str, Any] = {"seed": seed, "loss_fn": task.loss, "allocation": allocation}
+    how = {option: value for option, value in how.items() if option in takes and value is not None} | options
     if name not in METHODS and options:
         allowed = "criterion, allocation, rounds, k"
         raise ValueError(f"timing {name!r} takes {allowed}; got {', '.join(options)}. Leave it out")

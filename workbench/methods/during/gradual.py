@@ -4,6 +4,7 @@ from torch import nn
 
 from workbench.masks import dense, keep_top
 from workbench.methods.registry import Arguments, named
+from workbench.methods.regrow import last, magnitudes
 from workbench.methods.schedules import SCHEDULES
 from workbench.states import Progress
 from workbench.types import Masks, check_choice, check_count
@@ -39,11 +40,11 @@ def gradual(
 
     def update(progress: Progress) -> Masks | None:
         far = progress.step / progress.total
-        last = progress.step == min(int(stop * progress.total), progress.total - 1)
-        if not last and (progress.step % check_count("every", every) or not start < far < stop):
+        final = last(progress, stop)
+        if not final and (progress.step % check_count("every", every) or not start < far < stop):
             return None
-        scores = {name: progress.model.get_parameter(name).detach().abs() for name in progress.masks}
-        now = sparsity if last else sparsity * rise(far, start, stop)
+        scores = magnitudes({name: progress.model.get_parameter(name) for name in progress.masks})
+        now = sparsity if final else sparsity * rise(far, start, stop)
         return keep_top(scores, now, allocation=allocation, within=progress.masks)
 
     return {"masks": dense(model), "update": update}
