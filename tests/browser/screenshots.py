@@ -30,7 +30,7 @@ def choose(page: Any, **fields: str) -> None:
 def slide(page: Any, compression: float) -> None:
     """Move the slider to the stop nearest to a compression, as a hand would: with the keyboard."""
     stops = page.evaluate("() => document.querySelector('input.wb-range').max")
-    place = page.locator("input.wb-range")
+    place = page.locator("input.wb-range").first
     place.focus()
     page.keyboard.press("Home")
     for _ in range(int(stops)):
@@ -68,9 +68,20 @@ def training(page: Any) -> None:
     page.wait_for_function("() => /[4-9]\\d %/.test(document.querySelector('.wb-message').textContent)", timeout=60_000)
 
 
-def compare(page: Any) -> None:
+def steps(page: Any) -> None:
     page.wait_for_selector(".wb-root[data-busy='']", timeout=300_000)
-    choose(page, Criterion="synflow")
+    choose(page, Timing="gradual")
+    page.get_by_role("button", name="Train").click()
+    step = page.get_by_label("Step of the training")
+    page.wait_for_function("() => !document.querySelectorAll('input.wb-range')[1].disabled", timeout=300_000)
+    for _ in range(10):
+        step.press("PageDown")
+    settled(page)
+    step.evaluate("node => node.blur()")
+
+
+def compare(page: Any) -> None:
+    choose(page, Timing="before", Criterion="synflow")
     page.get_by_role("button", name="Pin", exact=True).click()
     slide(page, 500)
     choose(page, Rounds="100")
@@ -89,6 +100,7 @@ STATES: dict[str, Callable[[Any], None]] = {
     "playground.png": at_95,
     "playground-collapsed.png": collapsed,
     "playground-training.png": training,
+    "playground-steps.png": steps,
     "playground-compare.png": compare,
     "playground-dark.png": dark,
 }

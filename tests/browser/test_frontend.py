@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 import pytest
+from timing import presses, said
 
 from workbench.explorers import page as pages
 from workbench.explorers.playground.still import SCRIPTS, STYLES
@@ -101,7 +102,8 @@ def show(
     traits = {
         "menu": {
             "data": ["circles", "digits"], "networks": {"digits": ["lenet-5", "vgg"], "circles": ["mlp"]},
-            "timings": ["before", "gradual", "after"], "methods": ["gradual"], "criteria": criteria, "allocations": ["global", "layer"],
+            "timings": ["before", "gradual", "after"], "methods": ["gradual"],
+            "criteria": criteria, "allocations": ["global", "layer"],
             "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face, "measure": "accuracy",
             "looks": {
                 name: {"light": look.colour, "dark": look.dark, "paler": "#123456", "marker": look.marker}
@@ -116,7 +118,8 @@ def show(
         "runs": {},
         "frames": {"request": 0, "settings": settings(compare)} if table or face == "site" else {},
         "curve": [
-            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "maker": name, "timing": "before", "name": name, "seed": seed, "rounds": 1,
+            {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "maker": name, "timing": "before",
+             "name": name, "seed": seed, "rounds": 1,
              "network": "vgg", "data": "digits", "kind": "recorded", "split": "test"}
             for i, name in enumerate(criteria) for c in (1, 10, 100) for seed in (0, 1)
         ],
@@ -246,7 +249,7 @@ def test_of_two_settings_of_one_criterion_the_pinned_one_is_paler(page, theme, e
 def test_a_setting_that_is_pinned_as_it_is_keeps_its_table(page):
     show(page, 10, table=True)
     page.get_by_role("button", name="Pin").click()
-    page.locator("input.wb-range").press("ArrowRight")
+    page.locator("input.wb-range").first.press("ArrowRight")
     settle(page)
     assert (data(page, "stop"), data(page, "waiting")) == ("11", "false")
 
@@ -305,6 +308,76 @@ def test_a_key_is_answered_within_one_display_frame_from_a_table(page):
         assert len(took) >= 25
         medians.append(statistics.median(took))
     assert min(medians) <= 16, medians
+
+
+def recorded(page: Any, steps: int = 40, change: int = 20) -> None:
+    """A training of the setting shown: dense, then cut at a step."""
+    of = {
+        key: value
+        for key, value in page.evaluate("model.get('choices')").items()
+        if key not in ("step", "theme", "request")
+    }
+    start, dense, cut = (
+        side(ratio) | {"scores": scores} for ratio, scores in ((10, side(10)["scores"]), (1, None), (10, None))
+    )
+    stops = list(range(steps + 1))
+    film = {
+        "total": steps, "stops": stops, "shown": [0] + [1 + (stop >= change) for stop in stops[1:]],
+        "sides": [start, dense, cut], "phase": ["", *("pruned" if stop >= change else "dense" for stop in stops[1:])],
+        "loss": [None, *(2 / stop for stop in stops[1:])],
+        "density": [None, *(0.1 if stop >= change else 1 for stop in stops[1:])],
+        "value": [None] * 10 + [0.5 + stop / 100 for stop in stops[10:]],
+        "born": [0] * (steps + 1), "died": [7 * (stop >= change) for stop in stops],
+    }  # fmt: skip
+    page.evaluate("runs => model.set('runs', runs)", {"of": of, "films": [film]})
+    settle(page)
+
+
+def test_a_recorded_training_is_scrubbed_without_the_kernel(page):
+    show(page, 10)
+    step = page.get_by_label("Step of the training")
+    assert step.is_disabled()
+    recorded(page)
+    assert step.get_attribute("aria-valuetext") == "Step 40 of 40: pruned"
+    assert label(page, "scores").startswith(
+        "Training of magnitude, step 40 of 40, pruned: loss 0.05, accuracy 90.0 %, density 10.0 %"
+    )
+    times = presses(page, ["ArrowLeft"] * 21, slider=1)
+    assert (data(page, "waiting"), page.evaluate("model.get('choices').step")) == ("false", 19)
+    assert page.locator(".wb-sentence").inner_text().endswith("step 19 of 40")
+    assert "2,304 of 2,304 weights kept" in label(page, "mask")
+    assert page.locator(".wb-card.wb-scores h4").inner_text() == "Training"
+    step.press("ArrowRight")
+    settle(page)
+    assert "0 born, 7 died" in label(page, "mask")
+    said("key press to new picture, a step of a training", times, 16)
+    step.press("Home")
+    settle(page)
+    assert page.locator(".wb-card.wb-scores h4").inner_text() == "Scores"  # what the masks were found with
+    page.locator("input.wb-range").first.press("ArrowRight")
+    settle(page)
+    assert step.is_disabled()  # no training at this compression
+    assert page.evaluate("model.get('choices').step") is None
+
+
+def test_timings_are_told_apart_and_a_method_has_no_criterion_to_choose(page):
+    show(page, 10)
+    curve = [
+        {"compression": 10, "accuracy": 0.9, "criterion": "magnitude", "maker": maker, "timing": timing, "name": name,
+         "seed": 0, "rounds": 1, "network": "vgg", "data": "digits", "kind": "live", "split": "val"}
+        for maker, timing, name in (("magnitude", "after", "magnitude, after"), ("gradual", "gradual", "gradual"))
+    ]  # fmt: skip
+    page.evaluate("curve => model.set('curve', curve)", curve)
+    settle(page)
+    texts = page.evaluate("document.querySelector('canvas.wb-tradeoff').texts.map(({ text }) => text)")
+    assert {"magnitude, after", "gradual"} <= set(texts)
+    page.get_by_label("Timing", exact=True).select_option("gradual")
+    settle(page)
+    assert (
+        page.get_by_label("Criterion", exact=True).count() == 0
+        or not page.get_by_label("Criterion", exact=True).is_visible()
+    )
+    assert page.locator(".wb-field-criterion").inner_text().split("\n")[-1] == "the method's own"
 
 
 def test_every_key_of_the_slider(page):
@@ -585,7 +658,8 @@ def test_the_site_offers_what_is_stored_and_nothing_else(page):
 
 def test_what_is_live_and_what_is_recorded_is_told_apart(page):
     show(page, 10)
-    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "maker": "snip", "timing": "before", "name": "snip", "seed": 0, "rounds": 1,
+    live = {"compression": 10, "accuracy": 0.5, "criterion": "snip", "maker": "snip", "timing": "before",
+            "name": "snip", "seed": 0, "rounds": 1,
             "network": "vgg",
             "data": "digits", "kind": "live", "split": "val"}  # fmt: skip
     page.evaluate("point => model.set('curve', [...model.get('curve'), point])", live)

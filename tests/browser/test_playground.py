@@ -63,6 +63,9 @@ def test_precomputed_frames_answer_within_a_display_frame(notebook: Any) -> None
     page = notebook("ahead", SMALL.replace("EPOCHS", "2").replace("AHEAD", "True"), ready)
     page.get_by_text("frames computed").wait_for(timeout=60_000)
     said("key press to new picture, computed ahead", presses(page, ["ArrowRight"] * 20), 16)
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.wait_for_function("() => !document.querySelectorAll('input.wb-range')[1].disabled", timeout=60_000)
+    said("key press to new picture, a step of a training", presses(page, ["ArrowLeft"] * 20, slider=1), 100)
 
 
 def test_the_slider_answers_while_training_and_cancel_stops_it(notebook: Any) -> None:

@@ -27,10 +27,10 @@ TIMER = """
 """
 
 
-def presses(page: Any, keys: list[str], root: str = ".wb-root[data-drawn]") -> list[float]:
-    """Press keys on the first slider one after another; milliseconds from each key press to its picture."""
+def presses(page: Any, keys: list[str], root: str = ".wb-root[data-drawn]", slider: int = 0) -> list[float]:
+    """Press keys on a slider (the first one) one after another; milliseconds from each key press to its picture."""
     page.locator(root).first.evaluate(TIMER)
-    page.locator("input.wb-range").first.focus()
+    page.locator("input.wb-range").nth(slider).focus()
     for count, key in enumerate(keys, start=1):
         page.keyboard.press(key)
         page.wait_for_function(f"() => window.times.length >= {count}", timeout=20_000)

@@ -106,6 +106,16 @@ class Choices:
         return {name: value for name, value in self.state().items() if name not in ("compression", "step")}
 
 
+def weight_timings() -> list[str]:
+    """The timings that prune single weights, as the slider counts them: not those that prune channels, or n of m.
+
+    >>> names = weight_timings()
+    >>> "rigl" in names, "soft-filter" in names
+    (True, False)
+    """
+    return [name for name in timings() if name not in METHODS or METHODS[name].granularity == "weight"]
+
+
 def check_state(state: object, start: Choices = Choices()) -> Choices:
     """The choices that `state` (JSON of `Choices.state`, keys may be missing) makes of `start`; says what is wrong.
 
@@ -123,7 +133,7 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
     for key in state:
         check_choice("a key of the state", key, [field.name for field in fields(Choices)])
     chosen = replace(start, **state)
-    check_choice("timing", chosen.timing, timings())
+    check_choice("timing", chosen.timing, weight_timings())
     check_choice("theme", chosen.theme, THEMES)
     for name, least in (("rounds", 1), ("seed", 0), ("request", 0)):
         check_count(name, getattr(chosen, name), least=least)

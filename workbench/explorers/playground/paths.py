@@ -14,9 +14,6 @@ from workbench.types import Masks
 AT_ONCE = 0.01
 """Seconds that a look-up may spend on the effective sparsity; what takes longer comes after the frame."""
 
-IN_A_ROW = 0.1
-"""Seconds of one, where many are found in a row."""
-
 
 class Paths:
     """Effective sparsities that were found, and how long each network took (for ever, where it hides its paths)."""
@@ -29,10 +26,6 @@ class Paths:
     def seen(self, pair: Any) -> bool:
         """Whether paths can be seen through the network of this pair of data and network, as far as it was tried."""
         return self._seconds.get(pair, 0.0) < math.inf
-
-    def quick(self, pair: Any) -> bool:
-        """Whether many effective sparsities of this pair can be found in a row."""
-        return self._seconds.get(pair, 0.0) < IN_A_ROW
 
     def effective(self, pair: Any, key: Any, net: Prepared, masks: Callable[[], Masks], measure: bool) -> float | None:
         """The effective sparsity of what `key` names, if it is known, quick, or to be measured; else None."""

@@ -13,7 +13,7 @@ from workbench.criteria.registry import find_criterion
 from workbench.data import Task
 from workbench.explorers.cache import Cache
 from workbench.explorers.playground import film, view
-from workbench.explorers.playground.choices import ROUNDS, Choices
+from workbench.explorers.playground.choices import ROUNDS, Choices, weight_timings
 from workbench.explorers.playground.paths import Paths
 from workbench.explorers.playground.points import MADE_WITH, Points
 from workbench.explorers.playground.recorded import shipped
@@ -21,7 +21,7 @@ from workbench.explorers.playground.scored import Prepared, Scored, measure, pre
 from workbench.explorers.stops import stops
 from workbench.explorers.worker import Report, Work
 from workbench.masks import dense
-from workbench.methods import method, timing, timings
+from workbench.methods import method, timing
 from workbench.methods.registry import METHODS
 from workbench.models.channels import by_channel
 from workbench.plots.looks import Look, looks
@@ -67,7 +67,7 @@ class Session:
             "face": face,
             "data": self.data,
             "networks": {name: self.fitting(name) for name in list(self.tasks)},
-            "timings": timings(),
+            "timings": weight_timings(),
             "criteria": self.criteria(choices),
             "allocations": allocation.allocations(),
             "methods": list(METHODS),
@@ -89,7 +89,7 @@ class Session:
 
     def looks(self) -> dict[str, Look]:
         """Colour and marker of every criterion that may be shown, the same in every face."""
-        return looks([*criteria(), *self.points.criteria(), *timings()])
+        return looks([*criteria(), *self.points.criteria(), *weight_timings()])
 
     def without_the_gone(self, choices: Choices) -> Choices:
         """The choices with a criterion that is on offer in place of one that is not (any more, or for this network)."""
@@ -326,14 +326,9 @@ class Session:
 
     def _film(self, choices: Choices, recording: Recording) -> Work[film.Film]:
         """The film of a recorded run, for the page."""
-        last = recording.changes[-1]
 
         def picture(masks: Masks, at: int, coarse: int) -> dict[str, Any]:
-            key, measure = (
-                (*self._run_key(choices), at),
-                at == last or self._paths.quick((choices.data, choices.network)),
-            )
-            return {**self._pictured(choices, masks, key, measure, coarse), "pending": False}
+            return {**self._pictured(choices, masks, (*self._run_key(choices), at), True, coarse), "pending": False}
 
         start = self._side(choices, True, 1)
         made = yield from film.film(recording, choices.layer, self.points.measure(choices.data), start, picture)

@@ -132,6 +132,7 @@ def numbers(state: Mapping[str, Any], frame: Mapping[str, Any]) -> dict[str, Any
             criterion=side["criterion"],
             name=side["name"],
             layers={one["name"]: one["kept"] for one in side["layers"]},
+            **({"step": side["step"]["at"]} if "step" in side else {}),
         )
         for side in frame["sides"]
     ]

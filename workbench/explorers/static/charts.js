@@ -189,7 +189,7 @@ export function course(pen, { series, share, measure, empty }, look) {
   const X = (step) => left + (step / most) * (right - left), Y = (key, v) => bottom - (v / highs[key]) * (bottom - top), step = niceStep(most, 5);
   for (const v of [0, 0.5, 1]) across(pen, look, left, right, Y("density", v), `${100 * v}${v === 1 ? " %" : ""}`, v ? colours.track : colours.muted);
   for (let v = 0; v <= most; v += step) down(pen, look, X(v), bottom, bottom + 3, height - 4 * unit, comma(v));
-  const kinds = [["value", share ? measure : `${measure} / ${three(highs.value)}`, 1.8, []], ["density", "density", 1.4, [2 * unit, 2 * unit]], ["loss", `loss / ${three(highs.loss)}`, 0.8, []]];
+  const kinds = [["value", `validation ${measure}${share ? "" : ` / ${three(highs.value)}`}`, 1.8, []], ["density", "density", 1.4, [2 * unit, 2 * unit]], ["loss", `loss / ${three(highs.loss)}`, 0.8, []]];
   kinds.reduce((x, [, word, thick, dash]) => {
     rule(ctx, x, 7 * unit, x + 14 * unit, 7 * unit, colours.muted, thick * unit, dash);
     label(pen, word, x + 18 * unit, 10.5 * unit, colours.muted);

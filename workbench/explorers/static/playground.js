@@ -7,7 +7,7 @@ import { explorer } from "./explorer.js";
 const NAME = "Pruning playground";
 const FIELDS = [["data", "Data"], ["network", "Network"], ["timing", "Timing"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["layer", "Layer"]];
 const WAY = ["timing", "k", "criterion", "allocation", "rounds"]; // how masks are found: what a pinned setting is made of
-const NO_KERNEL = "This page has no kernel: slider and menus move through stored pictures. Run the notebook to train and for all choices.";
+const NO_KERNEL = "This page has no kernel: sliders and menus move through stored pictures. Run the notebook to train and for all choices.";
 
 // ---------------------------------------------------------------- pictures made ahead: { request, settings: [{ ...the way, stops, sides: one for each stop }] }
 const same = (one, other) => WAY.every((key) => one[key] === other[key]);
@@ -21,7 +21,8 @@ function places(traits) { // the slider's stops: without a kernel those that all
 }
 
 // ---------------------------------------------------------------- recorded trainings: { of: the choices they belong to, films: one for each setting shown }
-const filmed = ({ runs: { of, films = [] }, choices }) => (films.length && Object.entries(of).every(([key, value]) => JSON.stringify(choices[key]) === JSON.stringify(value)) ? films : []);
+const belongs = (choices) => JSON.stringify([...["data", "network", "compression", "layer", "seed"].map((key) => choices[key]), ways(choices).map((way) => WAY.map((key) => way[key]))]);
+const filmed = ({ runs: { of, films }, choices }) => (films && belongs(of) === belongs(choices) ? films : []);
 const placeOf = ({ stops, total }, step) => stops.findLastIndex((stop) => stop <= (step ?? total));
 
 function scene(film, step) { // the picture after a step (null: the last), with what the training had reached
@@ -30,11 +31,10 @@ function scene(film, step) { // the picture after a step (null: the last), with 
 }
 
 function stored(traits) {
-  const films = filmed(traits), { compression: chosenOne, request } = traits.choices;
-  if (films.length) return { request, compression: chosenOne, sparsity: 1 - 1 / chosenOne, sides: films.map((film) => scene(film, traits.choices.step)) };
-  const made = chosen(traits);
+  const { menu, choices, frames } = traits, films = filmed(traits), made = chosen(traits);
+  if (films.length) return { request: choices.request, compression: choices.compression, sparsity: 1 - 1 / choices.compression, sides: films.map((film) => scene(film, choices.step)) };
   if (made.includes(undefined)) return undefined;
-  const { menu, choices, frames } = traits, stops = places(traits), compression = stops[nearest(stops, choices.compression)];
+  const stops = places(traits), compression = stops[nearest(stops, choices.compression)];
   const sides = made.map((one) => one.sides[one.stops.indexOf(compression)]);
   return { request: menu.face === "live" ? frames.request : choices.request, compression, sparsity: 1 - 1 / compression, sides };
 }
@@ -53,8 +53,8 @@ const CHARTS = {
   scores: [histogram, ({ sides }) => ({
     series: sides.filter(({ scores }) => scores).map(({ criterion, name, style, scores }) => ({ ...scores, name, style, of: `the ${criterion} scores of ${comma(scores.zero + scores.counts.reduce((a, b) => a + b, 0))} weights` })),
   })],
-  course: [course, ({ sides, films, choices, menu }) => ({
-    title: "Training", share: menu.measure === "accuracy", measure: menu.measure, empty: "The masks come from a training: press Train",
+  course: [course, ({ sides, films, choices, menu, live }) => ({
+    title: "Training", share: menu.measure === "accuracy", measure: menu.measure, empty: `The masks come from a training${live ? ": press Train" : ""}`,
     series: films.map((film, i) => ({ ...film, name: sides[i].name, style: sides[i].style, at: film.stops[placeOf(film, choices.step)] })),
   })],
   layers: [bars, ({ sides }) => ({ series: sides.map(({ name, style, layers }) => ({ name, style, layers })) })],
@@ -92,7 +92,7 @@ function buildSide(act, fields) {
   const files = row(button("Table", "save_table"), button("Figure", "save_figure"), button("Masks", "save_masks"));
   const save = make("div", { class: "wb-save", role: "group", "aria-label": "Save" }, make("div", { class: "wb-name", textContent: "Save" }), files);
   const clear = button("Clear", "clear_points", { className: "wb-quiet", title: "Clear points", "aria-label": "Clear points" });
-  const pin = make("button", { type: "button", onclick: () => act.choose({ step: null, compare: act.choices().compare ? null : Object.fromEntries(WAY.map((key) => [key, act.choices()[key]])) }) });
+  const pin = make("button", { type: "button", onclick: () => act.choose({ compare: act.choices().compare ? null : Object.fromEntries(WAY.map((key) => [key, act.choices()[key]])) }) });
   const pinned = make("div", { class: "wb-pinned" }), compare = make("div", { class: "wb-pin", role: "group", "aria-label": "Compare" }, make("div", { class: "wb-name", textContent: "Compare" }), pin, pinned);
   const { data, network, timing, rounds, criterion, allocation } = fields;
   return {
