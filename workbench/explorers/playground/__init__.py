@@ -29,13 +29,12 @@ def playground(
 
     `task` and `model` are names, or a Task and an nn.Module of your own (default: `vgg`, or the first network that
     fits). `state` is a setting as `state()` gives it, keys may be missing; its data and network win over `task` and
-    `model`. Its `timing` is when to prune; one with a `step` of the training is trained first. Its `compare` is a pinned
-    setting: what differs, such as `{"criterion": "snip", "rounds": 5}`. `criteria`
-    narrows the menu (default: all, those registered with `wb.register_criterion` too). `rows` are recorded points of
-    the trade-off, in place of the shipped ones (`[]`: none): compression and accuracy (or what the task measures
-    first), whatever else of a setting differs from the one shown, and, so that it can be told, `split` ("val" or
-    "test"). The shipped ones are all recorded runs that do what Train does; they are measured on test data, live points
-    on validation data.
+    `model`. Its `timing` is when to prune; a state with a `step` of the training is trained first. Its `compare` is a
+    pinned setting: what differs, such as `{"criterion": "snip", "rounds": 5}`. `criteria` narrows the menu (default:
+    all, those registered with `wb.register_criterion` too). `rows` are recorded points of the trade-off, in place of
+    the shipped ones (`[]`: none): compression and accuracy (or what the task measures first), whatever else of a
+    setting differs from the one shown, and, so that it can be told, `split` ("val" or "test"). The shipped ones are all
+    recorded runs that do what Train does; they are measured on test data, live points on validation data.
     `precompute=True` computes the frames of every stop ahead, so that the slider answers in the browser. Running the
     cell again closes the explorer it made before; `name` does the same across cells. Raises ValueError for what does
     not exist or does not fit.
