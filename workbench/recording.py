@@ -62,14 +62,15 @@ class Recording:
     def add(self, row: Record, phase: str = "") -> None:
         """Add a record of `wb.steps`, in the body of the loop; `phase` is a word for this part of the training."""
         if not self._rows:
-            tensors = row.state().optimizer["state"].values()
-            self._moments = sum(t.nbytes for state in tensors for t in state.values() if torch.is_tensor(t) and t.ndim)
-        if changed := self._before is None or row.masks is not self._before:
-            changed = self._change(row.masks) and bool(self._rows)
+            self._moments = row.moments
+        if self._before is None or row.masks is not self._before:
+            self._change(row.masks)
         kept = {name: count for name, (count, _, _) in self._changes[-1][1].items()}
+        updated = row.passed is not row.masks
+        passed = {name: int(self._whole(row.passed, name).sum()) for name in kept} if updated else kept
         said = {"at": len(self._rows) + 1, "phase": row.get("phase", phase)}
-        forward, dense = self._forward(kept), sum(self.macs.values())
-        whole = self.gradients == "all" or (self.gradients == "changes" and changed)
+        forward, dense = self._forward(passed), sum(self.macs.values())
+        whole = self.gradients == "all" or (self.gradients == "changes" and updated)
         spent = {"macs": row["samples"] * (2 * forward + (dense if whole else forward))}
         self._rows.append({**said, **row, "density": sum(kept.values()) / sum(self.sizes.values()), **spent})
 
@@ -77,8 +78,7 @@ class Recording:
         """Multiply-adds of one sample's forward pass."""
         return sum(cost * kept.get(name, 1) // self.sizes.get(name, 1) for name, cost in self.macs.items())
 
-    def _change(self, masks: Masks) -> bool:
-        """Note what changed; returns whether anything did."""
+    def _change(self, masks: Masks) -> None:
         at, counts, bits = len(self._rows) + 1, {}, {}
         for name in self.shapes:
             mask = self._whole(masks, name)
@@ -87,14 +87,13 @@ class Recording:
             bits[name] = np.packbits(mask.numpy()).tobytes()
         self._before = masks
         if self._changes and not any(born or died for _, born, died in counts.values()):
-            return False
+            return
         self._changes.append((at, counts))
         self._bits[at] = bits
         if self.size > self.most and len(self._bits) > 2:
             places = list(self._bits)
             for place in places[1:-1:2]:
                 del self._bits[place]
-        return True
 
     def _whole(self, masks: Masks, name: str) -> torch.Tensor:
         return masks[name].cpu() if name in masks else torch.ones(self.shapes[name], dtype=torch.bool)
@@ -142,10 +141,11 @@ class Recording:
         """What the training cost, and what the network costs after it.
 
         A step of n samples costs `n (2 f + g)` multiply-adds: f for the forward pass and f for the gradients of the
-        activations, with f those of kept weights; g for the gradients of weights, f or those of the dense network
-        (`gradients`). `_dense` is what a kernel that multiplies zeros spends: 3 f of the dense network. Bytes are the
-        most at one time, of weights and of the optimizer's moments: kept values and no indices; all values where
-        gradients are "all". Scoring and sorting are not in it.
+        activations, with f those of the weights that are kept in this pass (masks that an update returns count from the
+        next one on); g for the gradients of weights, f or those of the dense network (`gradients`). `_dense` is what a
+        kernel that multiplies zeros spends: 3 f of the dense network. Bytes are the most at one time, of weights and of
+        the optimizer's moments: kept values and no indices; all values where gradients are "all". Scoring and sorting
+        are not in it.
 
         Misleads as seconds: no kernel here skips zeros.
         """

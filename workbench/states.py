@@ -128,6 +128,8 @@ class Record(dict[str, Any]):
     """The numbers of one step by name; `masks` are those in force after it, `state()` is where the run stands."""
 
     _masks: Masks | None = None
+    _passed: Masks | None = None
+    _optimizer: torch.optim.Optimizer | None = None
     _take: Callable[[], State] | None = None
 
     @property
@@ -137,7 +139,18 @@ class Record(dict[str, Any]):
         >>> Record(step=1).masks
         {}
         """
-        return self._masks or {}
+        return {} if self._masks is None else self._masks
+
+    @property
+    def passed(self) -> Masks:
+        """The masks in its forward pass: others than `masks` where the update changed them."""
+        return {} if self._passed is None else self._passed
+
+    @property
+    def moments(self) -> int:
+        """Bytes of the optimizer's state."""
+        states = self._optimizer.state.values() if self._optimizer else ()
+        return sum(t.nbytes for state in states for t in state.values() if torch.is_tensor(t) and t.ndim)
 
     def state(self) -> State:
         """A copy, made now, of all that the run needs to go on from here; ValueError once training has gone on."""

@@ -262,7 +262,7 @@ def _run(plan: Plan) -> Iterator[Record]:
                 step = epoch * plan.per_epoch + index
                 if step < plan.start:
                     continue
-                began, row._take = time.perf_counter(), None
+                began, row._take, passed = time.perf_counter(), None, masks
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * plan.recipe.share(step, plan.total)
                 inputs = batch.inputs.to(dtype) if batch.inputs.is_floating_point() else batch.inputs
@@ -299,7 +299,8 @@ def _run(plan: Plan) -> Iterator[Record]:
                     first, value = next(iter(evaluate(model, task).items()))
                     row[f"val_{first}"] = value
                 rest = dict(step=step + 1, masks=masks, memory=memory, frozen=frozen, run=plan.facts)
-                row._take, row._masks = partial(State.of, model, optimizer, **rest), masks
+                row._take, row._optimizer = partial(State.of, model, optimizer, **rest), optimizer
+                row._masks, row._passed = masks, passed
                 yield row
                 if not model.training:
                     _train_mode(model, frozen)

@@ -35,7 +35,8 @@ OF_WEIGHTS = [name for name in wb.timings() if name not in METHODS or METHODS[na
 def test_every_timing_ends_with_the_sparsity(name: str, task: wb.Task) -> None:
     model = lenet(task)
     total = sum(weight.numel() for weight in wb.prunable(model).values())
-    rows = list(wb.timing(name, model, task, 0.75, rounds=2, steps=30))
+    more = {} if name in wb.methods() else {"rounds": 2}
+    rows = list(wb.timing(name, model, task, 0.75, steps=30, **more))
     assert sum(int(mask.sum()) for mask in rows[-1].masks.values()) == total - int(total * 0.75 + 0.5)
     assert all(not weight[~rows[-1].masks[n]].any() for n, weight in wb.prunable(model).items())
     assert all(row["phase"] for row in rows)
@@ -78,7 +79,9 @@ def test_bad_input_is_named(task: wb.Task) -> None:
         ("early", {"k": 30}, "k is .* from 0 to 29; got 30"),
         ("rewound", {"k": -1}, "k"),
         ("before", {"drop": 0.3}, "got drop"),
-        ("rigl", {"dropp": 0.3}, "option of 'rigl'"),
+        ("rigl", {"dropp": 0.3}, "got dropp"),
+        ("l0", {"criterion": "snip"}, "got criterion"),
+        ("after", {"k": 3}, "got k"),
         ("after", {"rounds": 0}, "rounds"),
     ):
         with pytest.raises((ValueError, TypeError), match=told):
@@ -137,6 +140,22 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path) -> None:
         assert {**end, "seconds": 0} == {**last, "seconds": 0}
         assert all(torch.equal(last.masks[n], mask) for n, mask in end.masks.items())
         assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_a_schedule_of_one_step_is_one(task: wb.Task) -> None:
+    assert len(list(wb.timing("before", lenet(task), task, 0.5, steps=1))) == 1
+
+
+def test_a_criterion_of_your_own_goes_on(task: wb.Task, tmp_path: Path) -> None:
+    for _ in range(2):
+        mine = lambda model: {name: w.detach().abs() for name, w in wb.prunable(model).items()}  # noqa: E731
+        list(wb.timing("after", lenet(task), task, 0.5, criterion=mine, steps=2, folder=tmp_path))
+
+
+def test_other_first_weights_are_another_run(task: wb.Task, tmp_path: Path) -> None:
+    list(wb.timing("before", lenet(task), task, 0.5, steps=2, folder=tmp_path))
+    with pytest.raises(ValueError, match="weights was"):
+        wb.timing("before", wb.make("lenet-300-100", task, 1, 0.1), task, 0.5, steps=2, folder=tmp_path)
 
 
 def test_a_folder_of_another_run_is_refused(task: wb.Task, tmp_path: Path) -> None:

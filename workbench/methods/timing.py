@@ -1,12 +1,15 @@
 """When to prune, by name: before, early in, during or after training; each a stream of records, one for each step."""
 
+import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from workbench.allocation import Allocation
@@ -123,15 +126,26 @@ def timings() -> list[str]:
     return [*BEFORE, *METHODS, *AFTER]
 
 
+def takes(name: str) -> list[str]:
+    """What decides the masks of a timing: the options of a method, or those of a cut.
+
+    >>> takes("rewound")
+    ['criterion', 'allocation', 'rounds', 'k']
+    """
+    if name in METHODS:
+        return list(METHODS[name].options)
+    return ["criterion", "allocation", "rounds", *(["k"] if name in ("early", "rewound") else [])]
+
+
 def timing(
     name: str,
     model: nn.Module,
     task: Task,
     sparsity: float,
     *,
-    criterion: str | Criterion = "magnitude",
+    criterion: str | Criterion | None = None,
     allocation: Allocation | None = None,
-    rounds: int = 1,
+    rounds: int | None = None,
     k: int | None = None,
     seed: int = 0,
     epochs: int | None = None,
@@ -142,18 +156,19 @@ def timing(
 ) -> Iterator[Record]:
     """Prune and train `model` in place, at one of `wb.timings()`; a record for each step, the last has the masks.
 
-    "before": `criterion` finds masks at the weights as they are, in `rounds` rounds, and the network is trained.
+    "before": `criterion` ("magnitude") finds masks at the weights as they are, in `rounds` (1) rounds; then training.
     "early": after `k` steps (default: a twentieth of the schedule). A name of `wb.methods()`: while it trains, with
     the method's `options`; these have their own criterion. "after": train, find masks, train as long again. Iterative,
     in `rounds` levels with training between them: "rewound" takes weights and rate back to step `k` (Frankle et al.
-    2019, arXiv:1903.01611), "rate-rewound" the rate alone (Renda et al. 2020, arXiv:2003.02389), "fine-tuned" stays at
-    a hundredth of the rate. `epochs` or `steps` is the length of one schedule, dense or at a level.
+    2019, arXiv:1903.01611), "rate-rewound" the rate alone (Renda et al. 2020, arXiv:2003.02389), "fine-tuned" has a
+    hundredth of the rate at every step. `epochs` or `steps` is the length of one schedule, dense or at a level.
 
-    In `folder` a state of each phase is saved every `save_every` steps; the same call goes on from there after a crash,
-    bit for bit, with the records that were not there yet.
+    In `folder` a state of each phase is saved every `save_every` steps; the same call on a model with the same first
+    weights goes on after a crash, bit for bit, from the last state of each phase on: a phase that was at its end yields
+    the records after its last state again.
 
-    A record is that of `wb.steps`, with its `phase`. Raises ValueError for an unknown name, and a `k` beyond the
-    schedule.
+    A record is that of `wb.steps`, with its `phase`. Raises ValueError for an unknown name, what a timing does not
+    take, a `k` beyond the schedule, and a folder of another run.
 
     Misleads where timings are compared at equal schedules: "after" trains twice as long as "before". See the ledger of
     `wb.Recording`.
@@ -168,15 +183,16 @@ def timing(
     check_choice("timing", name, timings())
     length = {what: value for what, value in (("epochs", epochs), ("steps", steps)) if value is not None}
     total = schedule(model, task, **length)
-    k = max(1, total // 20) if k is None else check_count("k", k, least=0)
+    given = {"criterion": criterion, "allocation": allocation, "rounds": rounds, "k": k}
+    passed = [option for option, value in given.items() if value is not None]
+    if rest := [option for option in (*passed, *options) if option not in takes(name)]:
+        raise ValueError(f"timing {name!r} takes {', '.join(takes(name))}; got {', '.join(rest)}. Leave it out")
+    how: dict[str, Any] = {"seed": seed, "loss_fn": task.loss, "allocation": allocation}
+    how = {option: value for option, value in how.items() if option in takes(name) and value is not None} | options
+    k = min(max(1, total // 20), total - 1) if k is None else check_count("k", k, least=0)
     if k >= total:
         raise ValueError(f"k is a step of the schedule before its end, from 0 to {total - 1}; got {k}")
-    takes = METHODS[name].options if name in METHODS else {}
-    how: dict[str, Any] = {"seed": seed, "loss_fn": task.loss, "allocation": allocation}
-    how = {option: value for option, value in how.items() if option in takes and value is not None} | options
-    if name not in METHODS and options:
-        allowed = "criterion, allocation, rounds, k"
-        raise ValueError(f"timing {name!r} takes {allowed}; got {', '.join(options)}. Leave it out")
+    criterion, rounds = "magnitude" if criterion is None else criterion, 1 if rounds is None else rounds
     place = None if folder is None else Path(folder)
     split = "global" if allocation is None else allocation
     ask = Question(
@@ -195,18 +211,29 @@ def timing(
     )
     if place is not None:
         asked = {"timing": name, "sparsity": sparsity, "criterion": criterion, "allocation": split, "rounds": rounds}
-        _same(place / "timing.json", {**asked, "k": k, "seed": seed, "steps": total, **options})
+        asked |= {"k": k, "seed": seed, "steps": total, "data": task.name, "weights": _digest(model), **options}
+        _same(place / "timing.json", asked)
     if name in METHODS:
         return ask.train(name, **method(name, model, sparsity, **how))
     return {**BEFORE, **AFTER}[name](ask)
 
 
+def _digest(model: nn.Module) -> str:
+    """A short name of a model's weights."""
+    found = hashlib.sha256()
+    for name, value in snapshot(model).items():
+        found.update(name.encode() + value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
 def _same(path: Path, asked: dict[str, Any]) -> None:
     """Write down what is asked; raise ValueError where the folder belongs to another question."""
-    asked = json.loads(json.dumps(asked, default=str))
+    asked = json.loads(json.dumps(asked, default=lambda one: getattr(one, "__qualname__", type(one).__name__)))
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+        os.replace(part, path)
     there = json.loads(path.read_text(encoding="utf-8"))
     differs = [name for name in {**there, **asked} if there.get(name) != asked.get(name)]
     if told := "; ".join(f"{name} was {there.get(name)}, is {asked.get(name)}" for name in differs):

@@ -5,7 +5,7 @@ from torch.nn import functional
 from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.scored import SCORED
 from workbench.explorers.playground.session import Session
-from workbench.methods.registry import METHODS
+from workbench.methods.timing import takes
 
 
 def lines(session: Session, choices: Choices) -> str:
@@ -44,11 +44,9 @@ def _found(session: Session, side: Choices) -> list[str]:
 
 def _trained(session: Session, side: Choices, recorded: bool) -> list[str]:
     """Lines from `model` to masks after a training, or at the step shown."""
-    how = [f"allocation={side.allocation!r}", f"seed={side.seed}"]
-    if side.timing not in METHODS:
-        how = [f"criterion={side.criterion!r}", f"rounds={side.rounds}", *how]
-    if side.timing in ("early", "rewound"):
-        how.append(f"k={session.k(side)}")
+    chosen = dict(criterion=side.criterion, rounds=side.rounds, allocation=side.allocation, k=session.k(side))
+    how = [f"{option}={value!r}" for option, value in chosen.items() if option in takes(side.timing)]
+    how.append(f"seed={side.seed}")
     rows = f"rows = wb.timing({side.timing!r}, model, task, 1 - 1 / {side.compression!r}, **how)"
     train = f"for _, row in zip(range({side.step}), rows):" if recorded and side.step else "for row in rows:"
     return [f"how = dict({', '.join(how)})", rows, train, "    pass", "masks = wb.dense(model) | row.masks"]

@@ -23,6 +23,7 @@ from workbench.explorers.worker import Report, Work
 from workbench.masks import dense
 from workbench.methods import method, timing
 from workbench.methods.registry import METHODS
+from workbench.methods.timing import takes
 from workbench.models.channels import by_channel
 from workbench.plots.looks import Look, looks
 from workbench.recording import Recording
@@ -358,7 +359,8 @@ class Session:
         net, task = self._at_init(side), self.task(side.data)
         model, k, measure = copy.deepcopy(net.model), self.k(side), f"val_{self.points.measure(side.data)}"
         report("training", 0.0)
-        how: dict[str, Any] = dict(criterion=side.criterion, allocation=side.allocation, rounds=side.rounds, k=k)
+        chosen = dict(criterion=side.criterion, allocation=side.allocation, rounds=side.rounds, k=k)
+        how: dict[str, Any] = {option: value for option, value in chosen.items() if option in takes(side.timing)}
         during, levels = side.timing in METHODS, {"before": 0, "early": 0, "after": 1}.get(side.timing, side.rounds)
         schedules = 1 if during else 1 + levels
         rows, recording = timing(side.timing, model, task, side.sparsity, seed=seed, **how), None
