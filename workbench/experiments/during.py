@@ -20,11 +20,6 @@ WEIGHTS = ["dpf", "dsr", "gradual", "l0", "rigl", "set", "snfs", "static", "top-
 VGG: dict[str, list[Any]] = {"network": ["vgg"], "seed": SEEDS}
 
 
-def accuracies(rows: Rows, columns: Any) -> Rows:
-    """Accuracies with a row for each seed."""
-    return rows.pivot(columns=columns, values="accuracy")
-
-
 def arguments(name: str, model: nn.Module, sparsity: float, **options: Any) -> dict[str, Any]:
     """What a method gives to `steps`; "dense" prunes nothing, "static" keeps SET's random masks as they are."""
     if name == "dense":
@@ -113,20 +108,21 @@ def prune_while_training(
 @reading("growth-by-gradient", of="during")
 def grown_over_random(rows: Rows) -> Effects:
     """RigL over SET, and SET over masks that never change, in equally long trainings."""
-    arms = accuracies(rows[(rows["sparsity"] == 0.98) & (rows["times"] == 1)], "name")
+    arms = rows[(rows["sparsity"] == 0.98) & (rows["times"] == 1)].pivot(columns="name", values="accuracy")
     return {"rigl - set": arms["rigl"] - arms["set"], "set - static": arms["set"] - arms["static"]}
 
 
 @reading("longer-sparse-training", of="during")
 def longer_minus_as_long(rows: Rows) -> Effects:
-    arms = accuracies(rows[rows["name"].isin(["rigl", "set"]) & (rows["sparsity"] == 0.98)], ["name", "times"])
+    arms = rows[rows["name"].isin(["rigl", "set"]) & (rows["sparsity"] == 0.98)]
+    arms = arms.pivot(columns=["name", "times"], values="accuracy")
     return {name: arms[name, 5] - arms[name, 1] for name in ("rigl", "set")}
 
 
 @reading("gradual-over-one-cut", of="gradual")
 def gradual_minus_one_cut(rows: Rows) -> Effects:
     """The cubic schedule minus one cut after each of three shares of the training."""
-    cuts = accuracies(rows[rows["every"] == ONE_CUT], "stop")
+    cuts = rows[rows["every"] == ONE_CUT].pivot(columns="stop", values="accuracy")
     return cuts.rsub(rows[rows["schedule"] == "cubic"]["accuracy"], axis=0)
 
 
