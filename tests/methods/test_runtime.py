@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import workbench as wb
-from workbench.methods.runtime import GATED, Gated, opened
+from workbench.methods.runtime import GATED, Gated, lowering, opened
 from workbench.methods.runtime.ftwt import holders
 from workbench.types import Batch
 
@@ -232,14 +232,21 @@ def test_a_gated_network_trains_by_its_loss_and_its_setting_moves(name: str, tas
 
 
 @pytest.mark.parametrize("name", GATED)
-def test_a_run_goes_on_from_a_state_with_the_same_bits(name: str, task: wb.Task) -> None:
+def test_a_new_network_goes_on_from_a_state_with_the_same_bits(name: str, task: wb.Task) -> None:
+    """The setting, which an update moves, is a part of the state."""
     model, found = wb.make("vgg", task, width=0.125), []
     for stopped in (False, True):
         net = wb.gated(name, model)
-        records = wb.train(net, task, steps=4, loss=net.loss, stop=2 if stopped else None)
+        how: Any = {"steps": 4, "loss": net.loss, "update": lowering(0.5)}
+        records = wb.train(net, task, **how, stop=2 if stopped else None)
         if stopped:
-            wb.train(net, task, steps=4, loss=net.loss, state=records[-1].state())
+            net = wb.gated(name, model)
+            wb.train(net, task, **how, state=records[-1].state())
         found.append(wb.snapshot(net))
+    net.setting = 0.75
+    again = wb.gated(name, model)
+    again.load_state_dict(wb.snapshot(net))
+    assert again.setting == 0.75
     assert all(torch.equal(found[0][key], value) for key, value in found[1].items())
 
 

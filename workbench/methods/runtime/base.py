@@ -63,7 +63,8 @@ def macs_of(layer: nn.Conv2d | nn.Linear, out: Tensor, passing: Tensor, open: Te
 class Gated(nn.Module):
     """A network of layers one after the other, some of them `Gate`s. Train it with `wb.steps(..., loss=net.loss)`.
 
-    `setting` is the share or threshold of its gates: you can move it at any time, also after the training.
+    `setting` is the share or threshold of its gates: you can move it at any time, also after the training. It is a part
+    of the state: `wb.snapshot` and a training that goes on keep it.
     """
 
     takes: ClassVar[str] = ""
@@ -89,6 +90,12 @@ class Gated(nn.Module):
         if not self.least <= value <= self.most:
             raise ValueError(f"setting is {self.takes}; got {value!r}. Pass a number in this range")
         self._setting = float(value)
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.setting, dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.setting = state.item()
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.follow(inputs)[0]
