@@ -224,6 +224,9 @@ def lowering(setting: float, until: float = 0.6) -> Callable[[Progress], None]:
 
     Gates learn slowly which channels matter; so FBS's authors lower the share step by step (arXiv:1810.05331, 4.1).
 
+    Misleads at the first step: an update sets what the next step uses, so the second step is the one with share 1. The
+    first has the setting that the network was made with; set `net.setting = 1.0` before the training to begin there.
+
     >>> from types import SimpleNamespace
     >>> net = SimpleNamespace()
     >>> lowering(0.5)(SimpleNamespace(step=3, total=11, model=net))

@@ -39,7 +39,7 @@ def fbs(model: nn.Module, setting: float = 0.5, *, penalty: float = 1e-4) -> Gat
 
     The loss has `penalty` times the saliencies' sum, a lasso (the paper: 1e-8). Saliencies start around 1, with half of
     the paper's `W`. The paper drops the norm's scale, as `s` takes its place; here it stays. Lower the share while you
-    train (`lowering`); if the loss grows without limit, lower the rate.
+    train (`lowering`: from 1 at the second step on); if the loss grows without limit, lower the rate.
     Source: Gao et al. 2019, arXiv:1810.05331, equations 4 to 8.
     """
     return FBS(gates(model, lambda name, conv, norm: Boost(conv, norm)), setting, penalty)
