@@ -273,6 +273,7 @@ PLAIN: Any = plain(1, 2)
         (lambda: wb.gated("fbs", nn.Linear(2, 2)), TypeError, "nn.Sequential, whose layers follow each other"),
         (lambda: wb.gated("fbs", nn.Sequential(nn.Flatten(), nn.Linear(4, 2))), ValueError, "of Flatten, Linear"),
         (lambda: wb.gated("fbs", nn.Sequential(nn.Conv2d(4, 4, 1, groups=2))), TypeError, "grouped convolution"),
+        (lambda: wb.gated("cgnet", nn.Sequential(nn.Conv2d(4, 4, 3, padding_mode="circular"))), TypeError, "'circular'"),
         (lambda: wb.gated("fbs", nn.Sequential(nn.LSTM(2, 2))), TypeError, "'0' is a LSTM. Replace it"),
         (lambda: wb.gated("fbs", NOTHING), TypeError, "got NoneType"),
         (lambda: wb.gated("static", plain(1, 2), scores={"9.weight": torch.ones(2)}), ValueError, "scored layer"),

@@ -202,11 +202,14 @@ def chain(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         )
     for name, layer in _leaves(deepcopy(model)):
         known = (*KEEPING, *NORMS, *WEIGHTED)
-        if not isinstance(layer, known) or getattr(layer, "groups", 1) != 1:
-            told = "grouped convolution" if isinstance(layer, nn.Conv2d) else type(layer).__name__
+        padding = getattr(layer, "padding_mode", "zeros")
+        if not isinstance(layer, known) or getattr(layer, "groups", 1) != 1 or padding != "zeros":
+            told = type(layer).__name__
+            if isinstance(layer, nn.Conv2d):
+                told = "grouped convolution" if padding == "zeros" else f"convolution with padding_mode={padding!r}"
             raise TypeError(
-                f"the layers of a gated network are {', '.join(kind.__name__ for kind in known)}, without groups; "
-                f"{name!r} is a {told}. Replace it"
+                f"the layers of a gated network are {', '.join(kind.__name__ for kind in known)}, without groups, "
+                f"padded with zeros; {name!r} is a {told}. Replace it"
             )
         yield name, layer
 
