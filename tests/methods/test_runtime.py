@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -250,6 +251,18 @@ def test_a_new_network_goes_on_from_a_state_with_the_same_bits(name: str, task: 
     assert all(torch.equal(found[0][key], value) for key, value in found[1].items())
 
 
+def test_layers_whose_names_meet_are_refused() -> None:
+    three = list(plain(1, 2, 2))
+    meeting = nn.Sequential(OrderedDict(a=nn.Sequential(OrderedDict(b=three[0])), norm=three[1], relu=three[2]))
+    meeting.add_module("a_b", three[3])
+    with pytest.raises(ValueError, match=r"'a_b' is taken\. Rename the layer"):
+        wb.gated("fbs", meeting)
+    named = nn.Sequential(OrderedDict(exit=three[0], norm=three[1], relu=three[2], last=three[3], flat=three[-2]))
+    named.add_module("head", three[-1])
+    with pytest.raises(ValueError, match=r"'exit' is taken\. Rename the layer"):
+        wb.gated("early-exit", named)
+
+
 HALF: Any = "half"
 NOTHING: Any = None
 PLAIN: Any = plain(1, 2)
@@ -273,7 +286,11 @@ PLAIN: Any = plain(1, 2)
         (lambda: wb.gated("fbs", nn.Linear(2, 2)), TypeError, "nn.Sequential, whose layers follow each other"),
         (lambda: wb.gated("fbs", nn.Sequential(nn.Flatten(), nn.Linear(4, 2))), ValueError, "of Flatten, Linear"),
         (lambda: wb.gated("fbs", nn.Sequential(nn.Conv2d(4, 4, 1, groups=2))), TypeError, "grouped convolution"),
-        (lambda: wb.gated("cgnet", nn.Sequential(nn.Conv2d(4, 4, 3, padding_mode="circular"))), TypeError, "'circular'"),
+        (
+            lambda: wb.gated("cgnet", nn.Sequential(nn.Conv2d(4, 4, 3, padding_mode="circular"))),
+            TypeError,
+            "'circular'",
+        ),
         (lambda: wb.gated("fbs", nn.Sequential(nn.LSTM(2, 2))), TypeError, "'0' is a LSTM. Replace it"),
         (lambda: wb.gated("fbs", NOTHING), TypeError, "got NoneType"),
         (lambda: wb.gated("static", plain(1, 2), scores={"9.weight": torch.ones(2)}), ValueError, "scored layer"),

@@ -74,9 +74,16 @@ class Gated(nn.Module):
 
     def __init__(self, layers: dict[str, nn.Module], setting: float, penalty: float = 0.0) -> None:
         super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name.replace(".", "_"), layer)
         self.setting, self.penalty = setting, penalty
+        for name, layer in layers.items():
+            self._add(name.replace(".", "_"), layer)
+
+    def _add(self, name: str, layer: nn.Module) -> None:
+        """Add a layer; ValueError if its name is taken."""
+        if hasattr(self, name):
+            told = "each layer of a gated network has a name of its own, with '_' for '.', that is no attribute's name"
+            raise ValueError(f"{told}; {name!r} is taken. Rename the layer in the plain network")
+        self.add_module(name, layer)
 
     @property
     def setting(self) -> float:
