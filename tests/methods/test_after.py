@@ -129,7 +129,9 @@ def test_a_convolution_is_the_linear_layer_of_its_patches() -> None:
 def test_exact_pruning_goes_where_trying_all_leads() -> None:
     """At every step the weight whose removal costs least, by solving the least squares of each choice anew."""
     model, x = layer(seed=3)
+    before = wb.snapshot(model)
     kept, weights = after.prune_exactly(model, after.layer_grams(model, x), 0.5, damp=DAMP)
+    assert torch.equal(model.weight, before["weight"])  # the model is untouched
     for row, weight in enumerate(model.weight.detach()):
         own = torch.ones(6, dtype=torch.bool)
         for _ in range(3):

@@ -116,7 +116,7 @@ def prune_exactly(
     masks, weights = {}, {}
     for name, gram in grams.items():
         weight = model.get_parameter(name)
-        rows = weight.flatten(1).double()
+        rows = weight.flatten(1).to(torch.float64, copy=True)
         if (size := rows.shape[0] * gram.numel()) > MOST:
             told = f"exact pruning keeps an inverse for each output, {MOST:,} numbers at most; {name!r} needs {size:,}"
             raise ValueError(f"{told}. Leave the layer out of the grams, or cut it and call reconstruct")
