@@ -21,6 +21,8 @@ def masks(*rows: list[int]) -> list[dict[str, torch.Tensor]]:
 def test_distances_count_the_units_that_differ() -> None:
     found = after.mask_distances(masks([1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]))
     assert found.tolist() == [[0, 0.5, 1], [0.5, 0, 0.5], [1, 0.5, 0]]
+    a, b = torch.tensor([True, False]), torch.tensor([False, True])
+    assert not after.mask_distances([{"a": a, "b": b}, {"b": b, "a": a}]).any()  # layers go by their names
 
 
 def test_a_mask_is_settled_where_it_is_near_all_of_the_window() -> None:
