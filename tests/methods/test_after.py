@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import pytest
 import torch
@@ -126,6 +127,13 @@ def test_a_convolution_is_the_linear_layer_of_its_patches() -> None:
     for bad in (nn.Conv2d(2, 2, 3, groups=2), nn.Conv2d(2, 2, 3, padding="same")):
         with pytest.raises(ValueError, match="Leave it out of names"):
             after.layer_grams(bad, torch.ones(1, 2, 5, 5))
+
+
+def test_errors_of_outputs_that_are_all_zero() -> None:
+    model, new = nn.Linear(2, 1), {"weight": torch.ones(1, 2)}
+    assert after.layer_errors(model, new, {"weight": torch.zeros(2, 2).double()}) == {"weight": 0}
+    model.weight.data.zero_()
+    assert after.layer_errors(model, new, {"weight": torch.eye(2).double()}) == {"weight": math.inf}
 
 
 def test_exact_pruning_goes_where_trying_all_leads() -> None:
