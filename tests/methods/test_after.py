@@ -67,6 +67,18 @@ def test_recalibration_gives_the_moments_of_the_training_split() -> None:
         after.recalibrate(nn.Sequential(nn.Linear(2, 2)), task)
 
 
+def test_recalibration_leaves_out_a_last_batch_of_one_sample() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(6, 2, generator=draw), torch.tensor([0, 1, 0, 1, 0, 1])
+    task = wb.Task.from_arrays(x, y, x, y, val=1, device="cpu")
+    model = normed(task)
+    after.recalibrate(model, task, batch_size=2)
+    assert model[2].num_batches_tracked == 2
+    with pytest.raises(ValueError, match="do not pass"):
+        after.recalibrate(nn.Sequential(nn.Linear(3, 3), model[2]), task)
+    assert model[2].momentum == 0.1  # after an error, too
+
+
 def test_the_line_between_two_networks(digits: wb.Task) -> None:
     model = wb.make("lenet-300-100", digits, seed=0)
     a, b = wb.snapshot(model), wb.snapshot(wb.make("lenet-300-100", digits, seed=1))

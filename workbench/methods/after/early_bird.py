@@ -11,7 +11,8 @@ from workbench.types import Masks, check_count
 def mask_distances(masks: Sequence[Masks]) -> Tensor:
     """The share of units in which each two of these masks differ, `[n, n]`: a Hamming distance, 0 on the diagonal.
 
-    The paper draws channel masks by `|γ|` once an epoch: `keep_top(score(model, task, "bn-scale", granularity="channel"), s)`.
+    The paper draws channel masks by `|γ|` once an epoch: `wb.keep_top(scores, sparsity)` with `scores = wb.score(model,
+    None, "bn-scale", granularity="channel", exclude=[last])`; the last layer has no norm.
     Source: You et al. 2020, arXiv:1909.11957, section 3.
 
     Misleads between sparsities: of two masks that remove the share s, at most 2 s of the units differ.

@@ -136,7 +136,7 @@ def prune_exactly(
 def layer_errors(model: nn.Module, weights: Mapping[str, Tensor], grams: Mapping[str, Tensor]) -> dict[str, float]:
     """`||X W' - X V'||² / ||X W'||²` of each layer: the share of its outputs that new weights V get wrong.
 
-    Where both are 0, as in a layer that reads only zeros, the share is 0; where the outputs alone are 0, it is infinite.
+    Where both are 0, as in a layer that reads only zeros, the share is 0; where the outputs alone are, it is infinite.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 2.0]]))
