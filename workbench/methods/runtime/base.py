@@ -60,6 +60,15 @@ def macs_of(layer: nn.Conv2d | nn.Linear, out: Tensor, passing: Tensor, open: Te
     return each * out.shape[2:].numel() * passing.sum(1) * open.sum(1)
 
 
+def at_least(share: float, channels: int) -> int:
+    """The fewest channels, one or more, that are a share of them all.
+
+    >>> at_least(0.28, 25), 0.28 * 25  # the rounding of the product opens no channel
+    (7, 7.000000000000001)
+    """
+    return max(1, math.ceil(round(share * channels, 9)))
+
+
 class Gated(nn.Module):
     """A network of layers one after the other, some of them `Gate`s. Train it with `wb.steps(..., loss=net.loss)`.
 

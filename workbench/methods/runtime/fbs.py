@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from workbench.methods.runtime.base import Gate, Gated, Seen, gates, macs_of, registered
+from workbench.methods.runtime.base import Gate, Gated, Seen, at_least, gates, macs_of, registered
 
 
 class Boost(Gate):
@@ -20,7 +20,7 @@ class Boost(Gate):
 
     def forward(self, x: Tensor, passing: Tensor, setting: float) -> tuple[Tensor, Seen]:
         raw = self.saliency(x.abs().mean((2, 3)))
-        s, best = raw.relu(), raw.topk(math.ceil(setting * raw.shape[1]), dim=1).indices
+        s, best = raw.relu(), raw.topk(at_least(setting, raw.shape[1]), dim=1).indices
         open = torch.zeros_like(s).scatter(1, best, 1.0) * (s > 0)
         open = open.scatter(1, best[:, :1], 1.0)  # the first of them stays, whatever its saliency
         out = (self.norm(self.conv(x)) * (s * open)[:, :, None, None]).relu()
