@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ def masks(*rows: list[int]) -> list[dict[str, torch.Tensor]]:
 def test_distances_count_the_units_that_differ() -> None:
     found = after.mask_distances(masks([1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]))
     assert found.tolist() == [[0, 0.5, 1], [0.5, 0, 0.5], [1, 0.5, 0]]
+    a, b = torch.tensor([True, False]), torch.tensor([False, True])
+    assert not after.mask_distances([{"a": a, "b": b}, {"b": b, "a": a}]).any()  # layers go by their names
 
 
 def test_a_mask_is_settled_where_it_is_near_all_of_the_window() -> None:
@@ -62,6 +65,18 @@ def test_recalibration_gives_the_moments_of_the_training_split() -> None:
     )
     with pytest.raises(ValueError, match="Sequential has none"):
         after.recalibrate(nn.Sequential(nn.Linear(2, 2)), task)
+
+
+def test_recalibration_leaves_out_a_last_batch_of_one_sample() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(6, 2, generator=draw), torch.tensor([0, 1, 0, 1, 0, 1])
+    task = wb.Task.from_arrays(x, y, x, y, val=1, device="cpu")
+    model = normed(task)
+    after.recalibrate(model, task, batch_size=2)
+    assert model[2].num_batches_tracked == 2
+    with pytest.raises(ValueError, match="do not pass"):
+        after.recalibrate(nn.Sequential(nn.Linear(3, 3), model[2]), task)
+    assert model[2].momentum == 0.1  # after an error, too
 
 
 def test_the_line_between_two_networks(digits: wb.Task) -> None:
@@ -126,10 +141,19 @@ def test_a_convolution_is_the_linear_layer_of_its_patches() -> None:
             after.layer_grams(bad, torch.ones(1, 2, 5, 5))
 
 
+def test_errors_of_outputs_that_are_all_zero() -> None:
+    model, new = nn.Linear(2, 1), {"weight": torch.ones(1, 2)}
+    assert after.layer_errors(model, new, {"weight": torch.zeros(2, 2).double()}) == {"weight": 0}
+    model.weight.data.zero_()
+    assert after.layer_errors(model, new, {"weight": torch.eye(2).double()}) == {"weight": math.inf}
+
+
 def test_exact_pruning_goes_where_trying_all_leads() -> None:
     """At every step the weight whose removal costs least, by solving the least squares of each choice anew."""
     model, x = layer(seed=3)
+    before = wb.snapshot(model)
     kept, weights = after.prune_exactly(model, after.layer_grams(model, x), 0.5, damp=DAMP)
+    assert torch.equal(model.weight, before["weight"])  # the model is untouched
     for row, weight in enumerate(model.weight.detach()):
         own = torch.ones(6, dtype=torch.bool)
         for _ in range(3):

@@ -295,6 +295,13 @@ def test_groups_run_along_the_inputs() -> None:
     assert largest(weight, 1, 2).int().flatten().tolist() == [0, 1, 1, 0]
 
 
+def test_layers_whose_weights_are_turned_have_no_groups() -> None:
+    model = nn.Sequential(nn.ConvTranspose2d(4, 8, 3), nn.Conv2d(8, 4, 1))
+    assert list(method("ste", model, 0.5)["masks"]) == ["1.weight"]
+    with pytest.raises(ValueError, match="no layer of this model"):
+        method("ste", model[0], 0.5)
+
+
 def test_sr_ste_is_the_gradient_of_a_penalty_on_removed_weights() -> None:
     """By finite differences: the masked network's loss, where weights pass straight through, plus strength / 2 w^2."""
     behind, mask = torch.tensor([[4.0, -3.0, 2.0, -1.0]], dtype=torch.float64), torch.tensor([[1.0, 1.0, 0.0, 0.0]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import workbench as wb
-from workbench.methods.runtime import GATED, Gated, opened
+from workbench.methods.runtime import GATED, Gated, lowering, opened
 from workbench.methods.runtime.ftwt import holders
 from workbench.types import Batch
 
@@ -232,15 +233,34 @@ def test_a_gated_network_trains_by_its_loss_and_its_setting_moves(name: str, tas
 
 
 @pytest.mark.parametrize("name", GATED)
-def test_a_run_goes_on_from_a_state_with_the_same_bits(name: str, task: wb.Task) -> None:
+def test_a_new_network_goes_on_from_a_state_with_the_same_bits(name: str, task: wb.Task) -> None:
+    """The setting, which an update moves, is a part of the state."""
     model, found = wb.make("vgg", task, width=0.125), []
     for stopped in (False, True):
         net = wb.gated(name, model)
-        records = wb.train(net, task, steps=4, loss=net.loss, stop=2 if stopped else None)
+        how: Any = {"steps": 4, "loss": net.loss, "update": lowering(0.5)}
+        records = wb.train(net, task, **how, stop=2 if stopped else None)
         if stopped:
-            wb.train(net, task, steps=4, loss=net.loss, state=records[-1].state())
+            net = wb.gated(name, model)
+            wb.train(net, task, **how, state=records[-1].state())
         found.append(wb.snapshot(net))
+    net.setting = 0.75
+    again = wb.gated(name, model)
+    again.load_state_dict(wb.snapshot(net))
+    assert again.setting == 0.75
     assert all(torch.equal(found[0][key], value) for key, value in found[1].items())
+
+
+def test_layers_whose_names_meet_are_refused() -> None:
+    three = list(plain(1, 2, 2))
+    meeting = nn.Sequential(OrderedDict(a=nn.Sequential(OrderedDict(b=three[0])), norm=three[1], relu=three[2]))
+    meeting.add_module("a_b", three[3])
+    with pytest.raises(ValueError, match=r"'a_b' is taken\. Rename the layer"):
+        wb.gated("fbs", meeting)
+    named = nn.Sequential(OrderedDict(exit=three[0], norm=three[1], relu=three[2], last=three[3], flat=three[-2]))
+    named.add_module("head", three[-1])
+    with pytest.raises(ValueError, match=r"'exit' is taken\. Rename the layer"):
+        wb.gated("early-exit", named)
 
 
 HALF: Any = "half"
@@ -266,6 +286,11 @@ PLAIN: Any = plain(1, 2)
         (lambda: wb.gated("fbs", nn.Linear(2, 2)), TypeError, "nn.Sequential, whose layers follow each other"),
         (lambda: wb.gated("fbs", nn.Sequential(nn.Flatten(), nn.Linear(4, 2))), ValueError, "of Flatten, Linear"),
         (lambda: wb.gated("fbs", nn.Sequential(nn.Conv2d(4, 4, 1, groups=2))), TypeError, "grouped convolution"),
+        (
+            lambda: wb.gated("cgnet", nn.Sequential(nn.Conv2d(4, 4, 3, padding_mode="circular"))),
+            TypeError,
+            "'circular'",
+        ),
         (lambda: wb.gated("fbs", nn.Sequential(nn.LSTM(2, 2))), TypeError, "'0' is a LSTM. Replace it"),
         (lambda: wb.gated("fbs", NOTHING), TypeError, "got NoneType"),
         (lambda: wb.gated("static", plain(1, 2), scores={"9.weight": torch.ones(2)}), ValueError, "scored layer"),

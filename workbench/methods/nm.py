@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from workbench.methods.registry import Arguments
 from workbench.models import prunable
+from workbench.models.weights import TRANSPOSED, turned
 from workbench.states import Progress
 from workbench.types import Masks, check_count
 
@@ -21,6 +22,12 @@ def largest(values: Tensor, n: int, m: int) -> Tensor:
     return bits.view(rows.shape).movedim(-1, 1)
 
 
+def _reads(model: nn.Module, name: str) -> bool:
+    """Whether dimension 1 of a layer's weight holds its inputs; in transposed convolutions it holds outputs."""
+    layer = model.get_submodule(name.rpartition(".")[0])
+    return not isinstance(layer, TRANSPOSED) and not turned(layer)
+
+
 def straight_through(
     method: str, model: nn.Module, sparsity: float, n: int, m: int, every: int, strength: float
 ) -> Arguments:
@@ -31,7 +38,7 @@ def straight_through(
     if abs(sparsity - (1 - n / m)) > 1e-9:
         told = f"{n}:{m} keeps {n} of each {m} weights, so its sparsity is {1 - n / m:g}; got sparsity={sparsity:g}"
         raise ValueError(f"{told}. Pass {1 - n / m:g}, or other n_of and m_of")
-    names = [name for name, weight in prunable(model).items() if weight.shape[1] % m == 0]
+    names = [name for name, weight in prunable(model).items() if weight.shape[1] % m == 0 and _reads(model, name)]
     if not names:
         told = f"{method!r} groups each {m} inputs of a layer; no layer of this model has a multiple of {m}"
         raise ValueError(f"{told}. Pass another m_of, or a wider network")

@@ -11,7 +11,8 @@ from workbench.types import Masks, check_count
 def mask_distances(masks: Sequence[Masks]) -> Tensor:
     """The share of units in which each two of these masks differ, `[n, n]`: a Hamming distance, 0 on the diagonal.
 
-    The paper draws channel masks by `|γ|` once an epoch: `wb.keep_top(wb.score(..., "bn-scale"), sparsity)`.
+    The paper draws channel masks by `|γ|` once an epoch: `wb.keep_top(scores, sparsity)` with `scores = wb.score(model,
+    None, "bn-scale", granularity="channel", exclude=[last])`; the last layer has no norm.
     Source: You et al. 2020, arXiv:1909.11957, section 3.
 
     Misleads between sparsities: of two masks that remove the share s, at most 2 s of the units differ.
@@ -24,7 +25,7 @@ def mask_distances(masks: Sequence[Masks]) -> Tensor:
     if not shapes or shapes.count(shapes[0]) != len(shapes):
         told = f"distances need masks of one network, with the same names and shapes; got {len(shapes)} that differ"
         raise ValueError(f"{told}. Draw all of them from one training" if shapes else f"{told}. Pass at least one")
-    flat = torch.stack([torch.cat([mask.flatten() for mask in one.values()]) for one in masks]).double()
+    flat = torch.stack([torch.cat([one[name].flatten() for name in shapes[0]]) for one in masks]).double()
     return torch.cdist(flat, flat, p=1) / flat.shape[1]
 
 

@@ -6,8 +6,6 @@ from torch import nn
 from workbench.data import Task
 from workbench.models.running import evaluating, fitted, outputs
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, task: Task, batch_size: int = 128, seed: int = 0) -> None:
@@ -15,7 +13,8 @@ def recalibrate(model: nn.Module, task: Task, batch_size: int = 128, seed: int =
 
     A cut changes what a layer passes on, and the statistics still belong to the network before the cut. No weight
     moves; one pass forward. Give pruned weights as zeros (`wb.apply_masks_`, or a trained masked model). The split is
-    the training split, in the order of `seed`; train flags stay. Source: Li et al. 2020, arXiv:2007.02491, section 3.3.
+    the training split, in the order of `seed`; a last batch of one sample has no variance and is left out, as in
+    `wb.steps`. Train flags stay. Source: Li et al. 2020, arXiv:2007.02491, section 3.3.
 
     Misleads as an estimate of what training can do: it repairs the statistics, and no weight.
 
@@ -26,7 +25,8 @@ def recalibrate(model: nn.Module, task: Task, batch_size: int = 128, seed: int =
     >>> 0 < wb.evaluate(model, task)["accuracy"] < 1
     True
     """
-    norms = [module for module in model.modules() if isinstance(module, NORMS) and module.track_running_stats]
+    kind = nn.modules.batchnorm._BatchNorm
+    norms = [module for module in model.modules() if isinstance(module, kind) and module.track_running_stats]
     if not norms:
         told = "recalibration renews the running statistics of BatchNorms"
         raise ValueError(f"{told}; {type(model).__name__} has none. Use a model with BatchNorm, such as 'vgg'")
@@ -35,7 +35,10 @@ def recalibrate(model: nn.Module, task: Task, batch_size: int = 128, seed: int =
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum, norm.training = None, True  # None: the mean over all batches
-        for inputs, _ in task.batches("train", batch_size, seed):
-            outputs(model, fitted(model, inputs))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+        try:
+            for at, batch in enumerate(task.batches("train", batch_size, seed)):
+                if at == 0 or len(batch.inputs) > 1:
+                    outputs(model, fitted(model, batch.inputs))
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum

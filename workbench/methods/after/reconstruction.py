@@ -1,5 +1,6 @@
 """Reconstruction without retraining: in each layer the weights that stay make up for those that go."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -116,7 +117,7 @@ def prune_exactly(
     masks, weights = {}, {}
     for name, gram in grams.items():
         weight = model.get_parameter(name)
-        rows = weight.flatten(1).double()
+        rows = weight.flatten(1).to(torch.float64, copy=True)
         if (size := rows.shape[0] * gram.numel()) > MOST:
             told = f"exact pruning keeps an inverse for each output, {MOST:,} numbers at most; {name!r} needs {size:,}"
             raise ValueError(f"{told}. Leave the layer out of the grams, or cut it and call reconstruct")
@@ -135,6 +136,8 @@ def prune_exactly(
 def layer_errors(model: nn.Module, weights: Mapping[str, Tensor], grams: Mapping[str, Tensor]) -> dict[str, float]:
     """`||X W' - X V'||² / ||X W'||²` of each layer: the share of its outputs that new weights V get wrong.
 
+    Where both are 0, as in a layer that reads only zeros, the share is 0; where the outputs alone are, it is infinite.
+
     >>> model = nn.Linear(2, 1, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 2.0]]))
     >>> layer_errors(model, {"weight": torch.tensor([[0.0, 2.0]])}, {"weight": torch.eye(2).double()})
@@ -147,7 +150,8 @@ def layer_errors(model: nn.Module, weights: Mapping[str, Tensor], grams: Mapping
     found = {}
     for name in _both(weights, grams):
         own = model.get_parameter(name).flatten(1).double()
-        found[name] = power(own - weights[name].flatten(1).double(), grams[name]) / power(own, grams[name])
+        wrong, whole = power(own - weights[name].flatten(1).double(), grams[name]), power(own, grams[name])
+        found[name] = wrong / whole if whole else math.inf if wrong else 0.0
     return found
 
 

@@ -20,8 +20,8 @@ def plain_ste(model: nn.Module, sparsity: float, *, n_of: int = 2, m_of: int = 4
     """Of each `m_of` consecutive inputs of an output the `n_of` largest weights act; all are trained behind them.
 
     The gradient is that of the masked network. Masks are chosen after each backward, every `every` steps, for the next
-    step. Layers whose inputs are no multiple of `m_of` stay dense (the first convolution, as in the authors' code). The
-    sparsity is `1 - n_of / m_of`, of the layers that have groups.
+    step. Layers whose inputs are no multiple of `m_of` stay dense (the first convolution, as in the authors' code), and
+    so do transposed convolutions. The sparsity is `1 - n_of / m_of`, of the layers that have groups.
 
     Misleads late in a training: weights at the edge of a mask change places to and fro.
     """

@@ -60,10 +60,20 @@ def macs_of(layer: nn.Conv2d | nn.Linear, out: Tensor, passing: Tensor, open: Te
     return each * out.shape[2:].numel() * passing.sum(1) * open.sum(1)
 
 
+def at_least(share: float, channels: int) -> int:
+    """The fewest channels, one or more, that are a share of them all.
+
+    >>> at_least(0.28, 25), 0.28 * 25  # the rounding of the product opens no channel
+    (7, 7.000000000000001)
+    """
+    return max(1, math.ceil(round(share * channels, 9)))
+
+
 class Gated(nn.Module):
     """A network of layers one after the other, some of them `Gate`s. Train it with `wb.steps(..., loss=net.loss)`.
 
-    `setting` is the share or threshold of its gates: you can move it at any time, also after the training.
+    `setting` is the share or threshold of its gates: you can move it at any time, also after the training. It is a part
+    of the state: `wb.snapshot` and a training that goes on keep it.
     """
 
     takes: ClassVar[str] = ""
@@ -73,9 +83,16 @@ class Gated(nn.Module):
 
     def __init__(self, layers: dict[str, nn.Module], setting: float, penalty: float = 0.0) -> None:
         super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name.replace(".", "_"), layer)
         self.setting, self.penalty = setting, penalty
+        for name, layer in layers.items():
+            self._add(name.replace(".", "_"), layer)
+
+    def _add(self, name: str, layer: nn.Module) -> None:
+        """Add a layer; ValueError if its name is taken."""
+        if hasattr(self, name):
+            told = "each layer of a gated network has a name of its own, with '_' for '.', that is no attribute's name"
+            raise ValueError(f"{told}; {name!r} is taken. Rename the layer in the plain network")
+        self.add_module(name, layer)
 
     @property
     def setting(self) -> float:
@@ -89,6 +106,12 @@ class Gated(nn.Module):
         if not self.least <= value <= self.most:
             raise ValueError(f"setting is {self.takes}; got {value!r}. Pass a number in this range")
         self._setting = float(value)
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.setting, dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.setting = state.item()
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.follow(inputs)[0]
@@ -195,11 +218,14 @@ def chain(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         )
     for name, layer in _leaves(deepcopy(model)):
         known = (*KEEPING, *NORMS, *WEIGHTED)
-        if not isinstance(layer, known) or getattr(layer, "groups", 1) != 1:
-            told = "grouped convolution" if isinstance(layer, nn.Conv2d) else type(layer).__name__
+        padding = getattr(layer, "padding_mode", "zeros")
+        if not isinstance(layer, known) or getattr(layer, "groups", 1) != 1 or padding != "zeros":
+            told = type(layer).__name__
+            if isinstance(layer, nn.Conv2d):
+                told = "grouped convolution" if padding == "zeros" else f"convolution with padding_mode={padding!r}"
             raise TypeError(
-                f"the layers of a gated network are {', '.join(kind.__name__ for kind in known)}, without groups; "
-                f"{name!r} is a {told}. Replace it"
+                f"the layers of a gated network are {', '.join(kind.__name__ for kind in known)}, without groups, "
+                f"padded with zeros; {name!r} is a {told}. Replace it"
             )
         yield name, layer
 
@@ -216,6 +242,9 @@ def lowering(setting: float, until: float = 0.6) -> Callable[[Progress], None]:
     """An update for `wb.steps` that lowers a share from 1 to `setting` in the first part, `until`, of the training.
 
     Gates learn slowly which channels matter; so FBS's authors lower the share step by step (arXiv:1810.05331, 4.1).
+
+    Misleads at the first step: an update sets what the next step uses, so the second step is the one with share 1. The
+    first has the setting that the network was made with; set `net.setting = 1.0` before the training to begin there.
 
     >>> from types import SimpleNamespace
     >>> net = SimpleNamespace()

@@ -1,6 +1,5 @@
 """Channel gating: a partial sum decides whether the rest of a sum is worth computing (Hua et al. 2019)."""
 
-import math
 from copy import deepcopy
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workbench.methods.runtime.base import Gate, Gated, Seen, gates, macs_of, registered
+from workbench.methods.runtime.base import Gate, Gated, Seen, at_least, gates, macs_of, registered
 
 
 class PartialSum(Gate):
@@ -16,7 +15,7 @@ class PartialSum(Gate):
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, first: float) -> None:
         super().__init__(conv, norm)
-        self.first = min(conv.in_channels - 1, math.ceil(first * conv.in_channels))
+        self.first = min(conv.in_channels - 1, at_least(first, conv.in_channels))
         self.partial_norm, self.gate_norm = deepcopy(norm), nn.BatchNorm2d(conv.out_channels, affine=False)
         self.shift = nn.Parameter(torch.zeros(conv.out_channels))
 

@@ -14,11 +14,13 @@ from workbench.types import Batch, check_count
 class Leaving(Gated):
     """A first classifier, `exit`, reads the channels' means after some layers; inputs of which it is sure leave."""
 
+    exit: nn.Linear
     takes = "the probability from which the first classifier is sure, in [0, 1]"
 
     def __init__(self, layers: dict[str, nn.Module], setting: float, penalty: float, first: int, exit: nn.Linear):
         super().__init__(layers, setting, penalty)
-        self.first, self.exit = first, exit
+        self.first = first
+        self._add("exit", exit)
 
     def _stage(self, inputs: Tensor) -> tuple[Tensor, Tensor, dict[str, Seen]]:
         """The maps at the exit, its outputs, and what the layers did so far."""

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from workbench.methods.runtime.base import Gate, Gated, Seen, gates, macs_of, registered
+from workbench.methods.runtime.base import Gate, Gated, Seen, at_least, gates, macs_of, registered
 
 
 class Boost(Gate):
@@ -20,7 +20,7 @@ class Boost(Gate):
 
     def forward(self, x: Tensor, passing: Tensor, setting: float) -> tuple[Tensor, Seen]:
         raw = self.saliency(x.abs().mean((2, 3)))
-        s, best = raw.relu(), raw.topk(math.ceil(setting * raw.shape[1]), dim=1).indices
+        s, best = raw.relu(), raw.topk(at_least(setting, raw.shape[1]), dim=1).indices
         open = torch.zeros_like(s).scatter(1, best, 1.0) * (s > 0)
         open = open.scatter(1, best[:, :1], 1.0)  # the first of them stays, whatever its saliency
         out = (self.norm(self.conv(x)) * (s * open)[:, :, None, None]).relu()
@@ -39,7 +39,7 @@ def fbs(model: nn.Module, setting: float = 0.5, *, penalty: float = 1e-4) -> Gat
 
     The loss has `penalty` times the saliencies' sum, a lasso (the paper: 1e-8). Saliencies start around 1, with half of
     the paper's `W`. The paper drops the norm's scale, as `s` takes its place; here it stays. Lower the share while you
-    train (`lowering`); if the loss grows without limit, lower the rate.
+    train (`lowering`: from 1 at the second step on); if the loss grows without limit, lower the rate.
     Source: Gao et al. 2019, arXiv:1810.05331, equations 4 to 8.
     """
     return FBS(gates(model, lambda name, conv, norm: Boost(conv, norm)), setting, penalty)
