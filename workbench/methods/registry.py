@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Arguments = dict[str, Any]
-"""Arguments of `wb.steps`: `masks`, `update`, `loss`."""
+"""Arguments of `wb.steps`: `masks`, `update`, `loss`, `straight_through`."""
 Method = Callable[..., Arguments]
 COUNTS = ("constant", "rises", "at the end")
 UNITS = ("weight", "channel", "n:m")

@@ -31,7 +31,7 @@ def gradual(
     """Every `every` steps the weights of least magnitude go, so that `s_t = s (1 - (1 - p)^3)` are removed.
 
     p runs from 0 to 1 between the shares `start` and `stop` of the training; `schedule="linear"` removes `s p`. Removed
-    weights stay removed. The last change comes at the last due step, with exactly the sparsity asked for.
+    weights stay removed. The last change comes at the share `stop`, with exactly the sparsity asked for.
 
     Misleads with few changes: then each removes as much as a single cut.
     """

@@ -75,6 +75,7 @@ def l0(
     are multiplied by the gates without noise, and masks stay.
 
     Misleads where a step is compared: gates make gradients noisy, so the training needs more steps.
+    Until the cut a record's `val_` number is that of the weights without gates.
     """
     shapes = {name: weight.shape for name, weight in prunable(model).items()}
     total = sum(shape.numel() for shape in shapes.values())

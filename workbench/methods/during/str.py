@@ -61,6 +61,7 @@ def soft_threshold(
     `|w| - sigmoid(s)` go, exactly as many as asked for, the others take their soft values, and masks stay.
 
     Misleads if the soft sparsity is far from the one asked for: then the cut removes, or brings back, what was trained.
+    Until the cut a record's `val_` number is that of the weights without thresholds.
     """
     names = list(prunable(model))
 
