@@ -114,7 +114,7 @@ def check_scores(scores: object) -> Scores:
         if bad := count_not_finite(score):
             found = f"{bad:,} of {score.numel():,} in {name!r} are NaN or infinite"
             raise ValueError(f"scores are finite numbers; {found}. Check the weights and the loss, or score in float64")
-    return {name: score.detach() for name, score in scores.items()}
+    return {name: score.detach() if score.requires_grad else score for name, score in scores.items()}
 
 
 def check_bools(masks: object) -> Masks:

@@ -257,6 +257,7 @@ def test_a_setting_that_is_pinned_as_it_is_keeps_its_table(page):
 def test_a_setting_is_pinned_and_let_go(page):
     show(page, 10)
     page.get_by_role("button", name="Pin", exact=True).press("Enter")
+    settle(page)
     assert page.evaluate("model.get('choices').compare") == way()
     assert page.locator(".wb-pinned").inner_text() == "before, magnitude, global, 1 round"
     answer(page, 1, STOPS[10])  # nothing differs yet: one picture

@@ -176,7 +176,7 @@ def test_voila_shows_and_answers_it(folder: Path, page: Any, axe: Any) -> None:
     path = servers.notebook([SMALL.replace("EPOCHS", "2").replace("AHEAD", "False")], folder / "voila.ipynb")
     with servers.voila(path) as address:
         page.set_viewport_size({"width": 1280, "height": 900})
-        page.goto(address)
+        page.goto(address, timeout=90_000)
         page.wait_for_selector(".wb-root[data-drawn]", timeout=60_000)
         said("key press to new picture, Voila", presses(page, ["ArrowRight"] * 10), 100)
         page.get_by_role("button", name="Train").click()
@@ -190,7 +190,7 @@ def test_voila_opens_the_app_of_two_cells_in_seconds(tmp_path: Path, page: Any) 
     with servers.voila(Path(shutil.copy(app, tmp_path))) as address:  # a server writes into the folder it serves
         page.set_viewport_size({"width": 1280, "height": 720})
         start = time.monotonic()
-        page.goto(address)
+        page.goto(address, timeout=90_000)
         page.wait_for_selector(".wb-root[data-drawn]", timeout=60_000)
         said("request to first picture, Voila's app", [1000 * (time.monotonic() - start)], 10_000)
         assert page.get_by_role("heading", name="The pruning playground").count() == 1

@@ -10,7 +10,7 @@ import pkgutil
 from workbench.methods import during
 from workbench.methods.registry import method, method_table, methods
 from workbench.methods.runtime import gated, input_macs
-from workbench.methods.timing import timing, timings
+from workbench.methods.when import timing, timings
 
 __all__ = ["gated", "input_macs", "method", "method_table", "methods", "timing", "timings"]
 

@@ -5,7 +5,7 @@ from torch.nn import functional
 from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.scored import SCORED
 from workbench.explorers.playground.session import Session
-from workbench.methods.timing import takes
+from workbench.methods.when import takes
 
 
 def lines(session: Session, choices: Choices) -> str:

@@ -23,7 +23,7 @@ from workbench.explorers.worker import Report, Work
 from workbench.masks import dense
 from workbench.methods import method, timing
 from workbench.methods.registry import METHODS
-from workbench.methods.timing import takes
+from workbench.methods.when import takes
 from workbench.models.channels import by_channel
 from workbench.plots.looks import Look, looks
 from workbench.recording import Recording
