@@ -162,6 +162,14 @@ def test_the_table_says_what_each_method_is() -> None:
 # Schedules
 
 
+@pytest.mark.parametrize("name", ["gradual", "dpf", "str"])
+def test_a_training_that_starts_after_the_cut_is_pruned_at_once(name: str, task: wb.Task) -> None:
+    model = wb.make("lenet-300-100", task)
+    run = wb.steps(model, task, start=4, steps=6, **method(name, model, 0.5, stop=0.5))
+    kept = [sum(int(mask.sum()) for mask in record.masks.values()) for record in run]
+    assert kept == [asked(model, 0.5)] * 2
+
+
 def test_schedules_are_the_closed_forms() -> None:
     for at in torch.linspace(0, 1, 21).tolist():
         assert cubic(at) == pytest.approx(1 - (1 - at) ** 3)

@@ -60,7 +60,6 @@ def cut_once(scores: Callable[[nn.Module], Scores], sparsity: float, allocation:
     def update(progress: Progress) -> Masks | None:
         if not last(progress, stop):
             return None
-        progress.memory["cut"] = progress.step
         return cut(progress, scores(progress.model), sparsity, allocation)
 
     return update

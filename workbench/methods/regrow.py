@@ -27,8 +27,14 @@ def due(progress: Progress, every: int, stop: float) -> bool:
 
 
 def last(progress: Progress, stop: float) -> bool:
-    """Whether this is the step of the final change: the first after the share `stop`, or the last step of all."""
-    return progress.step == min(int(stop * progress.total), progress.total - 1)
+    """Whether this is the step of the final change: the first from the share `stop` on, or the last step of all.
+
+    The step is noted in the memory as "cut". So a training that starts later has its final change at its first step.
+    """
+    if "cut" in progress.memory or progress.step < min(int(stop * progress.total), progress.total - 1):
+        return False
+    progress.memory["cut"] = progress.step
+    return True
 
 
 def first(order: Order, among: Tensor, count: int) -> Tensor:

@@ -121,7 +121,6 @@ def l0(
         memory["asked"] = sparsity * linear(progress.step / progress.total, 0.0, stop / 2)
         if not last(progress, stop):
             return None
-        memory["cut"] = progress.step
         for name, z in by_name(gate(log_alpha)).items():
             progress.model.get_parameter(name).mul_(z)
         return keep_top(by_name(log_alpha), sparsity)

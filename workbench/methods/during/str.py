@@ -85,7 +85,6 @@ def soft_threshold(
         memory["soft sparsity"] = off / sum(size.numel() for size in sizes.values())
         if not last(progress, stop):
             return None
-        memory["cut"] = progress.step
         for name, weight in weights.items():
             weight.copy_(functional.softshrink(weight, sigmoid(levels[name])))
         return keep_top({n: size - sigmoid(levels[n]) for n, size in sizes.items()}, sparsity)
