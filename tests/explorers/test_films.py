@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.explorers.playground import code, film
+from workbench.explorers.playground import code, film, save
 from workbench.explorers.playground.choices import Choices, check_state, weight_timings
 from workbench.explorers.playground.session import Session
 from workbench.explorers.worker import drain
@@ -218,6 +218,14 @@ def test_a_state_with_a_step_is_trained_when_it_is_opened(playground: Any) -> No
     assert playground.errors == []
 
 
+def test_a_state_with_a_step_is_told_that_another_training_runs(
+    playground: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(playground.worker, "busy", lambda *_: True)
+    playground.from_state({"timing": "set", "step": 20})
+    assert "another training runs" in playground.status["message"]
+
+
 def test_a_page_holds_the_film_of_a_state_with_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_FACE", "site")
     page = wb.explorers.playground(
@@ -226,3 +234,10 @@ def test_a_page_holds_the_film_of_a_state_with_a_step(monkeypatch: pytest.Monkey
     assert page.frame["sides"][0]["step"]["at"] == 20
     assert '"films":[{"total":32' in page.bundle["text/html"]
     assert "gradual: " in page.bundle["text/plain"]
+
+
+def test_a_file_s_name_tells_the_step_and_leaves_out_what_is_not_used() -> None:
+    assert save._name(Choices(timing="rigl", step=7, compression=10.0), "layers") == (
+        "playground-digits-vgg-rigl-global-1-round-10x-seed-0-step-7-layers"
+    )
+    assert "-rewound-k-3-magnitude-" in save._name(Choices(timing="rewound", k=3))

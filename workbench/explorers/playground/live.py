@@ -182,7 +182,11 @@ class Playground(Explorer):
         self._submit(choices, self.session.points.next_seed(self._seed, *choices.sides))
 
     def _train_if_asked(self, choices: Choices) -> None:
-        if choices.step and not self.session.recorded(choices):
+        if not choices.step or self.session.recorded(choices):
+            return
+        if self.worker.busy("training"):
+            self.status = {**self.status, "message": "another training runs: press Train when it is over"}
+        else:
             self._submit(choices, choices.seed)
 
     def _submit(self, choices: Choices, seed: int) -> None:

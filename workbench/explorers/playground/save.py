@@ -56,10 +56,12 @@ def _state(side: Choices) -> str:
 
 
 def _name(choices: Choices, *ends: str) -> str:
-    compare = [part for side in choices.sides[1:] for part in ("vs", side.name)]
-    rounds = f"{choices.rounds} round{'s' if choices.rounds > 1 else ''}"
-    parts = ["playground", choices.data, choices.network, choices.timing, choices.criterion, choices.allocation]
-    parts += [rounds, f"{choices.compression:g}x", f"seed {choices.seed}", *compare, *ends]
+    shown, *others = choices.sides
+    compare = [part for side in others for part in ("vs", side.name)]
+    parts = ["playground", shown.data, shown.network, shown.timing, *([f"k {shown.k}"] if shown.k is not None else [])]
+    parts += [shown.criterion] if shown.maker == shown.criterion else []
+    parts += [shown.allocation, f"{shown.rounds} round{'s' if shown.rounds > 1 else ''}", f"{shown.compression:g}x"]
+    parts += [f"seed {shown.seed}", *([] if choices.step is None else [f"step {choices.step}"]), *compare, *ends]
     return "-".join(fit(part) for part in parts)
 
 
