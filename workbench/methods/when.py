@@ -92,11 +92,11 @@ def _after(ask: Question) -> Iterator[Record]:
 
 def _rewound(ask: Question) -> Iterator[Record]:
     yield from ask.train("dense", stop=ask.k)
-    early, masks = snapshot(ask.model), None
+    rewound, masks = snapshot(ask.model), None
     yield from ask.train("dense", start=ask.k)
     for level in range(1, ask.rounds + 1):
         masks = ask.cut(level, masks)
-        ask.model.load_state_dict(early)
+        ask.model.load_state_dict(rewound)
         yield from ask.train(f"level {level}", masks=masks, start=ask.k)
 
 
@@ -124,6 +124,15 @@ def timings() -> list[str]:
     (['before', 'early'], ['after', 'fine-tuned', 'rewound', 'rate-rewound'], True)
     """
     return [*BEFORE, *METHODS, *AFTER]
+
+
+def early(total: int) -> int:
+    """The step of an early cut, or to which weights go back, if none is asked for: a twentieth of the schedule.
+
+    >>> early(228), early(10), early(1)
+    (11, 1, 0)
+    """
+    return min(max(1, total // 20), total - 1)
 
 
 def takes(name: str) -> list[str]:
@@ -189,7 +198,7 @@ def timing(
         raise ValueError(f"timing {name!r} takes {', '.join(takes(name))}; got {', '.join(rest)}. Leave it out")
     how: dict[str, Any] = {"seed": seed, "loss_fn": task.loss, "allocation": allocation}
     how = {option: value for option, value in how.items() if option in takes(name) and value is not None} | options
-    k = min(max(1, total // 20), total - 1) if k is None else check_count("k", k, least=0)
+    k = early(total) if k is None else check_count("k", k, least=0)
     if k >= total:
         raise ValueError(f"k is a step of the schedule before its end, from 0 to {total - 1}; got {k}")
     criterion, rounds = "magnitude" if criterion is None else criterion, 1 if rounds is None else rounds

@@ -23,7 +23,7 @@ from workbench.explorers.worker import Report, Work
 from workbench.masks import dense
 from workbench.methods import method, timing
 from workbench.methods.registry import METHODS
-from workbench.methods.when import takes
+from workbench.methods.when import early, takes
 from workbench.models.channels import by_channel
 from workbench.plots.looks import Look, looks
 from workbench.recording import Recording
@@ -211,7 +211,7 @@ class Session:
         """The step of an early cut, or to which weights go back: if nothing is chosen, a twentieth of the training."""
         if choices.k is not None:
             return choices.k
-        return max(1, schedule(self._at_init(choices).model, self.task(choices.data)) // 20)
+        return early(schedule(self._at_init(choices).model, self.task(choices.data)))
 
     def forget(self) -> None:
         """Let go of all that was computed."""
