@@ -1,0 +1,171 @@
+"""The coupled channel groups of a model: what must be removed together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor, nn
+
+from workbench.models.weights import prunable
+from workbench.removal.trace import OUTPUT, Trace, traced
+
+
+@dataclass(frozen=True)
+class Member:
+    """One dimension of a parameter or buffer whose indices are units of a group.
+
+    `at[u]` are the indices of unit u, none where it has none. `role`: a layer "writes" the units (they are its outputs)
+    or "reads" them (its inputs); what stands "along" them has an entry for each: a bias, a norm, a position.
+    """
+
+    parameter: str
+    dim: int
+    role: str
+    at: tuple[tuple[int, ...], ...]
+
+    @property
+    def indices(self) -> str:
+        """How units map to indices, in words.
+
+        >>> Member("w", 1, "reads", ((4, 5), (6, 7))).indices
+        '2 units x 2, from 4'
+        """
+        present = [places for places in self.at if places]
+        sizes = {len(places) for places in present}
+        start, first = min(places[0] for places in present), next(k for k, places in enumerate(self.at) if places)
+        each = f" x {sizes.pop()}" if len(sizes) == 1 and sizes != {1} else " x several" if len(sizes) > 1 else ""
+        shift = f", from {start}" if start != first else ""
+        apart = "" if all(p[-1] - p[0] == len(p) - 1 for p in present) else ", apart"
+        return f"{len(present)} units{each}{shift}{apart}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that are removed one by one, each in all members at once; named after the first weight that writes them.
+
+    `fixed` are the units that cannot go, `why` says what keeps them. `str()` gives a table of the members.
+    """
+
+    name: str
+    units: int
+    members: tuple[Member, ...]
+    fixed: tuple[int, ...] = ()
+    why: str = ""
+
+    def __str__(self) -> str:
+        head = f"{self.name}: {self.units} units"
+        if self.fixed:
+            head += f"; {'all' if len(self.fixed) == self.units else len(self.fixed)} stay: {self.why}"
+        rows = [(m.role, m.parameter, f"dim {m.dim}", m.indices) for m in self.members]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
+
+
+class Coupling:
+    """A trace, closed: the unit of every label, and which units are written by the same weights."""
+
+    def __init__(self, model: nn.Module, trace: Trace) -> None:
+        self.model, self.trace = model, trace
+        first = {id(p): name for name, p in prunable(model, strict=False).items()}
+        self.weights = {name: first[id(p)] for name, p in model.named_parameters() if id(p) in first}
+        unit_of, _ = _components(trace.size, trace.edges)
+        self.dims = {key: unit_of[labels] for key, labels in trace.dims.items()}
+        self.writers = [key for key in self.dims if trace.roles.get(key) == "writes" and key[0] in self.weights]
+        written = np.unique(np.concatenate([self.dims[key] for key in self.writers])) if self.writers else []
+        self.written = np.zeros(trace.size, bool)
+        self.written[written] = True
+        self.why = {int(unit): told for labels, told in trace.fixed[::-1] for unit in unit_of[labels]}
+        for labels, told in trace.fixed:  # the model's outputs are the first reason, whatever else is
+            if told == OUTPUT:
+                self.why |= dict.fromkeys(unit_of[labels].tolist(), told)
+        links = [(units[:-1], units[1:]) for units in map(self.dims.__getitem__, self.writers)]
+        self.group_of, _ = _components(trace.size, links)
+
+    @cached_property
+    def order(self) -> dict[str, np.ndarray]:
+        """The units of each group, by its name, in the order of the weights that write them."""
+        rank = {name: k for k, name in enumerate(self.weights)}
+        found: dict[int, tuple[str, list[np.ndarray]]] = {}
+        for key in sorted(self.writers, key=lambda key: rank[key[0]]):
+            units = self.dims[key]
+            found.setdefault(int(self.group_of[units[0]]), (key[0], []))[1].append(units)
+        groups = dict[str, np.ndarray]()
+        for name, parts in found.values():
+            units = np.concatenate(parts)
+            _, index = np.unique(units, return_index=True)
+            while name in groups:  # a shared weight that writes twice
+                name += "'"
+            groups[name] = units[np.sort(index)]
+        return groups
+
+    def members(self, units: np.ndarray) -> tuple[Member, ...]:
+        """Where units are, in the model's order."""
+        place = np.full(self.trace.size, -1)
+        place[units] = np.arange(len(units))
+        names = [name for name, _ in (*self.model.named_parameters(), *self.model.named_buffers())]
+        rank, found, known = {name: k for k, name in enumerate(names)}, [], dict[bytes, tuple[tuple[int, ...], ...]]()
+        for key in sorted(self.dims, key=lambda key: (rank[key[0]], key[1])):
+            places = place[self.dims[key]]
+            if (places >= 0).any():
+                at = known.get(places.tobytes()) or _at(places, len(units))
+                known[places.tobytes()] = at
+                found.append(Member(*key, self.trace.roles.get(key, "along"), at))
+        return tuple(found)
+
+
+def _at(places: np.ndarray, count: int) -> tuple[tuple[int, ...], ...]:
+    found: list[list[int]] = [[] for _ in range(count)]
+    for index, unit in enumerate(places.tolist()):
+        if unit >= 0:
+            found[unit].append(index)
+    return tuple(map(tuple, found))
+
+
+def _components(size: int, edges: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, int]:
+    """The number of the connected part that each of `size` nodes is in, and how many parts there are."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ends = [np.concatenate([edge[side] for edge in edges]) if edges else np.empty(0, int) for side in (0, 1)]
+    count, part = connected_components(coo_array((np.ones(len(ends[0]), bool), tuple(ends)), (size, size)), False)
+    return part, count
+
+
+def coupling(model: nn.Module, example: Tensor) -> Coupling:
+    """The units of a model, and what couples them."""
+    return Coupling(model, traced(model, example))
+
+
+def groups(model: nn.Module, example: Tensor) -> list[Group]:
+    """The coupled channel groups: what must be removed together, unit by unit.
+
+    A unit is what can be removed alone: a channel with its bias, its norms' entries and all that reads it; where a sum
+    needs two layers to have the same channels, one of each; a whole head of attention; all gates of a recurrent unit; a
+    whole group of a grouped convolution. `example` `[n, ...]` is passed through the model once, in evaluation mode;
+    the model is bit-equal afterwards. Source: the dependency graph of Fang et al. 2023, arXiv:2301.12900.
+    Misleads if the model's course depends on its inputs: only what the example does is seen.
+
+    >>> import torch
+    >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
+    >>> print(*groups(model, torch.zeros(1, 1, 4, 4)), sep="\\n")
+    0.weight: 4 units
+      writes  0.weight        dim 0  4 units
+      along   0.bias          dim 0  4 units
+      along   1.weight        dim 0  4 units
+      along   1.bias          dim 0  4 units
+      reads   3.weight        dim 1  4 units x 4
+      along   1.running_mean  dim 0  4 units
+      along   1.running_var   dim 0  4 units
+    3.weight: 3 units; all stay: they are the model's outputs
+      writes  3.weight  dim 0  3 units
+      along   3.bias    dim 0  3 units
+    """
+    found, listed = coupling(model, example), []
+    for name, units in found.order.items():
+        fixed = [k for k, unit in enumerate(units.tolist()) if unit in found.why]
+        why = "; ".join(dict.fromkeys(found.why[int(units[k])] for k in fixed))
+        listed.append(Group(name, len(units), found.members(units), tuple(fixed), why))
+    return listed

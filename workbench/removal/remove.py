@@ -1,0 +1,178 @@
+"""A smaller model in place of a masked one, and the proof that they compute the same."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workbench.masks.apply import apply_masks_
+from workbench.models.kernels import plain_kernels
+from workbench.models.running import evaluating, outputs
+from workbench.models.watch import example_of
+from workbench.removal.groups import Coupling, coupling
+from workbench.removal.modules import resize
+from workbench.removal.trace import OUTPUT, counting
+from workbench.seeds import seeded
+from workbench.types import Masks, check_masks
+
+AGREE = 1e-5
+"""How far the outputs of the masked and the removed model may differ in float64, as a part of the largest."""
+
+HEADS = re.compile(r"heads?$|_heads?_|^n_?head")
+WIDTHS = "split_size", "inner_dim", "all_head_size"
+"""Numbers that modules of a model's own code keep, by name: of their heads, and of all heads' width."""
+
+
+def remove(model: nn.Module, masks: Masks, example: Tensor | None = None) -> nn.Module:
+    """A new, smaller model that computes what the masked model computes: units that the masks empty are taken out.
+
+    A unit goes if the masks keep none of the weights that write it, in all members of its group (`wb.groups`), and
+    nothing holds it; all other masked weights stay, as zeros. Biases and norms follow the masks: those of
+    `keep_top(..., granularity="channel", model=model)` cover them. `example` is a batch of inputs `[n, ...]`; by default
+    one of the model's `input_shape`. The model is untouched. `wb.save_removed` writes the result.
+
+    It is proven each time: in float64 and evaluation mode both give the same outputs within 1e-5 of the largest, for
+    the example and for random inputs of its shape. Raises ValueError, with the group's name, if they do not, if
+    outputs of the model or all units of a layer would go, or if none can.
+    Misleads in training: a removed unit cannot grow back, and statistics of a batch norm are those of fewer units.
+
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> kept = torch.tensor([True, False, True])
+    >>> remove(model, {"0.weight": kept[:, None].expand(3, 4), "0.bias": kept}, torch.ones(1, 4))[0]
+    Linear(in_features=4, out_features=2, bias=True)
+    """
+    masks, example = check_masks(model, masks), example_of(model, example)
+    found = coupling(model, example)
+    gone = doomed(found, masks)
+    small, tests = without(found, masks, gone), list(_tests(example))
+    if told := difference(model, masks, small, tests):
+        for name, units in found.order.items():
+            alone = np.zeros_like(gone)
+            alone[units] = gone[units]
+            if alone.any() and (one := difference(model, masks, without(found, masks, alone), tests)):
+                told = f"without the masked units of group {name!r} {one}"
+                break
+        raise ValueError(
+            f"a removed model gives the masked model's outputs within {AGREE:g} of the largest; {told}. Cover biases "
+            'and norms with the masks, as keep_top(..., granularity="channel", model=model) does, or keep this '
+            "group's units in the masks"
+        )
+    return small
+
+
+def doomed(found: Coupling, masks: Masks) -> np.ndarray:
+    """Which units go: those that the masks empty in all their members and that nothing holds."""
+    dead, held = found.written.copy(), np.zeros_like(found.written)
+    held[list(found.why)] = True
+    given = {found.weights[name]: mask for name, mask in masks.items() if name in found.weights}
+    for name, dim in found.writers:
+        units, mask = found.dims[name, dim], given.get(found.weights[name])
+        alive = None if mask is None else mask.movedim(dim, 0).flatten(1).any(1).cpu().numpy()
+        dead[units if alive is None else units[alive]] = False
+    stuck = {name: units[dead[units] & held[units]].tolist() for name, units in found.order.items()}
+    for name, units in stuck.items():
+        if units and OUTPUT in [found.why[unit] for unit in units]:
+            raise ValueError(
+                f"the model's outputs are not removed; the masks empty {len(units)} units of {name!r}, and {OUTPUT}. "
+                f"Leave this layer out, as wb.score(..., exclude=[{name!r}]) does"
+            )
+    for name, dim in found.writers:
+        if dead[found.dims[name, dim]].all():
+            raise ValueError(
+                f"a layer keeps at least one unit; the masks empty all {len(found.dims[name, dim])} of {name!r}. Use "
+                'allocation="layer", or a lower sparsity'
+            )
+    if not (dead & ~held).any():
+        told = "".join(f"; {name!r} stays, because {found.why[units[0]]}" for name, units in stuck.items() if units)
+        raise ValueError(
+            f"a unit goes if it is masked in all members of its group; these masks empty none that can go{told}. Use "
+            'granularity="channel", and wb.group_scores where layers share their units; wb.groups shows which do'
+        )
+    return dead & ~held
+
+
+def without(found: Coupling, masks: Masks, gone: np.ndarray) -> nn.Module:
+    """A copy of the masked model without these units; its `removal` says which numbers in its own code changed."""
+    small = _copy(found.model)
+    apply_masks_(small, masks)
+    cut, changed = dict[str, Tensor](), dict[str, list[tuple[int, int, int, int]]]()
+    for (name, dim), units in found.dims.items():
+        stay = ~gone[units]
+        if not stay.all():
+            path, _, own = name.rpartition(".")
+            old = cut.get(name, getattr(small.get_submodule(path), own).detach())
+            cut[name] = old.index_select(dim, torch.from_numpy(np.flatnonzero(stay)).to(old.device))
+            counts = len(np.unique(units)), len(np.unique(units[stay]))
+            changed.setdefault(path, []).append((*counts, len(units), int(stay.sum())))
+    numbers = {**getattr(small, "removal", {})}
+    for name, module in small.named_modules():
+        if not type(module).__module__.startswith("torch.nn"):
+            near = [name, *(f"{name}.{child}".lstrip(".") for child, _ in module.named_children())]
+            new = _numbers(module, [sizes for path in near for sizes in changed.get(path, [])])
+            if new:
+                numbers[name] = {**numbers.get(name, {}), **new}
+    resize(small, cut, numbers)
+    small.removal = numbers  # type: ignore[assignment]
+    return small
+
+
+def _numbers(module: nn.Module, sizes: list[tuple[int, int, int, int]]) -> dict[str, int]:
+    """New values of the numbers of heads and of their width; `sizes`: units before and after, indices before and after."""
+    found = {}
+    for name, value in vars(module).items():
+        if type(value) is not int:
+            continue
+        for units, left, width, narrow in sorted(sizes):
+            if HEADS.search(name) and units > 1 and value % units == 0:
+                found[name] = value // units * left
+            elif name in WIDTHS and value == width:
+                found[name] = narrow
+    return found
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        small = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        told = f"removal works on a copy of the model; copy.deepcopy fails: {error}"
+        raise ValueError(f"{told}. Detach tensors that modules keep, and take off what cannot be copied") from error
+    small.zero_grad()
+    return small
+
+
+def _tests(example: Tensor) -> Iterator[Tensor]:
+    """The example, and random inputs of its shape: normal numbers, or whole numbers out of the example's."""
+    yield example
+    with seeded(0):
+        if example.is_floating_point():
+            yield torch.randn(example.shape, dtype=torch.float64).to(example.device)
+        else:
+            yield example.flatten()[torch.randint(example.numel(), example.shape, device=example.device)]
+
+
+def difference(model: nn.Module, masks: Masks, small: nn.Module, tests: list[Tensor]) -> str:
+    """In words how the removed model's outputs differ from the masked model's; empty if they agree."""
+    masked, small = _copy(model).double(), _copy(small).double()
+    apply_masks_(masked, masks)
+    worst = 0.0
+    for inputs in tests:
+        inputs = inputs.double() if inputs.is_floating_point() else inputs
+        with torch.no_grad(), evaluating(masked), evaluating(small), plain_kernels(masked):
+            want = counting(outputs(masked, inputs))
+            try:
+                got = counting(outputs(small, inputs))
+            except (ValueError, TypeError) as error:
+                return f"the smaller model does not run: {error}"
+        for a, b in zip(want, got, strict=True):
+            if a.shape != b.shape:
+                return f"its outputs have shape {tuple(b.shape)} in place of {tuple(a.shape)}"
+            far, size = float((a - b).abs().max()), float(a.abs().max())
+            worst = max(worst, 0.0 if far == 0 else far / size if size else float("inf"))
+            if not worst <= AGREE:
+                return f"they differ by {worst:.2g}"
+    return ""
