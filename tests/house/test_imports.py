@@ -29,6 +29,7 @@ ROOMS = [
     "metrics",
     "recipes",
     "states",
+    "removal",
     "train",
     "recording",
     "methods",

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from workbench.granularity import REDUCTIONS
+from workbench.models.channels import channels, whole
+from workbench.models.watch import example_of
 from workbench.models.weights import prunable
 from workbench.removal.trace import OUTPUT, Trace, traced
+from workbench.types import Masks, Scores, check_bools, check_choice, check_scores
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def coupling(model: nn.Module, example: Tensor) -> Coupling:
     return Coupling(model, traced(model, example))
 
 
-def groups(model: nn.Module, example: Tensor) -> list[Group]:
+def groups(model: nn.Module, example: Tensor | None = None) -> list[Group]:
     """The coupled channel groups: what must be removed together, unit by unit.
 
     A unit is what can be removed alone: a channel with its bias, its norms' entries and all that reads it; where a sum
@@ -148,7 +153,6 @@ def groups(model: nn.Module, example: Tensor) -> list[Group]:
     the model is bit-equal afterwards. Source: the dependency graph of Fang et al. 2023, arXiv:2301.12900.
     Misleads if the model's course depends on its inputs: only what the example does is seen.
 
-    >>> import torch
     >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
     >>> print(*groups(model, torch.zeros(1, 1, 4, 4)), sep="\\n")
     0.weight: 4 units
@@ -163,9 +167,79 @@ def groups(model: nn.Module, example: Tensor) -> list[Group]:
       writes  3.weight  dim 0  3 units
       along   3.bias    dim 0  3 units
     """
-    found, listed = coupling(model, example), []
+    found, listed = coupling(model, example_of(model, example)), []
     for name, units in found.order.items():
         fixed = [k for k, unit in enumerate(units.tolist()) if unit in found.why]
         why = "; ".join(dict.fromkeys(found.why[int(units[k])] for k in fixed))
         listed.append(Group(name, len(units), found.members(units), tuple(fixed), why))
     return listed
+
+
+def group_scores(model: nn.Module, scores: Scores, example: Tensor | None = None, reduce: str = "sum") -> Scores:
+    """One score for each unit of each coupled group: group name -> `[units]`, for `wb.keep_top`.
+
+    The rule `reduce` ("sum", "mean", "max", "norm") combines the scores of all a unit's weights, in all members: those
+    that write it and those that read it. With scores of channels, `[out]`, those that write it. Groups that must stay, as
+    the model's outputs, have no scores. Source: Fang et al. 2023, arXiv:2301.12900, section 3.3.
+    Misleads under allocation="global" where groups differ in size: a sum grows with the members.
+
+    >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+    >>> scores = {"0.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "2.weight": torch.tensor([[10.0, 20.0]])}
+    >>> group_scores(model, scores, torch.ones(1, 2))["0.weight"].tolist()
+    [13.0, 27.0]
+    """
+    scores, rule = check_scores(scores), REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)]
+    found, kept = coupling(model, example_of(model, example)), Scores()
+    weights = prunable(model, strict=False)
+    for name, values in scores.items():
+        if name not in weights or values.shape not in (weights[name].shape, (channels(model, strict=False)[name],)):
+            raise ValueError(
+                f"scores are those of prunable weights or their channels; {name!r} has {tuple(values.shape)}. Score "
+                f"this model; its weights are {', '.join(weights)}"
+            )
+    for group, units in found.order.items():
+        if not found.why.keys().isdisjoint(units.tolist()):
+            continue
+        parts: list[list[Tensor]] = [[] for _ in units]
+        for member in found.members(units):
+            if (values := scores.get(found.weights.get(member.parameter, ""))) is None:
+                continue
+            if values.ndim == 1 and weights[member.parameter].ndim > 1:
+                if member.role == "reads":
+                    continue
+                values = whole(model, member.parameter, values)
+            rows = values.movedim(member.dim, 0).flatten(1)
+            for part, places in zip(parts, member.at, strict=True):
+                part.append(rows[list(places)].flatten())
+        if any(len(part) for part in parts):
+            kept[group] = torch.stack([rule(torch.cat(part)) for part in parts])
+    return kept
+
+
+def group_masks(model: nn.Module, kept: Masks, example: Tensor | None = None) -> Masks:
+    """Masks of units of groups, group name -> bool `[units]`, as masks of the model's parameters.
+
+    A removed unit is removed from all weights that write it, with its biases, norms' entries and all that stands along.
+    What reads it stays: `wb.remove` takes that out.
+
+    >>> model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
+    >>> masks = group_masks(model, {"0.weight": torch.tensor([True, False])}, torch.ones(1, 1))
+    >>> {name: mask.tolist() for name, mask in masks.items()}
+    {'0.weight': [[True], [False]], '0.bias': [True, False]}
+    """
+    kept, found = check_bools(kept), coupling(model, example_of(model, example))
+    masks, parameters = Masks(), dict(model.named_parameters())
+    for group, mask in kept.items():
+        units = found.order.get(group)
+        if units is None or mask.shape != units.shape:
+            size = "" if units is None else f" of {len(units)} units"
+            raise ValueError(
+                f"masks name groups, each with one value a unit; got {group!r}{size} with {tuple(mask.shape)}. Use the "
+                f"names of wb.groups: {', '.join(found.order)}"
+            )
+        for member in found.members(units):
+            if member.role != "reads" and member.parameter in parameters:
+                own = masks.setdefault(member.parameter, torch.ones_like(parameters[member.parameter], dtype=torch.bool))
+                gone = [i for places, keep in zip(member.at, mask.tolist(), strict=True) if not keep for i in places]
+                own.movedim(member.dim, 0)[gone] = False
+    return masks

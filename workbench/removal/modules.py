@@ -69,7 +69,8 @@ def resize(model: nn.Module, tensors: Mapping[str, Tensor], attributes: Mapping[
         made = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
         for module, there in holders[id(old)]:
             setattr(module, there, made)
-            touched.append(module)
+            if old.shape != new.shape:
+                touched.append(module)
     for module in model.modules():
         if any(module is one for one in touched) or (
             isinstance(module, nn.MultiheadAttention) and any(module.out_proj is one for one in touched)
