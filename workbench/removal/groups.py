@@ -86,6 +86,9 @@ class Coupling:
         for labels, told in trace.fixed:  # the model's outputs are the first reason, whatever else is
             if told == OUTPUT:
                 self.why |= dict.fromkeys(unit_of[labels].tolist(), told)
+        seen = [units for key, units in self.dims.items() if trace.roles.get(key) == "reads"]
+        unread = np.setdiff1d(written, np.concatenate(seen) if seen else [])
+        self.why = dict.fromkeys(unread.astype(int).tolist(), "no layer was seen that reads them") | self.why
         links = [(units[:-1], units[1:]) for units in map(self.dims.__getitem__, self.writers)]
         self.group_of, _ = _components(trace.size, links)
 

@@ -26,6 +26,8 @@ AGREE = 1e-5
 SHARPER = 1e-3
 """The same where all weights are scaled to outputs of variance 1: a fault is large there, and rounding may be larger."""
 
+NOT_FINITE = "the masked model's outputs are not finite"
+
 HEADS = re.compile(r"(heads|n_head|num_head)$")
 WIDTHS = "split_size", "inner_dim", "all_head_size"
 """Numbers that modules of a model's own code keep, by name: of their heads, and of all heads' width."""
@@ -173,7 +175,7 @@ def difference(model: nn.Module, masks: Masks, small: nn.Module, tests: list[Ten
             for name, scale in scales.items():
                 one.get_parameter(name).mul_(scale)
     told = _apart(masked, small, tests[-1], SHARPER)
-    return told and f"with scaled weights {told}"
+    return f"with scaled weights {told}" if told and NOT_FINITE not in told else ""
 
 
 def _scale(weight: Tensor) -> float:
@@ -193,6 +195,8 @@ def _apart(masked: nn.Module, small: nn.Module, inputs: Tensor, bound: float) ->
     for a, b in zip(want, got, strict=True):
         if a.shape != b.shape:
             return f"its outputs have shape {tuple(b.shape)} in place of {tuple(a.shape)}"
+        if not a.isfinite().all():
+            return NOT_FINITE
         far, size = float((a - b).abs().max()), float(a.abs().max())
         if not far <= bound * size:
             return f"they differ by {far:.2g}, the largest is {size:.2g}"

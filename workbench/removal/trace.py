@@ -144,7 +144,7 @@ class Trace(TorchFunctionMode):
             self._pool(first, out, name)
         elif reducing:
             self._reduce(name, first, args, named, out)
-        elif MOVING.fullmatch(name) and isinstance(first, Tensor):
+        elif MOVING.fullmatch(name) and isinstance(first, Tensor) and not any(isinstance(a, torch.dtype) for a in args):
             self._move(func, first, args, named, out)
         elif ELEMENTWISE.fullmatch(name) and isinstance(out, Tensor):
             self.elementwise(list(tensors((args, named))), out, name)
@@ -162,7 +162,7 @@ class Trace(TorchFunctionMode):
             wide = [t for t in given if t.ndim >= dim and t.shape[-dim] > 1]
             here = [self.at(t, -dim) for t in wide]
             for labels in here[1:]:
-                here[0] = self.join(here[0], labels, f"{name.strip('_')} with a tensor of its own width that is fixed")
+                here[0] = self.join(here[0], labels, f"{name.strip('_')} with a tensor of their width that cannot shrink")
             found.insert(0, here[0] if here else None)
         self.put(out, found)
 
@@ -211,7 +211,7 @@ class Trace(TorchFunctionMode):
         start = [now.take([0], d) for d in range(now.ndim)]
         changing = [d for d in range(now.ndim) if now.shape[d] > 1 and (start[d] != now).any()]
         if not changing:
-            self.fix(np.unique(now), "it is taken by its number")
+            self.fix(np.unique(now), "they are taken by their numbers")
             return None, None
         place = changing[max(len(changing) - 2, 0)]
         if len(changing) > 1:
@@ -246,9 +246,9 @@ def _bound(names: str, args: Any, named: Any) -> list[Any]:
 def _linear(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     inputs, weight, bias = _bound("input weight bias", args, named)
     wrote = trace.at(weight, 0, "writes")
-    trace.join(trace.at(inputs, -1), trace.at(weight, -1, "reads"), "the model's input")
+    trace.join(trace.at(inputs, -1), trace.at(weight, -1, "reads"), "they read an input that cannot shrink")
     if bias is not None:
-        trace.join(wrote, trace.at(bias, 0), "a bias that is fixed")
+        trace.join(wrote, trace.at(bias, 0), "a bias that cannot shrink")
     trace.put(out, [*trace.of(inputs)[:-1], wrote])
 
 
@@ -256,10 +256,10 @@ def _linear(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
 def _bilinear(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     one, two, weight, bias = _bound("input1 input2 weight bias", args, named)
     wrote = trace.at(weight, 0, "writes")
-    trace.join(trace.at(one, -1), trace.at(weight, 1, "reads"), "the model's input")
-    trace.join(trace.at(two, -1), trace.at(weight, 2, "reads"), "the model's input")
+    trace.join(trace.at(one, -1), trace.at(weight, 1, "reads"), "they read an input that cannot shrink")
+    trace.join(trace.at(two, -1), trace.at(weight, 2, "reads"), "they read an input that cannot shrink")
     if bias is not None:
-        trace.join(wrote, trace.at(bias, 0), "a bias that is fixed")
+        trace.join(wrote, trace.at(bias, 0), "a bias that cannot shrink")
     trace.put(out, [*trace.of(one)[:-1], wrote])
 
 
@@ -275,15 +275,15 @@ def _convolution(turned: bool) -> Rule:
             trace.fix(labels, "a convolution moves over them")
         if groups == 1:
             wrote = trace.at(weight, int(turned), "writes")
-            trace.join(own[dim], trace.at(weight, 1 - turned, "reads"), "the model's input")
+            trace.join(own[dim], trace.at(weight, 1 - turned, "reads"), "they read an input that cannot shrink")
         else:  # a unit is a whole group, its inputs and its outputs
             wrote = trace.fresh(out.shape[dim]) if turned else trace.at(weight, 0, "writes")
             read = trace.at(weight, 0, "writes") if turned else None
             units = trace.merge(wrote, groups)
             for labels in (own[dim], read) if turned else (own[dim],):
-                trace.join(trace.merge(labels, groups), units, "the model's input")
+                trace.join(trace.merge(labels, groups), units, "they read an input that cannot shrink")
         if bias is not None:
-            trace.join(wrote, trace.at(bias, 0), "a bias that is fixed")
+            trace.join(wrote, trace.at(bias, 0), "a bias that cannot shrink")
         trace.put(out, [*own[:dim], wrote, *[None] * (out.ndim - dim - 1)])
 
     return rule
@@ -298,7 +298,7 @@ def _norm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     inputs, *held = _bound("input running_mean running_var weight bias", args, named)
     own = trace.of(inputs)
     for tensor in filter(lambda t: t is not None, held):
-        own[1] = trace.join(own[1], trace.at(tensor, 0), "a norm of the model's input")
+        own[1] = trace.join(own[1], trace.at(tensor, 0), "a norm of an input that cannot shrink")
     trace.put(out, own)
 
 
@@ -310,7 +310,7 @@ def _group_norm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     if weight is None:
         trace.fix(own[1], "a group norm without entries cannot tell how many groups are left")
     for tensor in filter(lambda t: t is not None, (weight, bias)):
-        own[1] = trace.join(own[1], trace.at(tensor, 0), "a norm of the model's input")
+        own[1] = trace.join(own[1], trace.at(tensor, 0), "a norm of an input that cannot shrink")
     trace.put(out, own)
 
 
@@ -320,7 +320,7 @@ def _layer_norm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     own, name = trace.of(inputs), trace.names.get(id(weight))
     for dim in range(-len(shape), 0):
         for tensor in filter(lambda t: t is not None, (weight, bias)):
-            own[dim] = trace.join(own[dim], trace.at(tensor, dim), "a norm of the model's input")
+            own[dim] = trace.join(own[dim], trace.at(tensor, dim), "a norm of an input that cannot shrink")
         trace.fix(own[dim], f"the norm {name or ''} takes a mean over them".replace("  ", " "))
     trace.put(out, own)
 
@@ -337,13 +337,13 @@ def _product(trace: Trace, a: Tensor, b: Tensor, out: Tensor) -> None:
             for labels in trace.of(tensor):
                 trace.fix(labels, "a product of vectors")
         return
-    trace.join(trace.at(a, -1, "reads"), trace.at(b, -2, "reads"), "it is multiplied by a tensor that is fixed")
+    trace.join(trace.at(a, -1, "reads"), trace.at(b, -2, "reads"), "they are multiplied by a tensor that cannot shrink")
     rows, columns = trace.at(a, -2, "writes"), trace.at(b, -1, "writes")
     batch: list[Labels] = []
     for dim in range(3, out.ndim + 1):
         wide = [trace.at(t, -dim) for t in (a, b) if t.ndim >= dim and t.shape[-dim] > 1]
         if len(wide) > 1:
-            wide[0] = trace.join(wide[0], wide[1], "it is multiplied by a tensor that is fixed")
+            wide[0] = trace.join(wide[0], wide[1], "they are multiplied by a tensor that cannot shrink")
         batch.insert(0, wide[0] if wide else None)
     trace.put(out, [*batch, rows, columns])
 
@@ -377,7 +377,7 @@ def _einsum(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
             else:
                 role = "writes" if letter in result else "reads"
                 labels = trace.at(tensor, dim, role)
-                told = "it is multiplied by a tensor that is fixed"
+                told = "they are multiplied by a tensor that cannot shrink"
                 wide = tensor.shape[dim] > 1
                 found[letter] = trace.join(found[letter], labels, told) if letter in found and wide else labels
     trace.put(out, [found[letter] for letter in result] if plain else [None] * out.ndim)
@@ -387,7 +387,7 @@ def _einsum(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
 def _attention(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     names = "query key value attn_mask dropout_p is_causal scale enable_gqa"
     query, key, value, mask, _, _, scale, _ = _bound(names, args, named)
-    inner = trace.join(trace.at(query, -1), trace.at(key, -1), "attention with a tensor that is fixed")
+    inner = trace.join(trace.at(query, -1), trace.at(key, -1), "attention with a tensor that cannot shrink")
     if scale is None:
         trace.fix(inner, "attention divides by the root of their number")
     found: list[Labels] = []
@@ -399,9 +399,9 @@ def _attention(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
             if labels is not None and 1 < theirs < ours:  # each serves several queries
                 labels = np.repeat(labels, ours // theirs)
             if theirs > 1:
-                heads = trace.join(heads, labels, "attention with a tensor that is fixed")
+                heads = trace.join(heads, labels, "attention with a tensor that cannot shrink")
         if mask is not None and mask.ndim >= dim and mask.shape[-dim] > 1:
-            heads = trace.join(heads, trace.at(mask, -dim), "attention with a mask for each head")
+            heads = trace.join(heads, trace.at(mask, -dim), "attention has a mask for each head")
         found.insert(0, heads)
     trace.put(out, [*found, trace.at(query, -2), trace.at(value, -1)])
 
@@ -416,7 +416,7 @@ def _heads(trace: Trace, args: Any, named: Any, out: Any) -> None:
     own = [named.get(f"{letter}_proj_weight") for letter in "qkv"]
     for place, inputs in enumerate((query, key, value)):
         weight = own[place] if stacked is None else stacked
-        trace.join(trace.at(inputs, -1), trace.at(weight, 1, "reads"), "the model's input")
+        trace.join(trace.at(inputs, -1), trace.at(weight, 1, "reads"), "they read an input that cannot shrink")
         for tensor in (weight, biases):
             labels = trace.at(tensor, 0, "writes" if tensor is weight else "")
             part = labels if labels is None or len(labels) == len(last) else labels.reshape(3, -1)[place]
@@ -426,7 +426,7 @@ def _heads(trace: Trace, args: Any, named: Any, out: Any) -> None:
         trace.fix(units, "attention adds a key and a value")
     wrote = trace.at(after, 0, "writes")
     if bias is not None:
-        trace.join(wrote, trace.at(bias, 0), "a bias that is fixed")
+        trace.join(wrote, trace.at(bias, 0), "a bias that cannot shrink")
     trace.put(out[0], [None] * (out[0].ndim - 1) + [wrote])
 
 
@@ -440,7 +440,7 @@ def _recurrent(trace: Trace, args: Any, named: Any, out: Any) -> None:
     for layer in range(layers):
         for way in range(ways):
             read, back, *rest = weights[(layer * ways + way) * step :][:step]
-            trace.join(below, trace.at(read, 1, "reads"), "the model's input")
+            trace.join(below, trace.at(read, 1, "reads"), "they read an input that cannot shrink")
             projection = rest.pop() if len(rest) in (1, 3) else None
             hidden = _units(trace, read, back, rest, projection)
             given = hidden if projection is None else trace.at(projection, 0, "writes")
@@ -473,7 +473,7 @@ def _units(trace: Trace, read: Tensor, back: Tensor, biases: list[Tensor], proje
 @_rule("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 def _cell(trace: Trace, args: Any, named: Any, out: Any) -> None:
     inputs, states, read, back, *biases = args
-    trace.join(trace.at(inputs, -1), trace.at(read, 1, "reads"), "the model's input")
+    trace.join(trace.at(inputs, -1), trace.at(read, 1, "reads"), "they read an input that cannot shrink")
     units = _units(trace, read, back, [b for b in biases if b is not None], None)
     for tensor in tensors(states):
         if (labels := trace.at(tensor, -1)) is not None:
@@ -506,7 +506,7 @@ def _cat(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
             found.append(None)
         else:
             for labels in here[1:]:
-                here[0] = trace.join(here[0], labels, "it stands beside a tensor of its own width that is fixed")
+                here[0] = trace.join(here[0], labels, "they stand beside a tensor of their width that cannot shrink")
             found.append(here[0])
     trace.put(out, found)
 
@@ -517,7 +517,7 @@ def _stack(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     found = trace.of(parts[0])
     for tensor in parts[1:]:
         own = trace.of(tensor)
-        found = [trace.join(a, b, "it is stacked on a tensor that is fixed") for a, b in zip(found, own, strict=True)]
+        found = [trace.join(a, b, "they are stacked on a tensor that cannot shrink") for a, b in zip(found, own, strict=True)]
     found.insert((dim or 0) % out.ndim, None)
     trace.put(out, found)
 
@@ -530,7 +530,7 @@ def _pad(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
         dim, (low, high) = inputs.ndim - 1 - k, pad[2 * k : 2 * k + 2]
         if own[dim] is not None and (low or high):
             if mode not in (None, "constant") or min(low, high) < 0:
-                trace.fix(own[dim], f"it is padded in mode {mode!r}")
+                trace.fix(own[dim], f"they are padded in mode {mode!r}")
                 own[dim] = None
             else:
                 own[dim] = np.pad(own[dim], (low, high), constant_values=-1)

@@ -1,0 +1,71 @@
+"""Groups and removal of half the channels, beside torch-pruning's own pruner; neither proves its result here."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import workbench as wb
+from benchmarks.measure import Row, in_turns, random_task, relative
+from workbench.removal.groups import coupling
+from workbench.removal.remove import doomed, without
+
+
+class Block(nn.Module):
+    """The basic block of ResNet-18, with a convolution on the shortcut where the width changes."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after)
+        self.conv2, self.bn2 = nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)
+        self.short = nn.Sequential()
+        if before != after:
+            self.short = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x))))) + self.short(x))
+
+
+def resnet_18(classes: int = 10) -> nn.Module:
+    """ResNet-18 for images of 32 x 32 (He et al. 2016, arXiv:1512.03385): 11.2 million weights."""
+    widths, layers = (64, 64, 128, 256, 512), list[nn.Module]()
+    for stage, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        layers += [Block(before, after, 1 + (stage > 0)), Block(after, after, 1)]
+    first = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()
+    return nn.Sequential(*first, *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    task = random_task((3, 32, 32), train=200)
+    example, turns = task.batch(1).inputs, 1 if quick else 10
+    models = {"resnet-20": wb.make("resnet-20", task), "resnet-56": wb.make("resnet-56", task), "resnet-18": resnet_18()}
+    for name, model in models.items():
+        scores = wb.group_scores(model, wb.score(model, None, "magnitude"), example)
+        masks = wb.group_masks(model, wb.keep_top(scores, 0.5, allocation="layer"), example)
+        ours = functools.partial(_removed, model, masks, example)
+        copies = [copy.deepcopy(model) for _ in range(turns + 1)]  # it works in place
+        theirs = functools.partial(_torch_pruning, copies, example)
+        seconds = in_turns(turns, theirs=theirs, ours=ours)
+        found = relative(seconds, "theirs")["ours"]
+        yield Row(f"groups and removal of {name} / torch-pruning's pruner", found, "x", 1.3)
+        yield Row(f"groups and removal of {name}", seconds["ours"] * 1e3, "ms")
+
+
+def _removed(model: nn.Module, masks: wb.Masks, example: Tensor) -> nn.Module:
+    found = coupling(model, example)
+    return without(found, masks, doomed(found, masks))
+
+
+def _torch_pruning(copies: list[nn.Module], example: Tensor) -> None:
+    import torch_pruning as tp
+
+    model = copies.pop()
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    importance = tp.importance.MagnitudeImportance()
+    with torch.enable_grad():
+        tp.pruner.MagnitudePruner(model, example, importance, pruning_ratio=0.5, ignored_layers=last).step()

@@ -1,0 +1,341 @@
+"""Removal: equal outputs for every kind of layer, exact sizes, files, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import workbench as wb
+from workbench.removal.modules import FewerHeads
+from zoo import ZOO
+
+RATIOS = 0.3, 0.5, 0.7
+
+
+def halved(model: nn.Module, example: Tensor, sparsity: float = 0.5) -> wb.Masks:
+    """Masks that remove this share of each group's units."""
+    scores = wb.group_scores(model, wb.score(model, None, "magnitude"), example, reduce="mean")
+    return wb.group_masks(model, wb.keep_top(scores, sparsity, allocation="layer"), example)
+
+
+def weights(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def agree(model: nn.Module, masks: wb.Masks, small: nn.Module, inputs: Tensor) -> None:
+    masked, small = copy.deepcopy(model).eval().double(), copy.deepcopy(small).eval().double()
+    wb.apply_masks_(masked, masks)
+    inputs = inputs.double() if inputs.is_floating_point() else inputs
+    with torch.no_grad():
+        torch.testing.assert_close(small(inputs), masked(inputs), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("sparsity", RATIOS)
+@pytest.mark.parametrize("name", sorted(ZOO.keys() - {"tied", "bilinear", "compiled"}))
+def test_every_kind_of_layer_is_removed_and_proven(name, sparsity):
+    model, batch = ZOO[name]()
+    masks = halved(model, batch.inputs, sparsity)
+    small = wb.remove(model, masks, batch.inputs)
+    assert weights(small) < weights(model)
+    agree(model, masks, small, batch.inputs)
+
+
+@pytest.mark.parametrize("sparsity", RATIOS)
+@pytest.mark.parametrize("name", ["vgg", "resnet-20", "resnet-32", "resnet-56"])
+def test_our_networks_are_removed_and_proven(tasks, name, sparsity):
+    task = tasks["digits"]
+    model, example = wb.make(name, task, width=0.5), task.batch(2).inputs
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.bias), nn.init.normal_(module.running_mean)
+    masks = halved(model, example, sparsity)
+    agree(model, masks, wb.remove(model, masks, example), example)
+
+
+def test_a_channel_mask_of_the_house_gives_exact_sizes(tasks):
+    model = wb.make("vgg", tasks["digits"])
+    scores = wb.score(model, None, "magnitude", granularity="channel", exclude=["fc"])
+    masks = wb.keep_top(scores, 0.25, allocation="layer", granularity="channel", model=model)
+    small = wb.remove(model, masks)
+    assert [len(p) for name, p in small.named_parameters() if name.startswith("conv")] == [
+        int(masks[name].flatten(1).any(1).sum()) for name in scores
+    ]
+    assert (small.conv2.in_channels, small.conv2.out_channels, small.bn2.num_features) == (12, 12, 12)
+    assert small.fc.weight.shape == (10, 96)
+
+
+def test_the_model_and_its_copy_are_apart(tasks):
+    model = wb.make("lenet-300-100", tasks["digits"])
+    before = copy.deepcopy(model.state_dict())
+    small = wb.remove(model, halved(model, tasks["digits"].batch(2).inputs))
+    with torch.no_grad():
+        for p in small.parameters():
+            p.fill_(3.0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_single_weights_stay_as_zeros():
+    model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 2))
+    mask = torch.tensor([[True, False], [False, False], [True, True]])
+    small = wb.remove(model, {"0.weight": mask}, torch.ones(1, 2))
+    assert small[0].weight.shape == (2, 2)
+    assert small[0].weight[0, 1] == 0
+    assert torch.equal(small[0].weight[1], model[0].weight[2])
+
+
+def test_a_removed_model_trains_and_is_removed_again(tasks):
+    task = tasks["digits"]
+    model = wb.make("resnet-20", task, width=0.5)
+    example = task.batch(2).inputs
+    once = wb.remove(model, halved(model, example), example)
+    wb.train(once, task, steps=2)
+    twice = wb.remove(once, halved(once, example), example)
+    assert weights(twice) < weights(once) < weights(model)
+
+
+class Skip(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).relu()
+        return self.c(x + self.b(x).relu())
+
+
+def rows(model: nn.Module, *layers: str, gone: tuple[int, ...] = (0,)) -> wb.Masks:
+    """Masks of these layers' outputs, with their biases."""
+    masks = {}
+    for layer in layers:
+        for own in ("weight", "bias"):
+            masks[f"{layer}.{own}"] = torch.ones_like(model.get_parameter(f"{layer}.{own}"), dtype=torch.bool)
+            masks[f"{layer}.{own}"][list(gone)] = False
+    return masks
+
+
+def test_a_sum_needs_a_unit_removed_on_both_sides():
+    model, x = Skip(), torch.ones(1, 3)
+    with pytest.raises(ValueError, match="masked in all members"):
+        wb.remove(model, rows(model, "a"), x)
+    masks = rows(model, "a", gone=(0, 1)) | rows(model, "b", gone=(1, 2))
+    small = wb.remove(model, masks, x)
+    assert small.a.weight.shape == (3, 3)
+    assert small.a.weight[0].eq(0).all()  # unit 0 stays: b writes it
+    assert small.c.weight.shape == (2, 3)
+
+
+class Shared(nn.Module):
+    """One layer used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.twice, self.c = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.twice(self.twice(self.a(x).relu()).relu()).relu())
+
+
+def test_a_shared_layer_couples_its_uses():
+    model, x = Shared(), torch.randn(2, 3)
+    with pytest.raises(ValueError, match="masked in all members"):
+        wb.remove(model, rows(model, "a"), x)
+    masks = rows(model, "a", "twice")
+    small = wb.remove(model, masks, x)
+    assert small.twice.weight.shape == (3, 3)
+    agree(model, masks, small, x)
+
+
+def test_a_recurrent_unit_goes_in_all_layers_and_directions():
+    """One number says their size."""
+    model = Read(nn.LSTM(2, 4, 2, batch_first=True, bidirectional=True))
+    masks = halved(model, torch.randn(2, 5, 2))
+    small = wb.remove(model, masks, torch.randn(2, 5, 2))
+    assert (small.layer.hidden_size, small.out.in_features) == (2, 4)
+
+
+class Read(nn.Module):
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer, self.out = layer, nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.layer(x)[0][:, -1])
+
+
+class Attends(nn.Module):
+    def __init__(self, **kind: object) -> None:
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(8, 4, **kind), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1) if self.attention.batch_first else None
+        key, value = x[..., : self.attention.kdim], x[..., : self.attention.vdim]
+        out, shown = self.attention(x, key, value, attn_mask=hidden)
+        return self.head(out) + shown.mean()
+
+
+@pytest.mark.parametrize("kind", [dict(batch_first=True), dict(), dict(kdim=6, vdim=5), dict(bias=False)])
+def test_heads_of_torchs_attention(kind):
+    model, x = Attends(**kind), torch.randn(3, 5, 8)
+    (name,) = (group.name for group in wb.groups(model, x) if group.units == 4)
+    masks = wb.group_masks(model, {name: torch.tensor([True, False, True, True])}, x)
+    small = wb.remove(model, masks, x)
+    assert small.attention.num_heads == 3
+    assert small.attention.out_proj.weight.shape == (8, 6)
+    agree(model, masks, small, x)
+
+
+def test_attention_of_fewer_heads_is_torchs_attention():
+    """With all of them, under all of its arguments."""
+    plain = nn.MultiheadAttention(8, 4, batch_first=True).eval()
+    ours = copy.deepcopy(plain)
+    ours.__class__ = FewerHeads
+    x, late = torch.randn(2, 5, 8), torch.ones(5, 5, dtype=torch.bool).triu(1)
+    padded = torch.zeros(2, 5, dtype=torch.bool)
+    padded[1, 3:] = True
+    for named in (
+        dict(),
+        dict(key_padding_mask=padded, attn_mask=late),
+        dict(attn_mask=torch.zeros(5, 5).masked_fill(late, -1e9), average_attn_weights=False),
+        dict(attn_mask=late.expand(8, 5, 5)),
+        dict(need_weights=False),
+    ):
+        for a, b in zip(plain(x, x, x, **named), ours(x, x, x, **named), strict=True):
+            torch.testing.assert_close(a, b)
+    for a, b in zip(plain(x[0], x[0], x[0]), ours(x[0], x[0], x[0]), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+class Turns(nn.Module):
+    """Its course depends on its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).relu()
+        return self.c(y if (x == 1).all() else self.b(y))
+
+
+class Widths(nn.Module):
+    """Its code has a number of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.c = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.a(x).reshape(len(x), 4))
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "gone", "told"),
+    [
+        (Skip, ["c"], (0,), r"the model's outputs are not removed.*'c.weight'.*exclude=\['c.weight'\]"),
+        (Skip, ["a", "b"], (0, 1, 2, 3), r"keeps at least one unit.*'a.weight'.*allocation=\"layer\""),
+        (Turns, ["a"], (0,), r"within 1e-05.*'a.weight' the smaller model does not run"),
+        (Widths, ["a"], (0,), r"'a.weight' the smaller model does not run: shape '\[2, 4\]' is invalid"),
+    ],
+)
+def test_what_cannot_go_is_refused(model, layers, gone, told):
+    model = model()
+    with pytest.raises(ValueError, match=told):
+        wb.remove(model, rows(model, *layers, gone=gone), torch.ones(2, 3))
+
+
+def test_a_constant_that_no_mask_covers_is_refused_with_its_group():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    nn.init.ones_(model[2].bias)
+    masks = rows(model, "0", "2")
+    del masks["2.bias"]
+    with pytest.raises(ValueError, match="the group '2.weight' they differ by.*Cover biases"):
+        wb.remove(model, masks, torch.ones(2, 3))
+
+
+def test_a_norm_over_the_channels_leaves_them(tasks):
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    with pytest.raises(ValueError, match="'0.weight' stays, because the norm 1.weight takes a mean over them"):
+        wb.remove(model, rows(model, "0"), torch.ones(2, 3))
+    small = wb.remove(model, rows(model, "0", "2"), torch.ones(2, 3))
+    assert (small[0].out_features, small[2].out_features) == (4, 5)
+    assert small[0].weight[0].eq(0).all()
+
+
+def test_a_wrong_network_is_seen_through_small_weights(monkeypatch):
+    """Attention of tiny weights is nearly uniform, so that a wrong scale hides; scaled weights show it."""
+    model, x = Attends(batch_first=True), torch.randn(3, 5, 8)
+    with torch.no_grad():
+        model.attention.in_proj_weight.mul_(1e-4)
+    masks = wb.group_masks(model, {"attention.in_proj_weight": torch.tensor([True, False, True, True])}, x)
+    wb.remove(model, masks, x)
+    monkeypatch.setattr("workbench.removal.modules.math", SimpleNamespace(inf=math.inf, sqrt=lambda size: size))
+    with pytest.raises(ValueError, match="'attention.in_proj_weight' with scaled weights they differ"):
+        wb.remove(model, masks, x)
+
+
+def test_a_model_that_cannot_be_copied_is_told():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model.kept = model[0](torch.ones(1, 3))  # not a leaf of the graph
+    with pytest.raises(ValueError, match=r"copy.deepcopy fails.*Detach"):
+        wb.remove(model, rows(model, "0"), torch.ones(2, 3))
+
+
+def test_a_removed_model_loads_in_a_fresh_process(tmp_path, tasks):
+    task = tasks["digits"]
+    model, example = wb.make("resnet-20", task, width=0.5), task.batch(4).inputs
+    small = wb.remove(model, halved(model, example), example)
+    wb.save_removed(small, tmp_path / "small")
+    torch.save({"x": example, "y": small.eval()(example).detach()}, tmp_path / "there.pt")
+    code = f"""
+import torch, workbench as wb
+there = torch.load({str(tmp_path / "there.pt")!r})
+model = wb.load_removed({str(tmp_path / "small")!r}, wb.make("resnet-20", wb.load("digits", device="cpu"), 7, width=0.5))
+assert torch.equal(model.eval()(there["x"]), there["y"])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == ["spec.json", "weights.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["vision transformer", "gru", "lstm", "depthwise, dilated", "grouped", "transposed"])
+def test_every_kind_of_layer_is_saved(name, tmp_path):
+    model, batch = ZOO[name]()
+    small = wb.remove(model, halved(model, batch.inputs), batch.inputs)
+    wb.save_removed(small, tmp_path)
+    again = wb.load_removed(tmp_path, ZOO[name]()[0])
+    with torch.no_grad():
+        assert torch.equal(again.eval()(batch.inputs), small.eval()(batch.inputs))
+    assert str(again) == str(small)
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path):
+    model, x = Skip(), torch.ones(1, 3)
+    small = wb.remove(model, rows(model, "a", "b"), x)
+    wb.save_removed(small, tmp_path)
+    with pytest.raises(ValueError, match=r"before removal; 'a.bias' is missing in the model"):
+        wb.load_removed(tmp_path, nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"'twice.bias' is \(4,\) in the model, missing"):
+        wb.load_removed(tmp_path, Shared())
+    with pytest.raises(ValueError, match="a folder with weights.safetensors and spec.json"):
+        wb.load_removed(tmp_path / "none", model)
+    spec = json.loads((tmp_path / "spec.json").read_text())
+    for change, told in (
+        ({"shapes": {**spec["shapes"], "a.bias": [4]}}, r"'a.bias' is \(3,\) there, \(4,\) in the spec"),
+        ({"numbers": {"a": {"heads": 3}}}, "'a' has no number 'heads'"),
+        ({"numbers": {"a": {"in_features": "3"}}}, "could be '3'"),
+    ):
+        (tmp_path / "spec.json").write_text(json.dumps({**spec, **change}))
+        with pytest.raises(ValueError, match=told):
+            wb.load_removed(tmp_path, model)
+    (tmp_path / "spec.json").write_text("[]")
+    with pytest.raises(ValueError, match="Save the model again"):
+        wb.load_removed(tmp_path, model)
