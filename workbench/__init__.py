@@ -11,9 +11,11 @@ from workbench import stopping
 if stopping.is_command():
     stopping.listen()  # before torch is imported, which takes a second
 
+from workbench.costs import break_even, costs
 from workbench.criteria import criteria, criterion_table, register_criterion, score
 from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
+from workbench.export import export
 from workbench.extras import check_lab
 from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_, rounds
 from workbench.methods import gated, input_macs, method, method_table, methods, timing, timings
@@ -43,6 +45,7 @@ __all__ += ["allocate", "apply_masks_", "dense", "find_masks", "keep_top", "mask
 __all__ += ["collapsed", "compression", "critical", "critical_iterated", "effective", "effective_sparsity", "evaluate"]
 __all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
 __all__ += ["Recording", "gated", "input_macs", "method", "method_table", "methods", "plan", "rounds", "snapshot"]
+__all__ += ["break_even", "costs", "export"]
 __all__ += ["group_masks", "group_scores", "groups", "load_removed", "remove", "save_removed"]
 __all__ += ["steps", "timing", "timings", "train"]
 # Imported when first used:
@@ -50,7 +53,7 @@ __all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots
 
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.
-for _function in (criteria, methods, train):
+for _function in (costs, criteria, export, methods, train):
     _function.__dict__ = vars(sys.modules[f"workbench.{_function.__name__}"])
 
 

@@ -30,6 +30,8 @@ ROOMS = [
     "recipes",
     "states",
     "removal",
+    "export",
+    "costs",
     "train",
     "recording",
     "methods",

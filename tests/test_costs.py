@@ -1,0 +1,188 @@
+"""Forms of a pruned network: their outputs, bytes and memory by hand; ONNX files opened and compared."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import workbench as wb
+from workbench import costs as room
+from workbench.costs import Peak, Sparse, break_even, csr_speedup, in_turns, sparse, stored
+from workbench.export import export, export_int8, run, session
+
+
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 10)).eval()
+
+
+EXAMPLE = torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+def halved(model: nn.Module) -> wb.Masks:
+    scores = wb.score(model, None, "magnitude", granularity="channel", exclude=["4.weight"])
+    return wb.keep_top(scores, 0.5, granularity="channel", model=model, example=EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Linear(6, 3),
+        nn.Linear(6, 3, bias=False),
+        nn.Conv2d(3, 4, 3),
+        nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), bias=False),
+    ],
+)
+def test_a_sparse_layer_computes_what_the_dense_one_does(layer: Any) -> None:
+    with torch.no_grad():
+        layer.weight.mul_(torch.rand_like(layer.weight) > 0.7)
+        inputs = torch.randn(2, 5, 6) if isinstance(layer, nn.Linear) else torch.randn(2, 3, 7, 9)
+        assert torch.allclose(Sparse(layer)(inputs), layer(inputs), atol=1e-5)
+    assert Sparse(layer).weight.values().numel() == int(layer.weight.count_nonzero())
+
+
+def test_what_is_not_plain_stays_dense() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 3, padding="same"), nn.Conv2d(4, 4, 1))
+    kinds = [type(layer) for layer in sparse(model)]
+    assert kinds == [nn.Conv2d, nn.Conv2d, Sparse]
+    assert type(model[2]) is nn.Conv2d  # the model given stays
+
+
+def test_bytes_by_hand() -> None:
+    model = nn.Linear(9, 4)  # 36 weights, 4 biases
+    mask = torch.zeros(4, 9, dtype=torch.bool)
+    mask[0, :5] = True
+    found = stored(model, {"weight": mask})
+    assert found["dense"] == 160
+    assert found["bitmask"] == 5 + 5 * 4 + 16  # 36 bits are 5 bytes
+    assert found["csr"] == 5 * 8 + 5 * 4 + 16
+    assert found["compressed"] < found["dense"]
+    assert stored(model, {})["bitmask"] == 160
+
+
+def test_peak_by_hand() -> None:
+    x = torch.zeros(1000)
+    with torch.no_grad(), Peak([x]) as peak:
+        a = x + 1  # 4000
+        b = a[:500] + 1  # a view of a, and 2000 more
+        del a
+        c = b * 2  # a is gone: 4000
+        b.mul_(3)  # in place
+    assert peak.most == 6000
+    assert peak.now == 4000
+    assert len(c) == 500
+
+
+def test_a_chain_holds_two_activations() -> None:
+    layers = [nn.Linear(100, 100, bias=False) for _ in range(5)]
+    model, x = nn.Sequential(*layers), torch.zeros(2, 100)
+    with torch.no_grad(), Peak([*model.parameters(), x]) as peak:
+        model(x)
+    assert peak.most == 2 * 800
+
+
+def test_the_table_of_costs() -> None:
+    model = small()
+    masks, before = halved(model), copy.deepcopy(model.state_dict())
+    table = wb.costs(model, masks, EXAMPLE, batches=[1, 3], repeats=3)
+    assert (
+        table.groupby("batch")["form"].apply(list).tolist()
+        == [["dense", "masked", "bitmask", "compressed", "csr", "removed", "onnx", "onnx int8"]] * 2
+    )
+    one = table[table["batch"] == 1].set_index("form")
+    dense, half = 16 * 9 * 8 + 1280, 16 * 9 * 4
+    assert one["macs"].to_dict() == {
+        **dict.fromkeys(("dense", "masked"), dense),
+        **dict.fromkeys(("bitmask", "compressed", "csr"), half + 1280),  # the linear layer has no mask
+        **dict.fromkeys(("removed", "onnx", "onnx int8"), half + 640),
+    }
+    assert one.loc["dense", "parameters"] == 8 * 9 + 8 + 16 + 1290
+    assert one.loc["masked", "parameters"] == one.loc["dense", "parameters"] - 4 * 12
+    assert one.loc["removed", "parameters"] == 4 * 12 + 650
+    assert one.loc["removed", "bytes"] < one.loc["bitmask", "bytes"] < one.loc["dense", "bytes"]
+    assert one.loc["onnx int8", "bytes"] < one.loc["onnx", "bytes"] or one.loc["onnx", "bytes"] < 10_000
+    assert table["activation_bytes"].isna().sum() == 2 * 4
+    assert (table["low"].dropna() <= table["seconds"].dropna()).all()
+    assert (table["seconds"].dropna() <= table["high"].dropna()).all()
+    assert (table.loc[table["form"] == "dense", "speedup"] == 1).all()
+    assert not table.attrs["left_out"]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_what_cannot_be_removed_is_told() -> None:
+    model = small()
+    masks = wb.keep_top(wb.score(model, None, "magnitude"), 0.5)
+    table = wb.costs(model, masks, EXAMPLE, batches=[1], repeats=2, onnx=False)
+    assert "removed" not in set(table["form"])
+    assert "masked in all members of its group" in table.attrs["left_out"]["removed"]
+
+
+def test_the_interval_of_a_median() -> None:
+    """Slow calls now and then widen it: the 95 % interval by order statistics of 30 has the 10th and the 21st."""
+    spent = iter([0.0] * 1000)
+    found = in_turns({"a": lambda: next(spent)}, repeats=30)["a"]
+    assert found[1] <= found[0] <= found[2]
+
+
+@pytest.mark.parametrize("change", [{"repeats": 1}, {"threads": 0}, {"batches": [0]}, {"example": torch.ones(1, 6, 6)}])
+def test_costs_refuses(change: dict[str, Any]) -> None:
+    model = small()
+    with pytest.raises(ValueError, match=r"at least|do not pass through"):
+        wb.costs(model, halved(model), **{"example": EXAMPLE, "onnx": False, **change})
+
+
+def test_break_even_is_found_by_halving(monkeypatch: pytest.MonkeyPatch) -> None:
+    def speed(sparsity: float, batch: int, size: Any, **how: Any) -> float:
+        return sparsity / 0.7 if batch > 1 else 0.5
+
+    monkeypatch.setattr(room, "csr_speedup", speed)
+    assert abs(break_even(2, within=0.01) - 0.7) < 0.01
+    assert math.isnan(break_even(1))
+
+
+def test_a_csr_of_few_weights_is_faster() -> None:
+    assert csr_speedup(0.999, 64, (1024, 1024), repeats=5) > 1
+
+
+def test_an_export_runs_at_every_batch_size(tmp_path: Path) -> None:
+    model = small()
+    path = export(model, tmp_path / "deep" / "model.onnx", EXAMPLE)
+    opened = session(path)
+    for batch in (1, 4, 7):
+        inputs = torch.randn(batch, 1, 6, 6)
+        with torch.no_grad():
+            assert np.abs(run(opened, inputs) - model(inputs).numpy()).max() < 1e-4
+    eight = export_int8(path, tmp_path / "int8.onnx", EXAMPLE)
+    far = np.abs(run(session(eight), EXAMPLE) - run(opened, EXAMPLE)).max()
+    assert 0 < far < 0.2 * np.abs(run(opened, EXAMPLE)).max()
+
+
+class Odd(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.eigvals(x @ x.transpose(1, 2)).real
+
+
+class Random(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x)
+
+
+@pytest.mark.parametrize(("model", "words"), [(Odd(), "Odd has no form in ONNX"), (Random(), "they differ by")])
+def test_an_export_that_is_not_the_model_is_refused(model: nn.Module, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        export(model, tmp_path / "x.onnx", torch.rand(3, 4, 4))
+
+
+def test_an_export_needs_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("workbench.export.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pruning-workbench\[onnx\]"):
+        export(small(), tmp_path / "x.onnx", EXAMPLE)
+    table = wb.costs(small(), halved(small()), EXAMPLE, batches=[1], repeats=2)
+    assert "Install the extra onnx" in table.attrs["left_out"]["onnx"]

@@ -1,0 +1,125 @@
+"""A model as an ONNX file, opened again and compared; and the same with weights and activations of 8 bits."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.models.running import evaluating, fitted, logits, outputs
+from workbench.models.watch import example_of
+
+AGREE = 1e-4
+"""How far outputs of the file may be from the model's, as a part of the largest."""
+
+
+def export(model: nn.Module, path: str | Path, example: Tensor | None = None) -> Path:
+    """Write a model as ONNX, for batches of any size; the file is opened in ONNX Runtime and compared.
+
+    `example` is a batch of inputs `[n, ...]`; by default one of the model's `input_shape`. The outputs of the file and
+    of the model on it agree within 1e-4 of the largest. To deploy a pruned model, export what `wb.remove` gives: masked
+    weights are zeros in the file. The file needs `onnxruntime` and `numpy` alone, see `docs/deployment.md`.
+
+    Raises ImportError if the extra `onnx` is not installed, ValueError for an operation that ONNX does not have or a
+    file that computes something else.
+
+    Misleads as a promise of the same speed elsewhere: see `wb.costs`.
+
+    >>> export(nn.Linear(2, 1), "x.onnx", torch.ones(2))
+    Traceback (most recent call last):
+    ValueError: an example is a batch of inputs [n, ...]; got shape (2,). Pass x[None] for a single sample
+    """
+    _installed("onnx", "onnxscript", "onnxruntime")
+    example, path = fitted(model, example_of(model, example)), Path(path)
+    if example.ndim < 2 or not len(example):
+        told = f"an example is a batch of inputs [n, ...]; got shape {tuple(example.shape)}"
+        raise ValueError(f"{told}. Pass x[None] for a single sample")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    two = example if len(example) > 1 else torch.cat([example, example])  # a batch of one would stay one
+    try:
+        with evaluating(model), torch.no_grad(), _quiet():
+            made: Any = torch.onnx.export(model, (two,), dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False)
+            made.save(str(path))
+    except Exception as error:
+        reason = str(error.__cause__ or error).strip().split("\n")[0]
+        told = f"{type(model).__name__} has no form in ONNX: {reason}"
+        raise ValueError(f"{told}. Replace this operation, or export the part of the model before it") from error
+    with torch.no_grad(), evaluating(model):
+        want = logits(outputs(model, example)).cpu()
+    got = torch.from_numpy(run(session(path), example))
+    far, size = float((want - got).abs().max()), float(want.abs().max())
+    if not far <= AGREE * size:
+        raise ValueError(
+            f"outputs of the file agree with the model's within {AGREE:g} of the largest, {size:.3g}; they differ by "
+            f"{far:.2g}. Look for operations that depend on the batch or on chance"
+        )
+    return path
+
+
+def export_int8(path: str | Path, to: str | Path, inputs: Tensor) -> Path:
+    """An exported model with weights and activations of 8 bits, whose ranges are those that `inputs` `[n, ...]` give.
+
+    ONNX Runtime's static quantization, one scale a tensor. What it costs in accuracy must be measured.
+    """
+    _installed("onnx", "onnxruntime")
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            name = session(path).get_inputs()[0].name
+            self.batches = iter([{name: part.cpu().numpy()} for part in inputs.split(32)])
+
+        def get_next(self) -> Any:
+            return next(self.batches, None)
+
+    ready = Path(to).with_suffix(".part")
+    with _quiet():
+        quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
+        quantize_static(str(ready), str(to), Reader(), weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8)
+    ready.unlink()
+    return Path(to)
+
+
+def session(path: str | Path, threads: int = 1) -> Any:
+    """An ONNX Runtime session of a file on the CPU."""
+    runtime = _onnx("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run(opened: Any, inputs: Tensor) -> Any:
+    """The first output of a session for a batch, as a numpy array."""
+    return opened.run(None, {opened.get_inputs()[0].name: inputs.detach().cpu().numpy()})[0]
+
+
+def _onnx(module: str) -> Any:
+    _installed(module)
+    return importlib.import_module(module)
+
+
+def _installed(*modules: str) -> None:
+    if missing := ", ".join(module for module in modules if not find_spec(module)):
+        raise ImportError(f'not installed: {missing}. Install the extra onnx: pip install "pruning-workbench[onnx]"')
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters tell about themselves."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
