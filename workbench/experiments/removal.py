@@ -1,0 +1,91 @@
+"""Channels cut, removed and trained again: which scores, and what is left of the accuracy at a share of the MACs."""
+
+import functools
+from typing import Any
+
+from torch import Tensor
+
+from workbench.criteria import score
+from workbench.experiments.common import SEEDS, gap, start
+from workbench.experiments.registry import experiment, reading
+from workbench.metrics import evaluate, macs
+from workbench.removal import group_scores, groups, remove
+from workbench.removal.targets import masks_to
+from workbench.train import snapshot, train
+from workbench.types import Scores, check_choice
+
+WAYS = ("coupled", "first", "random")
+
+
+@functools.lru_cache(maxsize=4)
+def trained(data: str, network: str, seed: int, device: str, how: tuple[tuple[str, Any], ...]) -> dict[str, Tensor]:
+    """The weights of a trained dense network."""
+    task, model, _ = start(data, network, seed, device=device)
+    train(model, task, seed=seed, fast=device != "cpu", **dict(how))
+    return snapshot(model)
+
+
+@experiment("coupling", grids=[{"seed": SEEDS, "scores": WAYS, "share": [0.5, 0.25]}])
+@experiment(
+    "resnet-56",
+    grids=[
+        {
+            "seed": [0],
+            "scores": ["coupled"],
+            "share": [0.47],
+            "data": ["cifar10"],
+            "network": ["resnet-56"],
+            "epochs": [40],
+            "batch_size": [512],
+            "device": ["cuda"],
+        }
+    ],
+)
+def remove_and_retrain(
+    scores: str,
+    share: float,
+    seed: int,
+    data: str = "digits",
+    network: str = "resnet-20",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    device: str = "cpu",
+) -> dict[str, float]:
+    """Train, remove the same part of each group's channels by their norm, and train again as long, at the whole rate.
+
+    `share` of the dense MACs is left. "coupled": a channel's score is the L2 norm of all weights of its group, those
+    that write it and those that read it (Fang et al. 2023, arXiv:2301.12900, section 3.3, without its normalisation);
+    "first": of the first layer that writes it, as if the layers were alone; "random". `cut` is the test accuracy of the
+    removed network before it is trained.
+
+    >>> row = remove_and_retrain("coupled", share=0.5, seed=0, epochs=1)
+    >>> 0.45 < row["macs"] <= 0.5
+    True
+    """
+    how = {name: value for name, value in (("epochs", epochs), ("batch_size", batch_size)) if value is not None}
+    task, model, _ = start(data, network, seed, device=device)
+    model.load_state_dict(trained(data, network, seed, device, tuple(how.items())))
+    example = task.take("val", slice(8)).inputs
+    dense, found = macs(model, example[:1]), channel_scores(model, scores, seed, example)
+    small = remove(model, masks_to(model, found, share, example), example)
+    whole, left = (sum(p.numel() for p in one.parameters()) for one in (model, small))
+    row = {"dense": evaluate(model, task, split="test")["accuracy"]}
+    row["cut"] = evaluate(small, task, split="test")["accuracy"]
+    train(small, task, seed=seed, fast=device != "cpu", **how)
+    row["accuracy"] = evaluate(small, task, split="test")["accuracy"]
+    return {**row, "macs": macs(small, example[:1]) / dense, "parameters": left / whole}
+
+
+def channel_scores(model: Any, way: str, seed: int, example: Tensor) -> Scores:
+    """Scores of the units of each group."""
+    name = "random" if check_choice("scores", way, WAYS) == "random" else "magnitude"
+    weights = score(model, None, name, seed=seed)
+    if way == "first":
+        first = {group.name for group in groups(model, example)}
+        weights = {layer: values for layer, values in weights.items() if layer in first}
+        norms = {layer: values.flatten(1).norm(dim=1) for layer, values in weights.items()}
+        return group_scores(model, norms, example)
+    return group_scores(model, weights, example, reduce="norm" if way == "coupled" else "sum")
+
+
+reading("coupled-scores", of="coupling", arm="scores", a="coupled", b="first", over="share")(gap)
