@@ -111,6 +111,19 @@ def gain_of_magnitude_minus_others(headline: Rows, pretrained: Rows, allocation:
 
 
 @experiment("rewinding", grids=[{"method": METHODS, "levels": [5, 10, 20], "seed": SEEDS}])
+@experiment(
+    "rewinding-resnet",
+    grids=[
+        {
+            "seed": SEEDS,
+            "method": [METHODS[0], METHODS[2]],
+            "levels": [4, 6],
+            "fraction": [0.5],
+            "rewind": [20],
+            "network": ["resnet-20"],
+        }
+    ],
+)
 # To which step the weights go back: at twice the recipe's rate, and in a deeper network.
 @experiment(
     "late-rewinding",
@@ -165,9 +178,10 @@ def magnitude_with_rewinding(
     return {"accuracy": evaluate(model, task, masks, "test")["accuracy"], **size(masks or {}), "steps": steps}
 
 
-@reading("iterative-beats-one-shot", of="rewinding")
-def iterative_minus_one_shot(rows: Rows) -> Effects:
-    return gap(rows, "method", "iterative", "one-shot, as long", over="levels", levels=[10, 20])
+@reading("iterative-beats-one-shot", of="rewinding", levels=[10, 20])
+@reading("iterative-beats-one-shot-resnet", of="rewinding-resnet", levels=[4, 6])
+def iterative_minus_one_shot(rows: Rows, levels: list[int]) -> Effects:
+    return gap(rows, "method", "iterative", "one-shot, as long", over="levels", levels=levels)
 
 
 @reading("late-rewinding", of="late-rewinding")

@@ -34,6 +34,18 @@ SINGLE: dict[str, list[Any]] = {"granularity": ["weight"], "sparsity": [0.95]}
     ],
 )
 @experiment("rates", grids=[{"seed": SEEDS, "criterion": ["magnitude"], **SINGLE, "way": WAYS[:2], **SHORT}])
+@experiment(
+    "rates-networks",
+    grids=[
+        {
+            "seed": SEEDS,
+            "criterion": ["magnitude"],
+            **SINGLE,
+            "way": WAYS[:2],
+            "network": ["lenet-300-100", "resnet-20"],
+        }
+    ],
+)
 def cut_and_retrain(
     way: str,
     seed: int,
@@ -81,6 +93,11 @@ def cut_and_retrain(
 
 
 reading("rate-rewinding-beats-fine-tuning", of="rates", arm="way", a="rate-rewound", b="fine-tuned")(gap)
+
+
+reading("rate-rewinding-networks", of="rates-networks", arm="way", a="rate-rewound", b="fine-tuned", each="network")(
+    gap
+)
 
 
 @reading("schedule-over-criterion", of="retraining")
