@@ -37,6 +37,7 @@ def trained(data: str, network: str, seed: int, device: str, how: tuple[tuple[st
             "network": ["resnet-56"],
             "epochs": [40],
             "batch_size": [512],
+            "lr": [0.4],
             "device": ["cuda"],
         }
     ],
@@ -49,6 +50,7 @@ def remove_and_retrain(
     network: str = "resnet-20",
     epochs: int | None = None,
     batch_size: int | None = None,
+    lr: float | None = None,
     device: str = "cpu",
 ) -> dict[str, float]:
     """Train, remove the same part of each group's channels by their norm, and train again as long, at the whole rate.
@@ -62,7 +64,8 @@ def remove_and_retrain(
     >>> 0.45 < row["macs"] <= 0.5
     True
     """
-    how = {name: value for name, value in (("epochs", epochs), ("batch_size", batch_size)) if value is not None}
+    asked = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+    how = {name: value for name, value in asked.items() if value is not None}
     task, model, _ = start(data, network, seed, device=device)
     model.load_state_dict(trained(data, network, seed, device, tuple(how.items())))
     example = task.take("val", slice(8)).inputs

@@ -59,7 +59,7 @@ def masks_to(
         """The share of the cost that is left; more than all where a group would lose all its units."""
         gone = np.zeros_like(found.written)
         for group, mask in kept.items():
-            gone[found.order[group][~mask.numpy()]] = True
+            gone[found.order[group][~mask.cpu().numpy()]] = True
         alive = all(bool(mask.any()) for mask in kept.values())
         return cost(without(found, {}, gone), example) / dense if alive else math.inf
 
