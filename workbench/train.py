@@ -248,6 +248,8 @@ def _run(plan: Plan) -> Iterator[Record]:
     if state is not None:
         frozen, memory = state.frozen, copied(state.memory, "memory", task.device)
         state.restore_(model, optimizer)
+    # The optimizer may lack some of the model's parameters, and have others.
+    learning = [*model.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
     masks = _own(model, plan.masks)
     held, dtype = kept_bits(model, masks), own_dtype(model, task.take("train", slice(1)).inputs.dtype)
     if plan.straight_through:
@@ -270,8 +272,8 @@ def _run(plan: Plan) -> Iterator[Record]:
                 with threads(amount), seeded(plan.seed * 1_000_003 + step):
                     with half:
                         loss = plan.loss(model, batch, memory)
-                    optimizer.zero_grad()
-                    model.zero_grad()  # of weights that the optimizer was not given, too
+                    for parameter in learning:
+                        parameter.grad = None
                     loss.backward()
                     if plan.update is not None:
                         now = loss.detach()
