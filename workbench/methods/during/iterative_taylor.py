@@ -30,7 +30,7 @@ def iterative_taylor(
     allocation: str = "global",
     kind: str = "gates",
     every: int = 10,
-    stop: float = 0.75,
+    stop: float = 0.5,
     loss_fn: Loss = functional.cross_entropy,
 ) -> Arguments:
     """Every `every` steps the channels go that change the loss least, by the mean of their scores since the last cut.
