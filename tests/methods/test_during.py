@@ -432,7 +432,7 @@ def test_taylor_scores_are_summed_until_the_cut() -> None:
     model = nn.Sequential(nn.Conv2d(2, 2, 1, bias=False), nn.Flatten(), nn.Linear(2, 1, bias=False))
     model[0].weight.data.copy_(torch.eye(2).view(2, 2, 1, 1))
     nn.init.ones_(model[2].weight)
-    update = method("iterative-taylor", model, 0.5, loss_fn=lambda outputs, targets: outputs.sum())["update"]
+    update = method("iterative-taylor", model, 0.5, stop=0.75, loss_fn=lambda outputs, targets: outputs.sum())["update"]
     memory: dict[str, Any] = {}
     for step, pixels, expected in ((74, [3.0, 1.0], [9, 1]), (75, [1.0, 2.0], [10, 5])):
         batch = Batch(torch.tensor(pixels).view(1, 2, 1, 1), torch.zeros(1))
@@ -450,7 +450,7 @@ def test_taylor_scores_are_summed_until_the_cut() -> None:
 
 def test_taylor_takes_a_few_channels_at_each_cut(task: wb.Task) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
-    run = wb.steps(model, task, steps=40, **method("iterative-taylor", model, 0.5))
+    run = wb.steps(model, task, steps=40, **method("iterative-taylor", model, 0.5, stop=0.75))
     kept = [int(record.masks["1.weight"].any(1).sum()) for record in run]
     assert kept == [12] * 10 + [10] * 10 + [8] * 10 + [6] * 10
 
