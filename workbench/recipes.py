@@ -78,6 +78,15 @@ def recipe(task: Task, model: nn.Module) -> Recipe:
     return RECIPES.get((task.name, name)) or NETWORK_RECIPES.get(name) or Recipe(epochs=20, batch_size=64, lr=0.02)
 
 
+def low(used: Recipe) -> dict[str, float]:
+    """What fine-tuning changes in a recipe: a hundredth of the rate, from the first step on.
+
+    >>> low(Recipe(lr=0.5))
+    {'lr': 0.005, 'warmup': 0.0}
+    """
+    return {"lr": used.lr / 100, "warmup": 0.0}
+
+
 def make_optimizer(model: nn.Module, optimizer: str | MakeOptimizer | None, used: Recipe) -> torch.optim.Optimizer:
     """An optimizer of the model's parameters that require a gradient, by name or as a function makes it.
 
