@@ -53,12 +53,14 @@ def cut(progress: Progress, scores: Scores, sparsity: float, allocation: str, wi
     return keep_top(scores, sparsity, allocation=allocation, within=within, **whole)
 
 
-def penalised(penalty: Callable[[nn.Module], Tensor], strength: float, loss_fn: Loss) -> BatchLoss:
-    """The loss and `strength` times a penalty; after the cut the loss alone."""
+def penalised(sizes: Callable[[nn.Module], Scores], strength: float, loss_fn: Loss) -> BatchLoss:
+    """The loss and `strength` times the sum of the channels' sizes; after the cut the loss alone."""
 
     def loss(model: nn.Module, batch: Batch, memory: dict[str, Any]) -> Tensor:
         found = loss_of(loss_fn, model(batch.inputs), batch.targets)
-        return found if "cut" in memory else found + strength * penalty(model)
+        if "cut" in memory:
+            return found
+        return found + strength * torch.stack([size.sum() for size in sizes(model).values()]).sum()
 
     return loss
 

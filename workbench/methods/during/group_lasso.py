@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import torch
 from torch import nn
 from torch.nn import functional
 
@@ -38,6 +37,6 @@ def group_lasso(
 
     Misleads if the penalty is weak: then the cut removes channels that are not small.
     """
-    of = partial(norms, names=hidden("group-lasso", model))
-    penalty = penalised(lambda now: torch.stack([values.sum() for values in of(now).values()]).sum(), strength, loss_fn)
-    return {"masks": dense(model), "loss": penalty, "update": cut_once(of, sparsity, allocation, stop)}
+    sizes = partial(norms, names=hidden("group-lasso", model))
+    loss = penalised(sizes, strength, loss_fn)
+    return {"masks": dense(model), "loss": loss, "update": cut_once(sizes, sparsity, allocation, stop)}

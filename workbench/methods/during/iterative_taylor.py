@@ -1,5 +1,7 @@
 """Iterative pruning of channels by Taylor scores, a few at a time while a network is tuned (Molchanov et al. 2017)."""
 
+from typing import Any
+
 from torch import nn
 from torch.nn import functional
 
@@ -48,7 +50,7 @@ def iterative_taylor(
     def update(progress: Progress) -> Masks | None:
         if "cut" in progress.memory:
             return None
-        knobs = {"granularity": "channel", "exclude": others, "kind": kind, "loss_fn": loss_fn}
+        knobs: dict[str, Any] = {"granularity": "channel", "exclude": others, "kind": kind, "loss_fn": loss_fn}
         sums = progress.memory.setdefault("scores", {})
         for name, found in score(progress.model, progress.batch, "taylor", masks=progress.in_force, **knobs).items():
             sums[name] = sums.get(name, 0) + found
