@@ -102,7 +102,8 @@ def show(
     traits = {
         "menu": {
             "data": ["circles", "digits"], "networks": {"digits": ["lenet-5", "vgg"], "circles": ["mlp"]},
-            "timings": ["before", "gradual", "after"], "methods": ["gradual"],
+            "timings": ["before", "gradual", "after", "rewound", "rate-rewound"], "methods": ["gradual"],
+            "k": {"timings": ["early", "rewound"], "usual": 11, "most": 2279},
             "criteria": criteria, "allocations": ["global", "layer"],
             "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face, "measure": "accuracy",
             "looks": {
@@ -378,7 +379,32 @@ def test_timings_are_told_apart_and_a_method_has_no_criterion_to_choose(page):
         page.get_by_label("Criterion", exact=True).count() == 0
         or not page.get_by_label("Criterion", exact=True).is_visible()
     )
-    assert page.locator(".wb-field-criterion").inner_text().split("\n")[-1] == "the method's own"
+    assert page.locator(".wb-field-criterion").inner_text().split("\n")[-1] == "its own"
+
+
+def test_the_step_k_is_asked_for_where_the_timing_takes_one(page):
+    show(page, 10)
+    k, places = page.get_by_label("Step k"), "[...document.querySelectorAll('button')].map((node) => node.offsetTop)"
+    before = page.evaluate(places)
+    assert k.is_hidden()
+    page.get_by_label("Timing", exact=True).select_option("rewound")
+    settle(page)
+    assert (k.input_value(), k.get_attribute("title")) == (
+        "11", "Weights go back to step k: 0 to 2,279, usually 11.")  # fmt: skip
+    assert page.locator(".wb-message").inner_text() == k.get_attribute("title")
+    assert page.evaluate(places) == before
+    beyond, nothing = "Home Shift+End 9 9 9 9 Enter", "Home Shift+End Delete Enter"
+    for keys, chosen, shown in (("ArrowUp", 12, "12"), ("ArrowDown", None, "11"), (beyond, 2279, "2279"),
+                                (nothing, None, "11")):  # fmt: skip
+        for key in keys.split():
+            k.press(key)
+        settle(page)
+        assert (page.evaluate("model.get('choices').k"), k.input_value()) == (chosen, shown)
+        assert k.evaluate("node => node.scrollWidth <= node.clientWidth")
+    k.press("ArrowUp")
+    page.get_by_label("Timing", exact=True).select_option("after")
+    settle(page)
+    assert (page.evaluate("model.get('choices').k"), k.is_hidden()) == (None, True)
 
 
 def test_every_key_of_the_slider(page):

@@ -69,6 +69,10 @@ def put(page: Any, **traits: Any) -> None:
     settle(page)
 
 
+def chosen(page: Any, **choices: Any) -> None:
+    put(page, choices=page.evaluate("model.get('choices')") | choices)
+
+
 def large(page: Any, compare: str | None) -> None:
     """25 million weights in 54 layers, scores of both signs, many criteria in the trade-off, a long file name."""
     show(page, LAST, compare=compare)
@@ -177,6 +181,7 @@ STATES: dict[str, Callable[[Any], None]] = {
     "compare": lambda page: show(page, 8, compare="random", theme="dark"),
     "compare collapsed": lambda page: show(page, LAST, compare="synflow"),
     "training": lambda page: show(page, 16, status={"busy": "training", "progress": 0.4, "message": "epoch 5 of 12"}),
+    "rewound": lambda page: (show(page, 8), chosen(page, timing="rewound")),
     "error": lambda page: show(page, 16, status={"error": BROKEN}),
     "panel": panel,
     "site": lambda page: show(page, 16, table=True, face="site"),

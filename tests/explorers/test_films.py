@@ -70,7 +70,7 @@ def kept(frame: dict[str, Any]) -> list[dict[str, int]]:
 
 @pytest.mark.parametrize("timing", weight_timings())
 def test_the_shown_code_gives_the_masks_of_every_timing_at_any_step(session: Session, timing: str) -> None:
-    choices = trained(session, timing=timing)
+    choices = trained(session, timing=timing, **({"k": 0} if timing == "early" else {}))
     (one,) = session.films(choices)
     changed = [stop for stop, place in zip(one["stops"], one["shown"], strict=True) if place == one["shown"][-1]]
     threads = torch.get_num_threads()
@@ -169,6 +169,15 @@ def test_a_long_film_keeps_to_its_bytes(session: Session, monkeypatch: pytest.Mo
 def test_a_wrong_timing_is_said_with_what_is_allowed(state: dict[str, Any], words: str) -> None:
     with pytest.raises((ValueError, TypeError), match=words):
         wb.explorers.playground("moons", state=state)
+
+
+def test_a_k_that_another_network_s_training_does_not_reach_gives_way(session: Session) -> None:
+    chosen = Choices(**FOUR, timing="early", k=STEPS, compare=Choices(timing="rewound", k=STEPS - 1).way)
+    fitted = drain(session.prepare(chosen))
+    assert (fitted.k, fitted.compare) == (None, chosen.compare)
+    assert session.menu(fitted)["k"] == {"timings": ["early", "rewound"], "usual": 1, "most": STEPS - 1}
+    fitted = drain(session.prepare(replace(chosen, k=0, compare=chosen.way)))
+    assert (fitted.k, fitted.compare and fitted.compare["k"]) == (0, None)
 
 
 def test_train_records_and_a_step_is_looked_up(

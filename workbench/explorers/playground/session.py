@@ -63,16 +63,22 @@ class Session:
 
     def menu(self, choices: Choices, face: str = "live") -> dict[str, Any]:
         """The options of every control that work here; `networks` of the data loaded so far."""
-        net = self._network(choices)
+        net, steps = self._network(choices), self.total(choices)
+        timings = weight_timings()
         return {
             "face": face,
             "data": self.data,
             "networks": {name: self.fitting(name) for name in list(self.tasks)},
-            "timings": weight_timings(),
+            "timings": timings,
             "criteria": self.criteria(choices),
             "allocations": allocation.allocations(),
             "methods": list(METHODS),
             "rounds": list(ROUNDS),
+            "k": {
+                "timings": [name for name in weight_timings() if "k" in takes(name)],
+                "usual": early(steps),
+                "most": steps - 1,
+            },
             "measure": self.points.measure(choices.data),
             "stops": stops(net.maximum) if net else [1.0],
             "layers": list(net.sizes) if net else [],
@@ -173,7 +179,7 @@ class Session:
         if choices.network not in self.fitting(choices.data):
             choices = replace(choices, network=self.fitting(choices.data)[0])
         net = self._at_init(choices)
-        choices = self.without_the_gone(choices)
+        choices = self._in_time(self.without_the_gone(choices))
         self.check(replace(choices, layer=""))
         yield
         layer = choices.layer if choices.layer in net.sizes else list(net.sizes)[len(net.sizes) // 2]
@@ -211,7 +217,17 @@ class Session:
         """The step of an early cut, or to which weights go back: if nothing is chosen, a twentieth of the training."""
         if choices.k is not None:
             return choices.k
-        return early(schedule(self._at_init(choices).model, self.task(choices.data)))
+        return early(self.total(choices))
+
+    def _in_time(self, choices: Choices) -> Choices:
+        """The choices without a `k` that this network's training does not reach."""
+        most, pinned = self.total(choices) - 1, choices.compare
+        alone = choices if (choices.k or 0) <= most else replace(choices, k=None)
+        return replace(alone, compare=pinned | {"k": None}) if pinned and (pinned.get("k") or 0) > most else alone
+
+    def total(self, choices: Choices) -> int:
+        """Steps of one training."""
+        return schedule(self._at_init(choices).model, self.task(choices.data))
 
     def forget(self) -> None:
         """Let go of all that was computed."""

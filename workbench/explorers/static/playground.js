@@ -1,5 +1,5 @@
 // The playground's page: which controls and charts stand where, and what they are called.
-import { alarm, comma, field, make, nearest, notch, percent, renew, short, slider, stepSlider, themeButton, times, write } from "./kit.js";
+import { alarm, comma, countField, field, make, nearest, notch, percent, renew, short, slider, stepSlider, themeButton, times, write } from "./kit.js";
 import { mark, picture } from "./pen.js";
 import { bars, course, dots, histogram, raster } from "./charts.js";
 import { explorer } from "./explorer.js";
@@ -94,21 +94,25 @@ function buildSide(act, fields) {
   const clear = button("Clear", "clear_points", { className: "wb-quiet", title: "Clear points", "aria-label": "Clear points" });
   const pin = make("button", { type: "button", onclick: () => act.choose({ compare: act.choices().compare ? null : Object.fromEntries(WAY.map((key) => [key, act.choices()[key]])) }) });
   const pinned = make("div", { class: "wb-pinned" }), compare = make("div", { class: "wb-pin", role: "group", "aria-label": "Compare" }, make("div", { class: "wb-name", textContent: "Compare" }), pin, pinned);
-  const { data, network, timing, rounds, criterion, allocation } = fields;
+  const { data, network, timing, k, criterion, rounds, allocation } = fields, pair = (...two) => make("div", { class: "wb-pair" }, ...two.map(({ node }) => node));
   return {
     clear,
-    node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, timing.node, rounds.node), criterion.node, allocation.node, compare,
+    node: make("div", { class: "wb-side" }, title, data.node, network.node, pair(timing, k), pair(criterion, rounds), allocation.node, compare,
       run, progress, message, texts, save),
     update(view) {
       const { menu, choices, status, curve, note, doing, live } = view;
       const training = status.busy === "training";
       const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], timing: menu.timings, criterion: menu.criteria, allocation: menu.allocations,
         layer: menu.layers } : offered(view);
-      const own = menu.methods.includes(choices.timing) ? { criterion: "the method's own", rounds: "\u2013" } : {}; // what the timing does not use
+      const own = menu.methods.includes(choices.timing) ? { criterion: "its own", rounds: "\u2013" } : {}; // what the timing does not use
       for (const [key] of FIELDS) {
         if (own[key]) fields[key].update([own[key]], own[key], true);
         else fields[key].update(options[key].includes(choices[key]) ? options[key] : [...options[key], choices[key]], choices[key], !live && options[key].length < 2);
       }
+      const { usual, most, timings } = menu.k, taken = timings.includes(choices.timing), what = choices.timing === "early" ? "The cut comes after" : "Weights go back to";
+      const step = taken ? `${what} step k: 0 to ${comma(most)}, usually ${comma(usual)}.` : "";
+      k.node.hidden = !taken;
+      k.update(choices.k, menu.k, step, !live);
       write(pin, choices.compare ? "Unpin" : "Pin");
       write(pinned, choices.compare ? inWords(choices.compare, menu.methods) : "Pin this, then change it.");
       pinned.title = pinned.textContent;
@@ -117,7 +121,7 @@ function buildSide(act, fields) {
       buttons.train.disabled = training;
       buttons.cancel.disabled = !status.busy;
       progress.value = training ? status.progress : 0;
-      write(message, note || [status.message, doing].filter(Boolean).join(". ") || (live ? "" : NO_KERNEL));
+      write(message, note || [status.message, doing].filter(Boolean).join(". ") || (live ? step : NO_KERNEL));
       message.title = message.textContent; // long names of files
       theme.update(choices.theme);
     },
@@ -177,7 +181,8 @@ function paintStep(step, { films, choices, live }) {
 
 // ---------------------------------------------------------------- the whole
 function build(act) {
-  const fields = Object.fromEntries(FIELDS.map(([key, text]) => [key, field(key, text, (value) => act.choose({ ...(key === "layer" ? {} : { step: null }), [key]: value }))]));
+  const fields = Object.fromEntries(FIELDS.map(([key, text]) => [key, field(key, text, (value) => act.choose({ ...(key === "layer" ? {} : { step: null }), ...(key === "timing" ? { k: null } : {}), [key]: value }))]));
+  fields.k = countField("k", "Step k", (k) => act.choose({ step: null, k }));
   const side = buildSide(act, fields), range = slider("Compression (log scale)", (compression) => act.slide({ compression, step: null }));
   const step = stepSlider("Step of the training", (at) => act.slide({ step: at })), sliders = make("div", { class: "wb-sliders" }, range.node, step.node);
   let measured = null, width = 0;
