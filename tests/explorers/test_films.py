@@ -71,7 +71,7 @@ def kept(frame: dict[str, Any]) -> list[dict[str, int]]:
 @pytest.mark.parametrize("timing", weight_timings())
 def test_the_shown_code_gives_the_masks_of_every_timing_at_any_step(session: Session, timing: str) -> None:
     choices = trained(session, timing=timing, **({"k": 0} if timing == "early" else {}))
-    (one,) = session.films(choices)
+    (one,) = session.films.of(choices)
     changed = [stop for stop, place in zip(one["stops"], one["shown"], strict=True) if place == one["shown"][-1]]
     threads = torch.get_num_threads()
     try:
@@ -98,12 +98,12 @@ def test_before_the_training_only_masks_that_are_known_are_shown(timing: str, de
     assert side["numbers"]["kept"] == density * side["numbers"]["total"]
     assert (side["scores"] is not None) == scored
     assert side["sentence"].endswith("the training starts from this") != scored
-    assert own.films(choices) == []
+    assert own.films.of(choices) == []
 
 
 def test_a_film_by_hand(session: Session) -> None:
     choices = trained(session, timing="after")
-    (one,) = session.films(choices)
+    (one,) = session.films.of(choices)
     assert one["total"] == 2 * STEPS
     assert one["stops"] == list(range(2 * STEPS + 1))
     assert one["shown"] == [0] + [1] * STEPS + [2] * STEPS  # the start; dense; cut
@@ -134,8 +134,8 @@ def test_of_two_films_the_shorter_one_stays_at_its_end(session: Session) -> None
 def test_a_long_film_keeps_to_its_bytes(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECIPES, ("moons", "lenet-300-100"), Recipe(epochs=10, batch_size=64))
     choices = trained(session, timing="set", seed=1)
-    (whole,) = session.films(choices)
-    recording, (start, picture) = session._run(choices.sides[0]), (whole["sides"][0], whole["sides"][-1])
+    (whole,) = session.films.of(choices)
+    recording, (start, picture) = session.films.run(choices.sides[0]), (whole["sides"][0], whole["sides"][-1])
     assert recording is not None
     assert len(recording.changes) == 8
     for most, grain in ((30_000, 2), (4_000, 4)):
