@@ -122,9 +122,6 @@ def film(recording: Recording, layer: str, measure: str, start: dict[str, Any], 
 
 def look_up(films: Sequence[Film], step: int | None) -> list[dict[str, Any]]:
     """The pictures after a step (None: the last) of the longest, with what the trainings had reached."""
-    last = max((film["total"] for film in films), default=math.inf)
-    if step is not None and step > last:
-        raise ValueError(f"step is a step of the training, from 0 to {last}; got {step}")
     return [_look_up(film, film["total"] if step is None else step) for film in films]
 
 

@@ -109,6 +109,9 @@ class Offer:
             check_choice("allocation", side.allocation, allocation.allocations())
             if side.k is not None:
                 timing(side.timing, net.model, task, 0, k=side.k)  # says where it is too large
+        last = max(self.length(side) for side in choices.sides)
+        if choices.step is not None and choices.step > last:
+            raise ValueError(f"step is a step of the training, from 0 to {last}; got {choices.step}")
         if choices.layer:
             check_choice("layer", choices.layer, net.sizes)
         return choices
@@ -144,8 +147,14 @@ class Offer:
         return replace(alone, compare=pinned | {"k": None}) if pinned and (pinned.get("k") or 0) > most else alone
 
     def total(self, choices: Choices) -> int:
-        """Steps of one training."""
+        """Steps of one schedule."""
         return schedule(self.at_init(choices).model, self.task(choices.data))
+
+    def length(self, choices: Choices) -> int:
+        """Steps of the whole training of this one setting."""
+        levels = {"before": 0, "early": 0, "after": 1}.get(choices.timing, choices.rounds)
+        again = self.total(choices) - (self.k(choices) if choices.timing == "rewound" else 0)
+        return self.total(choices) + (0 if choices.timing in METHODS else levels * again)
 
     def record(self, rows: Iterable[Mapping[str, Any]] | None, choices: Choices) -> None:
         """Take recorded points over (None: the shipped ones), by the name of what the task measures first."""

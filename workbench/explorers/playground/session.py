@@ -209,16 +209,16 @@ class Session(Offer):
         """Prune and train this one setting, all from `seed`, and record it; returns choices and measure."""
         side = replace((yield from self._fitted(choices, report)), seed=seed)
         net, task = self.at_init(side), self.task(side.data)
-        model, k, measure = copy.deepcopy(net.model), self.k(side), f"val_{self.points.measure(side.data)}"
+        model, measure = copy.deepcopy(net.model), f"val_{self.points.measure(side.data)}"
+        k, length = self.k(side), self.length(side)
         report("training", 0.0)
-        during, levels = side.timing in METHODS, {"before": 0, "early": 0, "after": 1}.get(side.timing, side.rounds)
-        schedules = 1 if during else 1 + levels
         rows, recording = timing(side.timing, model, task, side.sparsity, seed=seed, **self.how(side)), None
         if net.macs is not None:  # no film of a network whose multiply-adds cannot be counted
-            recording = Recording(model, task, gradients=METHODS[side.timing].gradients if during else "kept")
+            gradients = METHODS[side.timing].gradients if side.timing in METHODS else "kept"
+            recording = Recording(model, task, gradients=gradients)
             rows = recording.watch(rows)
         for at, row in enumerate(rows, 1):
-            report("training", min(1.0, at / (row["total"] * schedules)))
+            report("training", at / length)
             if row["phase"] == "dense" and row["step"] == row["total"]:
                 self.points.add_dense(side, row[measure])
             if side.cut and row["phase"] == "dense" and row["step"] == (k if side.timing == "early" else row["total"]):

@@ -175,8 +175,8 @@ function paintStep(step, { films, choices, live }) {
   const stops = [...new Set(films.flatMap((film) => film.stops))].sort((a, b) => a - b), last = stops.length - 1, [film] = films;
   step.node.hidden = !live && !films.length;
   if (!film) { step.update([0], 0, "Step: Train records a training", true); return; }
-  const place = choices.step === null ? last : stops.findLastIndex((stop) => stop <= choices.step), phase = film.phase[placeOf(film, stops[place])];
-  step.update(stops, place, place ? `Step ${comma(stops[place])} of ${comma(stops[last])}: ${phase}` : "Step 0: the start", false);
+  const place = choices.step === null ? last : stops.findLastIndex((stop) => stop <= choices.step), phases = new Set(films.map((one) => one.phase[placeOf(one, stops[place])]));
+  step.update(stops, place, place ? `Step ${comma(stops[place])} of ${comma(stops[last])}: ${[...phases].join(" and ")}` : "Step 0: the start", false);
 }
 
 // ---------------------------------------------------------------- the whole
