@@ -312,8 +312,8 @@ def test_a_key_is_answered_within_one_display_frame_from_a_table(page):
     assert min(medians) <= 16, medians
 
 
-def recorded(page: Any, steps: int = 40, change: int = 20) -> None:
-    """A training of the setting shown: dense, then cut at a step."""
+def recorded(page: Any, steps: int = 40, change: int = 20, sides: int = 1) -> None:
+    """A training of each setting shown: dense, then cut at a step; that of a second one is half as long."""
     of = {
         key: value
         for key, value in page.evaluate("model.get('choices')").items()
@@ -331,7 +331,9 @@ def recorded(page: Any, steps: int = 40, change: int = 20) -> None:
         "value": [None] * 10 + [0.5 + stop / 100 for stop in stops[10:]],
         "born": [0] * (steps + 1), "died": [7 * (stop >= change) for stop in stops],
     }  # fmt: skip
-    page.evaluate("runs => model.set('runs', runs)", {"of": of, "films": [film]})
+    half = {key: value[: steps // 2 + 1] if isinstance(value, list) else value for key, value in film.items()}
+    films = [film, half | {"total": steps // 2, "sides": film["sides"]}][:sides]
+    page.evaluate("runs => model.set('runs', runs)", {"of": of, "films": films})
     settle(page)
 
 
@@ -735,4 +737,11 @@ def test_axe_finds_nothing_serious(page, axe, theme):
     page.evaluate("model.fire('msg:custom', {kind: 'text', title: 'State', text: '{}', editable: true})")
     assert axe(page) == []
     show(page, 10, theme=theme, face="site", table=True)
+    assert axe(page) == []
+    show(page, 10, theme=theme, compare="snip")
+    page.get_by_label("Timing", exact=True).select_option("rewound")
+    recorded(page, change=30, sides=2)
+    page.get_by_label("Step of the training").press("ArrowLeft")
+    settle(page)
+    assert page.locator(".wb-step").inner_text().split("\n")[-1] == "Step 39 of 40: pruned and dense"
     assert axe(page) == []
