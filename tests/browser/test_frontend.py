@@ -364,6 +364,24 @@ def test_a_recorded_training_is_scrubbed_without_the_kernel(page):
     assert page.evaluate("model.get('choices').step") is None
 
 
+def test_a_page_of_two_films_keeps_the_one_that_stays_and_says_where_there_is_none(page):
+    show(page, 10, face="site", compare="snip")
+    recorded(page, sides=2)
+    sliders, step = page.locator("input.wb-range"), page.get_by_label("Step of the training")
+    width = sliders.first.bounding_box()["width"]
+    step.press("ArrowLeft")
+    page.get_by_role("button", name="Unpin").click()
+    settle(page)
+    assert step.get_attribute("aria-valuetext") == "Step 39 of 40: pruned"
+    sliders.first.press("ArrowRight")
+    settle(page)
+    assert (step.is_disabled(), step.get_attribute("aria-valuetext")) == (True, "Step: recorded at 6.19x")
+    assert sliders.first.bounding_box()["width"] == width
+    sliders.first.press("ArrowLeft")
+    settle(page)
+    assert step.get_attribute("aria-valuetext") == "Step 40 of 40: pruned"
+
+
 def test_timings_are_told_apart_and_a_method_has_no_criterion_to_choose(page):
     show(page, 10)
     curve = [

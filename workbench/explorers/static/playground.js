@@ -21,8 +21,11 @@ function places(traits) { // the slider's stops: without a kernel those that all
 }
 
 // ---------------------------------------------------------------- recorded trainings: { of: the choices they belong to, films: one for each setting shown }
-const belongs = (choices) => JSON.stringify([...["data", "network", "compression", "layer", "seed"].map((key) => choices[key]), ways(choices).map((way) => WAY.map((key) => way[key]))]);
-const filmed = ({ runs: { of, films }, choices }) => (films && belongs(of) === belongs(choices) ? films : []);
+function filmed({ runs: { of, films }, choices }) { // of every setting shown, or none
+  if (!films || ["data", "network", "compression", "layer", "seed"].some((key) => of[key] !== choices[key])) return [];
+  const found = ways(choices).map((way) => films[ways(of).findIndex((one) => same(one, way))]);
+  return found.includes(undefined) ? [] : found;
+}
 const placeOf = ({ stops, total }, step) => stops.findLastIndex((stop) => stop <= (step ?? total));
 
 function scene(film, step) { // the picture after a step (null: the last), with what the training had reached
@@ -171,10 +174,10 @@ function paintNumbers(node, { sides }) {
     ...values.map((value, i) => make("div", { class: "wb-value" }, ...(two ? [mark(sides[i].style)] : []), value)))));
 }
 
-function paintStep(step, { films, choices, live }) {
+function paintStep(step, { films, choices, runs, live }) {
   const stops = [...new Set(films.flatMap((film) => film.stops))].sort((a, b) => a - b), last = stops.length - 1, [film] = films;
-  step.node.hidden = !live && !films.length;
-  if (!film) { step.update([0], 0, "Step: Train records a training", true); return; }
+  step.node.hidden = !live && !runs.films;
+  if (!film) { step.update([0], 0, live ? "Step: Train records a training" : `Step: recorded at ${times(runs.of?.compression)}`, true); return; }
   const place = choices.step === null ? last : stops.findLastIndex((stop) => stop <= choices.step), phases = new Set(films.map((one) => one.phase[placeOf(one, stops[place])]));
   step.update(stops, place, place ? `Step ${comma(stops[place])} of ${comma(stops[last])}: ${[...phases].join(" and ")}` : "Step 0: the start", false);
 }
