@@ -351,9 +351,15 @@ def test_a_recorded_training_is_scrubbed_without_the_kernel(page):
     assert page.locator(".wb-sentence").inner_text().endswith("step 19 of 40")
     assert "2,304 of 2,304 weights kept" in label(page, "mask")
     assert page.locator(".wb-card.wb-scores h4").inner_text() == "Training"
-    step.press("ArrowRight")
-    settle(page)
-    assert "0 born, 7 died" in label(page, "mask")
+    died = """() => { const { width, height } = document.querySelector("canvas.wb-mask"), [red, , blue] = [213, 94, 0];
+      const { data } = document.querySelector("canvas.wb-mask").getContext("2d").getImageData(0, 0, width, height);
+      return data.filter((v, i) => i % 4 === 0 && v === red && data[i + 2] === blue).length / (width * height); }"""
+    for key, marked in (("ArrowRight", True), ("ArrowRight", False)):  # of the dense layer nine tenths go
+        step.press(key)
+        settle(page)
+        assert "0 born, 7 died" in label(page, "mask")
+        assert ("Marked: where weights were born or died" in label(page, "mask"), page.evaluate(died) > 0.5) == (
+            marked, marked)  # fmt: skip
     said("key press to new picture, a step of a training", times, 16)
     step.press("Home")
     settle(page)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from chromium import ARGS, CHROMIUM, unavailable
 from matplotlib.ft2font import FT2Font
-from test_frontend import LAST, frame, settle, show, way
+from test_frontend import LAST, frame, recorded, settle, show, way
 
 FAMILIES = {
     "DejaVu Sans": ("fonts-dejavu-core", "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
@@ -181,7 +181,7 @@ STATES: dict[str, Callable[[Any], None]] = {
     "compare": lambda page: show(page, 8, compare="random", theme="dark"),
     "compare collapsed": lambda page: show(page, LAST, compare="synflow"),
     "training": lambda page: show(page, 16, status={"busy": "training", "progress": 0.4, "message": "epoch 5 of 12"}),
-    "rewound": lambda page: (show(page, 8), chosen(page, timing="rewound")),
+    "films": lambda page: (show(page, 8, compare="snip"), chosen(page, timing="rewound"), recorded(page, sides=2)),  # type: ignore[func-returns-value]
     "error": lambda page: show(page, 16, status={"error": BROKEN}),
     "panel": panel,
     "site": lambda page: show(page, 16, table=True, face="site"),

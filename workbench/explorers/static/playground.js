@@ -29,8 +29,10 @@ function filmed({ runs: { of, films }, choices }) { // of every setting shown, o
 const placeOf = ({ stops, total }, step) => stops.findLastIndex((stop) => stop <= (step ?? total));
 
 function scene(film, step) { // the picture after a step (null: the last), with what the training had reached
-  const place = placeOf(film, step), at = film.stops[place], side = film.sides[film.shown[place]];
-  return place === 0 ? side : { ...side, sentence: `${side.sentence}; step ${at} of ${film.total}`, step: { at, born: film.born[place], died: film.died[place] } };
+  const place = placeOf(film, step), at = film.stops[place], side = film.sides[film.shown[place]], [born, died] = [film.born[place], film.died[place]];
+  if (place === 0) return side;
+  const before = born + died && film.shown[place] > film.shown[place - 1] ? film.sides[film.shown[place - 1]].mask : null; // where this very step changed the mask
+  return { ...side, sentence: `${side.sentence}; step ${at} of ${film.total}`, step: { at, born, died, before } };
 }
 
 function stored(traits) {
@@ -65,7 +67,8 @@ const CHARTS = {
     note: [...new Set(sides.map(({ mask }) => mask.note))].map((note, i) => (i ? note.replace("one cell = ", "") : note)).join("; ") + moved(sides), // of two grains both
     series: sides.map(({ name, style, mask, layers, step }) => {
       const { kept, size } = layers.find((layer) => layer.name === mask.layer) ?? { kept: 0, size: 0 };
-      return { ...mask, name, style, words: `Mask of ${mask.layer} after ${name}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}${moved([{ step }])}.` };
+      const marked = step?.before ? " Marked: where weights were born or died." : "";
+      return { ...mask, name, style, step, words: `Mask of ${mask.layer} after ${name}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}${moved([{ step }])}.${marked}` };
     }),
   })],
   tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides }, look) => ({
