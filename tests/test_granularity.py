@@ -6,14 +6,19 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from zoo import ZOO, Conv1D
 
 import workbench as wb
-from workbench.granularity import GRANULARITIES, REDUCTIONS, Granularity, channel_masks, channels
+from workbench.granularity import GRANULARITIES, REDUCTIONS, Granularity, find_granularity
+from workbench.granularity.channel import channel_masks, channels
 from workbench.models.channels import by_channel
 from workbench.models.channels import channels as sizes
 from workbench.models.kernels import plain_kernels
@@ -134,19 +139,44 @@ def test_rules_over_the_last_dimension() -> None:
 SMALL = {
     "linear": (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), (4,)),
     "convolution": (nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3)), (2, 6, 6)),
+    "attention": (nn.MultiheadAttention(4, 2, batch_first=True), (3, 4)),
 }
+NAMES = [*GRANULARITIES, "1:2", "2:4", "block 2x2", "block 3x4"]
+
+
+def reduced(kind: Granularity, model: nn.Module, layer: str, weight: Tensor) -> wb.Scores:
+    """Values of units; nothing where the weight is refused, by name and with what to do."""
+    told = ""
+    try:
+        return kind.reduce(model, {layer: weight}, REDUCTIONS["norm"])
+    except ValueError as error:
+        told = str(error)
+    assert repr(layer) in told
+    assert f"exclude=[{layer!r}]" in told
+    return {}
 
 
 @pytest.mark.parametrize("kind_of_model", SMALL)
-@pytest.mark.parametrize("name", GRANULARITIES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_granularity_expands_what_it_reduces(name: str, kind_of_model: str) -> None:
+    """Or refuses a weight by name, with what to do."""
     model, shape = SMALL[kind_of_model]
-    kind, weights = GRANULARITIES[name], dict(wb.prunable(model))
-    kept = {n: v > v.median() for n, v in kind.reduce(model, weights, REDUCTIONS["norm"]).items()}
-    masks = kind.expand(model, torch.zeros(1, *shape))(kept)
-    check_masks(model, masks)
-    again = kind.reduce(model, {n: masks[n] for n in weights}, lambda mask: mask.any(-1))
-    assert all(torch.equal(again[n], kept[n]) for n in kept)
+    kind, tried = find_granularity(name), 0
+    if (name, kind_of_model) == ("channel", "attention"):
+        return  # its pass takes three inputs
+    for layer, weight in wb.prunable(model).items():
+        units = reduced(kind, model, layer, weight.detach())
+        if not units:
+            continue
+        kept = {layer: units[layer] > units[layer].median()}
+        masks = kind.expand(model, torch.zeros(1, *shape) if kind_of_model != "attention" else None)(kept)
+        check_masks(model, masks)
+        again = kind.reduce(model, {layer: masks[layer]}, lambda mask: mask.any(-1))
+        assert torch.equal(again[layer], kept[layer])
+        assert torch.equal(kind.reduce(model, units, REDUCTIONS["norm"])[layer], units[layer])  # units stay
+        tried += 1
+    refused = {"head": ["linear", "convolution"], "kernel": ["linear", "attention"], "2:4": ["convolution"]}
+    assert tried or kind_of_model in {**refused, "vector": refused["kernel"], "pattern": refused["kernel"]}[name]
 
 
 def test_a_norm_behind_a_sum_or_shared_is_not_the_channels_own() -> None:
@@ -308,7 +338,11 @@ def test_the_critical_compression_of_channels() -> None:
     [
         (lambda m: wb.keep_top(drawn(m), 0.5, granularity="channel"), TypeError, "Pass model="),
         (lambda m: wb.keep_top(drawn(m), 0.5, granularity="channel", model=m), TypeError, "Pass example="),
-        (lambda m: wb.keep_top(drawn(m), 0.5, granularity="row", model=m), ValueError, "one of channel, .*weight"),
+        (
+            lambda m: wb.keep_top(drawn(m), 0.5, granularity="row", model=m),
+            ValueError,
+            "block k x l .*channel, .*weight",
+        ),
         (lambda m: wb.keep_top(drawn(m), 0.5, granularity="channel", reduce="min", model=m), ValueError, "max, mean"),
         (
             lambda m: wb.keep_top({"0.weight": torch.ones(5)}, 0.5, granularity="channel", model=m),
@@ -363,11 +397,11 @@ def test_a_granularity_of_ones_own_is_one_pair() -> None:
     model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 8, bias=False))
     with torch.no_grad():
         model[2].weight = nn.Parameter(torch.randn(4, 8))
-    GRANULARITIES.add("2:4", Granularity(in_groups, lambda model, example: lambda units: units), own=True)
+    GRANULARITIES.add("two of four", Granularity(in_groups, lambda model, example: lambda units: units), own=True)
     GRANULARITIES.add("2 x 4", Granularity(blocks, block_masks), own=True)
     try:
         scores = wb.score(model, None, "magnitude")
-        for name, mask in wb.keep_top(scores, 0.5, granularity="2:4").items():
+        for name, mask in wb.keep_top(scores, 0.5, granularity="two of four").items():
             best = scores[name].view(-1, 4).topk(2).indices.sort(1).values
             assert torch.equal(mask.view(-1, 4).nonzero()[:, 1].view(-1, 2), best)
         masks = wb.find_masks(model, None, "magnitude", 0.6, rounds=2, granularity="2 x 4")
@@ -375,7 +409,7 @@ def test_a_granularity_of_ones_own_is_one_pair() -> None:
         assert {float(s) for found in sums.values() for s in found.flatten()} == {0.0, 8.0}
         assert sum(int((found == 0).sum()) for found in sums.values()) == 6  # of ten blocks
     finally:
-        GRANULARITIES.remove("2:4")
+        GRANULARITIES.remove("two of four")
         GRANULARITIES.remove("2 x 4")
 
 
@@ -402,3 +436,132 @@ def test_masks_within_are_bools(digits: wb.Task) -> None:
     scores, within = wb.score(model, None, "magnitude"), {name: m.float() for name, m in wb.dense(model).items()}
     with pytest.raises(TypeError, match="masks are bool tensors"):
         wb.keep_top(scores, 0.5, granularity="channel", model=model, example=digits.batch(1).inputs, within=within)
+
+
+def exact(scores: Tensor, n: int, m: int) -> Tensor:
+    """n:m by a loop."""
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    for out, *rest in itertools.product(*(range(size) for size in (scores.shape[0], *scores.shape[2:]))):
+        for start in range(0, scores.shape[1], m):
+            row = [(-float(scores[(out, start + i, *rest)]), i) for i in range(m)]
+            for _, i in sorted(row)[:n]:
+                mask[(out, start + i, *rest)] = True
+    return mask
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(0, 9), st.booleans())
+def test_n_of_m_is_what_a_loop_gives(n: int, more: int, groups: int, seed: int, kernel: bool) -> None:
+    """Ties too: of equal ones the earlier is kept."""
+    m = n + more - 1
+    draw = torch.Generator().manual_seed(seed)
+    scores = torch.randint(0, 3, (2, groups * m, 2, 1) if kernel else (2, groups * m), generator=draw).float()
+    masks = wb.keep_top({"w": scores}, 1 - n / m, granularity=f"{n}:{m}")
+    assert torch.equal(masks["w"], exact(scores, n, m))
+
+
+def test_inputs_are_found_where_the_layer_has_them() -> None:
+    """A transposed convolution's weight is [in, out / groups, ...]."""
+    model = nn.ConvTranspose1d(4, 3, 1)
+    scores = {"weight": torch.arange(12.0).view(4, 3, 1)}
+    kept = wb.keep_top(scores, 0.5, granularity="2:4", model=model)["weight"][..., 0]
+    assert kept.tolist() == [[False] * 3, [False] * 3, [True] * 3, [True] * 3]
+
+
+def test_units_by_hand() -> None:
+    model = nn.Conv2d(2, 2, 2, bias=False)
+    scores = {"weight": torch.tensor([[[[1.0, 2], [9, 0]], [[3, 3], [3, 3]]], [[[0, 0], [0, 1]], [[8, 0], [1, 1]]]])}
+    kept = {
+        "vector": [[[1, 1], [1, 1]], [[0, 0], [1, 0]]],  # rows hold 3 9 | 6 6 | 0 1 | 8 2
+        "kernel": [[1, 1], [0, 0]],  # 12 12 | 1 10: two of four
+        "layer": [1],
+        "block 1x4": [[1, 1], [0, 0]],
+        "block 2x3": [[1, 1, 0]],  # columns 0-2 hold 12, 3-5 hold 15, 6-7 hold 8
+        "channel": [1, 0],
+    }
+    share = {"vector": 3 / 8, "layer": 0.0, "block 2x3": 1 / 3}
+    for name, units in kept.items():
+        how = {"granularity": name, "model": model, "example": torch.zeros(1, 2, 3, 3)}
+        masks = wb.keep_top(scores, share.get(name, 0.5), **how)
+        found = find_granularity(name).reduce(model, masks, lambda mask: mask.any(-1))["weight"]
+        assert found.int().tolist() == units, name
+        assert torch.equal(
+            find_granularity(name).expand(model, how["example"])({"weight": found})["weight"], masks["weight"]
+        )
+
+
+def test_patterns_by_hand() -> None:
+    """Each kernel keeps four places; with one kernel of another kind among many, it takes one of the others'."""
+    draw = torch.Generator().manual_seed(0)
+    shapes = [torch.randperm(9, generator=draw)[:4] for _ in range(8)]
+    scores = torch.rand(9, 9, 9, generator=draw) / 10
+    for k in range(80):
+        scores.view(81, 9)[k, shapes[k % 8]] += 1
+    scores.view(81, 9)[80, [0, 1, 2, 3]] += 0.05
+    mask = wb.keep_top({"w": scores.view(9, 9, 3, 3)}, 5 / 9, granularity="pattern")["w"].view(81, 9)
+    assert (mask.sum(1) == 4).all()
+    assert len(mask.unique(dim=0)) == 8
+    assert all(mask[k, shapes[k % 8]].all() for k in range(80))
+
+
+def test_heads_by_hand() -> None:
+    model = nn.MultiheadAttention(4, 2, batch_first=True)
+    scores = {"in_proj_weight": torch.ones(12, 4)}
+    scores["in_proj_weight"][[2, 3, 6, 7, 10, 11]] = 2.0  # the second head's rows of queries, keys and values
+    masks = wb.keep_top(scores, 0.5, granularity="head", model=model)
+    assert sorted(masks) == ["in_proj_bias", "in_proj_weight"]
+    assert masks["in_proj_bias"].tolist() == [False, False, True, True] * 3
+    wb.apply_masks_(model, masks)
+    x = torch.randn(2, 3, 4)
+    with torch.no_grad():
+        model.out_proj.weight[:, :2] = 100.0  # what reads the removed head
+        assert torch.allclose(model(x, x, x)[0], one_head(model, x), atol=1e-5)
+
+
+def one_head(model: nn.MultiheadAttention, x: Tensor) -> Tensor:
+    rows = model.in_proj_weight.view(3, 2, 2, 4)[:, 1]
+    query, key, value = (
+        x @ part.t() + bias for part, bias in zip(rows, model.in_proj_bias.view(3, 2, 2)[:, 1], strict=True)
+    )
+    found = (query @ key.transpose(1, 2) / 2**0.5).softmax(-1) @ value
+    return found @ model.out_proj.weight[:, 2:].t() + model.out_proj.bias
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"granularity": "2:4"}, r"removes 0\.5 of the weights; got sparsity=0\.6\. Pass 0\.5"),
+        ({"granularity": "2:4", "sparsity": 0.5, "allocation": "erk"}, "same share; got allocation='erk'"),
+        ({"granularity": "2:4", "sparsity": 0.5, "within": {"0.weight": torch.ones(3, 8).bool()}}, "is one cut"),
+        ({"granularity": "3:8", "sparsity": 0.625, "rounds": 2}, "is one cut; got rounds=2"),
+        ({"granularity": "4:2"}, "keeps n of each m"),
+        ({"granularity": "1:3", "sparsity": 2 / 3}, "no multiple of 3"),
+        ({"granularity": "block 4"}, "is one of block k x l"),
+        ({"granularity": "kernel"}, "kernels are of convolutions"),
+        ({"granularity": "pattern", "sparsity": 5 / 9}, "patterns are of 3 x 3 kernels"),
+        ({"granularity": "head"}, "belongs to Linear"),
+    ],
+)
+def test_cuts_that_a_granularity_does_not_make(how: dict[str, Any], words: str) -> None:
+    model, how = nn.Sequential(nn.Linear(8, 3)), {"sparsity": 0.6, **how}
+    call = partial(wb.find_masks, model, None, "magnitude")
+    if "rounds" not in how:
+        call = partial(wb.keep_top, {"0.weight": torch.rand(3, 8)}, model=model)
+    with pytest.raises(ValueError, match=words):
+        call(**how)
+
+
+@pytest.mark.parametrize("name", ["2:4", "vector", "kernel", "block 4x4", "block 3x5", "pattern", "layer"])
+def test_units_of_real_networks_are_counted_exactly(digits: wb.Task, name: str) -> None:
+    model, kind = wb.make("vgg", digits), find_granularity(name)
+    weights = wb.prunable(model)
+    leave = [
+        n for n, w in weights.items() if (w.ndim == 2 or w.shape[1] == 1) and not name.startswith(("block", "layer"))
+    ]
+    sparsity = 0.6 if kind.share is None else kind.share
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a layer that goes
+        masks = wb.find_masks(model, digits.batch(64), "snip", sparsity, granularity=name, exclude=leave)
+    units = kind.reduce(model, masks, lambda mask: mask.any(-1))
+    total = sum(unit.numel() for unit in units.values())
+    assert sum(int(unit.sum()) for unit in units.values()) == total - math.floor(total * sparsity + 0.5)

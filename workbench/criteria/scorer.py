@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from workbench.criteria.arguments import GIVEN, check_knobs
 from workbench.criteria.registry import STATISTICS, Criterion, find_criterion
-from workbench.granularity import GRANULARITIES, REDUCTIONS, unit_shapes
+from workbench.granularity import REDUCTIONS, find_granularity, unit_shapes
 from workbench.models import prunable, work
 from workbench.models.kernels import plain_kernels
 from workbench.models.running import Loss, own_dtype
@@ -41,7 +41,7 @@ class Scorer:
         reduce: str = "sum",
         **knobs: Any,
     ) -> None:
-        self.granularity = check_choice("granularity", granularity, GRANULARITIES)
+        self.granularity, self.kind = granularity, find_granularity(granularity)
         self.reduce = REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)]
         self.name, self.entry = find_criterion(criterion, granularity)
         self.weights, self.everything = counted(model, exclude), prunable(model, strict=False)
@@ -108,7 +108,7 @@ class Scorer:
         scores = self._check_scores(scores)
         if self.granularity == self.entry.granularity:
             return scores
-        return GRANULARITIES[self.granularity].reduce(self.model, scores, self.reduce)
+        return self.kind.reduce(self.model, scores, self.reduce)
 
     def _check_scores(self, scores: Any) -> Scores:
         if not isinstance(scores, dict):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.allocation import ALLOCATIONS, Allocation, budgets, kept_count
-from workbench.granularity import GRANULARITIES, REDUCTIONS
+from workbench.granularity import REDUCTIONS, check_share, find_granularity
 from workbench.models.weights import counted
 from workbench.types import Masks, Scores, check_bools, check_choice, check_scores, check_sparsity, warn
 
@@ -40,11 +40,11 @@ def keep_top(
 
     By rank and never by threshold; among equal scores the earlier unit is kept. `allocation="global"` lets all scores
     compete; any other of the `allocations()`, or a dict of densities, splits the budget over layers. What the masks
-    `within` remove stays removed. A unit is a weight, or with `granularity="channel"` an output channel of a layer of
-    `model`, with scores `[out]`, or with scores of weights, which the rule `reduce` combines: "sum", "mean", "max" or
-    "norm" (root of the sum of squares). Then the masks also cover biases, and the entries of norms that take the
-    channels one by one: a removed channel is 0 behind them. A pass of `example` `[n, ...]` shows which these are; by
-    default it is one input of the model's `input_shape`.
+    `within` remove stays removed. A unit is a weight, or what `granularity` names: "2:4", "kernel", "block 4x4",
+    "channel", ... (`granularity.find_granularity`); scores of weights become one of each unit by the rule `reduce`,
+    "sum", "mean", "max" or "norm" (root of the sum of squares). Masks of channels also cover biases, and the entries of
+    norms that take the channels one by one: a removed channel is 0 behind them. A pass of `example` `[n, ...]` shows
+    which these are; by default it is one input of the model's `input_shape`.
     Raises ValueError for a sparsity outside [0, 1), scores that are not finite or not of this model, or a budget that
     `within` cannot meet, TypeError without a model or example that is needed. Warns if ties decide a tenth or more, or
     if a layer loses all its channels.
@@ -57,10 +57,13 @@ def keep_top(
     >>> {name: mask.tolist() for name, mask in keep_top(scores, 0.5, granularity="channel", **whole).items()}
     {'weight': [[False, False, False], [True, True, True]], 'bias': [False, True]}
     """
-    kind, scores, sparsity = GRANULARITIES[granularity], check_scores(scores), check_sparsity(sparsity)
+    kind, scores, sparsity = find_granularity(granularity), check_scores(scores), check_sparsity(sparsity)
+    check_share(granularity, sparsity, allocation)
     units = kind.reduce(model, scores, REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)])
     live = within
     if within is not None:
+        if kind.share is not None:
+            raise ValueError(f"{granularity!r} is one cut of all weights; got masks within. Leave them out")
         within = check_bools(within)
         live = kind.reduce(model, {name: within[name] for name in units if name in within}, lambda mask: mask.any(-1))
     masks, told = cut(units, sparsity, allocation, live)

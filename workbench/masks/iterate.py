@@ -10,7 +10,7 @@ from torch import nn
 from workbench.allocation import Allocation, budgets, on_the_way
 from workbench.criteria.registry import Criterion
 from workbench.criteria.scorer import Scorer
-from workbench.granularity import GRANULARITIES, unit_shapes
+from workbench.granularity import check_share, find_granularity, unit_shapes
 from workbench.masks.cut import cut, emptied
 from workbench.models.untouched import untouched
 from workbench.types import Batch, Masks, Scores, check_count, check_sparsity, warn
@@ -64,6 +64,7 @@ def rounds(
 def planned(scorer: Scorer, sparsity: float, rounds: int, allocation: Allocation) -> Iterator[Round]:
     """`rounds`, to be run under `untouched`; the arguments are checked at once."""
     sparsity, rounds = check_sparsity(sparsity), check_count("rounds", rounds)
+    check_share(scorer.granularity, sparsity, allocation, rounds)
     if allocation != "global":
         budgets(
             unit_shapes(scorer.model, scorer.weights, scorer.granularity), sparsity, allocation
@@ -88,7 +89,7 @@ def trajectory(
     A `search` for the round in which a layer loses all its units needs no warning of it.
     """
     inputs = None if scorer.batch is None else scorer.batch.inputs
-    expand = GRANULARITIES[scorer.granularity].expand(scorer.model, inputs)
+    expand = find_granularity(scorer.granularity).expand(scorer.model, inputs)
     units: Masks | None = None
     masks, told = None, ""
     for k, sparsity in enumerate(sparsities, 1):

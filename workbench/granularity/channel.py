@@ -1,54 +1,20 @@
-"""What lives or dies together: scores of weights become scores of units, masks of units become masks of weights.
+"""An output channel, with its bias and its entries in norms."""
 
-A new granularity is one pair of functions here, `reduce` and `expand`, and one line that registers it.
-"""
-
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from workbench.granularity.base import GRANULARITIES, Granularity, Rule, needed
 from workbench.models import prunable
 from workbench.models.channels import by_channel, entries, whole
 from workbench.models.watch import example_of
-from workbench.registry import Registry
 from workbench.types import Masks, Scores
-
-Rule = Callable[[Tensor], Tensor]
-"""One number of those in the last dimension, which are a unit's."""
-
-REDUCTIONS: dict[str, Rule] = {
-    "sum": lambda scores: scores.sum(-1),
-    "mean": lambda scores: scores.mean(-1),
-    "max": lambda scores: scores.amax(-1),
-    "norm": lambda scores: scores.square().sum(-1).sqrt(),
-}
-"""Rules that make one score of those of a unit's weights, by name."""
-
-
-class Granularity(NamedTuple):
-    """`reduce(model, values, rule)` gives one value a unit, of values in the weights' shapes (those of units stay).
-
-    `expand(model, example)`, with a batch of inputs, gives the function from units' masks to the parameters' masks.
-    """
-
-    reduce: Callable[[nn.Module | None, Scores, Rule], Scores]
-    expand: Callable[[nn.Module | None, Tensor | None], Callable[[Masks], Masks]]
-
-
-GRANULARITIES: Registry[Granularity] = Registry("granularity")
-
-
-def unit_shapes(model: nn.Module, weights: Mapping[str, Tensor], granularity: str) -> dict[str, tuple[int, ...]]:
-    """The shapes that scores of the units of these weights have."""
-    units = GRANULARITIES[granularity].reduce(model, dict(weights), REDUCTIONS["max"])
-    return {name: tuple(values.shape) for name, values in units.items()}
 
 
 def channels(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
     """A layer's output channel is a unit: `[out]`, in the order of `by_channel`."""
-    model, found = _needed(model), {}
+    model, found = needed(model), {}
     known = prunable(model, strict=False)
     for name, value in values.items():
         if name not in known:
@@ -70,7 +36,7 @@ def channel_masks(model: nn.Module | None, example: Tensor | None = None) -> Cal
     no entries, and a removed channel leaves them as a constant. A norm behind a sum, or over several channels (layer
     and group norms), is not the channel's own and stays. An entry that several layers' channels use goes with the last.
     """
-    model = _needed(model)
+    model = needed(model)
     owned = entries(model, example_of(model, example))
 
     def expand(units: Masks) -> Masks:
@@ -86,11 +52,4 @@ def channel_masks(model: nn.Module | None, example: Tensor | None = None) -> Cal
     return expand
 
 
-def _needed(model: nn.Module | None) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"units of more than one weight need a model; got model={model!r}. Pass model=")
-    return model
-
-
 GRANULARITIES.add("channel", Granularity(channels, channel_masks))
-GRANULARITIES.add("weight", Granularity(lambda model, values, rule: values, lambda model, example: lambda units: units))

@@ -1,0 +1,53 @@
+"""Granularities that remove a fixed share: n:m, and patterns of kernels."""
+
+import torch
+from torch import nn
+
+from workbench.granularity.base import GRANULARITIES, Granularity, Rule, same
+from workbench.models.weights import TRANSPOSED, turned
+from workbench.types import Scores
+
+
+def n_of_m(n: int, m: int) -> Granularity:
+    """Of each m consecutive inputs of an output n are kept: a weight's value is the higher, the earlier its place."""
+    if n > m:
+        raise ValueError(f"n:m keeps n of each m weights; got '{n}:{m}'. Pass one such as '2:4'")
+
+    def reduce(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
+        found = {}
+        for name, value in values.items():
+            layer = model and model.get_submodule(name.rpartition(".")[0])
+            of = 0 if layer and (isinstance(layer, TRANSPOSED) or turned(layer)) else 1
+            if value.ndim < 2 or value.shape[of] % m:
+                told = f"'{n}:{m}' groups inputs; {name!r} has shape {tuple(value.shape)}, and its inputs"
+                raise ValueError(f"{told} are no multiple of {m}. Pass exclude=[{name!r}] to wb.score, or another n:m")
+            groups = value.movedim(of, -1).unflatten(-1, (-1, m))
+            if value.dtype != torch.bool:  # bools are masks: what is still there
+                groups = m - groups.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1).to(torch.float32)
+            found[name] = groups.flatten(-2).movedim(-1, of)
+        return found
+
+    return Granularity(reduce, same, share=1 - n / m)
+
+
+def _patterns(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
+    """Each 3 x 3 kernel keeps one of its layer's 8 most frequent patterns, by the highest sum: 1 there, else 0."""
+    found, places = {}, 2 ** torch.arange(9)
+    for name, value in values.items():
+        if value.shape[-2:] != (3, 3) or value.ndim != 4:
+            told = f"patterns are of 3 x 3 kernels; {name!r} has shape {tuple(value.shape)}"
+            raise ValueError(f"{told}. Pass exclude=[{name!r}] to wb.score, or use 'kernel'")
+        flat = value.flatten(0, 1).flatten(1)
+        if value.dtype != torch.bool:
+            best = torch.zeros_like(flat, dtype=torch.bool)
+            best.scatter_(1, flat.argsort(dim=1, descending=True, stable=True)[:, :4], True)
+            codes, counts = (best * places.to(flat.device)).sum(1).unique(return_counts=True)
+            often = codes[counts.argsort(descending=True, stable=True)[:8]]
+            shapes = (often[:, None] & places.to(flat.device)) > 0
+            sums = flat.double() @ shapes.double().t()
+            flat = shapes[sums.argmax(1)].to(torch.float32)
+        found[name] = flat.view(value.shape)
+    return found
+
+
+GRANULARITIES.add("pattern", Granularity(_patterns, same, share=5 / 9))
