@@ -101,6 +101,13 @@ def test_fast_training_learns_as_well(digits: wb.Task) -> None:
     assert min(accuracies) > 0.9
 
 
+def test_small_steps_keep_to_float32() -> None:
+    """On every processor: 3 x 64 samples x 50,000 weights are less than `LARGE`."""
+    task = wb.load("digits", device="cpu")
+    losses = [wb.train(wb.make("lenet-300-100", task), task, steps=3, fast=fast)[-1]["loss"] for fast in (None, False)]
+    assert losses[0] == losses[1]
+
+
 def test_bfloat16_is_asked_of_the_processor() -> None:
     assert has_fast_bfloat16(torch.device("cpu")) in (True, False)
     assert not has_fast_bfloat16(torch.device("meta"))

@@ -21,7 +21,8 @@ class Recipe:
     """What trains a network well on a task: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
 
     `fast` allows the memory layout of `fast_layout`, which saves a fifth to a third of a step (ResNet-20, batch size
-    128), and bfloat16 autocast where the processor has it in hardware: without, it nearly doubles a step.
+    128), and bfloat16 autocast in steps of `LARGE` work where the processor has it in hardware: without, it nearly
+    doubles a step.
     """
 
     epochs: int = 20
@@ -39,6 +40,9 @@ class Recipe:
             return (step + 1) / math.ceil(rise)
         return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(total - rise, 1)))
 
+
+LARGE = 5e7
+"""Multiply-adds (as `models.work` bounds them) of a training step from which bfloat16 pays; below, casts cost more."""
 
 LENET = "lenet-300-100"
 
@@ -72,6 +76,15 @@ def recipe(task: Task, model: nn.Module) -> Recipe:
     """
     name = getattr(model, "network", "")
     return RECIPES.get((task.name, name)) or NETWORK_RECIPES.get(name) or Recipe(epochs=20, batch_size=64, lr=0.02)
+
+
+def low(used: Recipe) -> dict[str, float]:
+    """What fine-tuning changes in a recipe: a hundredth of the rate, from the first step on.
+
+    >>> low(Recipe(lr=0.5))
+    {'lr': 0.005, 'warmup': 0.0}
+    """
+    return {"lr": used.lr / 100, "warmup": 0.0}
 
 
 def make_optimizer(model: nn.Module, optimizer: str | MakeOptimizer | None, used: Recipe) -> torch.optim.Optimizer:

@@ -29,7 +29,7 @@ from workbench.models.running import (
     own_dtype,
     taken,
 )
-from workbench.recipes import MakeOptimizer, Recipe, has_fast_bfloat16, make_optimizer, recipe, settings
+from workbench.recipes import LARGE, MakeOptimizer, Recipe, has_fast_bfloat16, make_optimizer, recipe, settings
 from workbench.seeds import seeded, threads
 from workbench.states import Progress, Record, State, copied
 from workbench.types import Batch, Masks, check_choice, check_count, check_masks
@@ -241,13 +241,15 @@ def _takes_memory(loss: BatchLoss) -> bool:
 def _run(plan: Plan) -> Iterator[Record]:
     model, task, optimizer, state = plan.model, plan.task, plan.optimizer, plan.state
     rates = [group["lr"] for group in optimizer.param_groups]
-    pays = plan.recipe.fast and len(task.shape) == 3 and has_fast_bfloat16(task.device)
-    half = torch.autocast(task.device.type, torch.bfloat16) if pays else contextlib.nullcontext()
     amount = 3 * work(model, task.splits["train"].inputs[: plan.recipe.batch_size])
+    pays = plan.recipe.fast and len(task.shape) == 3 and amount >= LARGE and has_fast_bfloat16(task.device)
+    half = torch.autocast(task.device.type, torch.bfloat16) if pays else contextlib.nullcontext()
     frozen, memory = [name for name, module in model.named_modules() if model.training and not module.training], {}
     if state is not None:
         frozen, memory = state.frozen, copied(state.memory, "memory", task.device)
         state.restore_(model, optimizer)
+    # The optimizer may lack some of the model's parameters, and have others.
+    learning = [*model.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
     masks = _own(model, plan.masks)
     held, dtype = kept_bits(model, masks), own_dtype(model, task.take("train", slice(1)).inputs.dtype)
     if plan.straight_through:
@@ -270,8 +272,8 @@ def _run(plan: Plan) -> Iterator[Record]:
                 with threads(amount), seeded(plan.seed * 1_000_003 + step):
                     with half:
                         loss = plan.loss(model, batch, memory)
-                    optimizer.zero_grad()
-                    model.zero_grad()  # of weights that the optimizer was not given, too
+                    for parameter in learning:
+                        parameter.grad = None
                     loss.backward()
                     if plan.update is not None:
                         now = loss.detach()

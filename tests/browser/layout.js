@@ -6,7 +6,7 @@
   const within = (a, b) => a.left >= b.left - 1 && a.right <= b.right + 1 && a.top >= b.top - 1 && a.bottom <= b.bottom + 1;
 
   // texts of the page: each line of each text within every element around it
-  const shortened = (own, text) => own.matches(".wb-fixed, .wb-who, .wb-message, .wb-pinned") && own.closest("[title]")?.title.includes(text);
+  const shortened = (own, text) => own.matches(".wb-fixed, .wb-who, .wb-rest, .wb-message, .wb-pinned") && own.closest("[title]")?.title.includes(text);
   const walk = document.createTreeWalker(over ?? root, NodeFilter.SHOW_TEXT), lines = [];
   while (walk.nextNode()) {
     const node = walk.currentNode, own = node.parentElement, text = node.data.trim(), range = document.createRange();

@@ -102,7 +102,8 @@ def show(
     traits = {
         "menu": {
             "data": ["circles", "digits"], "networks": {"digits": ["lenet-5", "vgg"], "circles": ["mlp"]},
-            "timings": ["before", "gradual", "after"], "methods": ["gradual"],
+            "timings": ["before", "gradual", "after", "rewound", "rate-rewound"], "methods": ["gradual"],
+            "k": {"timings": ["early", "rewound"], "usual": 11, "most": 2279},
             "criteria": criteria, "allocations": ["global", "layer"],
             "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face, "measure": "accuracy",
             "looks": {
@@ -311,8 +312,8 @@ def test_a_key_is_answered_within_one_display_frame_from_a_table(page):
     assert min(medians) <= 16, medians
 
 
-def recorded(page: Any, steps: int = 40, change: int = 20) -> None:
-    """A training of the setting shown: dense, then cut at a step."""
+def recorded(page: Any, steps: int = 40, change: int = 20, sides: int = 1) -> None:
+    """A training of each setting shown: dense, then cut at a step; that of a second one is half as long."""
     of = {
         key: value
         for key, value in page.evaluate("model.get('choices')").items()
@@ -330,7 +331,9 @@ def recorded(page: Any, steps: int = 40, change: int = 20) -> None:
         "value": [None] * 10 + [0.5 + stop / 100 for stop in stops[10:]],
         "born": [0] * (steps + 1), "died": [7 * (stop >= change) for stop in stops],
     }  # fmt: skip
-    page.evaluate("runs => model.set('runs', runs)", {"of": of, "films": [film]})
+    half = {key: value[: steps // 2 + 1] if isinstance(value, list) else value for key, value in film.items()}
+    films = [film, half | {"total": steps // 2, "sides": film["sides"]}][:sides]
+    page.evaluate("runs => model.set('runs', runs)", {"of": of, "films": films})
     settle(page)
 
 
@@ -348,9 +351,15 @@ def test_a_recorded_training_is_scrubbed_without_the_kernel(page):
     assert page.locator(".wb-sentence").inner_text().endswith("step 19 of 40")
     assert "2,304 of 2,304 weights kept" in label(page, "mask")
     assert page.locator(".wb-card.wb-scores h4").inner_text() == "Training"
-    step.press("ArrowRight")
-    settle(page)
-    assert "0 born, 7 died" in label(page, "mask")
+    died = """() => { const { width, height } = document.querySelector("canvas.wb-mask"), [red, , blue] = [213, 94, 0];
+      const { data } = document.querySelector("canvas.wb-mask").getContext("2d").getImageData(0, 0, width, height);
+      return data.filter((v, i) => i % 4 === 0 && v === red && data[i + 2] === blue).length / (width * height); }"""
+    for key, marked in (("ArrowRight", True), ("ArrowRight", False)):  # of the dense layer nine tenths go
+        step.press(key)
+        settle(page)
+        assert "0 born, 7 died" in label(page, "mask")
+        assert ("Marked: where weights were born or died" in label(page, "mask"), page.evaluate(died) > 0.5) == (
+            marked, marked)  # fmt: skip
     said("key press to new picture, a step of a training", times, 16)
     step.press("Home")
     settle(page)
@@ -359,6 +368,24 @@ def test_a_recorded_training_is_scrubbed_without_the_kernel(page):
     settle(page)
     assert step.is_disabled()  # no training at this compression
     assert page.evaluate("model.get('choices').step") is None
+
+
+def test_a_page_of_two_films_keeps_the_one_that_stays_and_says_where_there_is_none(page):
+    show(page, 10, face="site", compare="snip")
+    recorded(page, sides=2)
+    sliders, step = page.locator("input.wb-range"), page.get_by_label("Step of the training")
+    width = sliders.first.bounding_box()["width"]
+    step.press("ArrowLeft")
+    page.get_by_role("button", name="Unpin").click()
+    settle(page)
+    assert step.get_attribute("aria-valuetext") == "Step 39 of 40: pruned"
+    sliders.first.press("ArrowRight")
+    settle(page)
+    assert (step.is_disabled(), step.get_attribute("aria-valuetext")) == (True, "Step: recorded at 6.19x")
+    assert sliders.first.bounding_box()["width"] == width
+    sliders.first.press("ArrowLeft")
+    settle(page)
+    assert step.get_attribute("aria-valuetext") == "Step 40 of 40: pruned"
 
 
 def test_timings_are_told_apart_and_a_method_has_no_criterion_to_choose(page):
@@ -378,7 +405,32 @@ def test_timings_are_told_apart_and_a_method_has_no_criterion_to_choose(page):
         page.get_by_label("Criterion", exact=True).count() == 0
         or not page.get_by_label("Criterion", exact=True).is_visible()
     )
-    assert page.locator(".wb-field-criterion").inner_text().split("\n")[-1] == "the method's own"
+    assert page.locator(".wb-field-criterion").inner_text().split("\n")[-1] == "its own"
+
+
+def test_the_step_k_is_asked_for_where_the_timing_takes_one(page):
+    show(page, 10)
+    k, places = page.get_by_label("Step k"), "[...document.querySelectorAll('button')].map((node) => node.offsetTop)"
+    before = page.evaluate(places)
+    assert k.is_hidden()
+    page.get_by_label("Timing", exact=True).select_option("rewound")
+    settle(page)
+    assert (k.input_value(), k.get_attribute("title")) == (
+        "11", "Weights go back to step k: 0 to 2,279, usually 11.")  # fmt: skip
+    assert page.locator(".wb-message").inner_text() == k.get_attribute("title")
+    assert page.evaluate(places) == before
+    beyond, nothing = "Home Shift+End 9 9 9 9 Enter", "Home Shift+End Delete Enter"
+    for keys, chosen, shown in (("ArrowUp", 12, "12"), ("ArrowDown", None, "11"), (beyond, 2279, "2279"),
+                                (nothing, None, "11")):  # fmt: skip
+        for key in keys.split():
+            k.press(key)
+        settle(page)
+        assert (page.evaluate("model.get('choices').k"), k.input_value()) == (chosen, shown)
+        assert k.evaluate("node => node.scrollWidth <= node.clientWidth")
+    k.press("ArrowUp")
+    page.get_by_label("Timing", exact=True).select_option("after")
+    settle(page)
+    assert (page.evaluate("model.get('choices').k"), k.is_hidden()) == (None, True)
 
 
 def test_every_key_of_the_slider(page):
@@ -709,4 +761,11 @@ def test_axe_finds_nothing_serious(page, axe, theme):
     page.evaluate("model.fire('msg:custom', {kind: 'text', title: 'State', text: '{}', editable: true})")
     assert axe(page) == []
     show(page, 10, theme=theme, face="site", table=True)
+    assert axe(page) == []
+    show(page, 10, theme=theme, compare="snip")
+    page.get_by_label("Timing", exact=True).select_option("rewound")
+    recorded(page, change=30, sides=2)
+    page.get_by_label("Step of the training").press("ArrowLeft")
+    settle(page)
+    assert page.locator(".wb-step").inner_text().split("\n")[-1] == "Step 39 of 40: pruned and dense"
     assert axe(page) == []

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from chromium import ARGS, CHROMIUM, unavailable
 from matplotlib.ft2font import FT2Font
-from test_frontend import LAST, frame, settle, show, way
+from test_frontend import LAST, frame, recorded, settle, show, way
 
 FAMILIES = {
     "DejaVu Sans": ("fonts-dejavu-core", "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
@@ -67,6 +67,10 @@ def put(page: Any, **traits: Any) -> None:
     """Change what the stand-in for the kernel says."""
     page.evaluate("traits => { for (const [name, value] of Object.entries(traits)) model.set(name, value); }", traits)
     settle(page)
+
+
+def chosen(page: Any, **choices: Any) -> None:
+    put(page, choices=page.evaluate("model.get('choices')") | choices)
 
 
 def large(page: Any, compare: str | None) -> None:
@@ -177,6 +181,7 @@ STATES: dict[str, Callable[[Any], None]] = {
     "compare": lambda page: show(page, 8, compare="random", theme="dark"),
     "compare collapsed": lambda page: show(page, LAST, compare="synflow"),
     "training": lambda page: show(page, 16, status={"busy": "training", "progress": 0.4, "message": "epoch 5 of 12"}),
+    "films": lambda page: (show(page, 8, compare="snip"), chosen(page, timing="rewound"), recorded(page, sides=2)),  # type: ignore[func-returns-value]
     "error": lambda page: show(page, 16, status={"error": BROKEN}),
     "panel": panel,
     "site": lambda page: show(page, 16, table=True, face="site"),

@@ -179,8 +179,10 @@ def test_voila_shows_and_answers_it(folder: Path, page: Any, axe: Any) -> None:
         page.goto(address, timeout=90_000)
         page.wait_for_selector(".wb-root[data-drawn]", timeout=60_000)
         said("key press to new picture, Voila", presses(page, ["ArrowRight"] * 10), 100)
+        page.get_by_label("Timing", exact=True).select_option("rigl")
         page.get_by_role("button", name="Train").click()
         page.get_by_text("validation accuracy").wait_for()
+        said("key press to new picture, Voila, a step of RigL", presses(page, ["ArrowLeft"] * 10, slider=1), 100)
         assert axe(page) == []
 
 

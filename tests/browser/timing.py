@@ -13,16 +13,19 @@ SLACK = float(os.environ.get("BROWSER_SLACK", "3"))
 
 TIMER = """
 (root) => {
+  window.untimed?.();
   window.times = [];
   let pressed = null, before = "";
-  window.addEventListener("keydown", () => { pressed = performance.now(); before = root.dataset.drawn; }, true);
-  new MutationObserver(() => {
+  const onkey = () => { pressed = performance.now(); before = root.dataset.drawn; }, seen = new MutationObserver(() => {
     if (pressed !== null && root.dataset.drawn !== before && root.dataset.waiting !== "true") {
       const start = pressed, images = [...root.querySelectorAll("img")].map((image) => image.decode());
       pressed = null;
       Promise.all(images).then(() => requestAnimationFrame(() => window.times.push(performance.now() - start)));
     }
-  }).observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
+  });
+  window.addEventListener("keydown", onkey, true);
+  seen.observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
+  window.untimed = () => { window.removeEventListener("keydown", onkey, true); seen.disconnect(); };
 }
 """
 

@@ -262,7 +262,7 @@ def test_a_network_is_built_once(digits: wb.Task, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(models, "make", lambda name, *rest: (built.append(name), make(name, *rest))[1])
     own = Session({"moons": wb.load("moons", device="cpu")}, {})
     choices = Choices("moons", "lenet-300-100", criterion="snip")
-    layer = own.layers(choices)[0]
+    layer = next(iter(own.at_init(choices).sizes))
     settle(own, own.check(replace(choices, layer=layer)))
     settle(own, replace(choices, timing="after", layer=layer))
     assert built == ["lenet-300-100"]

@@ -70,8 +70,9 @@ def kept(frame: dict[str, Any]) -> list[dict[str, int]]:
 
 @pytest.mark.parametrize("timing", weight_timings())
 def test_the_shown_code_gives_the_masks_of_every_timing_at_any_step(session: Session, timing: str) -> None:
-    choices = trained(session, timing=timing)
-    (one,) = session.films(choices)
+    choices = trained(session, timing=timing, **({"k": 0} if timing == "early" else {}))
+    (one,) = session.films.of(choices)
+    assert one["total"] == session.length(choices)
     changed = [stop for stop, place in zip(one["stops"], one["shown"], strict=True) if place == one["shown"][-1]]
     threads = torch.get_num_threads()
     try:
@@ -98,12 +99,12 @@ def test_before_the_training_only_masks_that_are_known_are_shown(timing: str, de
     assert side["numbers"]["kept"] == density * side["numbers"]["total"]
     assert (side["scores"] is not None) == scored
     assert side["sentence"].endswith("the training starts from this") != scored
-    assert own.films(choices) == []
+    assert own.films.of(choices) == []
 
 
 def test_a_film_by_hand(session: Session) -> None:
     choices = trained(session, timing="after")
-    (one,) = session.films(choices)
+    (one,) = session.films.of(choices)
     assert one["total"] == 2 * STEPS
     assert one["stops"] == list(range(2 * STEPS + 1))
     assert one["shown"] == [0] + [1] * STEPS + [2] * STEPS  # the start; dense; cut
@@ -127,15 +128,13 @@ def test_of_two_films_the_shorter_one_stays_at_its_end(session: Session) -> None
     choices = trained(session, timing="after", compare=way)
     first, second = session.frame(replace(choices, step=2 * STEPS))["sides"]
     assert (first["step"]["at"], second["step"]["at"]) == (2 * STEPS, STEPS)
-    with pytest.raises(ValueError, match="step is a step of the training, from 0 to 64; got 65"):
-        session.frame(replace(choices, step=65))
 
 
 def test_a_long_film_keeps_to_its_bytes(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECIPES, ("moons", "lenet-300-100"), Recipe(epochs=10, batch_size=64))
     choices = trained(session, timing="set", seed=1)
-    (whole,) = session.films(choices)
-    recording, (start, picture) = session._run(choices.sides[0]), (whole["sides"][0], whole["sides"][-1])
+    (whole,) = session.films.of(choices)
+    recording, (start, picture) = session.films.run(choices.sides[0]), (whole["sides"][0], whole["sides"][-1])
     assert recording is not None
     assert len(recording.changes) == 8
     for most, grain in ((30_000, 2), (4_000, 4)):
@@ -163,12 +162,22 @@ def test_a_long_film_keeps_to_its_bytes(session: Session, monkeypatch: pytest.Mo
         ({"timing": "rewound", "k": -1}, "k is a whole number of at least 0"),
         ({"compare": {"timing": "early", "k": 99}}, "k is a step of the schedule before its end"),
         ({"step": 1.5}, "step is a whole number"),
+        ({"timing": "rewound", "rounds": 3, "k": 2, "step": 123}, "step is .* from 0 to 122; got 123"),
     ],
     ids=str,
 )  # fmt: skip
 def test_a_wrong_timing_is_said_with_what_is_allowed(state: dict[str, Any], words: str) -> None:
     with pytest.raises((ValueError, TypeError), match=words):
         wb.explorers.playground("moons", state=state)
+
+
+def test_a_k_that_another_network_s_training_does_not_reach_gives_way(session: Session) -> None:
+    chosen = Choices(**FOUR, timing="early", k=STEPS, compare=Choices(timing="rewound", k=STEPS - 1).way)
+    fitted = drain(session.prepare(chosen))
+    assert (fitted.k, fitted.compare) == (None, chosen.compare)
+    assert session.menu(fitted)["k"] == {"timings": ["early", "rewound"], "usual": 1, "most": STEPS - 1}
+    fitted = drain(session.prepare(replace(chosen, k=0, compare=chosen.way)))
+    assert (fitted.k, fitted.compare and fitted.compare["k"]) == (0, None)
 
 
 def test_train_records_and_a_step_is_looked_up(

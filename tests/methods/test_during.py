@@ -427,6 +427,34 @@ def test_penalties_by_hand(name: str, penalty: float) -> None:
     assert how["loss"](model, seen.batch, seen.memory).item() == pytest.approx(plain.item())
 
 
+def test_taylor_scores_are_summed_until_the_cut() -> None:
+    """A channel's outputs are its pixel, and dL/da is 1: scores 9 and 1, then 1 and 4, so that the second goes."""
+    model = nn.Sequential(nn.Conv2d(2, 2, 1, bias=False), nn.Flatten(), nn.Linear(2, 1, bias=False))
+    model[0].weight.data.copy_(torch.eye(2).view(2, 2, 1, 1))
+    nn.init.ones_(model[2].weight)
+    update = method("iterative-taylor", model, 0.5, stop=0.75, loss_fn=lambda outputs, targets: outputs.sum())["update"]
+    memory: dict[str, Any] = {}
+    for step, pixels, expected in ((74, [3.0, 1.0], [9, 1]), (75, [1.0, 2.0], [10, 5])):
+        batch = Batch(torch.tensor(pixels).view(1, 2, 1, 1), torch.zeros(1))
+        gates = torch.ones(2, requires_grad=True)
+        (slope,) = torch.autograd.grad(model[2](gates * model[0](batch.inputs).flatten(1)).sum(), gates)
+        sums = slope.square() + memory.get("scores", {}).get("0.weight", 0)
+        assert sums.tolist() == expected
+        seen = replace(progress(model, wb.dense(model), step, memory=memory), batch=batch)
+        masks = update(seen)
+        assert step == 75 or (masks is None and torch.equal(memory["scores"]["0.weight"], sums.double()))
+    assert masks is not None
+    assert masks["0.weight"].flatten(1).all(1).tolist() == [True, False]
+    assert "scores" not in memory
+
+
+def test_taylor_takes_a_few_channels_at_each_cut(task: wb.Task) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
+    run = wb.steps(model, task, steps=40, **method("iterative-taylor", model, 0.5, stop=0.75))
+    kept = [int(record.masks["1.weight"].any(1).sum()) for record in run]
+    assert kept == [12] * 10 + [10] * 10 + [8] * 10 + [6] * 10
+
+
 # Bad input
 
 
@@ -446,6 +474,7 @@ def test_penalties_by_hand(name: str, penalty: float) -> None:
         ("hard-filter", {}, "removes filters of convolutions.*Use a network with convolutions"),
         ("slimming", {"example": torch.ones(1, 4)}, "this model has none. Use a network with BatchNorm"),
         ("group-lasso", {}, "group-lasso' removes channels of layers before the last"),
+        ("iterative-taylor", {}, "taylor' removes channels of layers before the last"),
     ],
 )
 def test_what_a_method_refuses(name: str, options: dict[str, Any], words: str) -> None:

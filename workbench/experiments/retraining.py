@@ -13,7 +13,7 @@ from workbench.masks import apply_masks_, keep_top
 from workbench.methods.after import recalibrate
 from workbench.metrics import evaluate, macs
 from workbench.models import make
-from workbench.recipes import recipe
+from workbench.recipes import low, recipe
 from workbench.seeds import generator
 from workbench.train import snapshot, train
 from workbench.types import check_choice
@@ -82,7 +82,7 @@ def cut_and_retrain(
         new = round(epochs * (1 + 1 / share)) if way.endswith("MACs") else epochs
         cost = share * new / epochs
     elif way == "fine-tuned":
-        changes = {"lr": recipe(task, model).lr / 100, "warmup": 0.0}
+        changes = low(recipe(task, model))
     train(model, task, masks=masks, epochs=new, seed=seed, fast=False, **changes)
     return {
         "accuracy": evaluate(model, task, masks, "test")["accuracy"],

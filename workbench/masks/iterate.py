@@ -69,8 +69,16 @@ def planned(scorer: Scorer, sparsity: float, rounds: int, allocation: Allocation
         budgets(
             unit_shapes(scorer.model, scorer.weights, scorer.granularity), sparsity, allocation
         )  # a wrong allocation is named before the first round
-    steps = [1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds)]
-    return trajectory(scorer, [*steps, sparsity], allocation)
+    return trajectory(scorer, [level_sparsity(k, rounds, sparsity) for k in range(1, rounds + 1)], allocation)
+
+
+def level_sparsity(level: int, levels: int, sparsity: float) -> float:
+    """The sparsity after `level` of `levels` rounds that each remove the same share of what is left.
+
+    >>> [level_sparsity(level, 2, 0.75) for level in (1, 2)]
+    [0.5, 0.75]
+    """
+    return sparsity if level == levels else 1 - (1 - sparsity) ** (level / levels)
 
 
 def trajectory(

@@ -38,18 +38,29 @@ def norms(model: nn.Module, names: list[str]) -> Scores:
     return {name: torch.linalg.vector_norm(values, dim=1) for name, values in rows.items()}
 
 
-def cut(progress: Progress, scores: Scores, sparsity: float, allocation: str) -> Masks:
+def hidden(method: str, model: nn.Module) -> list[str]:
+    """The weights of all layers except the last, whose channels are the outputs."""
+    if names := list(prunable(model))[:-1]:
+        return names
+    told = f"{method!r} removes channels of layers before the last, whose channels are the outputs"
+    raise ValueError(f"{told}; this model has one layer. Use a network with more")
+
+
+def cut(progress: Progress, scores: Scores, sparsity: float, allocation: str, within: Masks | None = None) -> Masks:
     """The masks that remove the channels with the lowest scores, biases and norms included."""
     whole: dict[str, Any] = dict(granularity="channel", model=progress.model, example=progress.batch.inputs[:1])
-    return keep_top({name: s.detach() for name, s in scores.items()}, sparsity, allocation=allocation, **whole)
+    scores = {name: s.detach() for name, s in scores.items()}
+    return keep_top(scores, sparsity, allocation=allocation, within=within, **whole)
 
 
-def penalised(penalty: Callable[[nn.Module], Tensor], strength: float, loss_fn: Loss) -> BatchLoss:
-    """The loss and `strength` times a penalty; after the cut the loss alone."""
+def penalised(sizes: Callable[[nn.Module], Scores], strength: float, loss_fn: Loss) -> BatchLoss:
+    """The loss and `strength` times the sum of the channels' sizes; after the cut the loss alone."""
 
     def loss(model: nn.Module, batch: Batch, memory: dict[str, Any]) -> Tensor:
         found = loss_of(loss_fn, model(batch.inputs), batch.targets)
-        return found if "cut" in memory else found + strength * penalty(model)
+        if "cut" in memory:
+            return found
+        return found + strength * torch.stack([size.sum() for size in sizes(model).values()]).sum()
 
     return loss
 

@@ -17,14 +17,12 @@ from workbench.criteria import score
 from workbench.criteria.registry import Criterion
 from workbench.data.task import Task
 from workbench.masks import find_masks, keep_top
+from workbench.masks.iterate import level_sparsity
 from workbench.methods.registry import METHODS, method
-from workbench.recipes import recipe
+from workbench.recipes import low, recipe
 from workbench.states import Record, State
 from workbench.train import schedule, snapshot, steps
 from workbench.types import Batch, Masks, check_choice, check_count, check_sparsity
-
-LOW = 0.01
-"""Rate of fine-tuning, as a share of the training's."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Question:
     def cut(self, level: int, masks: Masks | None) -> Masks:
         """Masks after `level` of `rounds` levels, each of which removes the same share of what is left."""
         scores = score(self.model, self.batch, self.criterion, masks=masks, seed=self.seed, loss_fn=self.task.loss)
-        sparsity = 1 - (1 - self.sparsity) ** (level / self.rounds) if level < self.rounds else self.sparsity
+        sparsity = level_sparsity(level, self.rounds, self.sparsity)
         return keep_top(scores, sparsity, allocation=self.allocation, within=masks)
 
     def train(self, phase: str, **arguments: Any) -> Iterator[Record]:
@@ -109,7 +107,7 @@ def _rate_rewound(ask: Question, **rate: float) -> Iterator[Record]:
 
 
 def _fine_tuned(ask: Question) -> Iterator[Record]:
-    return _rate_rewound(ask, lr=LOW * recipe(ask.task, ask.model).lr)
+    return _rate_rewound(ask, **low(recipe(ask.task, ask.model)))
 
 
 BEFORE: dict[str, Callable[[Question], Iterator[Record]]] = {"before": _before, "early": _early}
@@ -170,7 +168,7 @@ def timing(
     the method's `options`; these have their own criterion. "after": train, find masks, train as long again. Iterative,
     in `rounds` levels with training between them: "rewound" takes weights and rate back to step `k` (Frankle et al.
     2019, arXiv:1903.01611), "rate-rewound" the rate alone (Renda et al. 2020, arXiv:2003.02389), "fine-tuned" has a
-    hundredth of the rate at every step. `epochs` or `steps` is the length of one schedule, dense or at a level.
+    hundredth of the rate, without warm-up. `epochs` or `steps` is the length of one schedule, dense or at a level.
 
     In `folder` a state of each phase is saved every `save_every` steps; the same call on a model with the same first
     weights goes on after a crash, bit for bit, from the last state of each phase on: a phase that was at its end yields

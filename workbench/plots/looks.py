@@ -83,6 +83,7 @@ LOOKS: dict[str, Look] = {
     "gradual": Look("#009988", "P"),
     "group-lasso": Look("#994455", "o"),
     "hard-filter": Look("#222255", "s"),
+    "iterative-taylor": Look("#997700", "h"),
     "l0": Look("#72190E", "v"),
     "rigl": Look("#AA4499", "D"),
     "set": Look("#8a5a00", "v"),

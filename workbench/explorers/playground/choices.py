@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.methods import timings
 from workbench.methods.registry import METHODS
+from workbench.methods.when import takes
 from workbench.types import check_choice, check_count
 
 CUT = ("before", "early", "after")
@@ -63,11 +64,9 @@ class Choices:
     @property
     def _used(self) -> "Choices":
         """This setting with the usual value of all that its timing does not use."""
-        unused: dict[str, Any] = {} if self.timing in ("early", "rewound") else {"k": None}
-        if self.timing in METHODS:
-            kept = "allocation" in METHODS[self.timing].options
-            unused |= {"criterion": "magnitude", "rounds": 1} | ({} if kept else {"allocation": "global"})
-        return replace(self, **unused)
+        usual: dict[str, Any] = {"k": None, "criterion": "magnitude", "rounds": 1, "allocation": "global"}
+        taken = takes(self.timing)
+        return replace(self, **{name: value for name, value in usual.items() if name not in taken})
 
     @property
     def cut(self) -> bool:

@@ -5,7 +5,6 @@ from torch.nn import functional
 from workbench.explorers.playground.choices import Choices
 from workbench.explorers.playground.scored import SCORED
 from workbench.explorers.playground.session import Session
-from workbench.methods.when import takes
 
 
 def lines(session: Session, choices: Choices) -> str:
@@ -19,7 +18,7 @@ def lines(session: Session, choices: Choices) -> str:
         own.format("task") if choices.data in session.own_data else task_line,
         f"batch = task.batch({min(SCORED, task.size('train'))}, {seed})",
     ]
-    recorded = session.recorded(choices)
+    recorded = session.films.recorded(choices)
     for side in choices.sides:
         said += ["", *([f"# {side.name}"] if len(choices.sides) > 1 else ())]
         said += [own.format("model") + ", on task.device" if side.network in session.own_networks else model_line]
@@ -44,9 +43,7 @@ def _found(session: Session, side: Choices) -> list[str]:
 
 def _trained(session: Session, side: Choices, recorded: bool) -> list[str]:
     """Lines from `model` to masks after a training, or at the step shown."""
-    chosen = dict(criterion=side.criterion, rounds=side.rounds, allocation=side.allocation, k=session.k(side))
-    how = [f"{option}={value!r}" for option, value in chosen.items() if option in takes(side.timing)]
-    how.append(f"seed={side.seed}")
+    how = [f"{option}={value!r}" for option, value in (session.how(side) | {"seed": side.seed}).items()]
     rows = f"rows = wb.timing({side.timing!r}, model, task, 1 - 1 / {side.compression!r}, **how)"
     train = f"for _, row in zip(range({side.step}), rows):" if recorded and side.step else "for row in rows:"
     return [f"how = dict({', '.join(how)})", rows, train, "    pass", "masks = wb.dense(model) | row.masks"]

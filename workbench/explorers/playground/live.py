@@ -66,7 +66,7 @@ class Playground(Explorer):
 
     def state(self) -> dict[str, Any]:
         """The setting as JSON, for `from_state` or `playground(state=...)`."""
-        return self.session.told(check_state(self.choices)).state()
+        return self.session.films.told(check_state(self.choices)).state()
 
     def from_state(self, state: Mapping[str, Any]) -> None:
         """Show a setting that `state()` gave (keys may be missing). Raises ValueError for what does not exist.
@@ -76,7 +76,7 @@ class Playground(Explorer):
         with self.lock:
             now = check_state(self.choices)
             chosen = self.session.check(check_state(state, start=replace(now, layer="", step=None)))
-            if "layer" not in state and now.layer in self.session.layers(chosen):
+            if "layer" not in state and now.layer in self.session.at_init(chosen).sizes:
                 chosen = replace(chosen, layer=now.layer)
             self._seed = chosen.seed if "seed" in state else self._seed
             self.choices = asdict(replace(chosen, theme=now.theme, request=now.request + 1))
@@ -104,7 +104,9 @@ class Playground(Explorer):
         self.worker.cancel("scoring")
         self._shown = choices
         self._draw_points(choices)
-        self.put(menu=self.session.menu(choices), frame=self.session.frame(choices), runs=self.session.runs(choices))
+        self.put(
+            menu=self.session.menu(choices), frame=self.session.frame(choices), runs=self.session.films.page(choices)
+        )
         if self._framed != _settings(choices):
             self._framed = []
             self.put(frames={})
@@ -182,7 +184,7 @@ class Playground(Explorer):
         self._submit(choices, self.session.points.next_seed(self._seed, *choices.sides))
 
     def _train_if_asked(self, choices: Choices) -> None:
-        if not choices.step or self.session.recorded(choices):
+        if not choices.step or self.session.films.recorded(choices):
             return
         if self.worker.busy("training"):
             self.status = {**self.status, "message": "another training runs: press Train when it is over"}
@@ -214,7 +216,7 @@ class Playground(Explorer):
             if stale():
                 return
             now = check_state(self.choices)
-            if self.session.alike(now, choices):  # still shown: from now on with the seed that was trained
+            if self.session.films.alike(now, choices):  # still shown: from now on with the seed that was trained
                 self.choices = asdict(replace(now, seed=seed, request=now.request + 1))
             self.status = {**IDLE, "message": "; ".join(said)}
 
@@ -241,15 +243,15 @@ class Playground(Explorer):
 
     def on_save_table(self) -> None:
         """Write the layer table as CSV."""
-        self.save(partial(save.table, self.session, self.session.told(self._shown)))
+        self.save(partial(save.table, self.session, self.session.films.told(self._shown)))
 
     def on_save_figure(self) -> None:
         """Write the view as PNG."""
-        self.save(partial(save.figure, self.session, self.session.told(self._shown), self.frame))
+        self.save(partial(save.figure, self.session, self.session.films.told(self._shown), self.frame))
 
     def on_save_masks(self) -> None:
         """Write the masks as safetensors."""
-        self.save(partial(save.masks, self.session, self.session.told(self._shown)))
+        self.save(partial(save.masks, self.session, self.session.films.told(self._shown)))
 
 
 def _settings(choices: Choices) -> list[dict[str, Any]]:

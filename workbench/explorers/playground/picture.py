@@ -38,7 +38,7 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figu
         drawn = Figure(figsize=(12, 9))
         FigureCanvasAgg(drawn)
         panels: Any = drawn.subfigures(2, 2)
-        films = session.films(choices)
+        films = session.films.of(choices)
         for i, (side, ax) in enumerate(zip(sides, _axes(panels[0, 0], len(sides), 1), strict=True)):
             if side["scores"]:
                 _scores(side, own[side["name"]].colour, ax, legend=i == 0)

@@ -62,7 +62,7 @@ def _traits(session: Session, choices: Choices, frame: Mapping[str, Any]) -> dic
         "choices": asdict(choices),
         "frame": frame,
         "frames": {"settings": ahead.settings(session, choices)},
-        "runs": session.runs(choices),
+        "runs": session.films.page(choices),
         "curve": session.points.curve(choices),
         "baseline": session.points.baseline(choices),
     }

@@ -123,32 +123,37 @@ export function bars(pen, { series }, look) {
 }
 
 // ---------------------------------------------------------------- a mask as an image, bright = kept
-// data: { note, series: [{ name, style, rows, cols, data: bytes in base64, words }] }
+// data: { note, series: [{ name, style, rows, cols, data: bytes in base64, words, step: { before: the mask that a change is marked against, or null } }] }
 const RAMP = Array.from({ length: 256 }, (_, v) => {
   const at = (v / 255) * (CIVIDIS.length - 1), k = Math.min(CIVIDIS.length - 2, Math.floor(at));
   return [1, 3, 5].map((c) => Math.round(parseInt(CIVIDIS[k].slice(c, c + 2), 16) * (1 - at + k) + parseInt(CIVIDIS[k + 1].slice(c, c + 2), 16) * (at - k)));
 });
-const PIXELS = new Uint32Array(new Uint8ClampedArray(RAMP.flatMap((rgb) => [...rgb, 255])).buffer);
+const BORN = [86, 180, 233], DIED = [213, 94, 0], PIXELS = new Uint32Array(new Uint8ClampedArray([...RAMP, BORN, DIED].flatMap((rgb) => [...rgb, 255])).buffer);
 
-function image({ rows, cols, data }) {
+function image({ rows, cols, data, step }) {
   const sheet = make("canvas", { width: cols, height: rows }), drawn = new ImageData(cols, rows), pixels = new Uint32Array(drawn.data.buffer), cells = atob(data);
-  for (let i = 0; i < pixels.length; i += 1) pixels[i] = PIXELS[cells.charCodeAt(i)];
+  const old = step?.before?.rows === rows && step.before.cols === cols ? atob(step.before.data) : cells; // masks of two grains cannot be compared
+  for (let i = 0; i < pixels.length; i += 1) {
+    const change = cells.charCodeAt(i) - old.charCodeAt(i);
+    pixels[i] = PIXELS[change ? (change > 0 ? 256 : 257) : cells.charCodeAt(i)];
+  }
   sheet.getContext("2d").putImageData(drawn, 0, 0);
   return sheet;
 }
 
 export function raster(pen, { note, series }, look) {
   const { ctx, width, height, unit, wide } = pen, { colours } = look, many = series.length > 1;
-  const keys = [["kept", RAMP[255]], ["removed", RAMP[0]]], keyed = keys.map(([word]) => wide(word) + 22 * unit), free = width - keyed[0] - keyed[1], beside = 0.87 * wide(note) <= free;
+  const keys = [["kept", RAMP[255]], ["removed", RAMP[0]], ...(series.some(({ step }) => step) ? [["born", BORN], ["died", DIED]] : [])];
+  const keyed = keys.map(([word]) => wide(word) + 22 * unit), free = width - keyed.reduce((a, b) => a + b), beside = 0.87 * wide(note) <= free;
   const gap = 12, w = (width - gap * (series.length - 1)) / series.length, top = many ? 18 * unit : 6, h = height - (beside ? 22 : 38) * unit - top;
-  series.forEach(({ name, style, rows, cols, data }, i) => {
+  series.forEach(({ name, style, rows, cols, data, step }, i) => {
     const x = i * (w + gap), cw = w / cols, ch = h / rows, lines = Math.min(cw, ch) >= 6;
     if (many) {
       stamp(ctx, style, x + 6 * unit, 7 * unit, 4.5 * unit);
       label(pen, name, x + 14 * unit, 11 * unit, colours.text, { weight: 600, room: w - 14 * unit });
     }
     ctx.imageSmoothingEnabled = false;
-    ctx.drawImage(image({ rows, cols, data }), x, top, w, h);
+    ctx.drawImage(image({ rows, cols, data, step }), x, top, w, h);
     for (let c = 1; lines && c < cols; c += 1) rule(ctx, x + c * cw, top, x + c * cw, top + h, colours.card, 0.5);
     for (let r = 1; lines && r < rows; r += 1) rule(ctx, x, top + r * ch, x + w, top + r * ch, colours.card, 0.5);
   });
@@ -189,12 +194,14 @@ export function course(pen, { series, share, measure, empty }, look) {
   const X = (step) => left + (step / most) * (right - left), Y = (key, v) => bottom - (v / highs[key]) * (bottom - top), step = niceStep(most, 5);
   for (const v of [0, 0.5, 1]) across(pen, look, left, right, Y("density", v), `${100 * v}${v === 1 ? " %" : ""}`, v ? colours.track : colours.muted);
   for (let v = 0; v <= most; v += step) down(pen, look, X(v), bottom, bottom + 3, height - 4 * unit, comma(v));
-  const kinds = [["value", `validation ${measure}${share ? "" : ` / ${three(highs.value)}`}`, 1.8, []], ["density", "density", 1.4, [2 * unit, 2 * unit]], ["loss", `loss / ${three(highs.loss)}`, 0.8, []]];
+  const lines = (value) => [["value", `${value}${share ? "" : ` / ${three(highs.value)}`}`, 1.8, []], ["density", "density", 1.4, [2 * unit, 2 * unit]], ["loss", `loss / ${three(highs.loss)}`, 0.8, []]];
+  const far = (entries) => entries.reduce((x, [, word]) => x + wide(word) + 30 * unit, -12 * unit);
+  const [full, brief] = [`validation ${measure}`, measure].map(lines), kinds = far(full) <= width ? full : brief;
   kinds.reduce((x, [, word, thick, dash]) => {
     rule(ctx, x, 7 * unit, x + 14 * unit, 7 * unit, colours.muted, thick * unit, dash);
     label(pen, word, x + 18 * unit, 10.5 * unit, colours.muted);
     return x + wide(word) + 30 * unit;
-  }, left);
+  }, Math.max(0, Math.min(left, width - far(kinds))));
   for (const { style, at, stops, ...one } of series) {
     const changes = stops.filter((_, i) => i > 1 && one.shown[i] !== one.shown[i - 1]), draw = () => {
       for (const [key, , thick, dash] of kinds) {

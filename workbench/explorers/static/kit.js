@@ -89,6 +89,32 @@ export function field(key, label, choose) {
   };
 }
 
+// A whole number from 0 to a last one; where it is the usual one, or nothing is written, `null` is chosen.
+export function countField(key, label, choose) {
+  const id = newId(key), name = make("label", { htmlFor: id }), fixed = make("span", { class: "wb-fixed" });
+  let shown = null, given = {};
+  const onchange = () => {
+    const to = Math.min(given.most, Math.max(0, Math.round(input.value)));
+    shown = null;
+    choose(input.value === "" || to === given.usual ? null : to);
+  };
+  const input = make("input", { type: "number", id, class: "wb-count", min: 0, step: 1, onchange });
+  return {
+    node: make("div", { class: `wb-field wb-field-${key}` }, name, input, fixed),
+    update(chosen, bounds, words, frozen) {
+      given = bounds;
+      const value = chosen ?? given.usual;
+      input.max = given.most;
+      if (shown !== value) input.value = shown = value; // what is being written stays
+      write(name, label);
+      write(fixed, String(value));
+      input.title = fixed.title = words;
+      input.hidden = frozen;
+      fixed.hidden = !frozen;
+    },
+  };
+}
+
 // A native range over places: `go(place)` after each move by hand or key.
 function range(id, place, go) {
   const onkeydown = (event) => {

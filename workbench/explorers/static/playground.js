@@ -1,5 +1,5 @@
 // The playground's page: which controls and charts stand where, and what they are called.
-import { alarm, comma, field, make, nearest, notch, percent, renew, short, slider, stepSlider, themeButton, times, write } from "./kit.js";
+import { alarm, comma, countField, field, make, nearest, notch, percent, renew, short, slider, stepSlider, themeButton, times, write } from "./kit.js";
 import { mark, picture } from "./pen.js";
 import { bars, course, dots, histogram, raster } from "./charts.js";
 import { explorer } from "./explorer.js";
@@ -21,13 +21,18 @@ function places(traits) { // the slider's stops: without a kernel those that all
 }
 
 // ---------------------------------------------------------------- recorded trainings: { of: the choices they belong to, films: one for each setting shown }
-const belongs = (choices) => JSON.stringify([...["data", "network", "compression", "layer", "seed"].map((key) => choices[key]), ways(choices).map((way) => WAY.map((key) => way[key]))]);
-const filmed = ({ runs: { of, films }, choices }) => (films && belongs(of) === belongs(choices) ? films : []);
+function filmed({ runs: { of, films }, choices }) { // of every setting shown, or none
+  if (!films || ["data", "network", "compression", "layer", "seed"].some((key) => of[key] !== choices[key])) return [];
+  const found = ways(choices).map((way) => films[ways(of).findIndex((one) => same(one, way))]);
+  return found.includes(undefined) ? [] : found;
+}
 const placeOf = ({ stops, total }, step) => stops.findLastIndex((stop) => stop <= (step ?? total));
 
 function scene(film, step) { // the picture after a step (null: the last), with what the training had reached
-  const place = placeOf(film, step), at = film.stops[place], side = film.sides[film.shown[place]];
-  return place === 0 ? side : { ...side, sentence: `${side.sentence}; step ${at} of ${film.total}`, step: { at, born: film.born[place], died: film.died[place] } };
+  const place = placeOf(film, step), at = film.stops[place], side = film.sides[film.shown[place]], [born, died] = [film.born[place], film.died[place]];
+  if (place === 0) return side;
+  const before = born + died && film.shown[place] > film.shown[place - 1] ? film.sides[film.shown[place - 1]].mask : null; // where this very step changed the mask
+  return { ...side, sentence: `${side.sentence}; step ${at} of ${film.total}`, step: { at, born, died, before } };
 }
 
 function stored(traits) {
@@ -62,7 +67,8 @@ const CHARTS = {
     note: [...new Set(sides.map(({ mask }) => mask.note))].map((note, i) => (i ? note.replace("one cell = ", "") : note)).join("; ") + moved(sides), // of two grains both
     series: sides.map(({ name, style, mask, layers, step }) => {
       const { kept, size } = layers.find((layer) => layer.name === mask.layer) ?? { kept: 0, size: 0 };
-      return { ...mask, name, style, words: `Mask of ${mask.layer} after ${name}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}${moved([{ step }])}.` };
+      const marked = step?.before ? " Marked: where weights were born or died." : "";
+      return { ...mask, name, style, step, words: `Mask of ${mask.layer} after ${name}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}${moved([{ step }])}.${marked}` };
     }),
   })],
   tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides }, look) => ({
@@ -94,21 +100,25 @@ function buildSide(act, fields) {
   const clear = button("Clear", "clear_points", { className: "wb-quiet", title: "Clear points", "aria-label": "Clear points" });
   const pin = make("button", { type: "button", onclick: () => act.choose({ compare: act.choices().compare ? null : Object.fromEntries(WAY.map((key) => [key, act.choices()[key]])) }) });
   const pinned = make("div", { class: "wb-pinned" }), compare = make("div", { class: "wb-pin", role: "group", "aria-label": "Compare" }, make("div", { class: "wb-name", textContent: "Compare" }), pin, pinned);
-  const { data, network, timing, rounds, criterion, allocation } = fields;
+  const { data, network, timing, k, criterion, rounds, allocation } = fields, pair = (...two) => make("div", { class: "wb-pair" }, ...two.map(({ node }) => node));
   return {
     clear,
-    node: make("div", { class: "wb-side" }, title, data.node, network.node, make("div", { class: "wb-pair" }, timing.node, rounds.node), criterion.node, allocation.node, compare,
+    node: make("div", { class: "wb-side" }, title, data.node, network.node, pair(timing, k), pair(criterion, rounds), allocation.node, compare,
       run, progress, message, texts, save),
     update(view) {
       const { menu, choices, status, curve, note, doing, live } = view;
       const training = status.busy === "training";
       const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], timing: menu.timings, criterion: menu.criteria, allocation: menu.allocations,
         layer: menu.layers } : offered(view);
-      const own = menu.methods.includes(choices.timing) ? { criterion: "the method's own", rounds: "\u2013" } : {}; // what the timing does not use
+      const own = menu.methods.includes(choices.timing) ? { criterion: "its own", rounds: "\u2013" } : {}; // what the timing does not use
       for (const [key] of FIELDS) {
         if (own[key]) fields[key].update([own[key]], own[key], true);
         else fields[key].update(options[key].includes(choices[key]) ? options[key] : [...options[key], choices[key]], choices[key], !live && options[key].length < 2);
       }
+      const { usual, most, timings } = menu.k, taken = timings.includes(choices.timing), what = choices.timing === "early" ? "The cut comes after" : "Weights go back to";
+      const step = taken ? `${what} step k: 0 to ${comma(most)}, usually ${comma(usual)}.` : "";
+      k.node.hidden = !taken;
+      k.update(choices.k, menu.k, step, !live);
       write(pin, choices.compare ? "Unpin" : "Pin");
       write(pinned, choices.compare ? inWords(choices.compare, menu.methods) : "Pin this, then change it.");
       pinned.title = pinned.textContent;
@@ -117,7 +127,7 @@ function buildSide(act, fields) {
       buttons.train.disabled = training;
       buttons.cancel.disabled = !status.busy;
       progress.value = training ? status.progress : 0;
-      write(message, note || [status.message, doing].filter(Boolean).join(". ") || (live ? "" : NO_KERNEL));
+      write(message, note || [status.message, doing].filter(Boolean).join(". ") || (live ? step : NO_KERNEL));
       message.title = message.textContent; // long names of files
       theme.update(choices.theme);
     },
@@ -167,17 +177,18 @@ function paintNumbers(node, { sides }) {
     ...values.map((value, i) => make("div", { class: "wb-value" }, ...(two ? [mark(sides[i].style)] : []), value)))));
 }
 
-function paintStep(step, { films, choices, live }) {
+function paintStep(step, { films, choices, runs, live }) {
   const stops = [...new Set(films.flatMap((film) => film.stops))].sort((a, b) => a - b), last = stops.length - 1, [film] = films;
-  step.node.hidden = !live && !films.length;
-  if (!film) { step.update([0], 0, "Step: Train records a training", true); return; }
-  const place = choices.step === null ? last : stops.findLastIndex((stop) => stop <= choices.step), phase = film.phase[placeOf(film, stops[place])];
-  step.update(stops, place, place ? `Step ${comma(stops[place])} of ${comma(stops[last])}: ${phase}` : "Step 0: the start", false);
+  step.node.hidden = !live && !runs.films;
+  if (!film) { step.update([0], 0, live ? "Step: Train records a training" : `Step: recorded at ${times(runs.of?.compression)}`, true); return; }
+  const place = choices.step === null ? last : stops.findLastIndex((stop) => stop <= choices.step), phases = new Set(films.map((one) => one.phase[placeOf(one, stops[place])]));
+  step.update(stops, place, place ? `Step ${comma(stops[place])} of ${comma(stops[last])}: ${[...phases].join(" and ")}` : "Step 0: the start", false);
 }
 
 // ---------------------------------------------------------------- the whole
 function build(act) {
-  const fields = Object.fromEntries(FIELDS.map(([key, text]) => [key, field(key, text, (value) => act.choose({ ...(key === "layer" ? {} : { step: null }), [key]: value }))]));
+  const fields = Object.fromEntries(FIELDS.map(([key, text]) => [key, field(key, text, (value) => act.choose({ ...(key === "layer" ? {} : { step: null }), ...(key === "timing" ? { k: null } : {}), [key]: value }))]));
+  fields.k = countField("k", "Step k", (k) => act.choose({ step: null, k }));
   const side = buildSide(act, fields), range = slider("Compression (log scale)", (compression) => act.slide({ compression, step: null }));
   const step = stepSlider("Step of the training", (at) => act.slide({ step: at })), sliders = make("div", { class: "wb-sliders" }, range.node, step.node);
   let measured = null, width = 0;

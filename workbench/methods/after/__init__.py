@@ -1,6 +1,7 @@
 """What comes after training: statistics, weights and masks of a network that was cut: functions, a file each.
 
-Rewinding, fine-tuning and retraining from scratch need no function: they are loops on `wb.steps`.
+Rewinding, fine-tuning and retraining from scratch need no function: they are loops on `wb.steps`. What cuts a trained
+network while it is tuned is a method by name: `wb.method("iterative-taylor", ...)`.
 """
 
 from workbench.methods.after.early_bird import first_settled, mask_distances

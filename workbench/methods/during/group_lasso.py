@@ -2,14 +2,12 @@
 
 from functools import partial
 
-import torch
 from torch import nn
 from torch.nn import functional
 
 from workbench.masks import dense
-from workbench.methods.channels import cut_once, norms, penalised
+from workbench.methods.channels import cut_once, hidden, norms, penalised
 from workbench.methods.registry import Arguments, named
-from workbench.models import prunable
 from workbench.models.running import Loss
 
 
@@ -39,10 +37,6 @@ def group_lasso(
 
     Misleads if the penalty is weak: then the cut removes channels that are not small.
     """
-    names = list(prunable(model))[:-1]
-    if not names:
-        told = "'group-lasso' removes channels of layers before the last, whose channels are the outputs"
-        raise ValueError(f"{told}; this model has one layer. Use a network with more")
-    of = partial(norms, names=names)
-    penalty = penalised(lambda now: torch.stack([values.sum() for values in of(now).values()]).sum(), strength, loss_fn)
-    return {"masks": dense(model), "loss": penalty, "update": cut_once(of, sparsity, allocation, stop)}
+    sizes = partial(norms, names=hidden("group-lasso", model))
+    loss = penalised(sizes, strength, loss_fn)
+    return {"masks": dense(model), "loss": loss, "update": cut_once(sizes, sparsity, allocation, stop)}

@@ -1,6 +1,5 @@
 """Network slimming: an L1 penalty on the scales of BatchNorm (Liu et al. 2017)."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -49,5 +48,5 @@ def slimming(
     def sizes(now: nn.Module) -> Scores:
         return {name: now.get_parameter(gamma).abs() for name, gamma in gammas.items()}
 
-    penalty = penalised(lambda now: torch.stack([v.sum() for v in sizes(now).values()]).sum(), strength, loss_fn)
-    return {"masks": dense(model), "loss": penalty, "update": cut_once(sizes, sparsity, allocation, stop)}
+    loss = penalised(sizes, strength, loss_fn)
+    return {"masks": dense(model), "loss": loss, "update": cut_once(sizes, sparsity, allocation, stop)}

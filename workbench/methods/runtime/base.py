@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from numbers import Real
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -73,16 +73,23 @@ class Gated(nn.Module):
     """A network of layers one after the other, some of them `Gate`s. Train it with `wb.steps(..., loss=net.loss)`.
 
     `setting` is the share or threshold of its gates: you can move it at any time, also after the training. It is a part
-    of the state: `wb.snapshot` and a training that goes on keep it.
+    of the state: `wb.snapshot` and a training that goes on keep it. It is from `least` to `most`; `takes` says so.
     """
 
-    takes: ClassVar[str] = ""
-    least: ClassVar[float] = 0.0
-    most: ClassVar[float] = 1.0
     _setting: float
 
-    def __init__(self, layers: dict[str, nn.Module], setting: float, penalty: float = 0.0) -> None:
+    def __init__(
+        self,
+        layers: dict[str, nn.Module],
+        setting: float,
+        penalty: float = 0.0,
+        *,
+        takes: str,
+        least: float = 0.0,
+        most: float = 1.0,
+    ) -> None:
         super().__init__()
+        self.takes, self.least, self.most = takes, least, most
         self.setting, self.penalty = setting, penalty
         for name, layer in layers.items():
             self._add(name.replace(".", "_"), layer)

@@ -33,11 +33,6 @@ class PartialSum(Gate):
         return out, Seen(open, macs, (self.shift**2).sum(), every)
 
 
-class CGNet(Gated):
-    takes = "the threshold of the normalised partial sums, a number from -10 to 10"
-    least, most = -10.0, 10.0
-
-
 @registered("cgnet")
 def cgnet(model: nn.Module, setting: float = 0.5, *, first: float = 0.25, penalty: float = 1e-4) -> Gated:
     """Sum the `first` share of the input channels; where that is below a threshold, the sum stops there.
@@ -52,4 +47,5 @@ def cgnet(model: nn.Module, setting: float = 0.5, *, first: float = 0.25, penalt
     def partial(name: str, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Gate | None:
         return PartialSum(conv, norm, first) if conv.in_channels > 1 else None
 
-    return CGNet(gates(model, partial), setting, penalty)
+    takes = "the threshold of the normalised partial sums, a number from -10 to 10"
+    return Gated(gates(model, partial), setting, penalty, takes=takes, least=-10.0, most=10.0)

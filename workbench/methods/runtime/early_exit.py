@@ -15,10 +15,10 @@ class Leaving(Gated):
     """A first classifier, `exit`, reads the channels' means after some layers; inputs of which it is sure leave."""
 
     exit: nn.Linear
-    takes = "the probability from which the first classifier is sure, in [0, 1]"
 
     def __init__(self, layers: dict[str, nn.Module], setting: float, penalty: float, first: int, exit: nn.Linear):
-        super().__init__(layers, setting, penalty)
+        takes = "the probability from which the first classifier is sure, in [0, 1]"
+        super().__init__(layers, setting, penalty, takes=takes)
         self.first = first
         self._add("exit", exit)
 

@@ -28,11 +28,6 @@ class Boost(Gate):
         return out, Seen(open, macs, s.sum(1).mean(), open)
 
 
-class FBS(Gated):
-    takes = "the share of a layer's channels that may open, in (0, 1]"
-    least = math.ulp(0.0)
-
-
 @registered("fbs")
 def fbs(model: nn.Module, setting: float = 0.5, *, penalty: float = 1e-4) -> Gated:
     """Open the `setting` of each layer's channels that are predicted to matter most, and boost them.
@@ -42,4 +37,6 @@ def fbs(model: nn.Module, setting: float = 0.5, *, penalty: float = 1e-4) -> Gat
     train (`lowering`: from 1 at the second step on); if the loss grows without limit, lower the rate.
     Source: Gao et al. 2019, arXiv:1810.05331, equations 4 to 8.
     """
-    return FBS(gates(model, lambda name, conv, norm: Boost(conv, norm)), setting, penalty)
+    takes = "the share of a layer's channels that may open, in (0, 1]"
+    layers = gates(model, lambda name, conv, norm: Boost(conv, norm))
+    return Gated(layers, setting, penalty, takes=takes, least=math.ulp(0.0))

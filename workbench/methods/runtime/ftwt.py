@@ -38,10 +38,6 @@ def holders(maps: Tensor, mass: float) -> Tensor:
     return torch.zeros_like(highest).scatter(1, order, (before < mass * ordered.sum(1, keepdim=True)).to(maps.dtype))
 
 
-class FTWT(Gated):
-    takes = "the probability above which a channel opens, in [0, 1]"
-
-
 @registered("ftwt")
 def ftwt(model: nn.Module, setting: float = 0.5, *, mass: float = 0.8, penalty: float = 1.0) -> Gated:
     """Open the channels that a head predicts to hold the share `mass` of a layer's highest activations.
@@ -53,4 +49,5 @@ def ftwt(model: nn.Module, setting: float = 0.5, *, mass: float = 0.8, penalty: 
     """
     if not 0 < mass <= 1:
         raise ValueError(f"mass is a share of the activations, in (0, 1]; got {mass!r}. Pass one such as 0.8")
-    return FTWT(gates(model, lambda name, conv, norm: Predicted(conv, norm, mass)), setting, penalty)
+    layers = gates(model, lambda name, conv, norm: Predicted(conv, norm, mass))
+    return Gated(layers, setting, penalty, takes="the probability above which a channel opens, in [0, 1]")

@@ -27,11 +27,6 @@ class Fixed(Gate):
         return out, Seen(every, macs_of(self.conv, out, passing, every), x.new_zeros(()), every)
 
 
-class Static(Gated):
-    takes = "the share of a layer's channels that stay, in (0, 1]"
-    least = math.ulp(0.0)
-
-
 @registered("static")
 def static(model: nn.Module, setting: float = 0.5, *, scores: Scores | None = None) -> Gated:
     """Open the `setting` of each layer's channels with the highest scores `[out]` (None: L1), the same for all inputs.
@@ -44,4 +39,5 @@ def static(model: nn.Module, setting: float = 0.5, *, scores: Scores | None = No
     def fixed(name: str, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Gate:
         return Fixed(conv, norm, found[check_choice("scored layer", f"{name}.weight", found)])
 
-    return Static(gates(model, fixed), setting)
+    takes = "the share of a layer's channels that stay, in (0, 1]"
+    return Gated(gates(model, fixed), setting, takes=takes, least=math.ulp(0.0))

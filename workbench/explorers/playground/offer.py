@@ -1,0 +1,164 @@
+"""What the playground offers: data, networks and what fits them, and whether choices are among it."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from workbench import allocation, data, models
+from workbench.criteria import criteria
+from workbench.data import Task
+from workbench.explorers.cache import Cache
+from workbench.explorers.playground.choices import ROUNDS, Choices, weight_timings
+from workbench.explorers.playground.points import Points
+from workbench.explorers.playground.recorded import shipped
+from workbench.explorers.playground.scored import Prepared, measure, prepared
+from workbench.explorers.stops import stops
+from workbench.methods import timing
+from workbench.methods.registry import METHODS
+from workbench.methods.when import early, takes
+from workbench.plots.looks import Look, looks
+from workbench.train import schedule
+from workbench.types import check_choice
+
+
+class Offer:
+    """What there is to choose from, with the points of the trade-off.
+
+    `tasks` are loaded already, `networks` the user's own, which belong to the first of them; `names` narrows the
+    criteria.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, Task], networks: Mapping[str, nn.Module], names: Sequence[str] | None = None
+    ):
+        self.tasks = dict(tasks)
+        self.own_data = tuple(name for name in self.tasks if name not in data.sources())
+        self.data = sorted({*data.available(), *self.tasks})
+        self.home = next(iter(self.tasks))
+        self.own_networks = {name: copy.deepcopy(model) for name, model in networks.items()}
+        self.names = None if names is None else [check_choice("criterion", name, criteria()) for name in names]
+        self.points = Points()
+        self.networks: Cache[Prepared] = Cache(60_000_000)
+
+    def menu(self, choices: Choices, face: str = "live") -> dict[str, Any]:
+        """The options of every control that work here; `networks` of the data loaded so far."""
+        net, steps, timings = self.at_init(choices), self.total(choices), weight_timings()
+        return {
+            "face": face,
+            "data": self.data,
+            "networks": {name: self.fitting(name) for name in list(self.tasks)},
+            "timings": timings,
+            "criteria": self.criteria(choices),
+            "allocations": allocation.allocations(),
+            "methods": list(METHODS),
+            "rounds": list(ROUNDS),
+            "k": {"timings": [n for n in timings if "k" in takes(n)], "usual": early(steps), "most": steps - 1},
+            "measure": self.points.measure(choices.data),
+            "stops": stops(net.maximum),
+            "layers": list(net.sizes),
+            "looks": {
+                name: dict(light=look.colour, dark=look.dark, paler=Look(look.dark, "").dark, marker=look.marker)
+                for name, look in self.looks().items()
+            },
+        }
+
+    def criteria(self, choices: Choices) -> list[str]:
+        """Names of the criteria on offer, those that can score the network chosen, as soon as that is built."""
+        net = self.built(choices)
+        known = criteria(model=net.model if net else None)
+        return known if self.names is None else [name for name in self.names if name in known]
+
+    def looks(self) -> dict[str, Look]:
+        """Colour and marker of every criterion that may be shown, the same in every face."""
+        return looks([*criteria(), *self.points.criteria(), *weight_timings()])
+
+    def without_the_gone(self, choices: Choices) -> Choices:
+        """The choices with a criterion that is on offer in place of one that is not (any more, or for this network)."""
+        offer = self.criteria(choices) or [side.criterion for side in choices.sides]
+        first = next(name for name in (choices.criterion, Choices.criterion, offer[0]) if name in offer)
+        pinned = choices.compare
+        return replace(choices, criterion=first, compare=pinned if pinned and pinned["criterion"] in offer else None)
+
+    def fitting(self, name: str) -> list[str]:
+        """Networks for data that is loaded: the user's own first, on the task they came with."""
+        return [*(self.own_networks if name == self.home else ()), *models.fitting(self.tasks[name])]
+
+    def task(self, name: str) -> Task:
+        """The task of this name, loaded when first asked for."""
+        if name not in self.tasks:
+            self.tasks[name] = data.load(check_choice("data", name, self.data))
+        return self.tasks[name]
+
+    def check(self, choices: Choices) -> Choices:
+        """Return `choices` if all they name exists and fits; otherwise say what does."""
+        task = self.task(choices.data)
+        fitting = self.fitting(choices.data)
+        if choices.network not in fitting:
+            check_choice("network", choices.network, {*models.networks(), *self.own_networks})
+            raise ValueError(
+                f"{choices.network!r} does not fit {task.name!r}, whose inputs have shape {task.shape}; "
+                f"networks that fit: {', '.join(fitting)}"
+            )
+        net = self.at_init(choices)
+        for side in choices.sides:
+            if side.maker == side.criterion:
+                check_choice("criterion", side.criterion, self.criteria(choices))
+            check_choice("allocation", side.allocation, allocation.allocations())
+            if side.k is not None:
+                timing(side.timing, net.model, task, 0, k=side.k)  # says where it is too large
+        last = max(self.length(side) for side in choices.sides)
+        if choices.step is not None and choices.step > last:
+            raise ValueError(f"step is a step of the training, from 0 to {last}; got {choices.step}")
+        if choices.layer:
+            check_choice("layer", choices.layer, net.sizes)
+        return choices
+
+    def built(self, choices: Choices) -> Prepared | None:
+        """The network of these choices before any training, if it was built."""
+        return self.networks.get((choices.data, choices.network, choices.seed))
+
+    def at_init(self, choices: Choices) -> Prepared:
+        """The network of these choices before any training."""
+        if found := self.built(choices):
+            return found
+        task = self.task(choices.data)
+        own = self.own_networks.get(choices.network)
+        model = models.make(choices.network, task, choices.seed) if own is None else copy.deepcopy(own).to(task.device)
+        made = prepared(model, task.batch(1).inputs)
+        self.points.measures[choices.data] = measure(made, task)
+        return self.networks.put((choices.data, choices.network, choices.seed), made, made.parameters)
+
+    def k(self, choices: Choices) -> int:
+        """The step of an early cut, or to which weights go back: if nothing is chosen, a twentieth of the training."""
+        return early(self.total(choices)) if choices.k is None else choices.k
+
+    def how(self, choices: Choices) -> dict[str, Any]:
+        """What `wb.timing` is given of these choices, beside the timing, the sparsity and the seed."""
+        how = dict(criterion=choices.criterion, rounds=choices.rounds, allocation=choices.allocation)
+        return {name: value for name, value in (how | {"k": self.k(choices)}).items() if name in takes(choices.timing)}
+
+    def in_time(self, choices: Choices) -> Choices:
+        """The choices without a `k` that this network's training does not reach."""
+        most, pinned = self.total(choices) - 1, choices.compare
+        alone = choices if (choices.k or 0) <= most else replace(choices, k=None)
+        return replace(alone, compare=pinned | {"k": None}) if pinned and (pinned.get("k") or 0) > most else alone
+
+    def total(self, choices: Choices) -> int:
+        """Steps of one schedule."""
+        return schedule(self.at_init(choices).model, self.task(choices.data))
+
+    def length(self, choices: Choices) -> int:
+        """Steps of the whole training of this one setting."""
+        levels = {"before": 0, "early": 0, "after": 1}.get(choices.timing, choices.rounds)
+        again = self.total(choices) - (self.k(choices) if choices.timing == "rewound" else 0)
+        return self.total(choices) + (0 if choices.timing in METHODS else levels * again)
+
+    def record(self, rows: Iterable[Mapping[str, Any]] | None, choices: Choices) -> None:
+        """Take recorded points over (None: the shipped ones), by the name of what the task measures first."""
+        self.at_init(choices)
+        if rows is None:
+            rows = [row for row in shipped() if self.points.measure(row["data"]) in row]
+        self.points.record(rows, choices)
