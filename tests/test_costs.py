@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +184,26 @@ def test_an_export_that_is_not_the_model_is_refused(model: nn.Module, words: str
 
 
 def test_an_export_needs_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("workbench.export.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pruning-workbench\[onnx\]"):
+    monkeypatch.setattr("workbench.extras.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pruning-workbench\[lab\]"):
         export(small(), tmp_path / "x.onnx", EXAMPLE)
     table = wb.costs(small(), halved(small()), EXAMPLE, batches=[1], repeats=2)
-    assert "Install the extra onnx" in table.attrs["left_out"]["onnx"]
+    assert "Install the extra lab" in table.attrs["left_out"]["onnx"]
+
+
+def test_the_deployment_page_runs_without_torch(tmp_path: Path, digits: wb.Task) -> None:
+    """Its first program without the trainings; its second where torch cannot be imported."""
+    page = (Path(__file__).parent.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
+    write, use = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(use.strip().splitlines()) <= 20
+    found: dict[str, Any] = {}
+    path = tmp_path / "digits.onnx"
+    exec(re.sub(r"wb\.train\(.*\n", "", write).replace("digits.onnx", str(path)), found)
+    images = (digits.splits["test"].inputs[:, 0] * 16).numpy()
+    np.save(tmp_path / "images.npy", images)
+    blocked = "import sys\nsys.modules['torch'] = sys.modules['workbench'] = None\n"
+    ask = "\nnp.save('classes.npy', digits(np.load('images.npy')))\n"
+    subprocess.run([sys.executable, "-c", blocked + use + ask], cwd=tmp_path, check=True)
+    with torch.no_grad():
+        own = found["small"].eval()(digits.take("test").inputs).argmax(1).numpy()
+    assert (np.load(tmp_path / "classes.npy") == own).mean() > 0.98

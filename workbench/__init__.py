@@ -28,7 +28,7 @@ from workbench.models import left_out, make, networks, prunable
 from workbench.models.untouched import untouched
 from workbench.profiles import plan
 from workbench.recording import Recording
-from workbench.removal import group_masks, group_scores, groups, load_removed, remove, save_removed
+from workbench.removal import group_masks, group_scores, groups, load_removed, masks_to, remove, save_removed
 from workbench.seeds import versions
 from workbench.states import State
 from workbench.train import Progress, snapshot, steps, train
@@ -46,7 +46,7 @@ __all__ += ["collapsed", "compression", "critical", "critical_iterated", "effect
 __all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
 __all__ += ["Recording", "gated", "input_macs", "method", "method_table", "methods", "plan", "rounds", "snapshot"]
 __all__ += ["break_even", "costs", "export"]
-__all__ += ["group_masks", "group_scores", "groups", "load_removed", "remove", "save_removed"]
+__all__ += ["group_masks", "group_scores", "groups", "load_removed", "masks_to", "remove", "save_removed"]
 __all__ += ["steps", "timing", "timings", "train"]
 # Imported when first used:
 __all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots", "runs"]

@@ -77,6 +77,17 @@ def sparse(model: nn.Module) -> nn.Module:
     return made
 
 
+class Half(nn.Module):
+    """A model in half precision that takes inputs of any precision."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).half()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.model(x.half())
+
+
 class Peak(TorchDispatchMode):
     """The most bytes that tensors made in a `with` block hold at one time; `known` ones, and views, do not count.
 
@@ -261,7 +272,7 @@ def _measured(
     seconds = in_turns({name: partial(call, inputs) for name, call in runs.items()}, repeats)
     for name, (parameters, multiplied, size) in facts.items():
         most: float = math.nan
-        if name in forms:
+        if name in forms and name != "2:4":  # its tensors have no storage to count
             with Peak([*forms[name].parameters(), *forms[name].buffers(), inputs]) as peak:
                 forms[name](inputs)
             most = peak.most
@@ -285,8 +296,8 @@ def _half(masked: nn.Module, masks: Masks, left_out: dict[str, str]) -> dict[str
     """Linear layers whose masks are 2:4 in half precision, dense and as semi-structured tensors."""
     from torch.sparse import to_sparse_semi_structured
 
-    dense, made = copy.deepcopy(masked).half(), copy.deepcopy(masked).half()
-    linear = {f"{name}.weight": layer for name, layer in made.named_modules() if type(layer) is nn.Linear}
+    dense, made = Half(masked), Half(masked)
+    linear = {f"{name}.weight": layer for name, layer in made.model.named_modules() if type(layer) is nn.Linear}
     fitting = [name for name in linear if name in masks and masks[name].shape[1] % 4 == 0]
     fitting = [name for name in fitting if int(masks[name].unflatten(1, (-1, 4)).sum(-1).max()) <= 2]
     for name in fitting:

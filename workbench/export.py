@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from workbench.extras import check_lab, lab
 from workbench.models.running import evaluating, fitted, logits, outputs
 from workbench.models.watch import example_of
 
@@ -28,7 +27,7 @@ def export(model: nn.Module, path: str | Path, example: Tensor | None = None) ->
     of the model on it agree within 1e-4 of the largest. To deploy a pruned model, export what `wb.remove` gives: masked
     weights are zeros in the file. The file needs `onnxruntime` and `numpy` alone, see `docs/deployment.md`.
 
-    Raises ImportError if the extra `onnx` is not installed, ValueError for an operation that ONNX does not have or a
+    Raises ImportError if the extra `lab` is not installed, ValueError for an operation that ONNX does not have or a
     file that computes something else.
 
     Misleads as a promise of the same speed elsewhere: see `wb.costs`.
@@ -37,7 +36,7 @@ def export(model: nn.Module, path: str | Path, example: Tensor | None = None) ->
     Traceback (most recent call last):
     ValueError: an example is a batch of inputs [n, ...]; got shape (2,). Pass x[None] for a single sample
     """
-    _installed("onnx", "onnxscript", "onnxruntime")
+    check_lab("onnx", "onnxscript", "onnxruntime")
     example, path = fitted(model, example_of(model, example)), Path(path)
     if example.ndim < 2 or not len(example):
         told = f"an example is a batch of inputs [n, ...]; got shape {tuple(example.shape)}"
@@ -69,7 +68,7 @@ def export_int8(path: str | Path, to: str | Path, inputs: Tensor) -> Path:
 
     ONNX Runtime's static quantization, one scale a tensor. What it costs in accuracy must be measured.
     """
-    _installed("onnx", "onnxruntime")
+    check_lab("onnx", "onnxruntime")
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -91,7 +90,7 @@ def export_int8(path: str | Path, to: str | Path, inputs: Tensor) -> Path:
 
 def session(path: str | Path, threads: int = 1) -> Any:
     """An ONNX Runtime session of a file on the CPU."""
-    runtime = _onnx("onnxruntime")
+    runtime = lab("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -100,16 +99,6 @@ def session(path: str | Path, threads: int = 1) -> Any:
 def run(opened: Any, inputs: Tensor) -> Any:
     """The first output of a session for a batch, as a numpy array."""
     return opened.run(None, {opened.get_inputs()[0].name: inputs.detach().cpu().numpy()})[0]
-
-
-def _onnx(module: str) -> Any:
-    _installed(module)
-    return importlib.import_module(module)
-
-
-def _installed(*modules: str) -> None:
-    if missing := ", ".join(module for module in modules if not find_spec(module)):
-        raise ImportError(f'not installed: {missing}. Install the extra onnx: pip install "pruning-workbench[onnx]"')
 
 
 @contextlib.contextmanager

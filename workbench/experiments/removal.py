@@ -9,8 +9,7 @@ from workbench.criteria import score
 from workbench.experiments.common import SEEDS, gap, start
 from workbench.experiments.registry import experiment, reading
 from workbench.metrics import evaluate, macs
-from workbench.removal import group_scores, groups, remove
-from workbench.removal.targets import masks_to
+from workbench.removal import group_scores, groups, masks_to, remove
 from workbench.train import snapshot, train
 from workbench.types import Scores, check_choice
 
@@ -35,7 +34,7 @@ def trained(data: str, network: str, seed: int, device: str, how: tuple[tuple[st
             "share": [0.47],
             "data": ["cifar10"],
             "network": ["resnet-56"],
-            "epochs": [40],
+            "epochs": [58],
             "batch_size": [512],
             "lr": [0.4],
             "device": ["cuda"],

@@ -2,6 +2,17 @@
 
 from workbench.removal.files import load_removed, save_removed
 from workbench.removal.smaller import remove
+from workbench.removal.targets import masks_to
 from workbench.removal.units import Group, Member, group_masks, group_scores, groups
 
-__all__ = ["Group", "Member", "group_masks", "group_scores", "groups", "load_removed", "remove", "save_removed"]
+__all__ = [
+    "Group",
+    "Member",
+    "group_masks",
+    "group_scores",
+    "groups",
+    "load_removed",
+    "masks_to",
+    "remove",
+    "save_removed",
+]

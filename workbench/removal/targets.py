@@ -13,8 +13,8 @@ from workbench.masks import keep_top
 from workbench.metrics import latency, macs
 from workbench.models.running import fitted
 from workbench.models.watch import example_of
-from workbench.removal.groups import coupling, group_masks
-from workbench.removal.remove import without
+from workbench.removal.smaller import without
+from workbench.removal.units import coupling, group_masks
 from workbench.types import Masks, Scores, check_choice
 
 Cost = Callable[[nn.Module, Tensor], float]
