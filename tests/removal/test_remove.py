@@ -257,7 +257,7 @@ def test_a_constant_that_no_mask_covers_is_refused_with_its_group():
     nn.init.ones_(model[2].bias)
     masks = rows(model, "0", "2")
     del masks["2.bias"]
-    with pytest.raises(ValueError, match="the group '2.weight' they differ by.*Cover biases"):
+    with pytest.raises(ValueError, match="of '2.weight' they differ by.*cover biases"):
         wb.remove(model, masks, torch.ones(2, 3))
 
 
@@ -323,7 +323,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     wb.save_removed(small, tmp_path)
     with pytest.raises(ValueError, match=r"before removal; 'a.bias' is missing in the model"):
         wb.load_removed(tmp_path, nn.Linear(3, 2))
-    with pytest.raises(ValueError, match=r"'twice.bias' is \(4,\) in the model, missing"):
+    with pytest.raises(ValueError, match="'b.bias' is missing in the model"):
         wb.load_removed(tmp_path, Shared())
     with pytest.raises(ValueError, match="a folder with weights.safetensors and spec.json"):
         wb.load_removed(tmp_path / "none", model)

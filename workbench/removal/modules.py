@@ -85,12 +85,10 @@ def _refit(module: Any) -> None:
     """Make a layer say the sizes of its tensors."""
     if isinstance(module, _ConvNd):
         lead, inner = module.weight.shape[:2]
-        if module.transposed:
-            module.groups = module.groups * lead // module.in_channels
-            module.in_channels, module.out_channels = lead, inner * module.groups
-        else:
-            module.groups = module.groups * lead // module.out_channels if module.groups > 1 else 1
-            module.out_channels, module.in_channels = lead, inner * module.groups
+        if module.groups > 1:  # whole groups went
+            module.groups = module.groups * lead // (module.in_channels if module.transposed else module.out_channels)
+        sides = lead, inner * module.groups
+        module.in_channels, module.out_channels = sides if module.transposed else sides[::-1]
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.Bilinear):

@@ -26,6 +26,12 @@ AGREE = 1e-5
 SHARPER = 1e-3
 """The same where all weights are scaled to outputs of variance 1: a fault is large there, and rounding may be larger."""
 
+NOT_RUN = "the smaller model does not run"
+RUNS = "let the model's code take sizes from its tensors and layers, not from numbers of its own"
+COVERED = (
+    'cover biases and norms, too, as keep_top(..., granularity="channel", model=model) does: a unit goes if it is 0 '
+    "wherever it is read"
+)
 NOT_FINITE = "the masked model's outputs are not finite"
 
 HEADS = re.compile(r"(heads|n_head|num_head)$")
@@ -57,16 +63,17 @@ def remove(model: nn.Module, masks: Masks, example: Tensor | None = None) -> nn.
     gone = doomed(found, masks)
     small, tests = without(found, masks, gone), list(_tests(example))
     if told := difference(model, masks, small, tests):
-        for name, units in found.order.items():
-            alone = np.zeros_like(gone)
-            alone[units] = gone[units]
-            if alone.any() and (one := difference(model, masks, without(found, masks, alone), tests)):
-                told = f"without the masked units of the group {name!r} {one}"
+        names, alone = [name for name, units in found.order.items() if gone[units].any()], np.zeros_like(gone)
+        for name in names:
+            alone[:] = False
+            alone[found.order[name]] = gone[found.order[name]]
+            if one := difference(model, masks, without(found, masks, alone), tests):
+                names, told = [name], one
                 break
         raise ValueError(
-            f"a removed model gives the masked model's outputs within {AGREE:g} of the largest; {told}. Cover biases "
-            'and norms with the masks, as keep_top(..., granularity="channel", model=model) does, or keep this '
-            "group's units in the masks"
+            f"a removed model gives the masked model's outputs within {AGREE:g} of the largest; without the masked units "
+            f"of {', '.join(map(repr, names))} {told}. Keep these units in the masks, or "
+            + (RUNS if NOT_RUN in told else COVERED)
         )
     return small
 
@@ -191,7 +198,7 @@ def _apart(masked: nn.Module, small: nn.Module, inputs: Tensor, bound: float) ->
         try:
             got = counting(outputs(small, inputs))
         except (ValueError, TypeError) as error:
-            return f"the smaller model does not run: {error.__cause__ or error}"
+            return f"{NOT_RUN}: {error.__cause__ or error}"
     for a, b in zip(want, got, strict=True):
         if a.shape != b.shape:
             return f"its outputs have shape {tuple(b.shape)} in place of {tuple(a.shape)}"

@@ -33,11 +33,11 @@ ELEMENTWISE = re.compile(
     r"lerp|log|log1p|logical_(and|or|not|xor)|logsigmoid|masked_fill|max|maximum|min|minimum|mish|multiply|nan_to_num|"
     r"reciprocal|relu|relu6|remainder|round|rrelu|rsqrt|rsub|selu|sigmoid|sign|silu|sin|soft(plus|shrink|sign)|sqrt|"
     r"square|tanh|tanhshrink|threshold|to|type|type_as|where|zero|tril|triu|requires_grad)_?|"
-    r"(zeros|ones|full|empty|rand|randn)_like|(feature_)?(alpha_)?dropout([123]d|_)?|prelu|bernoulli"
+    r"(zeros|ones|full|empty|rand|randn)_like|(feature_)?(alpha_)?dropout([123]d|_)?|bernoulli"
 )
 MOVING = re.compile(
     r"__getitem__|__get__|chunk|diagonal|expand|expand_as|flatten|flip|gather|index_select|movedim|moveaxis|narrow|"
-    r"permute|pixel_(un)?shuffle|channel_shuffle|ravel|repeat|repeat_interleave|reshape|reshape_as|roll|select|split|"
+    r"permute|channel_shuffle|ravel|repeat|repeat_interleave|reshape|reshape_as|roll|select|split|"
     r"split_with_sizes|squeeze|swap(axes|dims)|t|tensor_split|tile|transpose|unbind|unflatten|unfold|unsafe_chunk|"
     r"unsafe_split|unsqueeze|view|view_as"
 )
@@ -196,7 +196,11 @@ class Trace(TorchFunctionMode):
                 continue
             spread = torch.from_numpy(labels).view(-1, *[1] * (first.ndim - dim - 1)).expand(first.shape).contiguous().to(first.device)
             rest = {key: value for key, value in named.items() if key != "input"}
-            moved = func(spread, *(args[1:] if args else ()), **rest)
+            try:
+                moved = func(spread, *(args[1:] if args else ()), **rest)
+            except (RuntimeError, TypeError):
+                self.fix(labels, f"{func.__name__} is not known to keep channels apart")
+                continue
             for own_labels, now in zip(found, tensors(moved), strict=True):
                 place, carried = self._carrier(now.cpu().numpy())
                 if place is not None:
@@ -311,6 +315,23 @@ def _group_norm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
         trace.fix(own[1], "a group norm without entries cannot tell how many groups are left")
     for tensor in filter(lambda t: t is not None, (weight, bias)):
         own[1] = trace.join(own[1], trace.at(tensor, 0), "a norm of an input that cannot shrink")
+    trace.put(out, own)
+
+
+@_rule("prelu")
+def _prelu(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, weight = _bound("input weight", args, named)
+    own = trace.of(inputs)
+    if weight.numel() > 1:
+        own[1] = trace.join(own[1], trace.at(weight, 0), "a slope of an input that cannot shrink")
+    trace.put(out, own)
+
+
+@_rule("pixel_shuffle")
+def _pixel_shuffle(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, _ = _bound("input upscale_factor", args, named)
+    own = trace.of(inputs)
+    own[-3] = trace.merge(own[-3], out.shape[-3])
     trace.put(out, own)
 
 
