@@ -20,7 +20,19 @@ import torch
 from benchmarks.measure import Row
 from workbench.seeds import versions
 
-TOPICS = "scoring", "sliders", "epoch", "masks", "removal", "importing", "memory", "layout", "recipes", "methods", "processors"
+TOPICS = (
+    "scoring",
+    "sliders",
+    "epoch",
+    "masks",
+    "removal",
+    "importing",
+    "memory",
+    "layout",
+    "recipes",
+    "methods",
+    "processors",
+)
 
 
 def main(words: list[str] | None = None) -> int:

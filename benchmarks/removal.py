@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -34,7 +35,7 @@ class Block(nn.Module):
 def resnet_18(classes: int = 10) -> nn.Module:
     """ResNet-18 for images of 32 x 32 (He et al. 2016, arXiv:1512.03385): 11.2 million weights."""
     widths, layers = (64, 64, 128, 256, 512), list[nn.Module]()
-    for stage, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+    for stage, (before, after) in enumerate(itertools.pairwise(widths)):
         layers += [Block(before, after, 1 + (stage > 0)), Block(after, after, 1)]
     first = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()
     return nn.Sequential(*first, *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
@@ -43,7 +44,11 @@ def resnet_18(classes: int = 10) -> nn.Module:
 def rows(quick: bool) -> Iterator[Row]:
     task = random_task((3, 32, 32), train=200)
     example, turns = task.batch(1).inputs, 1 if quick else 10
-    models = {"resnet-20": wb.make("resnet-20", task), "resnet-56": wb.make("resnet-56", task), "resnet-18": resnet_18()}
+    models = {
+        "resnet-20": wb.make("resnet-20", task),
+        "resnet-56": wb.make("resnet-56", task),
+        "resnet-18": resnet_18(),
+    }
     for name, model in models.items():
         scores = wb.group_scores(model, wb.score(model, None, "magnitude"), example)
         masks = wb.group_masks(model, wb.keep_top(scores, 0.5, allocation="layer"), example)

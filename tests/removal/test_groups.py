@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from zoo import ZOO
 
 import workbench as wb
-from zoo import ZOO
 
 
 class Course(nn.Module):
@@ -77,7 +77,9 @@ def test_heads_and_the_queries_that_share_one_live_together():
 
 
 def test_all_gates_of_a_unit_in_all_layers_and_directions():
-    model = Course(lambda m, x: m.c(m.a(x)[0][:, -1]), a=nn.GRU(2, 3, 2, batch_first=True, bidirectional=True), c=nn.Linear(6, 2))
+    model = Course(
+        lambda m, x: m.c(m.a(x)[0][:, -1]), a=nn.GRU(2, 3, 2, batch_first=True, bidirectional=True), c=nn.Linear(6, 2)
+    )
     group = found(model, torch.zeros(1, 5, 2))["a.weight_ih_l0"]
     assert (group.units, group.fixed) == (3, ())
     assert places(group, "a.weight_ih_l0", 0)[1] == (1, 4, 7)
@@ -173,5 +175,5 @@ def test_scores_and_masks_of_groups_refuse_what_is_not_theirs():
         wb.group_scores(model, {"0.weight": torch.ones(5)}, x)
     with pytest.raises(ValueError, match=r"masks name groups.*'fc'.*0.weight, 2.weight"):
         wb.group_masks(model, {"fc": torch.tensor([True])}, x)
-    with pytest.raises(ValueError, match="'0.weight' of 3 units"):
+    with pytest.raises(ValueError, match=r"'0.weight' of 3 units"):
         wb.group_masks(model, {"0.weight": torch.tensor([True])}, x)

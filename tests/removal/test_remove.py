@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor, nn
+from zoo import ZOO
 
 import workbench as wb
 from workbench.removal.modules import FewerHeads
-from zoo import ZOO
 
 RATIOS = 0.3, 0.5, 0.7
 
@@ -123,7 +123,7 @@ def rows(model: nn.Module, *layers: str, gone: tuple[int, ...] = (0,)) -> wb.Mas
 
 def test_a_sum_needs_a_unit_removed_on_both_sides():
     model, x = Skip(), torch.ones(1, 3)
-    with pytest.raises(ValueError, match="masked in all members"):
+    with pytest.raises(ValueError, match=r"masked in all members"):
         wb.remove(model, rows(model, "a"), x)
     masks = rows(model, "a", gone=(0, 1)) | rows(model, "b", gone=(1, 2))
     small = wb.remove(model, masks, x)
@@ -145,7 +145,7 @@ class Shared(nn.Module):
 
 def test_a_shared_layer_couples_its_uses():
     model, x = Shared(), torch.randn(2, 3)
-    with pytest.raises(ValueError, match="masked in all members"):
+    with pytest.raises(ValueError, match=r"masked in all members"):
         wb.remove(model, rows(model, "a"), x)
     masks = rows(model, "a", "twice")
     small = wb.remove(model, masks, x)
@@ -257,13 +257,13 @@ def test_a_constant_that_no_mask_covers_is_refused_with_its_group():
     nn.init.ones_(model[2].bias)
     masks = rows(model, "0", "2")
     del masks["2.bias"]
-    with pytest.raises(ValueError, match="of '2.weight' they differ by.*cover biases"):
+    with pytest.raises(ValueError, match=r"of '2.weight' they differ by.*cover biases"):
         wb.remove(model, masks, torch.ones(2, 3))
 
 
 def test_a_norm_over_the_channels_leaves_them(tasks):
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
-    with pytest.raises(ValueError, match="'0.weight' stays, because the norm 1.weight takes a mean over them"):
+    with pytest.raises(ValueError, match=r"'0.weight' stays, because the norm 1.weight takes a mean over them"):
         wb.remove(model, rows(model, "0"), torch.ones(2, 3))
     small = wb.remove(model, rows(model, "0", "2"), torch.ones(2, 3))
     assert (small[0].out_features, small[2].out_features) == (4, 5)
@@ -278,7 +278,7 @@ def test_a_wrong_network_is_seen_through_small_weights(monkeypatch):
     masks = wb.group_masks(model, {"attention.in_proj_weight": torch.tensor([True, False, True, True])}, x)
     wb.remove(model, masks, x)
     monkeypatch.setattr("workbench.removal.modules.math", SimpleNamespace(inf=math.inf, sqrt=lambda size: size))
-    with pytest.raises(ValueError, match="'attention.in_proj_weight' with scaled weights they differ"):
+    with pytest.raises(ValueError, match=r"'attention.in_proj_weight' with scaled weights they differ"):
         wb.remove(model, masks, x)
 
 
@@ -323,9 +323,9 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     wb.save_removed(small, tmp_path)
     with pytest.raises(ValueError, match=r"before removal; 'a.bias' is missing in the model"):
         wb.load_removed(tmp_path, nn.Linear(3, 2))
-    with pytest.raises(ValueError, match="'b.bias' is missing in the model"):
+    with pytest.raises(ValueError, match=r"'b.bias' is missing in the model"):
         wb.load_removed(tmp_path, Shared())
-    with pytest.raises(ValueError, match="a folder with weights.safetensors and spec.json"):
+    with pytest.raises(ValueError, match=r"a folder with weights.safetensors and spec.json"):
         wb.load_removed(tmp_path / "none", model)
     spec = json.loads((tmp_path / "spec.json").read_text())
     for change, told in (
@@ -337,5 +337,5 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         with pytest.raises(ValueError, match=told):
             wb.load_removed(tmp_path, model)
     (tmp_path / "spec.json").write_text("[]")
-    with pytest.raises(ValueError, match="Save the model again"):
+    with pytest.raises(ValueError, match=r"Save the model again"):
         wb.load_removed(tmp_path, model)

@@ -37,7 +37,9 @@ def save_removed(model: nn.Module, folder: str | Path) -> None:
     tensors = {}
     for name, value in contents(model).items():
         if not isinstance(value, Tensor):
-            raise TypeError(f"a removed model is tensors alone; {name!r} keeps {type(value).__name__}. Save it yourself")
+            raise TypeError(
+                f"a removed model is tensors alone; {name!r} keeps {type(value).__name__}. Save it yourself"
+            )
         tensors[name] = value.detach().cpu().contiguous().clone()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,12 @@ def load_removed(folder: str | Path, model: nn.Module) -> nn.Module:
     here = {name: value for name, value in contents(small).items() if isinstance(value, Tensor)}
     for name in sorted(here.keys() | found.keys()):
         now, whole = found.get(name), tuple(here[name].shape) if name in here else None
-        if now is None or whole is None or len(now) != len(whole) or any(a > b for a, b in zip(now, whole, strict=True)):
+        if (
+            now is None
+            or whole is None
+            or len(now) != len(whole)
+            or any(a > b for a, b in zip(now, whole, strict=True))
+        ):
             told = f"{name!r} is {whole or 'missing'} in the model, {now or 'missing'} in {WEIGHTS}"
             raise ValueError(
                 f"the model is of the architecture that units were removed from, before removal; {told}. Make it with "

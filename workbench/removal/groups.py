@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +12,16 @@ from torch import Tensor, nn
 
 from workbench.granularity import REDUCTIONS
 from workbench.models.channels import channels, whole
-from workbench.models.watch import example_of
+from workbench.models.kernels import plain_kernels
+from workbench.models.running import evaluating, fitted, logits, outputs
+from workbench.models.untouched import untouched
+from workbench.models.watch import example_of, tensors
 from workbench.models.weights import prunable
-from workbench.removal.trace import OUTPUT, Trace, traced
+from workbench.removal import functions  # noqa: F401  (importing registers what functions do)
+from workbench.removal.trace import Trace
 from workbench.types import Masks, Scores, check_bools, check_choice, check_scores
+
+OUTPUT = "they are the model's outputs"
 
 
 @dataclass(frozen=True)
@@ -79,16 +86,17 @@ class Coupling:
         unit_of, _ = _components(trace.size, trace.edges)
         self.dims = {key: unit_of[labels] for key, labels in trace.dims.items()}
         self.writers = [key for key in self.dims if trace.roles.get(key) == "writes" and key[0] in self.weights]
-        written = np.unique(np.concatenate([self.dims[key] for key in self.writers])) if self.writers else []
-        self.written = np.zeros(trace.size, bool)
-        self.written[written] = True
+        seen = [units for key, units in self.dims.items() if trace.roles.get(key) == "reads"]
+        self.written, read = np.zeros(trace.size, bool), np.zeros(trace.size, bool)
+        for marks, found in ((self.written, [self.dims[key] for key in self.writers]), (read, seen)):
+            for units in found:
+                marks[units] = True
         self.why = {int(unit): told for labels, told in trace.fixed[::-1] for unit in unit_of[labels]}
         for labels, told in trace.fixed:  # the model's outputs are the first reason, whatever else is
             if told == OUTPUT:
                 self.why |= dict.fromkeys(unit_of[labels].tolist(), told)
-        seen = [units for key, units in self.dims.items() if trace.roles.get(key) == "reads"]
-        unread = np.setdiff1d(written, np.concatenate(seen) if seen else [])
-        self.why = dict.fromkeys(unread.astype(int).tolist(), "no layer was seen that reads them") | self.why
+        unread = np.flatnonzero(self.written & ~read).tolist()
+        self.why = dict.fromkeys(unread, "no layer was seen that reads them") | self.why
         links = [(units[:-1], units[1:]) for units in map(self.dims.__getitem__, self.writers)]
         self.group_of, _ = _components(trace.size, links)
 
@@ -143,8 +151,28 @@ def _components(size: int, edges: list[tuple[np.ndarray, np.ndarray]]) -> tuple[
 
 
 def coupling(model: nn.Module, example: Tensor) -> Coupling:
-    """The units of a model, and what couples them."""
-    return Coupling(model, traced(model, example))
+    """The units of a model, and what couples them, from a pass of one or two inputs in evaluation mode."""
+    trace = Trace(model)
+    with untouched(model), plain_kernels(model), evaluating(model), torch.no_grad():
+        inputs = fitted(model, example)[:2]
+        with trace:
+            given = outputs(model, inputs)
+        for tensor in counting(given):
+            for labels in trace.of(tensor):
+                trace.fix(labels, OUTPUT)
+    return Coupling(model, trace)
+
+
+def counting(given: Any) -> list[Tensor]:
+    """The tensors of a model's outputs that must stay equal: its `logits`, or all where it names none.
+
+    >>> len(counting({"a": torch.ones(1), "b": torch.ones(1)}))
+    2
+    """
+    try:
+        return [logits(given)]
+    except TypeError:
+        return [t for t in tensors(given) if t.is_floating_point()]
 
 
 def groups(model: nn.Module, example: Tensor | None = None) -> list[Group]:
@@ -205,7 +233,8 @@ def group_scores(model: nn.Module, scores: Scores, example: Tensor | None = None
             continue
         parts: list[list[Tensor]] = [[] for _ in units]
         for member in found.members(units):
-            if (values := scores.get(found.weights.get(member.parameter, ""))) is None:
+            values = scores.get(found.weights.get(member.parameter, ""))
+            if values is None:
                 continue
             if values.ndim == 1 and weights[member.parameter].ndim > 1:
                 if member.role == "reads":
@@ -230,7 +259,7 @@ def group_masks(model: nn.Module, kept: Masks, example: Tensor | None = None) ->
     >>> {name: mask.tolist() for name, mask in masks.items()}
     {'0.weight': [[True], [False]], '0.bias': [True, False]}
     """
-    kept, found = check_bools(kept), coupling(model, example_of(model, example))
+    found, kept = coupling(model, example_of(model, example)), check_bools(kept)
     masks, parameters = Masks(), dict(model.named_parameters())
     for group, mask in kept.items():
         units = found.order.get(group)
@@ -242,7 +271,9 @@ def group_masks(model: nn.Module, kept: Masks, example: Tensor | None = None) ->
             )
         for member in found.members(units):
             if member.role != "reads" and member.parameter in parameters:
-                own = masks.setdefault(member.parameter, torch.ones_like(parameters[member.parameter], dtype=torch.bool))
+                own = masks.setdefault(
+                    member.parameter, torch.ones_like(parameters[member.parameter], dtype=torch.bool)
+                )
                 gone = [i for places, keep in zip(member.at, mask.tolist(), strict=True) if not keep for i in places]
                 own.movedim(member.dim, 0)[gone] = False
     return masks

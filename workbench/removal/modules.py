@@ -17,7 +17,7 @@ from workbench.models.weights import RECURRENT, turned
 class FewerHeads(nn.MultiheadAttention):
     """`nn.MultiheadAttention` whose heads need not fill its width, as torch's own must; what it computes is the same."""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         query: Tensor,
         key: Tensor,
@@ -29,9 +29,9 @@ class FewerHeads(nn.MultiheadAttention):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """As of `nn.MultiheadAttention`."""
-        single, given = query.ndim == 2, (query, key, value)
+        single, given = query.ndim == 2, [query, key, value]
         if single or not self.batch_first:
-            given = tuple(t[None] if single else t.transpose(0, 1) for t in given)
+            given = [t[None] if single else t.transpose(0, 1) for t in given]
         stacked, biases = self.in_proj_weight, self.in_proj_bias
         weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight) if stacked is None else stacked.chunk(3)
         added = (None, None, None) if biases is None else biases.chunk(3)
@@ -103,11 +103,11 @@ def _refit(module: Any) -> None:
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
     elif isinstance(module, nn.RNNBase):
-        module.input_size, back = module.weight_ih_l0.shape[1], module.weight_hh_l0
-        module.hidden_size = module.weight_hr_l0.shape[1] if module.proj_size else back.shape[1]
-        module.proj_size = back.shape[1] if module.proj_size else 0
+        read, back, *_, last = (getattr(module, name) for name in module._flat_weights_names)
+        module.input_size, inner = read.shape[1], back.shape[1]
+        module.hidden_size, module.proj_size = (last.shape[1], inner) if module.proj_size else (inner, 0)
     elif isinstance(module, RECURRENT):
-        module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
+        module.input_size, module.hidden_size = (getattr(module, f"weight_{side}").shape[1] for side in ("ih", "hh"))
     elif isinstance(module, nn.MultiheadAttention):
         module.__class__, module._qkv_same_embed_dim = FewerHeads, False
         module.num_heads = module.out_proj.weight.shape[1] // module.head_dim

@@ -14,9 +14,8 @@ from workbench.masks.apply import apply_masks_
 from workbench.models.kernels import plain_kernels
 from workbench.models.running import evaluating, outputs
 from workbench.models.watch import example_of
-from workbench.removal.groups import Coupling, coupling
+from workbench.removal.groups import OUTPUT, Coupling, counting, coupling
 from workbench.removal.modules import resize
-from workbench.removal.trace import OUTPUT, counting
 from workbench.seeds import seeded
 from workbench.types import Masks, check_masks
 

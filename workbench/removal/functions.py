@@ -1,0 +1,310 @@
+"""What single functions do with labels: layers, norms, products, attention, recurrent layers, and joining tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.models.watch import tensors
+from workbench.removal.trace import RULES, Labels, Rule, Trace, bound, rule
+
+INPUT = "they read an input that cannot shrink"
+BIAS = "a bias that cannot shrink"
+PRODUCT = "they are multiplied by a tensor that cannot shrink"
+ATTENTION = "attention with a tensor that cannot shrink"
+NORM = "a norm of an input that cannot shrink"
+
+
+@rule("linear")
+def _linear(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, weight, bias = bound("input weight bias", args, named)
+    wrote = trace.at(weight, 0, "writes")
+    trace.join(trace.at(inputs, -1), trace.at(weight, -1, "reads"), INPUT)
+    trace.along(wrote, bias, 0, BIAS)
+    trace.put(out, [*trace.of(inputs)[:-1], wrote])
+
+
+@rule("bilinear")
+def _bilinear(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    one, two, weight, bias = bound("input1 input2 weight bias", args, named)
+    wrote = trace.at(weight, 0, "writes")
+    trace.join(trace.at(one, -1), trace.at(weight, 1, "reads"), INPUT)
+    trace.join(trace.at(two, -1), trace.at(weight, 2, "reads"), INPUT)
+    trace.along(wrote, bias, 0, BIAS)
+    trace.put(out, [*trace.of(one)[:-1], wrote])
+
+
+def _convolution(turned: bool) -> Rule:
+    names = "input weight bias stride padding " + ("output_padding groups" if turned else "dilation groups")
+
+    def rule(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+        inputs, weight, bias, *_, groups = bound(names, args, named)
+        groups = groups or 1
+        dim = inputs.ndim - weight.ndim + 1
+        own = trace.of(inputs)
+        for labels in own[dim + 1 :]:
+            trace.fix(labels, "a convolution moves over them")
+        if groups == 1:
+            wrote = trace.at(weight, int(turned), "writes")
+            trace.join(own[dim], trace.at(weight, 1 - turned, "reads"), INPUT)
+        else:  # a unit is a whole group, its inputs and its outputs
+            wrote = trace.fresh(out.shape[dim]) if turned else trace.at(weight, 0, "writes")
+            read = trace.at(weight, 0, "writes") if turned else None
+            units = trace.merge(wrote, groups)
+            for labels in (own[dim], read) if turned else (own[dim],):
+                trace.join(trace.merge(labels, groups), units, INPUT)
+        trace.along(wrote, bias, 0, BIAS)
+        trace.put(out, [*own[:dim], wrote, *[None] * (out.ndim - dim - 1)])
+
+    return rule
+
+
+for _k in (1, 2, 3):
+    RULES[f"conv{_k}d"], RULES[f"conv_transpose{_k}d"] = _convolution(False), _convolution(True)
+
+
+@rule("batch_norm", "instance_norm")
+def _norm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, *held = bound("input running_mean running_var weight bias", args, named)
+    own = trace.of(inputs)
+    for tensor in held:
+        own[1] = trace.along(own[1], tensor, 0, NORM)
+    trace.put(out, own)
+
+
+@rule("group_norm")
+def _group_norm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, groups, weight, bias = bound("input num_groups weight bias", args, named)
+    own = trace.of(inputs)
+    trace.merge(own[1], groups)
+    if weight is None:
+        trace.fix(own[1], "a group norm without entries cannot tell how many groups are left")
+    for tensor in (weight, bias):
+        own[1] = trace.along(own[1], tensor, 0, NORM)
+    trace.put(out, own)
+
+
+@rule("prelu")
+def _prelu(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, weight = bound("input weight", args, named)
+    own = trace.of(inputs)
+    if weight.numel() > 1:
+        own[1] = trace.along(own[1], weight, 0, "a slope of an input that cannot shrink")
+    trace.put(out, own)
+
+
+@rule("pixel_shuffle")
+def _pixel_shuffle(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, _ = bound("input upscale_factor", args, named)
+    own = trace.of(inputs)
+    own[-3] = trace.merge(own[-3], out.shape[-3])
+    trace.put(out, own)
+
+
+@rule("layer_norm", "rms_norm")
+def _layer_norm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, shape, weight, bias = bound("input normalized_shape weight bias", args, named)
+    own, name = trace.of(inputs), trace.names.get(id(weight))
+    for dim in range(-len(shape), 0):
+        for tensor in (weight, bias):
+            own[dim] = trace.along(own[dim], tensor, dim, NORM)
+        trace.fix(own[dim], f"the norm {name or ''} takes a mean over them".replace("  ", " "))
+    trace.put(out, own)
+
+
+@rule("embedding")
+def _embedding(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, weight = bound("input weight", args, named)
+    trace.put(out, [*[None] * inputs.ndim, trace.at(weight, 1)])
+
+
+def _product(trace: Trace, a: Tensor, b: Tensor, out: Tensor) -> None:
+    if a.ndim < 2 or b.ndim < 2:
+        raise TypeError("products of vectors have no rule")
+    trace.join(trace.at(a, -1, "reads"), trace.at(b, -2, "reads"), PRODUCT)
+    batch = [trace.beside((a, b), dim, PRODUCT) for dim in range(-out.ndim, -2)]
+    trace.put(out, [*batch, trace.at(a, -2, "writes"), trace.at(b, -1, "writes")])
+
+
+@rule("matmul", "__matmul__", "bmm", "mm")
+def _matmul(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    a, b = tensors((args, named))
+    _product(trace, a, b, out)
+
+
+@rule("addmm", "baddbmm")
+def _addmm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    added, a, b = tensors((args, named))
+    _product(trace, a, b, out)
+    product = torch.empty_like(out)
+    trace.put(product, trace.of(out))
+    trace.elementwise([added, product], out, "addmm")
+
+
+@rule("einsum")
+def _einsum(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    terms, _, result = args[0].replace(" ", "").partition("->")
+    found = dict[str, Labels]()
+    for term, tensor in zip(terms.split(","), tensors(args[1:]), strict=True):
+        if not (term + result).isalpha():
+            raise TypeError("einsum with an ellipsis or without a result has no rule")
+        for dim, letter in enumerate(term):
+            labels = trace.at(tensor, dim, "writes" if letter in result else "reads")
+            known = letter in found and tensor.shape[dim] > 1
+            found[letter] = trace.join(found[letter], labels, PRODUCT) if known else labels
+    trace.put(out, [found[letter] for letter in result])
+
+
+@rule("scaled_dot_product_attention")
+def _attention(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    names = "query key value attn_mask dropout_p is_causal scale enable_gqa"
+    query, key, value, mask, _, _, scale, _ = bound(names, args, named)
+    inner = trace.join(trace.at(query, -1), trace.at(key, -1), ATTENTION)
+    if scale is None:
+        trace.fix(inner, "attention divides by the root of their number")
+    found: list[Labels] = []
+    for dim in range(3, out.ndim + 1):
+        heads = trace.at(query, -dim)
+        for tensor in (key, value):
+            ours, theirs = query.shape[-dim], tensor.shape[-dim]
+            labels = trace.at(tensor, -dim)
+            if labels is not None and 1 < theirs < ours:  # each serves several queries
+                labels = np.repeat(labels, ours // theirs)
+            if theirs > 1:
+                heads = trace.join(heads, labels, ATTENTION)
+        if mask is not None and mask.ndim >= dim and mask.shape[-dim] > 1:
+            heads = trace.join(heads, trace.at(mask, -dim), "attention has a mask for each head")
+        found.insert(0, heads)
+    trace.put(out, [*found, trace.at(query, -2), trace.at(value, -1)])
+
+
+@rule("multi_head_attention_forward")
+def _heads(trace: Trace, args: Any, named: Any, out: Any) -> None:
+    names = "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v add_zero_attn "
+    names += "dropout_p out_proj_weight out_proj_bias"
+    query, key, value, _, heads, stacked, biases, k, v, zero, _, after, bias = bound(names, args, named)
+    last = trace.at(after, 1, "reads")
+    units = trace.merge(last, heads)
+    own = [named.get(f"{letter}_proj_weight") for letter in "qkv"]
+    for place, inputs in enumerate((query, key, value)):
+        weight = own[place] if stacked is None else stacked
+        trace.join(trace.at(inputs, -1), trace.at(weight, 1, "reads"), INPUT)
+        for tensor in (weight, biases):
+            labels = trace.at(tensor, 0, "writes" if tensor is weight else "")
+            part = labels if labels is None or len(labels) == len(last) else labels.reshape(3, -1)[place]
+            if part is not None:
+                trace.join(trace.merge(part, heads), units, "")
+    if k is not None or v is not None or zero:
+        trace.fix(units, "attention adds a key and a value")
+    wrote = trace.at(after, 0, "writes")
+    trace.along(wrote, bias, 0, BIAS)
+    trace.put(out[0], [None] * (out[0].ndim - 1) + [wrote])
+
+
+@rule("lstm", "gru", "rnn_tanh", "rnn_relu")
+def _recurrent(trace: Trace, args: Any, named: Any, out: Any) -> None:
+    inputs, states, weights, _, layers, _, _, both, *_ = args
+    if not isinstance(layers, int) or isinstance(layers, bool):  # a packed sequence: data, batch sizes, states, ...
+        inputs, _, states, weights, _, layers, _, _, both = args
+    below, step = trace.at(inputs, -1), len(weights) // (layers * (1 + both))
+    hidden, wrote = list[Labels](), list[Labels]()
+    for layer in range(layers):
+        for start in range(layer * step * (1 + both), (layer + 1) * step * (1 + both), step):
+            read, back, *rest = weights[start : start + step]
+            trace.join(below, trace.at(read, 1, "reads"), INPUT)
+            projection = rest.pop() if len(rest) in (1, 3) else None
+            hidden.append(_units(trace, read, back, rest, projection))
+            wrote.append(hidden[-1] if projection is None else trace.at(projection, 0, "writes"))
+            trace.join(hidden[0], hidden[-1], "")  # one number is the size of all layers and directions
+            trace.join(wrote[0], wrote[-1], "")
+        below = np.concatenate(wrote[-1 - both :])
+    trace.put(out[0], [*[None] * (out[0].ndim - 1), below])
+    for tensor, labels in zip(out[1:], (wrote[0], hidden[0]), strict=False):
+        trace.put(tensor, [*[None] * (tensor.ndim - 1), labels])
+    for tensor, labels in zip(tensors(states), (wrote[0], hidden[0]), strict=False):
+        if trace.at(tensor, -1) is not None:  # a state that is made of zeros takes its size from the layer
+            trace.along(labels, tensor, -1, "")
+
+
+def _units(trace: Trace, read: Tensor, back: Tensor, biases: list[Tensor], projection: Tensor | None) -> Labels:
+    """One label for each hidden unit, of all its gates."""
+    size = back.shape[1] if projection is None else projection.shape[1]
+    units = None
+    for tensor in (read, back, *biases):
+        gates = trace.at(tensor, 0, "writes" if tensor.ndim > 1 else "")
+        mine = trace.merge(gates.reshape(-1, size).T, size)
+        units = mine if units is None else trace.join(units, mine, "")
+    seen = trace.at(back, 1, "reads")
+    if projection is None:
+        trace.join(units, seen, "")
+    else:
+        trace.join(trace.at(projection, 1, "reads"), units, "")
+        trace.join(trace.at(projection, 0, "writes"), seen, "")
+    return units
+
+
+@rule("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+def _cell(trace: Trace, args: Any, named: Any, out: Any) -> None:
+    inputs, states, read, back, *biases = args
+    trace.join(trace.at(inputs, -1), trace.at(read, 1, "reads"), INPUT)
+    units = _units(trace, read, back, [b for b in biases if b is not None], None)
+    for tensor in tensors(states):
+        if (labels := trace.at(tensor, -1)) is not None:
+            trace.join(units, labels, "")
+    for tensor in tensors(out):
+        trace.put(tensor, [*[None] * (tensor.ndim - 1), units])
+
+
+@rule("glu")
+def _glu(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, dim = bound("input dim", args, named)
+    own, dim = trace.of(inputs), -1 if dim is None else dim
+    if own[dim] is not None:
+        first, second = np.split(own[dim], 2)
+        own[dim] = trace.join(first, second, "")
+    trace.put(out, own)
+
+
+@rule("cat", "concat", "concatenate")
+def _cat(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    parts, dim = bound("tensors dim", args, {("dim" if key == "axis" else key): v for key, v in named.items()})
+    parts, dim = [t for t in parts if t.numel()], (dim or 0) % out.ndim
+    found: list[Labels] = []
+    for d in range(out.ndim):
+        here = [trace.at(t, d) for t in parts]
+        if d == dim and any(labels is not None for labels in here):
+            sizes = [t.shape[d] for t in parts]
+            none = [np.full(size, -1) for size in sizes]
+            found.append(np.concatenate([n if own is None else own for own, n in zip(here, none, strict=True)]))
+        elif d == dim or out.shape[d] == 1:
+            found.append(None)
+        else:
+            found.append(trace.beside(parts, d - out.ndim, "they stand beside a tensor that cannot shrink"))
+    trace.put(out, found)
+
+
+@rule("stack")
+def _stack(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    parts, dim = bound("tensors dim", args, named)
+    told = "they are stacked on a tensor that cannot shrink"
+    found = [trace.beside(parts, d, told) for d in range(1 - out.ndim, 0)]
+    found.insert((dim or 0) % out.ndim, None)
+    trace.put(out, found)
+
+
+@rule("pad", "constant_pad_nd")
+def _pad(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
+    inputs, pad, mode = bound("input pad mode", args, named)
+    own = trace.of(inputs)
+    for k in range(len(pad) // 2):
+        dim, (low, high) = inputs.ndim - 1 - k, pad[2 * k : 2 * k + 2]
+        if own[dim] is not None and (low or high):
+            if mode not in (None, "constant") or min(low, high) < 0:
+                trace.fix(own[dim], f"they are padded in mode {mode!r}")
+                own[dim] = None
+            else:
+                own[dim] = np.pad(own[dim], (low, high), constant_values=-1)
+    trace.put(out, own)
