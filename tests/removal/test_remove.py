@@ -298,7 +298,8 @@ def test_a_removed_model_loads_in_a_fresh_process(tmp_path, tasks):
     code = f"""
 import torch, workbench as wb
 there = torch.load({str(tmp_path / "there.pt")!r})
-model = wb.load_removed({str(tmp_path / "small")!r}, wb.make("resnet-20", wb.load("digits", device="cpu"), 7, width=0.5))
+model = wb.make("resnet-20", wb.load("digits", device="cpu"), seed=7, width=0.5)
+model = wb.load_removed({str(tmp_path / "small")!r}, model)
 assert torch.equal(model.eval()(there["x"]), there["y"])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

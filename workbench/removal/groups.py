@@ -210,7 +210,7 @@ def group_scores(model: nn.Module, scores: Scores, example: Tensor | None = None
     """One score for each unit of each coupled group: group name -> `[units]`, for `wb.keep_top`.
 
     The rule `reduce` ("sum", "mean", "max", "norm") combines the scores of all a unit's weights, in all members: those
-    that write it and those that read it. With scores of channels, `[out]`, those that write it. Groups that must stay, as
+    that write it and those that read it. With scores of channels, `[out]`, those that write it. Groups that stay, as
     the model's outputs, have no scores. Source: Fang et al. 2023, arXiv:2301.12900, section 3.3.
     Misleads under allocation="global" where groups differ in size: a sum grows with the members.
 
@@ -233,9 +233,9 @@ def group_scores(model: nn.Module, scores: Scores, example: Tensor | None = None
             continue
         parts: list[list[Tensor]] = [[] for _ in units]
         for member in found.members(units):
-            values = scores.get(found.weights.get(member.parameter, ""))
-            if values is None:
+            if (weight := found.weights.get(member.parameter)) not in scores:
                 continue
+            values = scores[weight]
             if values.ndim == 1 and weights[member.parameter].ndim > 1:
                 if member.role == "reads":
                     continue

@@ -15,7 +15,7 @@ from workbench.models.weights import RECURRENT, turned
 
 
 class FewerHeads(nn.MultiheadAttention):
-    """`nn.MultiheadAttention` whose heads need not fill its width, as torch's own must; what it computes is the same."""
+    """`nn.MultiheadAttention` whose heads need not fill its width, as torch's own must; it computes the same."""
 
     def forward(
         self,

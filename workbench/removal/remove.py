@@ -23,7 +23,7 @@ AGREE = 1e-5
 """How far the outputs of the masked and the removed model may differ in float64, as a part of the largest."""
 
 SHARPER = 1e-3
-"""The same where all weights are scaled to outputs of variance 1: a fault is large there, and rounding may be larger."""
+"""The same where all weights are scaled to outputs of variance 1: faults are large there, and so is rounding."""
 
 NOT_RUN = "the smaller model does not run"
 RUNS = "let the model's code take sizes from its tensors and layers, not from numbers of its own"
@@ -43,7 +43,7 @@ def remove(model: nn.Module, masks: Masks, example: Tensor | None = None) -> nn.
 
     A unit goes if the masks keep none of the weights that write it, in all members of its group (`wb.groups`), and
     nothing holds it; all other masked weights stay, as zeros. Biases and norms follow the masks: those of
-    `keep_top(..., granularity="channel", model=model)` cover them. `example` is a batch of inputs `[n, ...]`; by default
+    `keep_top(..., granularity="channel", model=model)` cover them. `example` is a batch of inputs `[n, ...]`, by default
     one of the model's `input_shape`. The model is untouched. `wb.save_removed` writes the result.
 
     It is proven each time: in float64 and evaluation mode both give the same outputs within 1e-5 of the largest, for
@@ -70,8 +70,8 @@ def remove(model: nn.Module, masks: Masks, example: Tensor | None = None) -> nn.
                 names, told = [name], one
                 break
         raise ValueError(
-            f"a removed model gives the masked model's outputs within {AGREE:g} of the largest; without the masked units "
-            f"of {', '.join(map(repr, names))} {told}. Keep these units in the masks, or "
+            f"a removed model gives the masked model's outputs within {AGREE:g} of the largest; without the masked "
+            f"units of {', '.join(map(repr, names))} {told}. Keep these units in the masks, or "
             + (RUNS if NOT_RUN in told else COVERED)
         )
     return small
@@ -134,7 +134,7 @@ def without(found: Coupling, masks: Masks, gone: np.ndarray) -> nn.Module:
 
 
 def _numbers(module: nn.Module, sizes: list[tuple[int, int, int, int]]) -> dict[str, int]:
-    """New values of the numbers of heads and of their width; `sizes`: units before and after, indices before and after."""
+    """New numbers of heads and of their width; `sizes` are units before and after, and indices before and after."""
     found = {}
     for name, value in vars(module).items():
         if type(value) is not int:

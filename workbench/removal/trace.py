@@ -22,7 +22,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from workbench.models.watch import tensors
 
 Labels = Any
-"""An array with one label for each index of a dimension, -1 where there is none; None where indices are alike or fixed."""
+"""An array with one label for each index of a dimension, -1 where there is none; None if indices are alike or fixed."""
 
 ELEMENTWISE = re.compile(
     r"_*i?r?(add|sub|mul|div|truediv|true_divide|pow|neg|and|or|xor|invert|eq|ne|lt|le|gt|ge|floordiv|mod)_*|"
@@ -209,7 +209,7 @@ class Trace(TorchFunctionMode):
             self.put(tensor, own)
 
     def _carry(self, now: np.ndarray, own: list[Labels]) -> None:
-        """Put moved labels where they change; of several dimensions the last but one has them, the others are merged."""
+        """Put moved labels where they change; of several dimensions the last but one has them, and they are merged."""
         changing = [d for d in range(now.ndim) if now.shape[d] > 1 and (now.take([0], d) != now).any()]
         if changing:
             place = changing[max(len(changing) - 2, 0)]
