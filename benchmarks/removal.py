@@ -13,8 +13,8 @@ from torch.nn import functional
 
 import workbench as wb
 from benchmarks.measure import Row, in_turns, random_task, relative
-from workbench.removal.groups import coupling
-from workbench.removal.remove import doomed, without
+from workbench.removal.smaller import doomed, without
+from workbench.removal.units import coupling
 
 
 class Block(nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from workbench.removal.modules import resize
-from workbench.removal.remove import copied_model
+from workbench.removal.smaller import copied_model
 from workbench.states import contents
 
 WEIGHTS, SPEC = "weights.safetensors", "spec.json"

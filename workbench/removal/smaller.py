@@ -14,8 +14,8 @@ from workbench.masks.apply import apply_masks_
 from workbench.models.kernels import plain_kernels
 from workbench.models.running import evaluating, outputs
 from workbench.models.watch import example_of
-from workbench.removal.groups import OUTPUT, Coupling, counting, coupling
 from workbench.removal.modules import resize
+from workbench.removal.units import OUTPUT, Coupling, counting, coupling
 from workbench.seeds import seeded
 from workbench.types import Masks, check_masks
 
@@ -43,8 +43,8 @@ def remove(model: nn.Module, masks: Masks, example: Tensor | None = None) -> nn.
 
     A unit goes if the masks keep none of the weights that write it, in all members of its group (`wb.groups`), and
     nothing holds it; all other masked weights stay, as zeros. Biases and norms follow the masks: those of
-    `keep_top(..., granularity="channel", model=model)` cover them. `example` is a batch of inputs `[n, ...]`, by default
-    one of the model's `input_shape`. The model is untouched. `wb.save_removed` writes the result.
+    `keep_top(..., granularity="channel", model=model)` cover them. `example` is a batch of inputs `[n, ...]`;
+    without it, the model's `input_shape` tells one. The model is untouched. `wb.save_removed` writes the result.
 
     It is proven each time: in float64 and evaluation mode both give the same outputs within 1e-5 of the largest, for
     the example and for random inputs of its shape; then once more with every weight scaled to an output of variance 1,
