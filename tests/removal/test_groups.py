@@ -76,6 +76,16 @@ def test_heads_and_the_queries_that_share_one_live_together():
     assert places(group, "o.weight", 1) == ((0, 1, 2, 3), (4, 5, 6, 7))
 
 
+def test_crossed_channels_leave_one_side():
+    model = Course(
+        lambda m, x: m.c((m.a(x)[:, :, None] * m.b(x)[:, None]).flatten(1)),
+        a=nn.Linear(3, 2), b=nn.Linear(3, 3), c=nn.Linear(6, 2),
+    )  # fmt: skip
+    groups = found(model, torch.zeros(1, 3))
+    assert "crossed" in groups["a.weight"].why
+    assert places(groups["b.weight"], "c.weight", 1) == ((0, 3), (1, 4), (2, 5))
+
+
 def test_all_gates_of_a_unit_in_all_layers_and_directions():
     model = Course(
         lambda m, x: m.c(m.a(x)[0][:, -1]), a=nn.GRU(2, 3, 2, batch_first=True, bidirectional=True), c=nn.Linear(6, 2)

@@ -213,6 +213,7 @@ class Trace(TorchFunctionMode):
         changing = [d for d in range(now.ndim) if now.shape[d] > 1 and (now.take([0], d) != now).any()]
         if changing:
             place = changing[max(len(changing) - 2, 0)]
+            self.fix(own[place], "they are crossed with others in one dimension")
             own[place] = self.merge(np.moveaxis(now, place, 0), now.shape[place])
         elif now.size:
             self.fix(now.ravel()[:1], "they are taken by their numbers")
