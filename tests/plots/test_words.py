@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+import workbench as wb
 from workbench import plots
 
 ARMS = ["snip", "synflow", "my own"]
@@ -31,12 +32,14 @@ SEEDS = pd.DataFrame(
 SQUARE = pd.DataFrame(np.eye(3), index=ARMS, columns=ARMS)
 GRID = torch.stack([torch.eye(4), 1 - torch.eye(4)], 2)
 MASKS = {"a": torch.tensor([[1, 0], [1, 1]]).bool(), "b": torch.tensor([[1, 0]]).bool()}
+PAIR = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
 PICTURES: dict[str, Callable[[], Any]] = {
     "against_size": lambda: plots.against_size(LAYERS),
     "by_layer": lambda: plots.by_layer(LAYERS),
     "by_samples": lambda: plots.by_samples(SEEDS),
     "curves": lambda: plots.curves(SEEDS, dense=[0.9, 0.8]),
     "differences": lambda: plots.differences(SEEDS),
+    "group_members": lambda: plots.group_members(wb.groups(PAIR, torch.ones(1, 2))[0], unit=1),
     "ladder": lambda: plots.ladder(SEEDS, x="compression", arm="criterion", reference=("most", 100.0)),
     "layer_bars": lambda: plots.layer_bars(LAYERS),
     "layer_densities": lambda: plots.layer_densities(LAYERS, arm="criterion"),
@@ -66,7 +69,7 @@ def test_every_picture_says_its_axes_and_its_arms(name: str) -> None:
     assert all(label.partition("\n")[0] in words for label in labels)
     if name == "mask_overlap":
         assert "kept by both 4, snip alone 0, synflow alone 0, neither 2" in words
-    elif name not in ("mask_picture", "network_drawing", "score_histogram"):
+    elif name not in ("group_members", "mask_picture", "network_drawing", "score_histogram"):
         assert all(arm in words for arm in ARMS)
 
 

@@ -187,3 +187,14 @@ def test_scores_and_masks_of_groups_refuse_what_is_not_theirs():
         wb.group_masks(model, {"fc": torch.tensor([True])}, x)
     with pytest.raises(ValueError, match=r"'0.weight' of 3 units"):
         wb.group_masks(model, {"0.weight": torch.tensor([True])}, x)
+
+
+def test_the_picture_of_a_group_marks_one_unit_wherever_it_is():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
+    group = found(model, torch.zeros(1, 1, 4, 4))["0.weight"]
+    ax = wb.plots.group_members(group, unit=1)
+    both, one = ax.containers
+    assert [(bar.get_x(), bar.get_width()) for bar in both] == [(0, 2), (0, 8)]
+    assert [(bar.get_x(), bar.get_width()) for bar in one] == [(1, 1), (4, 4)]
+    with pytest.raises(ValueError, match=r"a number from 0 to 1; got 2"):
+        wb.plots.group_members(group, unit=2)

@@ -6,6 +6,7 @@ A name has one colour and one marker in all of them (`workbench.plots.looks`).
 from workbench.intervals import student
 from workbench.plots.areas import maps, matrix, regions
 from workbench.plots.figures import axes, bundle, show, style
+from workbench.plots.groups import group_members
 from workbench.plots.ladders import differences, ladder
 from workbench.plots.layers import against_size, by_layer, ending, layer_bars, layer_densities
 from workbench.plots.looks import REMOVED, markers, palette
@@ -17,6 +18,7 @@ from workbench.plots.words import describe
 __all__ = ["REMOVED", "against_size", "axes", "bundle", "by_layer", "by_samples", "curves", "describe", "differences"]
 __all__ += [
     "ending",
+    "group_members",
     "ladder",
     "layer_bars",
     "layer_densities",
