@@ -49,7 +49,7 @@ def test_every_kind_of_layer_is_removed_and_proven(name, sparsity):
 
 
 @pytest.mark.parametrize("sparsity", RATIOS)
-@pytest.mark.parametrize("name", ["vgg", "resnet-20", "resnet-32", "resnet-56"])
+@pytest.mark.parametrize("name", ["vgg", "resnet-20", "resnet-56"])
 def test_our_networks_are_removed_and_proven(tasks, name, sparsity):
     task = tasks["digits"]
     model, example = wb.make(name, task, width=0.5), task.batch(2).inputs
@@ -93,7 +93,7 @@ def test_single_weights_stay_as_zeros():
 
 def test_a_removed_model_trains_and_is_removed_again(tasks):
     task = tasks["digits"]
-    model = wb.make("resnet-20", task, width=0.5)
+    model = wb.make("vgg", task, width=0.25)
     example = task.batch(2).inputs
     once = wb.remove(model, halved(model, example), example)
     wb.train(once, task, steps=2)
@@ -289,17 +289,19 @@ def test_a_model_that_cannot_be_copied_is_told():
         wb.remove(model, rows(model, "0"), torch.ones(2, 3))
 
 
-def test_a_removed_model_loads_in_a_fresh_process(tmp_path, tasks):
-    task = tasks["digits"]
-    model, example = wb.make("resnet-20", task, width=0.5), task.batch(4).inputs
-    small = wb.remove(model, halved(model, example), example)
+def test_a_removed_model_loads_in_a_fresh_process(tmp_path):
+    made = "nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 3))"
+    model, x = eval(made), torch.randn(2, 1, 4, 4)
+    small = wb.remove(model, halved(model, x), x)
     wb.save_removed(small, tmp_path / "small")
-    torch.save({"x": example, "y": small.eval()(example).detach()}, tmp_path / "there.pt")
+    torch.save({"x": x, "y": small.eval()(x).detach()}, tmp_path / "there.pt")
     code = f"""
-import torch, workbench as wb
+import torch
+from torch import nn
+import workbench as wb
 there = torch.load({str(tmp_path / "there.pt")!r})
-model = wb.make("resnet-20", wb.load("digits", device="cpu"), seed=7, width=0.5)
-model = wb.load_removed({str(tmp_path / "small")!r}, model)
+model = wb.load_removed({str(tmp_path / "small")!r}, {made})
+assert model[0].out_channels == 3
 assert torch.equal(model.eval()(there["x"]), there["y"])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
