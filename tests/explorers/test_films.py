@@ -128,6 +128,9 @@ def test_of_two_films_the_shorter_one_stays_at_its_end(session: Session) -> None
     choices = trained(session, timing="after", compare=way)
     first, second = session.frame(replace(choices, step=2 * STEPS))["sides"]
     assert (first["step"]["at"], second["step"]["at"]) == (2 * STEPS, STEPS)
+    alone = replace(choices, timing="before", rounds=1, compare=None, step=2 * STEPS)  # the longer one is let go
+    assert session.frame(alone)["sides"][0]["step"]["at"] == STEPS
+    assert session.films.told(alone).step == drain(session.prepare(alone)).step == STEPS
 
 
 def test_a_long_film_keeps_to_its_bytes(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

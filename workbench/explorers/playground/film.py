@@ -73,9 +73,10 @@ class Films:
 
     def told(self, choices: Choices) -> Choices:
         """The choices with the step that is shown, where masks come from a training alone."""
-        films = [] if all(side.cut for side in choices.sides) else self.of(choices)
-        last = max((one["total"] for one in films), default=None)
-        return replace(choices, step=last if choices.step is None else choices.step)
+        last = max((one["total"] for one in self.of(choices)), default=None)
+        if last is None or (choices.step is None and all(side.cut for side in choices.sides)):
+            return choices
+        return replace(choices, step=last if choices.step is None else min(choices.step, last))
 
     def alike(self, one: Choices, other: Choices) -> bool:
         """Whether two choices are trained in the same way, but for the seed."""

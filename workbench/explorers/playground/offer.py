@@ -109,9 +109,8 @@ class Offer:
             check_choice("allocation", side.allocation, allocation.allocations())
             if side.k is not None:
                 timing(side.timing, net.model, task, 0, k=side.k)  # says where it is too large
-        last = max(self.length(side) for side in choices.sides)
-        if choices.step is not None and choices.step > last:
-            raise ValueError(f"step is a step of the training, from 0 to {last}; got {choices.step}")
+        if choices.step and choices.step > self.last(choices):
+            raise ValueError(f"step is a step of the training, from 0 to {self.last(choices)}; got {choices.step}")
         if choices.layer:
             check_choice("layer", choices.layer, net.sizes)
         return choices
@@ -155,6 +154,10 @@ class Offer:
         levels = {"before": 0, "early": 0, "after": 1}.get(choices.timing, choices.rounds)
         again = self.total(choices) - (self.k(choices) if choices.timing == "rewound" else 0)
         return self.total(choices) + (0 if choices.timing in METHODS else levels * again)
+
+    def last(self, choices: Choices) -> int:
+        """The last step of the longest training shown."""
+        return max(self.length(side) for side in choices.sides)
 
     def record(self, rows: Iterable[Mapping[str, Any]] | None, choices: Choices) -> None:
         """Take recorded points over (None: the shipped ones), by the name of what the task measures first."""

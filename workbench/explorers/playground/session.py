@@ -55,7 +55,7 @@ class Session(Offer):
         return not self.films.recorded(choices) or bool(self.films.of(choices))
 
     def prepare(self, choices: Choices, report: Report = lambda what, progress: None) -> Work[Choices]:
-        """Compute whatever `frame` will look up; `return`s the choices with layer, compression and k that exist.
+        """Compute whatever `frame` will look up; `return`s the choices with layer, compression, k and step that exist.
 
         A network that does not fit the data gives way to the first that does, and so does a criterion that cannot score
         the network.
@@ -79,10 +79,11 @@ class Session(Offer):
             choices = replace(choices, network=self.fitting(choices.data)[0])
         net = self.at_init(choices)
         choices = self.in_time(self.without_the_gone(choices))
-        self.check(replace(choices, layer=""))
+        self.check(replace(choices, layer="", step=None))
+        step = choices.step and min(choices.step, self.last(choices))  # of a longer one that was pinned
         yield
         layer = choices.layer if choices.layer in net.sizes else list(net.sizes)[len(net.sizes) // 2]
-        return replace(choices, layer=layer, compression=min(choices.compression, net.maximum))
+        return replace(choices, layer=layer, compression=min(choices.compression, net.maximum), step=step)
 
     def _make(self, choices: Choices, report: Report) -> Work[Prepared]:
         """The network whose weights are looked at: trained as far as the timing says."""
