@@ -11,11 +11,9 @@ from workbench import stopping
 if stopping.is_command():
     stopping.listen()  # before torch is imported, which takes a second
 
-from workbench.costs import break_even, costs
 from workbench.criteria import criteria, criterion_table, register_criterion, score
 from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
-from workbench.export import export
 from workbench.extras import check_lab
 from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_, rounds
 from workbench.methods import gated, input_macs, method, method_table, methods, timing, timings
@@ -28,7 +26,18 @@ from workbench.models import left_out, make, networks, prunable
 from workbench.models.untouched import untouched
 from workbench.profiles import plan
 from workbench.recording import Recording
-from workbench.removal import group_masks, group_scores, groups, load_removed, masks_to, remove, save_removed
+from workbench.removal import (
+    break_even,
+    costs,
+    export,
+    group_masks,
+    group_scores,
+    groups,
+    load_removed,
+    masks_to,
+    remove,
+    save_removed,
+)
 from workbench.seeds import versions
 from workbench.states import State
 from workbench.train import Progress, snapshot, steps, train
@@ -53,7 +62,7 @@ __all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots
 
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.
-for _function in (costs, criteria, export, methods, train):
+for _function in (criteria, methods, train):
     _function.__dict__ = vars(sys.modules[f"workbench.{_function.__name__}"])
 
 

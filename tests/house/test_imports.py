@@ -30,8 +30,6 @@ ROOMS = [
     "recipes",
     "states",
     "removal",
-    "export",
-    "costs",
     "train",
     "recording",
     "methods",

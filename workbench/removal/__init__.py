@@ -1,6 +1,8 @@
-"""Removal: the coupled groups of a model, a smaller model in place of a masked one, and its files."""
+"""Removal: coupled groups, a smaller model in place of a masked one, its files, its export, its costs."""
 
 from workbench.removal.files import load_removed, save_removed
+from workbench.removal.forms import break_even, costs
+from workbench.removal.onnx_file import export
 from workbench.removal.smaller import remove
 from workbench.removal.targets import masks_to
 from workbench.removal.units import Group, Member, group_masks, group_scores, groups
@@ -8,6 +10,9 @@ from workbench.removal.units import Group, Member, group_masks, group_scores, gr
 __all__ = [
     "Group",
     "Member",
+    "break_even",
+    "costs",
+    "export",
     "group_masks",
     "group_scores",
     "groups",

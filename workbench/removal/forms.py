@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from workbench.export import export, export_int8, run, session
 from workbench.masks import apply_masks_
 from workbench.metrics import macs
 from workbench.models.running import evaluating, fitted
 from workbench.models.watch import example_of
-from workbench.removal import remove
+from workbench.removal.onnx_file import export, export_int8, run, session
+from workbench.removal.smaller import remove
 from workbench.seeds import generator, processor
 from workbench.types import Masks, check_count, check_masks
 

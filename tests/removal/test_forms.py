@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 import workbench as wb
-from workbench import costs as room
-from workbench.costs import Peak, Sparse, break_even, csr_speedup, in_turns, sparse, stored
-from workbench.export import export, export_int8, run, session
+from workbench.removal import forms as room
+from workbench.removal.forms import Peak, Sparse, break_even, csr_speedup, in_turns, sparse, stored
+from workbench.removal.onnx_file import export, export_int8, run, session
 
 
 def small() -> nn.Module:
@@ -193,7 +193,7 @@ def test_an_export_needs_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_the_deployment_page_runs_without_torch(tmp_path: Path, digits: wb.Task) -> None:
     """Its first program without the trainings; its second where torch cannot be imported."""
-    page = (Path(__file__).parent.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text(encoding="utf-8")
     write, use = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(use.strip().splitlines()) <= 20
     found: dict[str, Any] = {}

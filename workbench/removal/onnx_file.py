@@ -69,10 +69,9 @@ def export_int8(path: str | Path, to: str | Path, inputs: Tensor) -> Path:
     ONNX Runtime's static quantization, one scale a tensor. What it costs in accuracy must be measured.
     """
     check_lab("onnx", "onnxruntime")
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    made = lab("onnxruntime.quantization")
 
-    class Reader(CalibrationDataReader):
+    class Reader(made.CalibrationDataReader):  # type: ignore[name-defined]
         def __init__(self) -> None:
             name = session(path).get_inputs()[0].name
             self.batches = iter([{name: part.cpu().numpy()} for part in inputs.split(32)])
@@ -82,8 +81,9 @@ def export_int8(path: str | Path, to: str | Path, inputs: Tensor) -> Path:
 
     ready = Path(to).with_suffix(".part")
     with _quiet():
-        quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
-        quantize_static(str(ready), str(to), Reader(), weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8)
+        lab("onnxruntime.quantization.shape_inference").quant_pre_process(path, ready, skip_symbolic_shape=True)
+        kinds = {"weight_type": made.QuantType.QInt8, "activation_type": made.QuantType.QUInt8}
+        made.quantize_static(ready, to, Reader(), **kinds)
     ready.unlink()
     return Path(to)
 
