@@ -59,6 +59,25 @@ def rows(quick: bool) -> Iterator[Row]:
         found = relative(seconds, "theirs")["ours"]
         yield Row(f"groups and removal of {name} / torch-pruning's pruner", found, "x", 1.3)
         yield Row(f"groups and removal of {name}", seconds["ours"] * 1e3, "ms")
+    yield from _costs(models["resnet-18"], example, quick)
+
+
+def _costs(model: nn.Module, example: Tensor, quick: bool) -> Iterator[Row]:
+    """Measured seconds beside multiply-adds, one thread; and from where on CSR pays."""
+    masks = wb.masks_to(model, wb.group_scores(model, wb.score(model, None, "magnitude"), example), 0.5, example)
+    batch, how = (2, {"repeats": 2}) if quick else (32, {"repeats": 7})
+    table = wb.costs(model, masks, example, batches=[batch], **how).set_index("form")
+    half = f"ResNet-18 at half the multiply-adds, batches of {batch}"
+    ratio = table.loc["dense", "macs"] / table.loc["removed", "macs"]
+    yield Row(f"{half}: multiply-adds before / after", ratio, "x")
+    for form in ("masked", "csr", "removed", "onnx", "onnx int8"):
+        yield Row(f"{half}: seconds dense / {form}", table.loc[form, "speedup"], "x")
+    off = abs(table.loc["removed", "speedup"] / ratio - 1)
+    yield Row(f"{half}: how far the seconds are from the multiply-adds", off, "", 0.25)
+    for rows in (1, 32):
+        size = (256, 256) if quick else (2048, 2048)
+        found = wb.break_even(rows, size, within=0.1 if quick else 0.02, repeats=3 if quick else 9)
+        yield Row(f"sparsity from which CSR is faster: {size[0]} x {size[1]}, {rows} rows", found, "")
 
 
 def _removed(model: nn.Module, masks: wb.Masks, example: Tensor) -> nn.Module:
