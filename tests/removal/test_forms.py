@@ -110,10 +110,7 @@ def test_the_table_of_costs() -> None:
     assert one.loc["masked", "parameters"] == one.loc["dense", "parameters"] - 4 * 12
     assert one.loc["removed", "parameters"] == 4 * 12 + 650
     assert one.loc["removed", "bytes"] < one.loc["bitmask", "bytes"] < one.loc["dense", "bytes"]
-    assert one.loc["onnx int8", "bytes"] < one.loc["onnx", "bytes"] or one.loc["onnx", "bytes"] < 10_000
     assert table["activation_bytes"].isna().sum() == 2 * 4
-    assert (table["low"].dropna() <= table["seconds"].dropna()).all()
-    assert (table["seconds"].dropna() <= table["high"].dropna()).all()
     assert (table.loc[table["form"] == "dense", "speedup"] == 1).all()
     assert not table.attrs["left_out"]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -127,17 +124,18 @@ def test_what_cannot_be_removed_is_told() -> None:
     assert "masked in all members of its group" in table.attrs["left_out"]["removed"]
 
 
-def test_the_interval_of_a_median() -> None:
-    """Slow calls now and then widen it: the 95 % interval by order statistics of 30 has the 10th and the 21st."""
-    spent = iter([0.0] * 1000)
-    found = in_turns({"a": lambda: next(spent)}, repeats=30)["a"]
-    assert found[1] <= found[0] <= found[2]
+def test_the_interval_of_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 30 times it is the 10th and the 21st; of three the least and the most."""
+    for repeats, low, high in ((30, 10, 21), (3, 1, 3)):
+        clock = iter([0.0] * 3 + [t for k in range(repeats, 0, -1) for t in (0.0, float(k))])
+        monkeypatch.setattr(room.time, "perf_counter", lambda clock=clock: next(clock))
+        assert in_turns({"a": lambda: None}, repeats=repeats)["a"] == ((repeats + 1) / 2, low, high)
 
 
 @pytest.mark.parametrize("change", [{"repeats": 1}, {"threads": 0}, {"batches": [0]}, {"example": torch.ones(1, 6, 6)}])
 def test_costs_refuses(change: dict[str, Any]) -> None:
     model = small()
-    with pytest.raises(ValueError, match=r"at least|do not pass through"):
+    with pytest.raises(ValueError, match=r"at least|do not pass through|batches is a list"):
         wb.costs(model, halved(model), **{"example": EXAMPLE, "onnx": False, **change})
 
 
@@ -150,8 +148,44 @@ def test_break_even_is_found_by_halving(monkeypatch: pytest.MonkeyPatch) -> None
     assert math.isnan(break_even(1))
 
 
-def test_a_csr_of_few_weights_is_faster() -> None:
-    assert csr_speedup(0.999, 64, (1024, 1024), repeats=5) > 1
+def test_a_speedup_is_a_ratio_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"dense": (3.0, 2.0, 4.0), "csr": (1.5, 1.0, 2.0)}
+    monkeypatch.setattr(room, "in_turns", lambda calls, repeats: {name: times[name] for name in calls})
+    assert csr_speedup(0.9, 4, (8, 8)) == 2.0
+
+
+@pytest.mark.parametrize(("least", "most", "within"), [(0.5, 0.5, 0.1), (0.0, 1.0, 0.1), (0.0, 0.9, 0.0)])
+def test_a_search_that_does_not_end_is_refused(least: float, most: float, within: float) -> None:
+    with pytest.raises(ValueError, match="least < most, and within > 0"):
+        break_even(1, (8, 8), least=least, most=most, within=within)
+
+
+class Blocks(nn.Module):
+    """A fused block, a grouped convolution and a recurrent layer: none of them becomes CSR."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.mix, self.unit, self.out = nn.Conv1d(8, 8, 3, padding=1, groups=2), nn.GRU(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found, _ = self.unit(self.mix(self.block(x).transpose(1, 2)).transpose(1, 2))
+        return self.out(found.mean(1))
+
+
+def test_only_what_becomes_csr_counts_as_csr() -> None:
+    model, x = Blocks().eval(), torch.randn(2, 5, 8)
+    masks = wb.keep_top(wb.score(model, None, "magnitude"), 0.5)
+    table = wb.costs(model, masks, x, batches=[1], repeats=2, onnx=False).set_index("form")
+    out = int((~masks["out.weight"]).sum())
+    assert table.loc["csr", "macs"] == table.loc["dense", "macs"] - out
+    assert sorted(room.sparse_layers(model)) == ["out"]
+
+
+def test_a_dtype_without_csr_products_is_told() -> None:
+    model = small().bfloat16()
+    table = wb.costs(model, halved(model), EXAMPLE.bfloat16(), batches=[1], repeats=2, onnx=False)
+    assert ("csr" in table.attrs["left_out"]) == ("csr" not in set(table["form"]))
 
 
 def test_an_export_runs_at_every_batch_size(tmp_path: Path) -> None:
@@ -172,12 +206,26 @@ class Odd(nn.Module):
         return torch.linalg.eigvals(x @ x.transpose(1, 2)).real
 
 
+class Large(nn.Module):
+    """Another course for large batches."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.shape[0] < 4 else x + 1
+
+
 class Random(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.rand_like(x)
 
 
-@pytest.mark.parametrize(("model", "words"), [(Odd(), "Odd has no form in ONNX"), (Random(), "they differ by")])
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Odd(), "Odd has no form in ONNX"),
+        (Random(), "they differ by"),
+        (Large(), "for any batch size|for a batch of"),
+    ],
+)
 def test_an_export_that_is_not_the_model_is_refused(model: nn.Module, words: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=words):
         export(model, tmp_path / "x.onnx", torch.rand(3, 4, 4))

@@ -152,7 +152,7 @@ def train_a_ticket(
     >>> row["kept"], row["steps"], row["early"] <= 19
     (40160, 19, True)
     """
-    ask = Question(seed, fraction, epochs, every, data, network, rewind)
+    ask = Question(seed, fraction, epochs, check_count("every", every), data, network, rewind)
     masks, _, row = level_of(check_count("level", level, least=0), ask)
     if check_choice("arm", arm, ARMS) == "ticket":
         return row
@@ -244,7 +244,10 @@ def draw_masks_early(
     >>> len(row["to_last"]), row["to_last"][-1]
     (10, 0.0)
     """
-    drawn = [keep_top(scores, sparsity) for scores in scales(seed, parts, data, network, epochs)]
+    drawn = [
+        keep_top(scores, sparsity)
+        for scores in scales(seed, check_count("parts", parts, least=10), data, network, epochs)
+    ]
     to_last = mask_distances(drawn)[-1].tolist()
     return {"to_last": [round(d, 4) for d in to_last], "tenth": to_last[round(parts / 10) - 1]}
 

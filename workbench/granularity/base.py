@@ -49,6 +49,14 @@ def shapes_of(model: nn.Module | None, names: Iterable[str]) -> dict[str, tuple[
     return {name: tuple(known[name].shape) for name in names}
 
 
+def of_weights(name: str, value: Tensor, shape: tuple[int, ...], units: tuple[int, ...]) -> bool:
+    """Whether these are values of a weight's entries, and not of its units; ValueError for another shape."""
+    if tuple(value.shape) not in (shape, units):
+        told = f"values of {name!r} have its weight's shape {shape}, or that of its units {units}"
+        raise ValueError(f"{told}; got {tuple(value.shape)}. Score this model")
+    return tuple(value.shape) == shape
+
+
 def needed(model: nn.Module | None) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"units of more than one weight need a model; got model={model!r}. Pass model=")

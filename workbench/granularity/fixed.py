@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from workbench.granularity.base import GRANULARITIES, Granularity, Rule, same
+from workbench.granularity.base import GRANULARITIES, Granularity, Rule, needed, of_weights, same, shapes_of
 from workbench.models.weights import TRANSPOSED, turned
 from workbench.types import Scores
 
@@ -14,11 +14,12 @@ def n_of_m(n: int, m: int) -> Granularity:
         raise ValueError(f"n:m keeps n of each m weights; got '{n}:{m}'. Pass one such as '2:4'")
 
     def reduce(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
-        found = {}
+        shapes, found = shapes_of(model, values), {}
         for name, value in values.items():
-            layer = model and model.get_submodule(name.rpartition(".")[0])
-            of = 0 if layer and (isinstance(layer, TRANSPOSED) or turned(layer)) else 1
-            if value.ndim < 2 or value.shape[of] % m:
+            of_weights(name, value, shapes[name], shapes[name])
+            layer = needed(model).get_submodule(name.rpartition(".")[0])
+            of = 0 if isinstance(layer, TRANSPOSED) or turned(layer) else 1
+            if value.shape[of] % m:
                 told = f"'{n}:{m}' groups inputs; {name!r} has shape {tuple(value.shape)}, and its inputs"
                 raise ValueError(f"{told} are no multiple of {m}. Pass exclude=[{name!r}] to wb.score, or another n:m")
             groups = value.movedim(of, -1).unflatten(-1, (-1, m))
@@ -32,8 +33,9 @@ def n_of_m(n: int, m: int) -> Granularity:
 
 def _patterns(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
     """Each 3 x 3 kernel keeps one of its layer's 8 most frequent patterns, by the highest sum: 1 there, else 0."""
-    found, places = {}, 2 ** torch.arange(9)
+    known, found, places = shapes_of(model, values), {}, 2 ** torch.arange(9)
     for name, value in values.items():
+        of_weights(name, value, known[name], known[name])
         if value.shape[-2:] != (3, 3) or value.ndim != 4:
             told = f"patterns are of 3 x 3 kernels; {name!r} has shape {tuple(value.shape)}"
             raise ValueError(f"{told}. Pass exclude=[{name!r}] to wb.score, or use 'kernel'")

@@ -1,12 +1,13 @@
 """Parts of a weight: rows of kernels, kernels, blocks of its matrix, all of it."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from workbench.granularity.base import GRANULARITIES, Granularity, Rule, needed, same, shapes_of
+from workbench.granularity.base import GRANULARITIES, Granularity, Rule, needed, of_weights, same, shapes_of
 from workbench.models.channels import by_channel
 from workbench.types import Masks, Scores
 
@@ -18,13 +19,14 @@ def _parts(of: int, model: nn.Module | None, values: Scores, rule: Rule) -> Scor
         if of and len(shapes[name]) < 3:
             told = f"kernels are of convolutions; {name!r} has shape {shapes[name]}"
             raise ValueError(f"{told}. Pass exclude=[{name!r}] to wb.score, or use 'weight' or 'block 4x4'")
-        whole_weight = tuple(value.shape) == shapes[name]
-        found[name] = rule(value.flatten(-of) if of else value.reshape(1, -1)) if whole_weight else value
+        flat, units = (value.flatten(-of), shapes[name][:-of]) if of else (value.reshape(1, -1), (1,))
+        found[name] = rule(flat) if of_weights(name, value, shapes[name], units) else value
     return found
 
 
 def _kernels(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
-    return {n: _parts(max(1, v.ndim - 2), model, {n: v}, rule)[n] for n, v in values.items()}
+    shapes = shapes_of(model, values)
+    return {n: _parts(max(1, len(shapes[n]) - 2), model, {n: v}, rule)[n] for n, v in values.items()}
 
 
 def spread(model: nn.Module | None, example: Tensor | None) -> Callable[[Masks], Masks]:
@@ -48,8 +50,10 @@ def blocks(k: int, l: int) -> Granularity:  # noqa: E741 (the field's letters)
     def reduce(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
         shapes, found = shapes_of(model, values), {}
         for name, value in values.items():
-            found[name] = value
-            if tuple(value.shape) == shapes[name]:
+            found[name], whole = value, torch.empty(shapes[name], device="meta")
+            sides = by_channel(needed(model), name, whole).shape
+            units = math.ceil(sides[0] / k), math.ceil(sides[1] / l)
+            if of_weights(name, value, shapes[name], units):
                 matrix = by_channel(needed(model), name, value)
                 rows = [
                     torch.cat(

@@ -252,7 +252,7 @@ def example_of(model: nn.Module, example: Tensor | None) -> Tensor:
     if not isinstance(example, Tensor):
         raise TypeError(
             f"an example is a batch of inputs [n, ...], to see what follows each layer; got {type(example).__name__}. "
-            "Pass example=task.batch(1).inputs to wb.keep_top, a batch to wb.find_masks"
+            "Pass example=task.batch(1).inputs, or a batch"
         )
     return example
 

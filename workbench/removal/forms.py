@@ -23,12 +23,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench.masks import apply_masks_
 from workbench.metrics import macs
+from workbench.metrics.cost import layer_macs
 from workbench.models.running import evaluating, fitted
 from workbench.models.watch import example_of
 from workbench.removal.onnx_file import export, export_int8, run, session
 from workbench.removal.smaller import remove
 from workbench.seeds import generator, processor
-from workbench.types import Masks, check_count, check_masks
+from workbench.types import Masks, check_count, check_masks, check_sparsity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ Call = Callable[[Tensor], Any]
 class Sparse(nn.Module):
     """A linear layer, or a 2-d convolution as a matrix product, with its weight as CSR: nonzero weights only."""
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__()
         self.layer, self.bias = layer, layer.bias
         with warnings.catch_warnings():
@@ -60,32 +61,41 @@ class Sparse(nn.Module):
         return found.unflatten(1, (len(x), *places)).transpose(0, 1)
 
 
+def sparse_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers that `sparse` makes CSR: linear ones and plain 2-d convolutions, outside torch's fused blocks."""
+    fused = [f"{name}." for name, layer in model.named_modules() if isinstance(layer, nn.TransformerEncoderLayer)]
+    found = {}
+    for name, layer in model.named_modules():
+        plain = isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros"
+        plain = plain and not isinstance(layer.padding, str)
+        if (type(layer) is nn.Linear or plain) and not name.startswith(tuple(fused)):
+            found[name] = layer
+    return found
+
+
 def sparse(model: nn.Module) -> nn.Module:
-    """A copy with the weights of linear layers and plain 2-d convolutions as CSR; the rest stays as it is.
+    """A copy with the weights of `sparse_layers` as CSR; the rest stays as it is.
 
     >>> sparse(nn.Sequential(nn.Linear(4, 2)))[0].weight.layout
     torch.sparse_csr
     """
     made = copy.deepcopy(model)
-    for name, layer in list(made.named_modules()):
-        plain = isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros"
-        plain = plain and not isinstance(layer.padding, str)
-        if type(layer) is nn.Linear or plain:
-            if not name:
-                return Sparse(layer)
-            made.set_submodule(name, Sparse(layer))
+    for name, layer in sparse_layers(made).items():
+        if not name:
+            return Sparse(layer)
+        made.set_submodule(name, Sparse(layer))
     return made
 
 
 class Half(nn.Module):
-    """A model in half precision that takes inputs of any precision."""
+    """A model in half precision; inputs that are fractions are cast."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).half()
 
     def forward(self, x: Tensor) -> Any:
-        return self.model(x.half())
+        return self.model(x.half() if x.is_floating_point() else x)
 
 
 class Peak(TorchDispatchMode):
@@ -139,7 +149,7 @@ def stored(model: nn.Module, masks: Masks) -> dict[str, int]:
     for name, value in masked.state_dict().items():
         whole = value.numel() * value.element_size()
         sizes = dict.fromkeys(found, whole)
-        if name in masks:
+        if name in masks and value.ndim > 1:  # those of biases and norms stay whole
             values = int(masks[name].sum())
             sizes["bitmask"] = math.ceil(value.numel() / 8) + values * value.element_size()
             sizes["csr"] = values * (value.element_size() + 4) + 4 * (len(value) + 1)
@@ -149,7 +159,10 @@ def stored(model: nn.Module, masks: Masks) -> dict[str, int]:
 
 
 def in_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, tuple[float, float, float]]:
-    """Median seconds of each call, with a 95 % interval by order statistics; all called in turn, after three turns."""
+    """Median seconds of each call, with a 95 % interval by order statistics; all called in turn, after three turns.
+
+    Below six repeats it is the range, which holds the median less often.
+    """
     from scipy.stats import binom
 
     spent: dict[str, list[float]] = {name: [] for name in calls}
@@ -161,7 +174,7 @@ def in_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, 
                 torch.cuda.synchronize()
             if turn >= 0:
                 spent[name].append(time.perf_counter() - start)
-    low = int(binom.ppf(0.025, repeats, 0.5))
+    low = max(int(binom.ppf(0.025, repeats, 0.5)) - 1, 0)
     ordered = {name: sorted(values) for name, values in spent.items()}
     return {name: (statistics.median(v), v[low], v[repeats - 1 - low]) for name, v in ordered.items()}
 
@@ -183,12 +196,13 @@ def costs(
     | dense | the model before pruning |
     | masked | the same tensors with zeros |
     | bitmask, compressed | forms on disk (`stored`); they are not run |
-    | csr | linear layers and 2-d convolutions as torch's CSR products (`sparse`) |
+    | csr | linear layers and plain 2-d convolutions as torch's CSR products; the rest is masked (`sparse`) |
     | removed | what `wb.remove` gives |
     | onnx, onnx int8 | the removed model, or the masked one if nothing can be removed, in ONNX Runtime |
     | float16, 2:4 | on CUDA, where masks are 2:4: linear layers in half precision, dense and semi-structured |
 
-    Columns: `parameters` (those kept), `macs` of one sample (what this form multiplies), `bytes` on disk,
+    Columns: `parameters` (those kept; of a removed model all that it holds), `macs` of one sample (what this form
+    multiplies), `bytes` on disk,
     `activation_bytes` (the most that a forward pass of the batch holds beside weights and inputs), `seconds` of a
     forward pass with `low` and `high` (the median of `repeats` and its 95 % interval, all forms in turn), `speedup`
     (dense seconds over these), `threads`, `device`, `processor`. What was left out, and why, stands in
@@ -208,30 +222,47 @@ def costs(
     masks, example = check_masks(model, masks), fitted(model, example_of(model, example))
     check_count("repeats", repeats, least=2)
     check_count("threads", threads)
-    sizes, left_out = stored(model, masks), dict[str, str]()
+    if isinstance(batches, int) or not batches or len({*batches}) < len(batches):
+        raise ValueError(f"batches is a list of different batch sizes; got {batches!r}. Pass one such as [1, 32]")
+    batches = [check_count("a batch size", batch) for batch in batches]
+    left_out, one = dict[str, str](), example[:1]
     masked = copy.deepcopy(model)
     apply_masks_(masked, masks)
-    kept = sum(p.numel() for p in model.parameters()) - sum(int((~mask).sum()) for mask in masks.values())
-    forms = {"dense": model, "masked": masked, "csr": sparse(masked)}
+    as_csr = {name: masks[name] for name in (f"{n}.weight".lstrip(".") for n in sparse_layers(model)) if name in masks}
+    total = sum(p.numel() for p in model.parameters())
+    kept, sizes = total - sum(int((~mask).sum()) for mask in masks.values()), stored(model, masks)
+    facts = {
+        "dense": (total, macs(model, one), sizes["dense"]),
+        "masked": (kept, macs(model, one), sizes["dense"]),
+        "bitmask": (kept, macs(model, one, masks), sizes["bitmask"]),
+        "compressed": (kept, macs(model, one, masks), sizes["compressed"]),
+    }
+    forms = {"dense": model, "masked": masked}
     try:
-        forms["removed"] = remove(model, masks, example)
+        forms["csr"] = sparse(masked)
+        with torch.no_grad(), evaluating(forms["csr"]):
+            forms["csr"](one)
+        facts["csr"] = kept, macs(model, one, as_csr), stored(model, as_csr)["csr"]
+    except RuntimeError as error:  # no kernel for this dtype
+        del forms["csr"]
+        left_out["csr"] = str(error)
+    try:
+        small = forms["removed"] = remove(model, masks, example)
+        facts["removed"] = sum(p.numel() for p in small.parameters()), macs(small, one), _bytes(small)
     except ValueError as error:
         left_out["removed"] = str(error)
     if example.is_cuda:
         forms |= _half(masked, masks, left_out)
-    one = example[:1]
-    facts = {
-        "dense": (sum(p.numel() for p in model.parameters()), macs(model, one), sizes["dense"]),
-        "masked": (kept, macs(model, one), sizes["dense"]),
-        "bitmask": (kept, macs(model, one, masks), sizes["bitmask"]),
-        "compressed": (kept, macs(model, one, masks), sizes["compressed"]),
-        "csr": (kept, macs(model, one, masks), sizes["csr"]),
-    }
-    if small := forms.get("removed"):
-        facts["removed"] = sum(p.numel() for p in small.parameters()), macs(small, one), _bytes(small)
-    for name, share in (("float16", 1.0), ("2:4", 0.5)):
-        if name in forms:
-            facts[name] = kept, round(macs(model, one) * share), round(sizes["dense"] / 2 * (share + (share < 1) / 16))
+        if "2:4" in forms:
+            fitting = _two_of_four(model, masks)
+            multiplied, held = layer_macs(model, one), [masks[name].numel() for name in fitting]
+            facts["float16"] = kept, sum(multiplied.values()), sizes["dense"] // 2
+            halved = sum(multiplied.values()) - sum(multiplied[name] for name in fitting) // 2
+            facts["2:4"] = (
+                kept,
+                halved,
+                sizes["dense"] // 2 - sum(held) * 7 // 8,
+            )  # half the values, and 2 bits for each
     with contextlib.ExitStack() as stack:
         stack.enter_context(_threads(threads))
         runs: dict[str, Call] = {}
@@ -245,11 +276,7 @@ def costs(
                 opened = session(path, threads)
                 runs[name] = partial(run, opened)
                 facts[name] = *facts[source][:2], path.stat().st_size
-        rows = [
-            row
-            for batch in batches
-            for row in _measured(forms, runs, facts, example, check_count("a batch size", batch), repeats)
-        ]
+        rows = [row for batch in batches for row in _measured(forms, runs, facts, example, batch, repeats)]
     table = pd.DataFrame(rows)
     dense = table["batch"].map(table[table["form"] == "dense"].set_index("batch")["seconds"])
     table["speedup"] = dense / table["seconds"]
@@ -286,26 +313,38 @@ def _files(model: nn.Module, folder: Path, example: Tensor, left_out: dict[str, 
     found = {}
     try:
         found["onnx"] = export(model, folder / "model.onnx", example)
-        found["onnx int8"] = export_int8(found["onnx"], folder / "int8.onnx", example)
     except (ImportError, ValueError) as error:
-        left_out["onnx"] = str(error)
+        left_out["onnx"] = left_out["onnx int8"] = str(error)
+        return {}
+    try:
+        found["onnx int8"] = export_int8(found["onnx"], folder / "int8.onnx", example)
+    except Exception as error:  # the quantizer raises errors of many kinds
+        left_out["onnx int8"] = str(error)
     return found
 
 
+def _two_of_four(model: nn.Module, masks: Masks) -> list[str]:
+    """The linear weights whose masks keep at most 2 of each 4 inputs, in sizes that torch takes in half precision."""
+    linear = {f"{name}.weight".lstrip("."): m for name, m in model.named_modules() if type(m) is nn.Linear}
+    sizes = {name: masks[name].shape for name in linear if name in masks}
+    fitting = [name for name, (rows, columns) in sizes.items() if rows % 32 == 0 and columns % 64 == 0]
+    return [name for name in fitting if int(masks[name].unflatten(1, (-1, 4)).sum(-1).max()) <= 2]
+
+
 def _half(masked: nn.Module, masks: Masks, left_out: dict[str, str]) -> dict[str, nn.Module]:
-    """Linear layers whose masks are 2:4 in half precision, dense and as semi-structured tensors."""
+    """The model in half precision, dense and with its 2:4 weights as semi-structured tensors."""
     from torch.sparse import to_sparse_semi_structured
 
-    dense, made = Half(masked), Half(masked)
-    linear = {f"{name}.weight": layer for name, layer in made.model.named_modules() if type(layer) is nn.Linear}
-    fitting = [name for name in linear if name in masks and masks[name].shape[1] % 4 == 0]
-    fitting = [name for name in fitting if int(masks[name].unflatten(1, (-1, 4)).sum(-1).max()) <= 2]
-    for name in fitting:
-        weight = to_sparse_semi_structured(linear[name].weight.detach())
-        linear[name].weight = nn.Parameter(weight, requires_grad=False)
+    fitting = _two_of_four(masked, masks)
     if not fitting:
-        left_out["2:4"] = "no linear layer has a mask that keeps at most 2 of each 4 inputs"
+        left_out["2:4"] = (
+            "no linear layer, with outputs in 32s and inputs in 64s, has a mask that keeps at most 2 of each 4 inputs"
+        )
         return {}
+    dense, made = Half(masked), Half(masked)
+    for name in fitting:
+        layer: Any = made.model.get_submodule(name.rpartition(".")[0])
+        layer.weight = nn.Parameter(to_sparse_semi_structured(layer.weight.detach()), requires_grad=False)
     return {"float16": dense, "2:4": made}
 
 
@@ -328,6 +367,8 @@ def csr_speedup(
     sparsity: float, batch: int = 1, size: tuple[int, int] = (2048, 2048), *, repeats: int = 15, threads: int = 1
 ) -> float:
     """How much faster than dense a linear layer of random weights is as CSR: dense seconds over CSR seconds."""
+    sparsity, batch = check_sparsity(sparsity), check_count("batch", batch)
+    check_count("repeats", repeats, least=2)
     layer = nn.Linear(size[1], size[0], bias=False)
     layer.weight.mul_((torch.rand(size, generator=generator(0)) >= sparsity).float())
     inputs, as_csr = torch.randn(batch, size[1]), Sparse(layer)
@@ -354,6 +395,9 @@ def break_even(
     True
     """
     how: dict[str, Any] = dict(repeats=repeats, threads=threads)
+    if not (0 <= least < most < 1 and within > 0):
+        told = f"least and most are sparsities, least < most, and within > 0; got {least}, {most} and {within}"
+        raise ValueError(f"{told}. Leave them out")
     if csr_speedup(most, batch, size, **how) < 1:
         return math.nan
     low, high = least, most

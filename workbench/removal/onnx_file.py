@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.extras import check_lab, lab
-from workbench.models.running import evaluating, fitted, logits, outputs
+from workbench.models.running import evaluating, fitted, logits
 from workbench.models.watch import example_of
 
 AGREE = 1e-4
@@ -42,25 +42,38 @@ def export(model: nn.Module, path: str | Path, example: Tensor | None = None) ->
         told = f"an example is a batch of inputs [n, ...]; got shape {tuple(example.shape)}"
         raise ValueError(f"{told}. Pass x[None] for a single sample")
     path.parent.mkdir(parents=True, exist_ok=True)
-    two = example if len(example) > 1 else torch.cat([example, example])  # a batch of one would stay one
+    more = torch.cat([example] * 3)  # a batch of one would stay one
+    wrapped = _Logits(model)
     try:
         with evaluating(model), torch.no_grad(), _quiet():
-            made: Any = torch.onnx.export(model, (two,), dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False)
-            made.save(str(path))
+            made: Any = torch.onnx.export(wrapped, (more,), dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False)
     except Exception as error:
         reason = str(error.__cause__ or error).strip().split("\n")[0]
-        told = f"{type(model).__name__} has no form in ONNX: {reason}"
+        told = f"{type(model).__name__} has no form in ONNX for any batch size: {reason}"
         raise ValueError(f"{told}. Replace this operation, or export the part of the model before it") from error
-    with torch.no_grad(), evaluating(model):
-        want = logits(outputs(model, example)).cpu()
-    got = torch.from_numpy(run(session(path), example))
-    far, size = float((want - got).abs().max()), float(want.abs().max())
-    if not far <= AGREE * size:
-        raise ValueError(
-            f"outputs of the file agree with the model's within {AGREE:g} of the largest, {size:.3g}; they differ by "
-            f"{far:.2g}. Look for operations that depend on the batch or on chance"
-        )
+    made.save(str(path))
+    opened = session(path)
+    for inputs in (example, more, more[:2]):
+        with torch.no_grad(), evaluating(model):
+            want = wrapped(inputs).cpu()
+        far, size = float((want - torch.from_numpy(run(opened, inputs))).abs().max()), float(want.abs().max())
+        if not far <= AGREE * size:
+            raise ValueError(
+                f"outputs of the file agree with the model's within {AGREE:g} of the largest, {size:.3g}; for a batch "
+                f"of {len(inputs)} they differ by {far:.2g}. Look for operations that depend on the batch or on chance"
+            )
     return path
+
+
+class _Logits(nn.Module):
+    """A model that gives its one output of interest."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return logits(self.model(x))
 
 
 def export_int8(path: str | Path, to: str | Path, inputs: Tensor) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections.abc import Callable
+from numbers import Real
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from workbench.allocation import Allocation
@@ -15,7 +17,7 @@ from workbench.models.running import fitted
 from workbench.models.watch import example_of
 from workbench.removal.smaller import without
 from workbench.removal.units import coupling, group_masks
-from workbench.types import Masks, Scores, check_choice
+from workbench.types import Masks, Scores, check_choice, check_scores
 
 Cost = Callable[[nn.Module, Tensor], float]
 COSTS: dict[str, Cost] = {
@@ -39,9 +41,10 @@ def masks_to(
 
     `scores` are those of `wb.group_scores`; `allocation` splits the units over the groups ("layer": the same part of
     each). The part of the units that goes is found by halving, to a thousandth; it is neither the sparsity nor the
-    share. Seconds are measured here and now. Raises ValueError where even one unit in each group costs more.
+    share. The best unit of each group stays. Seconds are measured here and now. Raises ValueError where even one unit
+    in each group costs more.
 
-    >>> import torch
+        >>> import torch
     >>> import workbench as wb
     >>> model = wb.make("vgg", wb.load("digits", device="cpu"))
     >>> scores = wb.group_scores(model, wb.score(model, None, "magnitude"))
@@ -51,28 +54,35 @@ def masks_to(
     """
     example = fitted(model, example_of(model, example))
     cost, found = COSTS[check_choice("of", of, COSTS)], coupling(model, example)
-    if not 0 < share < 1:
-        raise ValueError(f"share is the part of the dense model's {of} that may be left, in (0, 1); got {share}")
-    dense = cost(model, example)
+    if isinstance(share, bool) or not isinstance(share, Real) or not 0 < share < 1:
+        raise ValueError(f"share is the part of the dense model's {of} that may be left, in (0, 1); got {share!r}")
+    for group, values in check_scores(scores).items():
+        if group not in found.order or values.shape != found.order[group].shape:
+            told = f"scores are those of groups, one a unit; got {group!r} with {tuple(values.shape)}"
+            raise ValueError(f"{told}. Make them with wb.group_scores: groups are {', '.join(found.order)}")
+    best = {group: values.argmax() for group, values in scores.items()}  # one unit of each group stays
+    others = {group: values[torch.arange(len(values)) != best[group].cpu()] for group, values in scores.items()}
+    others, dense = {group: values for group, values in others.items() if len(values)}, cost(model, example)
 
-    def left(kept: Masks) -> float:
-        """The share of the cost that is left; more than all where a group would lose all its units."""
+    def units(part: float) -> Masks:
+        kept = {group: torch.ones_like(values, dtype=torch.bool) for group, values in scores.items()}
+        for group, mask in keep_top(others, part, allocation=allocation).items():
+            kept[group][torch.arange(len(kept[group])) != best[group].cpu()] = mask
+        return kept
+
+    def left(part: float) -> float:
         gone = np.zeros_like(found.written)
-        for group, mask in kept.items():
+        for group, mask in units(part).items():
             gone[found.order[group][~mask.cpu().numpy()]] = True
-        alive = all(bool(mask.any()) for mask in kept.values())
-        return cost(without(found, {}, gone), example) / dense if alive else math.inf
+        return cost(without(found, {}, gone), example) / dense
 
-    low, high, best = 0.0, 1.0, None
-    while high - low > 1e-3:
-        part = (low + high) / 2
-        kept = keep_top(scores, part, allocation=allocation)
-        now = left(kept)
-        if now > share and now < math.inf:
-            low = part
-        else:
-            high, best = part, kept if now <= share else best
-    if best is None:
-        told = f"the units of {len(scores)} groups can go, one stays in each; more than {share:g} of the {of} is left"
-        raise ValueError(f"{told}. Pass a larger share")
-    return group_masks(model, best, example)
+    low, high = 0.0, 1 - 1e-9
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of ties; the masks that are returned warn
+        if not others or left(high) > share:
+            told = f"one unit of each of {len(scores)} groups stays; more than {share:g} of the {of} is left then"
+            raise ValueError(f"{told}. Pass a larger share")
+        while high - low > 1e-3:
+            part = (low + high) / 2
+            low, high = (low, part) if left(part) <= share else (part, high)
+    return group_masks(model, units(high), example)
