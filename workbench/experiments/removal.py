@@ -24,7 +24,7 @@ def trained(data: str, network: str, seed: int, device: str, how: tuple[tuple[st
     return snapshot(model)
 
 
-@experiment("coupling", grids=[{"seed": SEEDS, "scores": WAYS, "share": [0.5, 0.25]}])
+@experiment("coupling", grids=[{"seed": SEEDS, "scores": WAYS, "share": [0.5, 0.25, 0.1, 0.05]}])
 @experiment(
     "resnet-56",
     grids=[
@@ -90,4 +90,5 @@ def channel_scores(model: Any, way: str, seed: int, example: Tensor) -> Scores:
     return group_scores(model, weights, example, reduce="norm" if way == "coupled" else "sum")
 
 
-reading("coupled-scores", of="coupling", arm="scores", a="coupled", b="first", over="share")(gap)
+reading("coupled-scores", of="coupling", arm="scores", a="coupled", b="first", over="share", share=[0.5, 0.25])(gap)
+reading("coupled-scores-deep", of="coupling", arm="scores", a="coupled", b="first", over="share", share=[0.1, 0.05])(gap)

@@ -117,13 +117,19 @@ class Coupling:
             groups[name] = units[np.sort(index)]
         return groups
 
+    @cached_property
+    def in_order(self) -> list[tuple[str, int]]:
+        """The parameters, buffers and dimensions that hold units, in the model's order."""
+        names = [name for name, _ in (*self.model.named_parameters(), *self.model.named_buffers())]
+        rank = {name: k for k, name in enumerate(names)}
+        return sorted(self.dims, key=lambda key: (rank[key[0]], key[1]))
+
     def members(self, units: np.ndarray) -> tuple[Member, ...]:
         """Where units are, in the model's order."""
         place = np.full(self.trace.size, -1)
         place[units] = np.arange(len(units))
-        names = [name for name, _ in (*self.model.named_parameters(), *self.model.named_buffers())]
-        rank, found, known = {name: k for k, name in enumerate(names)}, [], dict[bytes, tuple[tuple[int, ...], ...]]()
-        for key in sorted(self.dims, key=lambda key: (rank[key[0]], key[1])):
+        found, known = [], dict[bytes, tuple[tuple[int, ...], ...]]()
+        for key in self.in_order:
             places = place[self.dims[key]]
             if (places >= 0).any():
                 at = known.get(places.tobytes()) or _at(places, len(units))
@@ -221,9 +227,9 @@ def group_scores(model: nn.Module, scores: Scores, example: Tensor | None = None
     """
     scores, rule = check_scores(scores), REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)]
     found, kept = coupling(model, example_of(model, example)), Scores()
-    weights = prunable(model, strict=False)
+    weights, sizes = prunable(model, strict=False), channels(model, strict=False)
     for name, values in scores.items():
-        if name not in weights or values.shape not in (weights[name].shape, (channels(model, strict=False)[name],)):
+        if name not in weights or values.shape not in (weights[name].shape, (sizes[name],)):
             raise ValueError(
                 f"scores are those of prunable weights or their channels; {name!r} has {tuple(values.shape)}. Score "
                 f"this model; its weights are {', '.join(weights)}"
@@ -231,7 +237,7 @@ def group_scores(model: nn.Module, scores: Scores, example: Tensor | None = None
     for group, units in found.order.items():
         if not found.why.keys().isdisjoint(units.tolist()):
             continue
-        parts: list[list[Tensor]] = [[] for _ in units]
+        columns: list[Tensor] = []  # [units, weights of a unit] of each member
         for member in found.members(units):
             if (weight := found.weights.get(member.parameter)) not in scores:
                 continue
@@ -241,11 +247,22 @@ def group_scores(model: nn.Module, scores: Scores, example: Tensor | None = None
                     continue
                 values = whole(model, member.parameter, values)
             rows = values.movedim(member.dim, 0).flatten(1)
-            for part, places in zip(parts, member.at, strict=True):
-                part.append(rows[list(places)].flatten())
-        if any(len(part) for part in parts):
-            kept[group] = torch.stack([rule(torch.cat(part)) for part in parts])
+            columns.append(_of_units(rows, member.at))
+        if columns:
+            together = torch.cat(columns, 1)
+            lacking = together.isnan().any(1)  # units with fewer weights than others
+            kept[group] = rule(together)
+            for unit in lacking.nonzero().flatten().tolist():
+                kept[group][unit] = rule(together[unit][~together[unit].isnan()])
     return kept
+
+
+def _of_units(rows: Tensor, at: tuple[tuple[int, ...], ...]) -> Tensor:
+    """Rows of a weight, put side by side for each unit: `[units, ...]`, NaN where a unit has fewer than others."""
+    most = max(map(len, at))
+    index = torch.tensor([[*places, *[len(rows)] * (most - len(places))] for places in at], device=rows.device)
+    padded = torch.cat([rows, torch.full_like(rows[:1], torch.nan)]) if (index == len(rows)).any() else rows
+    return padded[index].flatten(1)
 
 
 def group_masks(model: nn.Module, kept: Masks, example: Tensor | None = None) -> Masks:
