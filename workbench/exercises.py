@@ -39,8 +39,9 @@ def check(
     the answer it leads to. Numbers of any type (Python's, NumPy's, torch's, a Fraction, an array with one entry) agree
     within the relative `tolerance` or the rounding of their own type; lists, tuples, arrays, tensors and Series entry
     by entry; dicts (masks, scores) and tables key by key; everything else by `==`. Where a list or array of 0 and 1 is
-    expected, False and True are these. So pass the answer as it is: if it has another form than the expected one (text, a short list, a dict with other names, None or a complex
-    number inside), the message says what is allowed; if a number is rounded too much, it asks for more digits.
+    expected, False and True are these. So pass the answer as it is: if it has another form than the expected one (text,
+    a short list, a dict with other names, None or a complex number inside), the message says what is allowed; if a
+    number is rounded too much, it asks for more digits.
 
     In the live face a wrong answer does not stop Run All. If WORKBENCH_FACE names another face, as in every headless
     run, it raises WrongAnswer.
