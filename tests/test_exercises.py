@@ -50,6 +50,9 @@ NET = torch.nn.Parameter(torch.tensor([2.0, 3.0]))
         (torch.tensor(False), False),
         ("global", np.str_("global")),
         ({"a", "b"}, {"b", "a"}),
+        ([[True, False], [False, False]], [[1, 0], [0, 0]]),
+        (torch.eye(2).bool(), [[1, 0], [0, 1]]),
+        ([np.bool_(True), False], torch.tensor([1, 0])),
     ],
 )
 def test_a_right_answer_is_right_in_any_type(
@@ -71,6 +74,9 @@ def test_a_right_answer_is_right_in_any_type(
         (pd.Series([2, 3], index=["a", "c"]), {"a": 2, "b": 3}),
         (True, 1),
         (np.bool_(False), 0.0),
+        (True, [1, 0]),
+        ([True, False], [0, 1]),
+        ([True, False], [1, 2]),
         ("20", 20.0),
         (math.nan, 20.0),
         (10**400, 20.0),
@@ -167,6 +173,7 @@ MASKS = {"fc1.weight": torch.ones(2, 3).bool(), "fc2.weight": torch.zeros(1, 2).
         (max, 1, "must be a number, and this is an object of type builtin_function_or_method: give a number"),
         (pd.NA, 1, "must be a number, and this is an object of type NAType"),
         (True, 1, "must be a number, and this is True or False"),
+        ([True], [1, 0], "must be a list of length 2, and this is a list of length 1"),
         (5, "global", "must be text, and this is a number"),
         ([10**5000], [1], "An answer of this length is not it. Think."),
         (1.33, 4 / 3, "1.33 is not it. It is close: give more digits, or the expression itself."),

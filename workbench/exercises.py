@@ -38,9 +38,10 @@ def check(
     `answer=None` or `...` is open, so that an unsolved notebook runs. `wrong` maps a description of a usual mistake to
     the answer it leads to. Numbers of any type (Python's, NumPy's, torch's, a Fraction, an array with one entry) agree
     within the relative `tolerance` or the rounding of their own type; lists, tuples, arrays, tensors and Series entry
-    by entry; dicts (masks, scores) and tables key by key; everything else by `==`. So pass the answer as it
-    is: if it has another form than the expected one (text, a short list, a dict with other names, None or a complex
-    number inside), the message says what is allowed; if a number is rounded too much, it asks for more digits.
+    by entry; dicts (masks, scores) and tables key by key; everything else by `==`. Where a list or array of 0 and 1 is
+    expected, False and True are these. So pass the answer as it is: if it has another form than the expected one (text,
+    a short list, a dict with other names, None or a complex number inside), the message says what is allowed; if a
+    number is rounded too much, it asks for more digits.
 
     In the live face a wrong answer does not stop Run All. If WORKBENCH_FACE names another face, as in every headless
     run, it raises WrongAnswer.
@@ -59,6 +60,8 @@ def check(
         print("Not answered yet. Replace None by your answer and run the cell again.")
         return
     shown = _shown(answer)
+    if _is_list(_plain(expected, [])) and all(_is_number(entry) and entry in (0, 1) for entry in _entries(expected)):
+        answer = _bits(answer)
     if _equal(answer, expected, tolerance):
         print(f"Right: {shown}")
         return
@@ -74,6 +77,20 @@ def check(
     if (os.environ.get("WORKBENCH_FACE") or "live") != "live":
         raise error
     lab("IPython.display").display(error)
+
+
+def _entries(value: Any) -> list[Any]:
+    """All entries of a list and of the lists in it."""
+    value = _plain(value, [])
+    return [entry for part in value for entry in _entries(part)] if _is_list(value) else [value]
+
+
+def _bits(answer: Any) -> Any:
+    """A list or array of False and True as a list of 0 and 1; everything else as it is."""
+    if not all(isinstance(entry, bool) for entry in _entries(answer)):
+        return answer
+    rows = _plain(answer, [])
+    return [_bits(row) for row in rows] if _is_list(rows) else int(rows)
 
 
 def _shown(answer: Any) -> str:

@@ -82,10 +82,11 @@ def the_step() -> dict[str, Any]:
     return space
 
 
-def test_exercise_3_is_the_step_of_the_notebook() -> None:
+def test_exercise_3_is_the_step_of_the_notebook(capsys: pytest.CaptureFixture[str]) -> None:
     space = the_step()
     after = space["drop_and_grow"](space["weight_3"], space["gradient_3"], space["mask_3"], 0.5, True)
     assert after.int().tolist() == RIGHT[3]["after_3"]
+    exercises.accepted(capsys, NOTEBOOK, 3, after_3=after)  # of False and True
 
 
 @pytest.mark.parametrize("example", range(5))

@@ -246,3 +246,10 @@ def test_regions_are_where_a_class_is_ahead_and_its_points_lie_in_them() -> None
 def test_maps_name_what_runs_across_and_down() -> None:
     figure = plots.maps({"a": torch.rand(2, 3)}, across="inputs", down="units")
     assert (figure.get_supxlabel(), figure.get_supylabel()) == ("inputs", "units")
+
+
+def test_a_timeline_names_eight_arms_and_counts_the_others() -> None:
+    rows = pd.DataFrame({"at": [1, 2], "density": [1.0, 0.5]})
+    many = pd.concat([rows.assign(timing=f"layer {arm}") for arm in range(12)])
+    said = [text.get_text() for text in plots.timeline(many).get_legend().get_texts()]
+    assert said == [*(f"layer {arm}" for arm in range(8)), "and 4 more"]

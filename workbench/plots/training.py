@@ -16,6 +16,8 @@ WORDS = {
     "spent": "multiply-adds of training so far",
     "density": "density (kept / prunable weights)",
 }
+NAMED = 8
+"""Arms that a legend names; of more it says how many."""
 
 
 def timeline(
@@ -30,7 +32,7 @@ def timeline(
     """`y` along a training, a line for each arm that jumps where masks change; density has a log axis.
 
     `df` has the rows of `Recording.steps` of several runs, with a column that names the run. `x="spent"`, the sum of
-    the column macs, compares them by what they cost.
+    the column macs, compares them by what they cost. The legend names the first eight arms.
 
     >>> import pandas as pd
     >>> rows = pd.DataFrame({"at": [1, 2, 3], "density": [1.0, 0.5, 0.1], "timing": "gradual"})
@@ -39,10 +41,12 @@ def timeline(
     """
     parts = arms_of(df, arm, x, y, own=looks)
     with drawing(ax) as ax:
-        for name, look, rows in parts:
+        for place, (name, look, rows) in enumerate(parts):
             every = max(1, len(rows) // 8)
             style: dict[str, Any] = dict(color=look.colour, marker=look.marker, markevery=every, drawstyle="steps-post")
-            ax.plot(rows[x], rows[y], label=name, **style)
+            ax.plot(rows[x], rows[y], label=name if place < NAMED else f"_{name}", **style)
+        if len(parts) > NAMED:
+            ax.plot([], [], " ", label=f"and {len(parts) - NAMED} more")
         ax.set(xlabel=WORDS.get(x, x), ylabel=WORDS.get(y, y))
         if y == "density":
             ax.set_yscale("log")
