@@ -91,4 +91,6 @@ def channel_scores(model: Any, way: str, seed: int, example: Tensor) -> Scores:
 
 
 reading("coupled-scores", of="coupling", arm="scores", a="coupled", b="first", over="share", share=[0.5, 0.25])(gap)
-reading("coupled-scores-deep", of="coupling", arm="scores", a="coupled", b="first", over="share", share=[0.1, 0.05])(gap)
+reading("coupled-scores-deep", of="coupling", arm="scores", a="coupled", b="first", over="share", share=[0.1, 0.05])(
+    gap
+)
