@@ -59,7 +59,7 @@ def rows(quick: bool) -> Iterator[Row]:
         seconds = in_turns(turns, theirs=theirs, ours=ours, whole=whole)
         found = relative(seconds, "theirs")
         yield Row(f"groups and removal of {name} / torch-pruning's pruner, which also scores", found["ours"], "x", 1.3)
-        yield Row(f"scores, masks, groups and removal of {name} / torch-pruning's pruner", found["whole"], "x")
+        yield Row(f"scores, masks, groups and removal, {name} / torch-pruning's pruner", found["whole"], "x")
         yield Row(f"groups and removal of {name}", seconds["ours"] * 1e3, "ms")
     yield from _costs(models["resnet-18"], example, quick)
 
@@ -79,7 +79,8 @@ def _costs(model: nn.Module, example: Tensor, quick: bool) -> Iterator[Row]:
     for rows in (1, 32):
         size = (256, 256) if quick else (2048, 2048)
         found = wb.break_even(rows, size, within=0.1 if quick else 0.02, repeats=3 if quick else 9)
-        yield Row(f"sparsity from which CSR is faster: {size[0]} x {size[1]}, {rows} rows", found, "")
+        found = found if found == found else 1.0
+        yield Row(f"sparsity from which CSR is faster (1: none): {size[0]} x {size[1]}, {rows} rows", found, "")
 
 
 def _removed(model: nn.Module, masks: wb.Masks, example: Tensor) -> nn.Module:

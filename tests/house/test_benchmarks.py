@@ -34,6 +34,7 @@ BOUNDS = {
     "removal of resnet-20 /": 1.3,
     "removal of resnet-56 /": 1.3,
     "removal of resnet-18 /": 1.3,
+    "are from the multiply-adds": 0.25,
     "step of rigl /": 1.03,
     "step of l0 /": 1.25,
     "step of str /": 1.25,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.experiments.tickets import ticket
+from workbench.experiments.tickets import Question, level_of
 from workbench.types import Masks
 
 NOTEBOOK = "05-after-training.ipynb"
@@ -95,5 +95,5 @@ def test_the_loop_in_the_notebook_is_the_recorded_one(digits: wb.Task) -> None:
         exec(cells[name], space)
     space |= {"task": digits, "plan": plan, "last": 2}
     for level, masks, _, _ in space["tickets"](0):
-        recorded = ticket(level, seed=0, data="digits", fraction=0.2, epochs=1)
+        recorded = level_of(level, Question(0, 0.2, 1, 10, "digits", "lenet-300-100", 0))[0]
         assert all(torch.equal(mask, recorded[name]) for name, mask in masks.items())

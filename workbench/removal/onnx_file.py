@@ -106,6 +106,7 @@ def session(path: str | Path, threads: int = 1) -> Any:
     runtime = lab("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors
     return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
