@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 import workbench as wb
-from workbench.removal import forms as room
-from workbench.removal.forms import Peak, Sparse, break_even, csr_speedup, in_turns, sparse, stored
+from workbench.removal import measure as room
+from workbench.removal.forms import stored
+from workbench.removal.kernels import Sparse, sparse, sparse_layers
+from workbench.removal.measure import Peak, break_even, csr_speedup, in_turns
 from workbench.removal.onnx_file import export, export_int8, run, session
 
 
@@ -179,7 +181,7 @@ def test_only_what_becomes_csr_counts_as_csr() -> None:
     table = wb.costs(model, masks, x, batches=[1], repeats=2, onnx=False).set_index("form")
     out = int((~masks["out.weight"]).sum())
     assert table.loc["csr", "macs"] == table.loc["dense", "macs"] - out
-    assert sorted(room.sparse_layers(model)) == ["out"]
+    assert sorted(sparse_layers(model)) == ["out"]
 
 
 def test_a_dtype_without_csr_products_is_told() -> None:

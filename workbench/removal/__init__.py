@@ -1,7 +1,8 @@
 """Removal: coupled groups, a smaller model in place of a masked one, its files, its export, its costs."""
 
 from workbench.removal.files import load_removed, save_removed
-from workbench.removal.forms import break_even, costs
+from workbench.removal.forms import costs
+from workbench.removal.measure import break_even
 from workbench.removal.onnx_file import export
 from workbench.removal.smaller import remove
 from workbench.removal.targets import masks_to
