@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import workbench as wb
+from workbench.granularity.fixed import largest
 from workbench.methods.during.l0 import gate, open_chance, slope
-from workbench.methods.nm import largest
 from workbench.methods.registry import METHODS, method
 from workbench.methods.regrow import dropped, first, grown
 from workbench.methods.schedules import cosine, cubic, linear, share
@@ -300,7 +300,7 @@ def test_n_of_m_by_hand(name: str, expected: list[float]) -> None:
 def test_groups_run_along_the_inputs() -> None:
     """A kernel's position has its own groups: of channels 0 and 1 at each position the larger one."""
     weight = torch.tensor([[[1.0, 9.0]], [[5.0, 2.0]]]).view(1, 2, 1, 2)
-    assert largest(weight, 1, 2).int().flatten().tolist() == [0, 1, 1, 0]
+    assert largest(weight.abs(), 1, 2).int().flatten().tolist() == [0, 1, 1, 0]
 
 
 def test_layers_whose_weights_are_turned_have_no_groups() -> None:

@@ -1,15 +1,33 @@
 """Granularities that remove a fixed share: n:m, and patterns of kernels."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from workbench.granularity.base import GRANULARITIES, Granularity, Rule, needed, of_weights, same, shapes_of
 from workbench.models.weights import TRANSPOSED, turned
 from workbench.types import Scores
 
 
+def largest(values: Tensor, n: int, m: int, dim: int = 1) -> Tensor:
+    """Bits of the n largest of each m consecutive values along a dimension; of equal ones the earlier.
+
+    >>> largest(torch.tensor([[3.0, 4.0, 1.0, 2.0]]), 2, 4)
+    tensor([[ True,  True, False, False]])
+    """
+    rows = values.movedim(dim, -1)
+    order = rows.reshape(-1, m).argsort(dim=1, descending=True, stable=True)
+    bits = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order[:, :n], True)
+    return bits.view(rows.shape).movedim(-1, dim)
+
+
+def input_dim(model: nn.Module, name: str) -> int:
+    """The dimension of a weight that holds its layer's inputs."""
+    layer = model.get_submodule(name.rpartition(".")[0])
+    return 0 if isinstance(layer, TRANSPOSED) or turned(layer) else 1
+
+
 def n_of_m(n: int, m: int) -> Granularity:
-    """Of each m consecutive inputs of an output n are kept: a weight's value is the higher, the earlier its place."""
+    """Of each m consecutive inputs of an output n are kept: 1 there, else 0."""
     if n > m:
         raise ValueError(f"n:m keeps n of each m weights; got '{n}:{m}'. Pass one such as '2:4'")
 
@@ -17,15 +35,12 @@ def n_of_m(n: int, m: int) -> Granularity:
         shapes, found = shapes_of(model, values), {}
         for name, value in values.items():
             of_weights(name, value, shapes[name], shapes[name])
-            layer = needed(model).get_submodule(name.rpartition(".")[0])
-            of = 0 if isinstance(layer, TRANSPOSED) or turned(layer) else 1
+            of = input_dim(needed(model), name)
             if value.shape[of] % m:
                 told = f"'{n}:{m}' groups inputs; {name!r} has shape {tuple(value.shape)}, and its inputs"
                 raise ValueError(f"{told} are no multiple of {m}. Pass exclude=[{name!r}] to wb.score, or another n:m")
-            groups = value.movedim(of, -1).unflatten(-1, (-1, m))
-            if value.dtype != torch.bool:  # bools are masks: what is still there
-                groups = m - groups.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1).to(torch.float32)
-            found[name] = groups.flatten(-2).movedim(-1, of)
+            masks = value.dtype == torch.bool  # what is still there
+            found[name] = value if masks else largest(value, n, m, of).to(torch.float32)
         return found
 
     return Granularity(reduce, same, share=1 - n / m)
