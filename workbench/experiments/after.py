@@ -24,10 +24,12 @@ AT_30: dict[str, list[Any]] = {"allocation": ["global"], "compression": [30], "s
 
 
 @functools.lru_cache(maxsize=8)
-def trained(data: str, network: str, seed: int, epochs: int | None, width: float = 1.0) -> dict[str, Tensor]:
-    """The weights of a trained dense network; runs in one process share them."""
-    task, model, _ = start(data, network, seed, width)
-    train(model, task, epochs=epochs, seed=seed, fast=False)
+def trained(
+    data: str, network: str, seed: int, epochs: int | None, width: float = 1.0, device: str = "cpu", **changes: Any
+) -> dict[str, Tensor]:
+    """The weights of a trained dense network; runs in one process share them. `changes` are those of its recipe."""
+    task, model, _ = start(data, network, seed, width, device)
+    train(model, task, epochs=epochs, seed=seed, fast=device != "cpu", **changes)
     return snapshot(model)
 
 

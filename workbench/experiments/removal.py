@@ -1,27 +1,19 @@
 """Channels cut, removed and trained again: which scores, and what is left of the accuracy at a share of the MACs."""
 
-import functools
 from typing import Any
 
 from torch import Tensor
 
 from workbench.criteria import score
+from workbench.experiments.after import trained
 from workbench.experiments.common import SEEDS, gap, start
 from workbench.experiments.registry import experiment, reading
 from workbench.metrics import evaluate, macs
 from workbench.removal import group_scores, groups, masks_to, remove
-from workbench.train import snapshot, train
+from workbench.train import train
 from workbench.types import Scores, check_choice
 
 WAYS = ("coupled", "first", "random")
-
-
-@functools.lru_cache(maxsize=4)
-def trained(data: str, network: str, seed: int, device: str, how: tuple[tuple[str, Any], ...]) -> dict[str, Tensor]:
-    """The weights of a trained dense network."""
-    task, model, _ = start(data, network, seed, device=device)
-    train(model, task, seed=seed, fast=device != "cpu", **dict(how))
-    return snapshot(model)
 
 
 @experiment("coupling", grids=[{"seed": SEEDS, "scores": WAYS, "share": [0.5, 0.25, 0.1, 0.05]}])
@@ -63,17 +55,17 @@ def remove_and_retrain(
     >>> 0.45 < row["macs"] <= 0.5
     True
     """
-    asked = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
-    how = {name: value for name, value in asked.items() if value is not None}
+    asked = {"batch_size": batch_size, "lr": lr}
+    changes = {name: value for name, value in asked.items() if value is not None}
     task, model, _ = start(data, network, seed, device=device)
-    model.load_state_dict(trained(data, network, seed, device, tuple(how.items())))
+    model.load_state_dict(trained(data, network, seed, epochs, device=device, **changes))
     example = task.take("val", slice(8)).inputs
     dense, found = macs(model, example[:1]), channel_scores(model, scores, seed, example)
     small = remove(model, masks_to(model, found, share, example), example)
     whole, left = (sum(p.numel() for p in one.parameters()) for one in (model, small))
     row = {"dense": evaluate(model, task, split="test")["accuracy"]}
     row["cut"] = evaluate(small, task, split="test")["accuracy"]
-    train(small, task, seed=seed, fast=device != "cpu", **how)
+    train(small, task, epochs=epochs, seed=seed, fast=device != "cpu", **changes)
     row["accuracy"] = evaluate(small, task, split="test")["accuracy"]
     return {**row, "macs": macs(small, example[:1]) / dense, "parameters": left / whole}
 
