@@ -22,7 +22,7 @@ NORM = "a norm of an input that cannot shrink"
 def _linear(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     inputs, weight, bias = bound("input weight bias", args, named)
     wrote = trace.at(weight, 0, "writes")
-    trace.join(trace.at(inputs, -1), trace.at(weight, -1, "reads"), INPUT)
+    trace.join(trace.read(inputs, -1), trace.at(weight, -1, "reads"), INPUT)
     trace.along(wrote, bias, 0, BIAS)
     trace.put(out, [*trace.of(inputs)[:-1], wrote])
 
@@ -31,8 +31,8 @@ def _linear(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
 def _bilinear(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     one, two, weight, bias = bound("input1 input2 weight bias", args, named)
     wrote = trace.at(weight, 0, "writes")
-    trace.join(trace.at(one, -1), trace.at(weight, 1, "reads"), INPUT)
-    trace.join(trace.at(two, -1), trace.at(weight, 2, "reads"), INPUT)
+    trace.join(trace.read(one, -1), trace.at(weight, 1, "reads"), INPUT)
+    trace.join(trace.read(two, -1), trace.at(weight, 2, "reads"), INPUT)
     trace.along(wrote, bias, 0, BIAS)
     trace.put(out, [*trace.of(one)[:-1], wrote])
 
@@ -45,6 +45,7 @@ def _convolution(turned: bool) -> Rule:
         groups = groups or 1
         dim = inputs.ndim - weight.ndim + 1
         own = trace.of(inputs)
+        trace.read(inputs, dim)
         for labels in own[dim + 1 :]:
             trace.fix(labels, "a convolution moves over them")
         if groups == 1:
@@ -124,6 +125,7 @@ def _embedding(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
 def _product(trace: Trace, a: Tensor, b: Tensor, out: Tensor) -> None:
     if a.ndim < 2 or b.ndim < 2:
         raise TypeError("products of vectors have no rule")
+    trace.summed((a, -1), (b, -2))
     trace.join(trace.at(a, -1, "reads"), trace.at(b, -2, "reads"), PRODUCT)
     batch = [trace.beside((a, b), dim, PRODUCT) for dim in range(-out.ndim, -2)]
     trace.put(out, [*batch, trace.at(a, -2, "writes"), trace.at(b, -1, "writes")])
@@ -147,14 +149,17 @@ def _addmm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
 @rule("einsum")
 def _einsum(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     terms, _, result = args[0].replace(" ", "").partition("->")
-    found = dict[str, Labels]()
+    found, gone = dict[str, Labels](), dict[str, list[tuple[Tensor, int]]]()
     for term, tensor in zip(terms.split(","), tensors(args[1:]), strict=True):
         if not (term + result).isalpha():
             raise TypeError("einsum with an ellipsis or without a result has no rule")
         for dim, letter in enumerate(term):
             labels = trace.at(tensor, dim, "writes" if letter in result else "reads")
+            gone.setdefault(letter, []).append((tensor, dim))
             known = letter in found and tensor.shape[dim] > 1
             found[letter] = trace.join(found[letter], labels, PRODUCT) if known else labels
+    for letter in gone.keys() - {*result}:
+        trace.summed(*gone[letter])
     trace.put(out, [found[letter] for letter in result])
 
 
@@ -191,7 +196,7 @@ def _heads(trace: Trace, args: Any, named: Any, out: Any) -> None:
     own = [named.get(f"{letter}_proj_weight") for letter in "qkv"]
     for place, inputs in enumerate((query, key, value)):
         weight = own[place] if stacked is None else stacked
-        trace.join(trace.at(inputs, -1), trace.at(weight, 1, "reads"), INPUT)
+        trace.join(trace.read(inputs, -1), trace.at(weight, 1, "reads"), INPUT)
         for tensor in (weight, biases):
             labels = trace.at(tensor, 0, "writes" if tensor is weight else "")
             part = labels if labels is None or len(labels) == len(last) else labels.reshape(3, -1)[place]
@@ -209,7 +214,7 @@ def _recurrent(trace: Trace, args: Any, named: Any, out: Any) -> None:
     inputs, states, weights, _, layers, _, _, both, *_ = args
     if not isinstance(layers, int) or isinstance(layers, bool):  # a packed sequence: data, batch sizes, states, ...
         inputs, _, states, weights, _, layers, _, _, both = args
-    below, step = trace.at(inputs, -1), len(weights) // (layers * (1 + both))
+    below, step = trace.read(inputs, -1), len(weights) // (layers * (1 + both))
     hidden, wrote = list[Labels](), list[Labels]()
     for layer in range(layers):
         for start in range(layer * step * (1 + both), (layer + 1) * step * (1 + both), step):
@@ -249,7 +254,7 @@ def _units(trace: Trace, read: Tensor, back: Tensor, biases: list[Tensor], proje
 @rule("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 def _cell(trace: Trace, args: Any, named: Any, out: Any) -> None:
     inputs, states, read, back, *biases = args
-    trace.join(trace.at(inputs, -1), trace.at(read, 1, "reads"), INPUT)
+    trace.join(trace.read(inputs, -1), trace.at(read, 1, "reads"), INPUT)
     units = _units(trace, read, back, [b for b in biases if b is not None], None)
     for tensor in tensors(states):
         if (labels := trace.at(tensor, -1)) is not None:

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from workbench.masks.apply import apply_masks_
 from workbench.models.kernels import plain_kernels
 from workbench.models.running import evaluating, outputs
-from workbench.models.watch import example_of
 from workbench.removal.modules import resize
-from workbench.removal.units import OUTPUT, Coupling, counting, coupling
+from workbench.removal.units import OUTPUT, Coupling, Groups, counting, coupling
 from workbench.seeds import seeded
 from workbench.types import Masks, check_masks
 
@@ -38,7 +37,7 @@ WIDTHS = "split_size", "inner_dim", "all_head_size"
 """Numbers that modules of a model's own code keep, by name: of their heads, and of all heads' width."""
 
 
-def remove(model: nn.Module, masks: Masks, example: Tensor | None = None) -> nn.Module:
+def remove(model: nn.Module, masks: Masks, example: Tensor | Groups | None = None) -> nn.Module:
     """A new, smaller model that computes what the masked model computes: units that the masks empty are taken out.
 
     A unit goes if the masks keep none of the weights that write it, in all members of its group (`wb.groups`), and
@@ -57,10 +56,9 @@ def remove(model: nn.Module, masks: Masks, example: Tensor | None = None) -> nn.
     >>> remove(model, {"0.weight": kept[:, None].expand(3, 4), "0.bias": kept}, torch.ones(1, 4))[0]
     Linear(in_features=4, out_features=2, bias=True)
     """
-    masks, example = check_masks(model, masks), example_of(model, example)
-    found = coupling(model, example)
+    masks, found = check_masks(model, masks), coupling(model, example)
     gone = doomed(found, masks)
-    small, tests = without(found, masks, gone), list(_tests(example))
+    small, tests = without(found, masks, gone), list(_tests(found.example))
     if told := difference(model, masks, small, tests):
         names, alone = [name for name, units in found.order.items() if gone[units].any()], np.zeros_like(gone)
         for name in names:

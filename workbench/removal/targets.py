@@ -14,9 +14,8 @@ from workbench.allocation import Allocation
 from workbench.masks import keep_top
 from workbench.metrics import latency, macs
 from workbench.models.running import fitted
-from workbench.models.watch import example_of
 from workbench.removal.smaller import without
-from workbench.removal.units import coupling, group_masks
+from workbench.removal.units import Groups, coupling, group_masks
 from workbench.types import Masks, Scores, check_choice, check_scores
 
 Cost = Callable[[nn.Module, Tensor], float]
@@ -32,7 +31,7 @@ def masks_to(
     model: nn.Module,
     scores: Scores,
     share: float,
-    example: Tensor | None = None,
+    example: Tensor | Groups | None = None,
     *,
     of: str = "macs",
     allocation: Allocation = "layer",
@@ -52,8 +51,8 @@ def masks_to(
     >>> 0.45 < wb.macs(small, torch.zeros(1, 1, 8, 8)) / wb.macs(model, torch.zeros(1, 1, 8, 8)) <= 0.5
     True
     """
-    example = fitted(model, example_of(model, example))
     cost, found = COSTS[check_choice("of", of, COSTS)], coupling(model, example)
+    example = fitted(model, found.example)
     if isinstance(share, bool) or not isinstance(share, Real) or not 0 < share < 1:
         raise ValueError(f"share is the part of the dense model's {of} that may be left, in (0, 1); got {share!r}")
     for group, values in check_scores(scores).items():
@@ -85,4 +84,4 @@ def masks_to(
         while high - low > 1e-3:
             part = (low + high) / 2
             low, high = (low, part) if left(part) <= share else (part, high)
-    return group_masks(model, units(high), example)
+    return group_masks(model, units(high), Groups(found))

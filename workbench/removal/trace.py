@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,15 +45,26 @@ REDUCING = re.compile(
 )
 ZERO_ADDS_NOTHING = re.compile(r"(nan)?sum|any|norm|(linalg_)?vector_norm|normalize")
 KEEPS_DIM = re.compile(r"(log_)?softmax|cum(sum|prod)|normalize")
+CHANGING = re.compile(f"{ELEMENTWISE.pattern}|{REDUCING.pattern}")
 CONSTANT = re.compile(r"new_\w+|is_\w+")
 POOLING = re.compile(r"(adaptive_)?(avg|max|lp)_pool([123])d|interpolate|upsample")
+
+
+class Place(NamedTuple):
+    """Labels along each dimension of a tensor, and what stands in it where units are removed: None for 0, else why."""
+
+    labels: list[Labels]
+    left: Tensor | None = None
+    why: str = ""
 
 
 class Trace(TorchFunctionMode):
     """Labels of all that runs in a `with` block.
 
     `dims[name, d]` are the labels along dimension d of a parameter or buffer, `roles[name, d]` says whether it "writes"
-    its labels (a layer's outputs) or "reads" them; `edges` are the joins, `fixed` labels that must stay, with why.
+    its labels (a layer's outputs) or "reads" them; `edges` are the joins, `fixed` labels that must stay, with why. A
+    unit that is removed is 0 where it is written; so each function is asked once more what it makes of zeros, and a
+    unit that is not 0 where it is read must stay: it would be missed there.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -68,10 +79,10 @@ class Trace(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
-        out = func(*args, **named)
-        known = any(t in self.places or id(t) in self.names for t in tensors((args, named)))
+        out, given = func(*args, **named), list(tensors((args, named)))
+        known = any(id(t) in self.names or t in self.places for t in given)
         if known and (func is Tensor.__setitem__ or next(tensors(out), None) is not None):
-            self._follow(func, getattr(func, "__name__", ""), args, named, out)
+            self._follow(func, getattr(func, "__name__", ""), args, named, out, given)
         return out
 
     def fresh(self, size: int) -> np.ndarray:
@@ -86,7 +97,7 @@ class Trace(TorchFunctionMode):
         dim %= tensor.ndim
         name = self.names.get(id(tensor))
         if name is None:
-            return self.places.get(tensor, [None] * tensor.ndim)[dim]
+            return place.labels[dim] if (place := self.places.get(tensor)) else None
         if tensor.shape[dim] == 1:
             return None
         if role:
@@ -98,6 +109,27 @@ class Trace(TorchFunctionMode):
     def of(self, tensor: Tensor) -> list[Labels]:
         """The labels along each dimension."""
         return [self.at(tensor, dim) for dim in range(tensor.ndim)]
+
+    def read(self, tensor: Tensor, dim: int) -> Labels:
+        """The labels that a layer reads along a dimension; units that would not be 0 there must stay."""
+        labels, (left, why) = self.at(tensor, dim), self.left(tensor)
+        if left is not None and labels is not None:
+            self.fix(labels[(left.movedim(dim, 0).flatten(1) != 0).any(1).cpu().numpy()], why)
+        return labels
+
+    def summed(self, *sides: tuple[Tensor, int]) -> None:
+        """Products of these tensors are summed along these dimensions: one of the activations must be 0 there."""
+        seen = [side for side in sides if side[0] in self.places]
+        if all(self.left(tensor)[0] is not None for tensor, _ in seen):
+            for side in seen:
+                self.read(*side)
+
+    def left(self, tensor: Tensor) -> tuple[Tensor | None, str]:
+        """What stands in a tensor where units are removed, None for 0, and why."""
+        if name := self.names.get(id(tensor)):
+            return (None, "") if isinstance(tensor, nn.Parameter) else (tensor, f"the buffer {name} has no mask")
+        place = self.places.get(tensor)
+        return (place.left, place.why) if place else (None, "")
 
     def fix(self, labels: Labels, why: str) -> None:
         """These must stay."""
@@ -139,13 +171,16 @@ class Trace(TorchFunctionMode):
         found = [None if size == 1 else own for own, size in zip(labels, out.shape, strict=True)]
         self.places.pop(out, None)
         if any(own is not None for own in found):
-            self.places[out] = found
+            self.places[out] = Place(found)
 
-    def _follow(self, func: Any, name: str, args: Any, named: Any, out: Any) -> None:
+    def _follow(self, func: Any, name: str, args: Any, named: Any, out: Any, given: list[Tensor]) -> None:
         plain = name.removesuffix("_") if not name.startswith("__") else name
         first = args[0] if args and isinstance(args[0], Tensor) else named.get("input")
-        given = list(tensors((args, named)))
         reinterpreted = any(isinstance(word, torch.dtype) for word in args)
+        whys = [why for left, why in map(self.left, given) if left is not None]
+        zeros: Any = None
+        if whys or plain == "batch_norm" or CHANGING.fullmatch(plain):
+            zeros = self._removed(args), self._removed(named)
         try:
             if plain in RULES:
                 RULES[plain](self, args, named, out)
@@ -159,12 +194,34 @@ class Trace(TorchFunctionMode):
                 self.elementwise(given, out, plain)
             elif not CONSTANT.fullmatch(plain):
                 raise TypeError(f"no rule for {name}")
+            if zeros is not None:
+                self._leave(func, name.strip("_"), zeros, out, whys)
         except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
             for tensor in given:
                 for labels in self.of(tensor):
                     self.fix(labels, f"{name.strip('_') or func} is not known to keep channels apart")
             for tensor in tensors(out):
                 self.places.pop(tensor, None)
+
+    def _removed(self, values: Any) -> Any:
+        """Copies of arguments in which all units are removed."""
+        if isinstance(values, dict):
+            return {key: self._removed(value) for key, value in values.items()}
+        if type(values) in (list, tuple):
+            return type(values)([self._removed(value) for value in values])
+        if not isinstance(values, Tensor):
+            return values
+        left, _ = self.left(values)
+        labelled = values in self.places or (isinstance(values, nn.Parameter) and values.numel() > 1)
+        return torch.zeros_like(values) if left is None and labelled else (values if left is None else left).clone()
+
+    def _leave(self, func: Any, name: str, zeros: Any, out: Any, whys: list[str]) -> None:
+        """Note what a function makes of zeros, if that is not 0."""
+        for tensor, left in zip(tensors(out), tensors(func(*zeros[0], **zeros[1])), strict=True):
+            place = self.places.get(tensor)
+            if place and (left != 0).any():
+                told = f"{name} makes {float(left[left != 0][0]):.3g} of the 0 that a removed unit leaves"
+                self.places[tensor] = Place(place.labels, left, whys[0] if whys else told)
 
     def elementwise(self, given: list[Tensor], out: Tensor, name: str) -> None:
         """Each place of the result comes from the same place of what was given, spread where it is of size 1."""
@@ -185,7 +242,9 @@ class Trace(TorchFunctionMode):
         size, own = first.ndim, self.of(first)
         over = range(size) if dim is None else [dim % size] if isinstance(dim, int) else [d % size for d in dim]
         for d in over:
-            if not ZERO_ADDS_NOTHING.fullmatch(name):
+            if ZERO_ADDS_NOTHING.fullmatch(name):
+                self.read(first, d)
+            else:
                 self.fix(own[d], f"{name} mixes them")
             if not KEEPS_DIM.fullmatch(name):
                 own[d] = None

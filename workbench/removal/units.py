@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -76,14 +77,22 @@ class Group:
         return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
 
 
+class Groups(list[Group]):
+    """What `wb.groups` gives: a list, which other functions take in place of an example; they do not look again."""
+
+    def __init__(self, found: Coupling) -> None:
+        super().__init__(found.listed())
+        self.coupling = found
+
+
 class Coupling:
     """A trace, closed: the unit of every label, and which units are written by the same weights."""
 
-    def __init__(self, model: nn.Module, trace: Trace) -> None:
-        self.model, self.trace = model, trace
+    def __init__(self, model: nn.Module, example: Tensor, trace: Trace) -> None:
+        self.model, self.example, self.trace = model, example, trace
         first = {id(p): name for name, p in prunable(model, strict=False).items()}
         self.weights = {name: first[id(p)] for name, p in model.named_parameters() if id(p) in first}
-        unit_of, _ = _components(trace.size, trace.edges)
+        unit_of = _components(trace.size, trace.edges)
         self.dims = {key: unit_of[labels] for key, labels in trace.dims.items()}
         self.writers = [key for key in self.dims if trace.roles.get(key) == "writes" and key[0] in self.weights]
         seen = [units for key, units in self.dims.items() if trace.roles.get(key) == "reads"]
@@ -98,7 +107,7 @@ class Coupling:
         unread = np.flatnonzero(self.written & ~read).tolist()
         self.why = dict.fromkeys(unread, "no layer was seen that reads them") | self.why
         links = [(units[:-1], units[1:]) for units in map(self.dims.__getitem__, self.writers)]
-        self.group_of, _ = _components(trace.size, links)
+        self.group_of = _components(trace.size, links)
 
     @cached_property
     def order(self) -> dict[str, np.ndarray]:
@@ -118,24 +127,29 @@ class Coupling:
         return groups
 
     @cached_property
-    def in_order(self) -> list[tuple[str, int]]:
-        """The parameters, buffers and dimensions that hold units, in the model's order."""
+    def holders(self) -> dict[int, list[tuple[str, int]]]:
+        """The parameters, buffers and dimensions that hold units of each group, in the model's order."""
         names = [name for name, _ in (*self.model.named_parameters(), *self.model.named_buffers())]
-        rank = {name: k for k, name in enumerate(names)}
-        return sorted(self.dims, key=lambda key: (rank[key[0]], key[1]))
+        rank, found = {name: k for k, name in enumerate(names)}, dict[int, list[tuple[str, int]]]()
+        for key in sorted(self.dims, key=lambda key: (rank[key[0]], key[1])):
+            for group in set(self.group_of[self.dims[key]].tolist()):
+                found.setdefault(group, []).append(key)
+        return found
 
-    def members(self, units: np.ndarray) -> tuple[Member, ...]:
-        """Where units are, in the model's order."""
+    def places(self, units: np.ndarray) -> Iterator[tuple[str, int, str, np.ndarray]]:
+        """Where units of a group are: parameter, dimension, role, and for each index which of them, or -1."""
         place = np.full(self.trace.size, -1)
         place[units] = np.arange(len(units))
-        found, known = [], dict[bytes, tuple[tuple[int, ...], ...]]()
-        for key in self.in_order:
-            places = place[self.dims[key]]
-            if (places >= 0).any():
-                at = known.get(places.tobytes()) or _at(places, len(units))
-                known[places.tobytes()] = at
-                found.append(Member(*key, self.trace.roles.get(key, "along"), at))
-        return tuple(found)
+        for key in self.holders[int(self.group_of[units[0]])]:
+            yield *key, self.trace.roles.get(key, "along"), place[self.dims[key]]
+
+    def listed(self) -> Iterator[Group]:
+        """The groups."""
+        for name, units in self.order.items():
+            fixed = [k for k, unit in enumerate(units.tolist()) if unit in self.why]
+            why = "; ".join(dict.fromkeys(self.why[int(units[k])] for k in fixed))
+            members = [Member(*key, _at(places, len(units))) for *key, places in self.places(units)]
+            yield Group(name, len(units), tuple(members), tuple(fixed), why)
 
 
 def _at(places: np.ndarray, count: int) -> tuple[tuple[int, ...], ...]:
@@ -146,19 +160,24 @@ def _at(places: np.ndarray, count: int) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, found))
 
 
-def _components(size: int, edges: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, int]:
-    """The number of the connected part that each of `size` nodes is in, and how many parts there are."""
+def _components(size: int, edges: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The number of the connected part that each of `size` nodes is in."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     ends = [np.concatenate([edge[side] for edge in edges]) if edges else np.empty(0, int) for side in (0, 1)]
-    count, part = connected_components(coo_array((np.ones(len(ends[0]), bool), tuple(ends)), (size, size)), False)
-    return part, count
+    return connected_components(coo_array((np.ones(len(ends[0]), bool), tuple(ends)), (size, size)), False)[1]
 
 
-def coupling(model: nn.Module, example: Tensor) -> Coupling:
+def coupling(model: nn.Module, example: Tensor | Groups | None) -> Coupling:
     """The units of a model, and what couples them, from a pass of one or two inputs in evaluation mode."""
-    trace = Trace(model)
+    if isinstance(example, Groups):
+        found, now = example.coupling, dict([*model.named_parameters(), *model.named_buffers()])
+        same = found.model is model and found.dims.keys() <= {(name, d) for name, t in now.items() for d in range(t.ndim)}
+        if not same or any(now[name].shape[d] != len(units) for (name, d), units in found.dims.items()):
+            raise ValueError("groups are of the model, as it is now; got those of another. Pass wb.groups(model, example)")
+        return found
+    example, trace = example_of(model, example), Trace(model)
     with untouched(model), plain_kernels(model), evaluating(model), torch.no_grad():
         inputs = fitted(model, example)[:2]
         with trace:
@@ -166,7 +185,7 @@ def coupling(model: nn.Module, example: Tensor) -> Coupling:
         for tensor in counting(given):
             for labels in trace.of(tensor):
                 trace.fix(labels, OUTPUT)
-    return Coupling(model, trace)
+    return Coupling(model, example, trace)
 
 
 def counting(given: Any) -> list[Tensor]:
@@ -181,7 +200,7 @@ def counting(given: Any) -> list[Tensor]:
         return [t for t in tensors(given) if t.is_floating_point()]
 
 
-def groups(model: nn.Module, example: Tensor | None = None) -> list[Group]:
+def groups(model: nn.Module, example: Tensor | None = None) -> Groups:
     """The coupled channel groups: what must be removed together, unit by unit.
 
     A unit is what can be removed alone: a channel with its bias, its norms' entries and all that reads it; where a sum
@@ -204,15 +223,12 @@ def groups(model: nn.Module, example: Tensor | None = None) -> list[Group]:
       writes  3.weight  dim 0  3 units
       along   3.bias    dim 0  3 units
     """
-    found, listed = coupling(model, example_of(model, example)), []
-    for name, units in found.order.items():
-        fixed = [k for k, unit in enumerate(units.tolist()) if unit in found.why]
-        why = "; ".join(dict.fromkeys(found.why[int(units[k])] for k in fixed))
-        listed.append(Group(name, len(units), found.members(units), tuple(fixed), why))
-    return listed
+    return Groups(coupling(model, example))
 
 
-def group_scores(model: nn.Module, scores: Scores, example: Tensor | None = None, reduce: str = "sum") -> Scores:
+def group_scores(
+    model: nn.Module, scores: Scores, example: Tensor | Groups | None = None, reduce: str = "sum"
+) -> Scores:
     """One score for each unit of each coupled group: group name -> `[units]`, for `wb.keep_top`.
 
     The rule `reduce` ("sum", "mean", "max", "norm") combines the scores of all a unit's weights, in all members: those
@@ -225,8 +241,8 @@ def group_scores(model: nn.Module, scores: Scores, example: Tensor | None = None
     >>> group_scores(model, scores, torch.ones(1, 2))["0.weight"].tolist()
     [13.0, 27.0]
     """
-    scores, rule = check_scores(scores), REDUCTIONS[check_choice("reduce", reduce, REDUCTIONS)]
-    found, kept = coupling(model, example_of(model, example)), Scores()
+    scores, reduce = check_scores(scores), check_choice("reduce", reduce, REDUCTIONS)
+    found, kept = coupling(model, example), Scores()
     weights, sizes = prunable(model, strict=False), channels(model, strict=False)
     for name, values in scores.items():
         if name not in weights or values.shape not in (weights[name].shape, (sizes[name],)):
@@ -237,35 +253,39 @@ def group_scores(model: nn.Module, scores: Scores, example: Tensor | None = None
     for group, units in found.order.items():
         if not found.why.keys().isdisjoint(units.tolist()):
             continue
-        columns: list[Tensor] = []  # [units, weights of a unit] of each member
-        for member in found.members(units):
-            if (weight := found.weights.get(member.parameter)) not in scores:
+        parts = list[tuple[Tensor, int, np.ndarray]]()
+        for name, dim, role, places in found.places(units):
+            if (weight := found.weights.get(name)) not in scores:
                 continue
             values = scores[weight]
-            if values.ndim == 1 and weights[member.parameter].ndim > 1:
-                if member.role == "reads":
+            if values.ndim == 1 and weights[name].ndim > 1:
+                if role == "reads":
                     continue
-                values = whole(model, member.parameter, values)
-            rows = values.movedim(member.dim, 0).flatten(1)
-            columns.append(_of_units(rows, member.at))
-        if columns:
-            together = torch.cat(columns, 1)
-            lacking = together.isnan().any(1)  # units with fewer weights than others
-            kept[group] = rule(together)
-            for unit in lacking.nonzero().flatten().tolist():
-                kept[group][unit] = rule(together[unit][~together[unit].isnan()])
+                values = whole(model, name, values)
+            parts.append((values, dim, places))
+        if parts:
+            kept[group] = _of_units(parts, len(units), reduce)
     return kept
 
 
-def _of_units(rows: Tensor, at: tuple[tuple[int, ...], ...]) -> Tensor:
-    """Rows of a weight, put side by side for each unit: `[units, ...]`, NaN where a unit has fewer than others."""
-    most = max(map(len, at))
-    index = torch.tensor([[*places, *[len(rows)] * (most - len(places))] for places in at], device=rows.device)
-    padded = torch.cat([rows, torch.full_like(rows[:1], torch.nan)]) if (index == len(rows)).any() else rows
-    return padded[index].flatten(1)
+def _of_units(parts: list[tuple[Tensor, int, np.ndarray]], count: int, reduce: str) -> Tensor:
+    """One number for each unit, of all that it has in each of `parts`: values, a dimension, and whose its indices are."""
+    device = parts[0][0].device
+    total = torch.full((count + 1,), -torch.inf if reduce == "max" else 0, dtype=parts[0][0].dtype)  # the last: no unit
+    sizes = torch.zeros_like(total)
+    for values, dim, places in parts:
+        index, rows = torch.from_numpy(places) % (count + 1), values.movedim(dim, 0).unsqueeze(-1)
+        others, ones = [*range(1, rows.ndim)], torch.ones(len(rows), dtype=total.dtype)
+        if reduce == "max":
+            total.scatter_reduce_(0, index, rows.amax(others).cpu(), "amax")
+        else:
+            total.index_add_(0, index, (rows.square() if reduce == "norm" else rows).sum(others).cpu())
+        sizes.index_add_(0, index, ones * rows[0].numel())
+    found = total / sizes if reduce == "mean" else total.sqrt() if reduce == "norm" else total
+    return found[:-1].to(device)
 
 
-def group_masks(model: nn.Module, kept: Masks, example: Tensor | None = None) -> Masks:
+def group_masks(model: nn.Module, kept: Masks, example: Tensor | Groups | None = None) -> Masks:
     """Masks of units of groups, group name -> bool `[units]`, as masks of the model's parameters.
 
     A removed unit is removed from all weights that write it, with its biases, norms' entries and all that stands along.
@@ -276,7 +296,7 @@ def group_masks(model: nn.Module, kept: Masks, example: Tensor | None = None) ->
     >>> {name: mask.tolist() for name, mask in masks.items()}
     {'0.weight': [[True], [False]], '0.bias': [True, False]}
     """
-    found, kept = coupling(model, example_of(model, example)), check_bools(kept)
+    found, kept = coupling(model, example), check_bools(kept)
     masks, parameters = Masks(), dict(model.named_parameters())
     for group, mask in kept.items():
         units = found.order.get(group)
@@ -286,11 +306,9 @@ def group_masks(model: nn.Module, kept: Masks, example: Tensor | None = None) ->
                 f"masks name groups, each with one value a unit; got {group!r}{size} with {tuple(mask.shape)}. Use the "
                 f"names of wb.groups: {', '.join(found.order)}"
             )
-        for member in found.members(units):
-            if member.role != "reads" and member.parameter in parameters:
-                own = masks.setdefault(
-                    member.parameter, torch.ones_like(parameters[member.parameter], dtype=torch.bool)
-                )
-                gone = [i for places, keep in zip(member.at, mask.tolist(), strict=True) if not keep for i in places]
-                own.movedim(member.dim, 0)[gone] = False
+        for name, dim, role, places in found.places(units):
+            if role != "reads" and name in parameters:
+                own = masks.setdefault(name, torch.ones_like(parameters[name], dtype=torch.bool))
+                gone = np.append(~mask.cpu().numpy(), False)[places]
+                own.movedim(dim, 0)[torch.from_numpy(gone).to(own.device)] = False
     return masks
