@@ -179,7 +179,7 @@ class Trace(TorchFunctionMode):
         reinterpreted = any(isinstance(word, torch.dtype) for word in args)
         whys = [why for left, why in map(self.left, given) if left is not None]
         zeros: Any = None
-        if whys or plain == "batch_norm" or CHANGING.fullmatch(plain):
+        if whys or not self._keeps_zero(plain, given):
             zeros = self._removed(args), self._removed(named)
         try:
             if plain in RULES:
@@ -202,6 +202,14 @@ class Trace(TorchFunctionMode):
                     self.fix(labels, f"{name.strip('_') or func} is not known to keep channels apart")
             for tensor in tensors(out):
                 self.places.pop(tensor, None)
+
+    def _keeps_zero(self, name: str, given: list[Tensor]) -> bool:
+        """Whether a function surely makes 0 of zeros; others are asked."""
+        if name == "batch_norm":
+            return any(isinstance(tensor, nn.Parameter) for tensor in given)
+        if name in ("add", "__iadd__", "__add__"):
+            return len(given) == 2 and all(tensor in self.places for tensor in given)
+        return name == "relu" or not CHANGING.fullmatch(name)
 
     def _removed(self, values: Any) -> Any:
         """Copies of arguments in which all units are removed."""
