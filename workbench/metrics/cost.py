@@ -37,8 +37,9 @@ def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) ->
     products = Products(model, example, masks or {})
 
     def check(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if example.ndim == 2 and inputs and inputs[0].shape[:-1] == example.shape[:1]:
-            products.unbatched(f"inputs of shape {tuple(inputs[0].shape)} for {type(module).__name__}")
+        given = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None  # a packed sequence has its sizes
+        if example.ndim == 2 and given is not None and given.shape[:-1] == example.shape[:1]:
+            products.unbatched(f"inputs of shape {tuple(given.shape)} for {type(module).__name__}")
 
     with contextlib.ExitStack() as hooks, evaluating(model), plain_kernels(model), products:
         for module in model.modules():

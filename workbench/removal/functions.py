@@ -81,6 +81,8 @@ def _group_norm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     inputs, groups, weight, bias = bound("input num_groups weight bias", args, named)
     own = trace.of(inputs)
     trace.merge(own[1], groups)
+    if groups == 1:
+        trace.fix(own[1], _mean(trace, weight))
     if weight is None:
         trace.fix(own[1], "a group norm without entries cannot tell how many groups are left")
     for tensor in (weight, bias):
@@ -108,12 +110,16 @@ def _pixel_shuffle(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
 @rule("layer_norm", "rms_norm")
 def _layer_norm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
     inputs, shape, weight, bias = bound("input normalized_shape weight bias", args, named)
-    own, name = trace.of(inputs), trace.names.get(id(weight))
+    own = trace.of(inputs)
     for dim in range(-len(shape), 0):
         for tensor in (weight, bias):
             own[dim] = trace.along(own[dim], tensor, dim, NORM)
-        trace.fix(own[dim], f"the norm {name or ''} takes a mean over them".replace("  ", " "))
+        trace.fix(own[dim], _mean(trace, weight))
     trace.put(out, own)
+
+
+def _mean(trace: Trace, weight: Any) -> str:
+    return f"the norm {trace.names.get(id(weight), '')} takes a mean over them".replace("  ", " ")
 
 
 @rule("embedding")
@@ -148,11 +154,17 @@ def _addmm(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
 
 @rule("einsum")
 def _einsum(trace: Trace, args: Any, named: Any, out: Tensor) -> None:
-    terms, _, result = args[0].replace(" ", "").partition("->")
+    given, (written, _, result) = list(tensors(args[1:])), args[0].replace(" ", "").partition("->")
+    terms, spread = written.split(","), ""
+    for k, (term, tensor) in enumerate(zip(terms, given, strict=True)):
+        if "..." in term:  # dimensions without a letter
+            spread = max(spread, own := "ABCDEFGH"[5 + len(term) - tensor.ndim :], key=len)
+            terms[k] = term.replace("...", own)
+    result = result.replace("...", spread)
     found, gone = dict[str, Labels](), dict[str, list[tuple[Tensor, int]]]()
-    for term, tensor in zip(terms.split(","), tensors(args[1:]), strict=True):
+    for term, tensor in zip(terms, given, strict=True):
         if not (term + result).isalpha():
-            raise TypeError("einsum with an ellipsis or without a result has no rule")
+            raise TypeError("einsum without a result has no rule")
         for dim, letter in enumerate(term):
             labels = trace.at(tensor, dim, "writes" if letter in result else "reads")
             gone.setdefault(letter, []).append((tensor, dim))

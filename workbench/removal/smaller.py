@@ -181,7 +181,11 @@ def _scale(weight: Tensor) -> float:
 def _apart(masked: nn.Module, small: nn.Module, inputs: Tensor, bound: float) -> str:
     inputs = inputs.double() if inputs.is_floating_point() else inputs
     with torch.no_grad(), evaluating(masked), evaluating(small), plain_kernels(masked):
-        want = counting(outputs(masked, inputs))
+        try:
+            want = counting(outputs(masked, inputs))
+        except (ValueError, TypeError) as error:
+            told = f"removal is proven in float64; {type(masked).__name__} does not run there: {error.__cause__ or error}"
+            raise ValueError(f"{told}. Let it use operations that take float64") from error
         try:
             got = counting(outputs(small, inputs))
         except (ValueError, TypeError) as error:

@@ -15,7 +15,7 @@ from workbench.masks import keep_top
 from workbench.metrics import latency, macs
 from workbench.models.running import fitted
 from workbench.removal.smaller import without
-from workbench.removal.units import Groups, coupling, group_masks
+from workbench.removal.units import Coupling, Groups, coupling, group_masks
 from workbench.types import Masks, Scores, check_choice, check_scores
 
 Cost = Callable[[nn.Module, Tensor], float]
@@ -40,10 +40,10 @@ def masks_to(
 
     `scores` are those of `wb.group_scores`; `allocation` splits the units over the groups ("layer": the same part of
     each). The part of the units that goes is found by halving, to a thousandth; it is neither the sparsity nor the
-    share. The best unit of each group stays. Seconds are measured here and now. Raises ValueError where even one unit
+    share. The best unit of each layer stays. Seconds are measured here and now. Raises ValueError where even one unit
     in each group costs more.
 
-        >>> import torch
+    >>> import torch
     >>> import workbench as wb
     >>> model = wb.make("vgg", wb.load("digits", device="cpu"))
     >>> scores = wb.group_scores(model, wb.score(model, None, "magnitude"))
@@ -59,14 +59,14 @@ def masks_to(
         if group not in found.order or values.shape != found.order[group].shape:
             told = f"scores are those of groups, one a unit; got {group!r} with {tuple(values.shape)}"
             raise ValueError(f"{told}. Make them with wb.group_scores: groups are {', '.join(found.order)}")
-    best = {group: values.argmax() for group, values in scores.items()}  # one unit of each group stays
-    others = {group: values[torch.arange(len(values)) != best[group].cpu()] for group, values in scores.items()}
-    others, dense = {group: values for group, values in others.items() if len(values)}, cost(model, example)
+    free = {group: _others(found, group, values) for group, values in scores.items()}
+    others = {group: values[free[group]] for group, values in scores.items() if free[group].any()}
+    dense = cost(model, example)
 
     def units(part: float) -> Masks:
         kept = {group: torch.ones_like(values, dtype=torch.bool) for group, values in scores.items()}
         for group, mask in keep_top(others, part, allocation=allocation).items():
-            kept[group][torch.arange(len(kept[group])) != best[group].cpu()] = mask
+            kept[group][free[group]] = mask
         return kept
 
     def left(part: float) -> float:
@@ -79,9 +79,20 @@ def masks_to(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of ties; the masks that are returned warn
         if not others or left(high) > share:
-            told = f"one unit of each of {len(scores)} groups stays; more than {share:g} of the {of} is left then"
+            told = f"one unit of each layer of {len(scores)} groups stays; more than {share:g} of the {of} is left then"
             raise ValueError(f"{told}. Pass a larger share")
         while high - low > 1e-3:
             part = (low + high) / 2
             low, high = (low, part) if left(part) <= share else (part, high)
     return group_masks(model, units(high), Groups(found))
+
+
+def _others(found: Coupling, group: str, scores: Tensor) -> Tensor:
+    """Which units of a group may go: not those that stay anyway, nor the best one of each layer that writes some."""
+    units = found.order[group]
+    free = torch.from_numpy(~np.isin(units, list(found.why)))
+    for key in found.writers:
+        own = torch.from_numpy(np.isin(units, found.dims[key]))
+        if own.any():
+            free[scores.cpu().masked_fill(~own, -torch.inf).argmax()] = False
+    return free.to(scores.device)

@@ -191,7 +191,7 @@ class Trace(TorchFunctionMode):
             elif MOVING.fullmatch(plain) and not reinterpreted:
                 self._move(func, first, args, named, out)
             elif ELEMENTWISE.fullmatch(plain):
-                self.elementwise(given, out, plain)
+                self.elementwise(given[:1] if plain in ("to", "type_as") else given, out, plain)
             elif not CONSTANT.fullmatch(plain):
                 raise TypeError(f"no rule for {name}")
             if zeros is not None:

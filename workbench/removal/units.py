@@ -104,6 +104,9 @@ class Coupling:
         for labels, told in trace.fixed:  # the model's outputs are the first reason, whatever else is
             if told == OUTPUT:
                 self.why |= dict.fromkeys(unit_of[labels].tolist(), told)
+        for name, dim in self.writers:
+            if (self.dims[name, dim] == self.dims[name, dim][0]).all():
+                self.why.setdefault(int(self.dims[name, dim][0]), f"it would take all of {name!r}")
         unread = np.flatnonzero(self.written & ~read).tolist()
         self.why = dict.fromkeys(unread, "no layer was seen that reads them") | self.why
         links = [(units[:-1], units[1:]) for units in map(self.dims.__getitem__, self.writers)]
@@ -251,7 +254,8 @@ def group_scores(
                 f"this model; its weights are {', '.join(weights)}"
             )
     for group, units in found.order.items():
-        if not found.why.keys().isdisjoint(units.tolist()):
+        stay = np.isin(units, list(found.why))
+        if stay.all():
             continue
         parts = list[tuple[Tensor, int, np.ndarray]]()
         for name, dim, role, places in found.places(units):
@@ -265,6 +269,10 @@ def group_scores(
             parts.append((values, dim, places))
         if parts:
             kept[group] = _of_units(parts, len(units), reduce)
+            kept[group][torch.from_numpy(stay).to(kept[group].device)] = torch.finfo(kept[group].dtype).max
+    if not kept:
+        told = "; ".join(f"{group!r}: {found.why.get(int(units[0]), 'no scores')}" for group, units in found.order.items())
+        raise ValueError(f"scores of groups are of units that can go; this model has none: {told}. See wb.groups")
     return kept
 
 
