@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 import workbench as wb
+from workbench.metrics.cost import in_turns
 from workbench.removal import measure as room
 from workbench.removal.forms import stored
 from workbench.removal.kernels import Sparse, sparse, sparse_layers
-from workbench.removal.measure import Peak, break_even, csr_speedup, in_turns
+from workbench.removal.measure import Peak, break_even, csr_speedup
 from workbench.removal.onnx_file import export, export_int8, run, session
 
 
@@ -130,8 +131,7 @@ def test_the_interval_of_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 30 times it is the 10th and the 21st; of three the least and the most."""
     for repeats, low, high in ((30, 10, 21), (3, 1, 3)):
         clock = iter([0.0] * 3 + [t for k in range(repeats, 0, -1) for t in (0.0, float(k))])
-        monkeypatch.setattr(room.time, "perf_counter", lambda clock=clock: next(clock))
-        assert in_turns({"a": lambda: None}, repeats=repeats)["a"] == ((repeats + 1) / 2, low, high)
+        assert in_turns({"a": lambda: None}, repeats=repeats, clock=lambda clock=clock: next(clock))["a"] == ((repeats + 1) / 2, low, high)
 
 
 @pytest.mark.parametrize("change", [{"repeats": 1}, {"threads": 0}, {"batches": [0]}, {"example": torch.ones(1, 6, 6)}])

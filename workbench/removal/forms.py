@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from workbench.masks import apply_masks_
 from workbench.metrics import macs
-from workbench.metrics.cost import layer_macs
+from workbench.metrics.cost import in_turns, layer_macs, on_threads
 from workbench.models.running import evaluating, fitted
 from workbench.models.watch import example_of
 from workbench.removal.kernels import half, sparse, sparse_layers, two_of_four
-from workbench.removal.measure import Peak, in_turns, on_threads
+from workbench.removal.measure import Peak
 from workbench.removal.onnx_file import export, export_int8, run, session
 from workbench.removal.smaller import remove
 from workbench.seeds import processor

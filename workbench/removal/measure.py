@@ -53,38 +53,6 @@ class Peak(TorchDispatchMode):
             del self._held[place]
 
 
-def in_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, tuple[float, float, float]]:
-    """Median seconds of each call, with a 95 % interval by order statistics; all called in turn, after three turns.
-
-    Below six repeats it is the range, which holds the median less often.
-    """
-    from scipy.stats import binom
-
-    spent: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(-3, repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if torch.cuda.is_initialized():
-                torch.cuda.synchronize()
-            if turn >= 0:
-                spent[name].append(time.perf_counter() - start)
-    low = max(int(binom.ppf(0.025, repeats, 0.5)) - 1, 0)
-    ordered = {name: sorted(values) for name, values in spent.items()}
-    return {name: (statistics.median(v), v[low], v[repeats - 1 - low]) for name, v in ordered.items()}
-
-
-@contextlib.contextmanager
-def on_threads(number: int) -> Iterator[None]:
-    """Run a block on so many threads, and put torch's number back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @torch.no_grad()
 def csr_speedup(
     sparsity: float, batch: int = 1, size: tuple[int, int] = (2048, 2048), *, repeats: int = 15, threads: int = 1
