@@ -69,11 +69,12 @@ def _costs(model: nn.Module, example: Tensor, quick: bool) -> Iterator[Row]:
         yield Row(f"{half}: seconds dense / {form}", table.loc[form, "speedup"], "x")
     off = abs(table.loc["removed", "speedup"] / ratio - 1)
     yield Row(f"{half}: how far the seconds are from the multiply-adds", off, "", 0.25)
-    for rows in (1, 32):
-        size = (256, 256) if quick else (2048, 2048)
-        found = wb.break_even(rows, size, within=0.1 if quick else 0.02, repeats=3 if quick else 9)
+    linear, convolution = ((256, 256), (16, 16, 3, 3)) if quick else ((2048, 2048), (128, 128, 3, 3))
+    how = {"within": 0.1 if quick else 0.02, "repeats": 3 if quick else 9}
+    for form, size, rows in itertools.product(("csr", "removed"), (linear, convolution), (1, 32)):
+        found = wb.break_even(rows, size, form=form, **how)
         found = found if found == found else 1.0
-        yield Row(f"sparsity from which CSR is faster (1: none): {size[0]} x {size[1]}, {rows} rows", found, "")
+        yield Row(f"sparsity from which {form!r} is faster (1: none): {' x '.join(map(str, size))}, batch {rows}", found, "")
 
 
 def _scored_and_removed(model: nn.Module, example: Tensor) -> nn.Module:

@@ -145,15 +145,34 @@ def test_break_even_is_found_by_halving(monkeypatch: pytest.MonkeyPatch) -> None
     def speed(sparsity: float, batch: int, size: Any, **how: Any) -> float:
         return sparsity / 0.7 if batch > 1 else 0.5
 
-    monkeypatch.setattr(room, "csr_speedup", speed)
+    monkeypatch.setitem(room.GAINS, "csr", speed)
     assert abs(break_even(2, within=0.01) - 0.7) < 0.01
     assert math.isnan(break_even(1))
 
 
 def test_a_speedup_is_a_ratio_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {"dense": (3.0, 2.0, 4.0), "csr": (1.5, 1.0, 2.0)}
-    monkeypatch.setattr(room, "in_turns", lambda calls, repeats: {name: times[name] for name in calls})
-    assert csr_speedup(0.9, 4, (8, 8)) == 2.0
+    times = {"dense": (3.0, 2.0, 4.0), "other": (1.5, 1.0, 2.0)}
+
+    def timed(calls: Any, repeats: int) -> Any:
+        shapes.append([tuple(call().shape) for call in calls.values()])
+        return times
+
+    shapes: list[list[tuple[int, ...]]] = []
+    monkeypatch.setattr(room, "in_turns", timed)
+    assert csr_speedup(0.9, 4, (8, 8)) == csr_speedup(0.5, 2, (8, 3, 3, 3)) == 2.0
+    assert csr_speedup(0.75, 4, (8, 6), removed=True) == 2.0
+    assert shapes == [[(4, 8), (4, 8)], [(2, 8, 14, 14), (2, 8, 14, 14)], [(4, 8), (4, 2)]]
+    with pytest.raises(ValueError, match=r"a size is \[out, in\]"):
+        csr_speedup(0.5, 1, (8, 8, 3))
+
+
+def test_break_even_on_disk_is_where_the_bytes_are_equal() -> None:
+    """1 bit of 32 for a bitmask; 4 more bytes a value, and 4 a row and one more, for CSR."""
+    sizes, how = (16, 40), {"within": 1e-3}
+    assert abs(break_even(size=sizes, form="bitmask on disk", **how) - 1 / 32) < 2e-3
+    assert abs(break_even(size=sizes, form="csr on disk", **how) - (0.5 + 17 / (2 * 16 * 40))) < 2e-3
+    with pytest.raises(ValueError, match="form"):
+        break_even(form="csc")
 
 
 @pytest.mark.parametrize(("least", "most", "within"), [(0.5, 0.5, 0.1), (0.0, 1.0, 0.1), (0.0, 0.9, 0.0)])

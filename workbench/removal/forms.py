@@ -21,7 +21,7 @@ from workbench.metrics.cost import in_turns, layer_macs, on_threads
 from workbench.models.running import evaluating, fitted
 from workbench.models.watch import example_of
 from workbench.removal.kernels import half, sparse, sparse_layers, two_of_four
-from workbench.removal.measure import Peak
+from workbench.removal.measure import Peak, weight_bytes
 from workbench.removal.onnx_file import export, export_int8, run, session
 from workbench.removal.smaller import remove
 from workbench.seeds import processor
@@ -51,9 +51,7 @@ def stored(model: nn.Module, masks: Masks) -> dict[str, int]:
         whole = value.numel() * value.element_size()
         sizes = dict.fromkeys(found, whole)
         if name in masks and value.ndim > 1:  # those of biases and norms stay whole
-            values = int(masks[name].sum())
-            sizes["bitmask"] = math.ceil(value.numel() / 8) + values * value.element_size()
-            sizes["csr"] = values * (value.element_size() + 4) + 4 * (len(value) + 1)
+            sizes = weight_bytes(value.shape, int(masks[name].sum()), value.element_size())
         found = {form: size + sizes[form] for form, size in found.items()}
         raw.append(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return {**found, "compressed": len(zlib.compress(b"".join(raw), 6))}
