@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -117,6 +118,18 @@ def test_the_table_of_costs() -> None:
     assert (table.loc[table["form"] == "dense", "speedup"] == 1).all()
     assert not table.attrs["left_out"]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_picture_of_costs_has_a_bar_for_each_form_that_was_measured() -> None:
+    seconds = {"dense": 0.004, "bitmask": math.nan, "removed": 0.001}
+    rows = [{"form": f, "batch": 8, "seconds": s, "low": s / 2, "high": 2 * s} for f, s in seconds.items()]
+    ax = wb.plots.costs(pd.DataFrame(rows))
+    assert [bar.get_width() for bar in ax.patches] == [4, 1]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["dense", "removed, x 0.25"]
+    assert ax.collections[0].get_segments()[1].tolist() == [[0.5, 1], [2, 1]]
+    assert "dense 4, removed, x 0.25 1" in wb.plots.describe(ax)
+    with pytest.raises(ValueError, match="this table has 8, got batch=1"):
+        wb.plots.costs(pd.DataFrame(rows), batch=1)
 
 
 def test_what_cannot_be_removed_is_told() -> None:
