@@ -20,7 +20,7 @@ import workbench as wb
 from workbench.metrics.cost import in_turns
 from workbench.removal import measure as room
 from workbench.removal.forms import stored
-from workbench.removal.kernels import Sparse, sparse, sparse_layers
+from workbench.removal.kernels import Sparse, half, sparse, sparse_layers
 from workbench.removal.measure import Peak, break_even, csr_speedup
 from workbench.removal.onnx_file import export, export_int8, run, session
 
@@ -138,6 +138,28 @@ def test_what_cannot_be_removed_is_told() -> None:
     table = wb.costs(model, masks, EXAMPLE, batches=[1], repeats=2, onnx=False)
     assert "removed" not in set(table["form"])
     assert "masked in all members of its group" in table.attrs["left_out"]["removed"]
+
+
+def test_a_layer_without_a_kernel_for_2_of_4_stays_dense_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on CUDA, with dense tensors in place of packed ones; inputs that are not contiguous are made so."""
+
+    def pack(weight: Tensor) -> Tensor:
+        if len(weight) == 64:
+            raise RuntimeError("no kernel")
+        packed.append(weight)
+        return weight
+
+    packed: list[Tensor] = []
+    monkeypatch.setattr("workbench.removal.kernels.to_sparse_semi_structured", pack)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.Linear(32, 3))
+    masks = wb.keep_top(wb.score(model, None, "magnitude", exclude=["3"]), 0.5, granularity="2:4", model=model)
+    wb.apply_masks_(model, masks)
+    left_out: dict[str, str] = {}
+    x = torch.randn(64, 2).t()
+    found, names = half(model, masks, x, left_out)
+    assert (names, left_out) == (["2.weight"], {"2:4 of 0.weight": "no kernel"})
+    assert len(packed) == 1
+    assert torch.allclose(found["2:4"](x).float(), model(x), atol=1e-2)
 
 
 def test_the_interval_of_a_median(monkeypatch: pytest.MonkeyPatch) -> None:

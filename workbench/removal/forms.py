@@ -20,7 +20,7 @@ from workbench.metrics import macs
 from workbench.metrics.cost import in_turns, layer_macs, on_threads
 from workbench.models.running import evaluating, fitted
 from workbench.models.watch import example_of
-from workbench.removal.kernels import half, sparse, sparse_layers, two_of_four
+from workbench.removal.kernels import half, sparse, sparse_layers
 from workbench.removal.measure import Peak, weight_bytes
 from workbench.removal.onnx_file import export, export_int8, run, session
 from workbench.removal.smaller import remove
@@ -130,17 +130,12 @@ def costs(
     except ValueError as error:
         left_out["removed"] = str(error)
     if example.is_cuda:
-        forms |= half(masked, masks, left_out)
-        if "2:4" in forms:
-            fitting = two_of_four(model, masks)
-            multiplied, held = layer_macs(model, one), [masks[name].numel() for name in fitting]
-            facts["float16"] = kept, sum(multiplied.values()), sizes["dense"] // 2
-            halved = sum(multiplied.values()) - sum(multiplied[name] for name in fitting) // 2
-            facts["2:4"] = (
-                kept,
-                halved,
-                sizes["dense"] // 2 - sum(held) * 7 // 8,
-            )  # half the values, and 2 bits for each
+        halves, packed = half(masked, masks, one, left_out)
+        forms |= halves
+        multiplied = layer_macs(model, one)
+        fewer = sum(multiplied[name] for name in packed) // 2, sum(masks[name].numel() for name in packed) * 7 // 8
+        for name, (macs_less, bytes_less) in zip(halves, ((0, 0), fewer), strict=False):  # half the values, 2 bits each
+            facts[name] = kept, sum(multiplied.values()) - macs_less, sizes["dense"] // 2 - bytes_less
     with contextlib.ExitStack() as stack:
         stack.enter_context(on_threads(threads))
         runs: dict[str, Call] = {}
