@@ -1,4 +1,4 @@
-"""Scores, groups and removal of half the channels, beside torch-pruning's own pruner; neither proves its result here."""
+"""Scores, groups and removal of half the channels, beside torch-pruning's pruner; neither proves its result here."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def _costs(model: nn.Module, example: Tensor, quick: bool) -> Iterator[Row]:
     for form, size, rows in itertools.product(("csr", "removed"), (linear, convolution), (1, 32)):
         found = wb.break_even(rows, size, form=form, **how)
         found = found if found == found else 1.0
-        yield Row(f"sparsity from which {form!r} is faster (1: none): {' x '.join(map(str, size))}, batch {rows}", found, "")
+        yield Row(
+            f"sparsity from which {form!r} is faster (1: none): {' x '.join(map(str, size))}, batch {rows}", found, ""
+        )
 
 
 def _scored_and_removed(model: nn.Module, example: Tensor) -> nn.Module:

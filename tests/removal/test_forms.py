@@ -166,7 +166,11 @@ def test_the_interval_of_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 30 times it is the 10th and the 21st; of three the least and the most."""
     for repeats, low, high in ((30, 10, 21), (3, 1, 3)):
         clock = iter([0.0] * 3 + [t for k in range(repeats, 0, -1) for t in (0.0, float(k))])
-        assert in_turns({"a": lambda: None}, repeats=repeats, clock=lambda clock=clock: next(clock))["a"] == ((repeats + 1) / 2, low, high)
+        assert in_turns({"a": lambda: None}, repeats=repeats, clock=lambda clock=clock: next(clock))["a"] == (
+            (repeats + 1) / 2,
+            low,
+            high,
+        )
 
 
 @pytest.mark.parametrize("change", [{"repeats": 1}, {"threads": 0}, {"batches": [0]}, {"example": torch.ones(1, 6, 6)}])

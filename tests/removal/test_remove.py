@@ -252,6 +252,29 @@ def test_what_cannot_go_is_refused(model, layers, gone, told):
         wb.remove(model, rows(model, *layers, gone=gone), torch.ones(2, 3))
 
 
+def test_a_function_that_makes_something_of_0_is_named_before_the_proof(monkeypatch):
+    monkeypatch.setattr("workbench.removal.smaller.difference", None)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid(), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"'0.weight' stays, because sigmoid makes 0.5 of the 0 that"):
+        wb.remove(model, rows(model, "0"), torch.ones(2, 3))
+
+
+class Single(nn.Module):
+    """Its code has no float64."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float64:
+            raise RuntimeError("no kernel")
+        return x
+
+
+def test_a_model_without_float64_is_told():
+    model = nn.Sequential(nn.Linear(3, 4), Single(), nn.Linear(4, 2))
+    masks = rows(model, "0")
+    with pytest.raises(ValueError, match="proven in float64; Sequential does not run there: no kernel"):
+        wb.remove(model, masks, torch.ones(2, 3))
+
+
 def test_a_constant_that_no_mask_covers_is_refused_with_its_group():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     nn.init.ones_(model[2].bias)

@@ -16,7 +16,18 @@ from workbench.plots.training import timeline
 from workbench.plots.weights import mask_overlap, mask_picture, network_drawing, score_histogram
 from workbench.plots.words import describe
 
-__all__ = ["REMOVED", "against_size", "axes", "bundle", "by_layer", "by_samples", "costs", "curves", "describe", "differences"]
+__all__ = [
+    "REMOVED",
+    "against_size",
+    "axes",
+    "bundle",
+    "by_layer",
+    "by_samples",
+    "costs",
+    "curves",
+    "describe",
+    "differences",
+]
 __all__ += [
     "ending",
     "group_members",

@@ -81,7 +81,8 @@ class SemiStructured(nn.Module):
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.layer, self.packed, self.failed = layer, None, ""
+        self.layer, self.failed = layer, ""
+        self.packed: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         try:
@@ -113,7 +114,9 @@ def half(
     """
     fitting = two_of_four(masked, masks)
     if not fitting:
-        told = "no linear layer, with outputs in 32s and inputs in 64s, has a mask that keeps at most 2 of each 4 inputs"
+        told = (
+            "no linear layer, with outputs in 32s and inputs in 64s, has a mask that keeps at most 2 of each 4 inputs"
+        )
         left_out["2:4"] = told
         return {}, []
     dense, made = Half(masked), Half(masked)

@@ -81,7 +81,9 @@ def csr_speedup(
     sparsity, batch = check_sparsity(sparsity), check_count("batch", batch)
     check_count("repeats", repeats, least=2)
     if len(size) not in (2, 4) or min(size) < 1:
-        raise ValueError(f"a size is [out, in] or [out, in, rows, columns]; got {size!r}. Pass one such as (64, 64, 3, 3)")
+        raise ValueError(
+            f"a size is [out, in] or [out, in, rows, columns]; got {size!r}. Pass one such as (64, 64, 3, 3)"
+        )
     smaller = (max(round(size[0] * (1 - sparsity)), 1), *size[1:])
     layer, other = (_layer(sizes) for sizes in (size, smaller))
     inputs = torch.randn(batch, size[1], *[16] * (len(size) - 2))
@@ -95,7 +97,7 @@ def csr_speedup(
 
 def _layer(size: Sequence[int]) -> Any:
     out, inner, *kernel = size
-    return nn.Conv2d(inner, out, tuple(kernel), bias=False) if kernel else nn.Linear(inner, out, bias=False)
+    return nn.Conv2d(inner, out, (kernel[0], kernel[1]), bias=False) if kernel else nn.Linear(inner, out, bias=False)
 
 
 def _fewer_bytes(form: str) -> Callable[..., float]:

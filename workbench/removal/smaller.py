@@ -184,7 +184,9 @@ def _apart(masked: nn.Module, small: nn.Module, inputs: Tensor, bound: float) ->
         try:
             want = counting(outputs(masked, inputs))
         except (ValueError, TypeError) as error:
-            told = f"removal is proven in float64; {type(masked).__name__} does not run there: {error.__cause__ or error}"
+            told = (
+                f"removal is proven in float64; {type(masked).__name__} does not run there: {error.__cause__ or error}"
+            )
             raise ValueError(f"{told}. Let it use operations that take float64") from error
         try:
             got = counting(outputs(small, inputs))

@@ -177,9 +177,10 @@ class Trace(TorchFunctionMode):
         plain = name.removesuffix("_") if not name.startswith("__") else name
         first = args[0] if args and isinstance(args[0], Tensor) else named.get("input")
         reinterpreted = any(isinstance(word, torch.dtype) for word in args)
-        whys = [why for left, why in map(self.left, given) if left is not None]
+        lefts = [(tensor, why) for tensor in given for left, why in [self.left(tensor)] if left is not None]
+        whys = [why for tensor, why in lefts if tensor in self.places or MOVING.fullmatch(plain)]
         zeros: Any = None
-        if whys or not self._keeps_zero(plain, given):
+        if lefts or not self._keeps_zero(plain, given):
             zeros = self._removed(args), self._removed(named)
         try:
             if plain in RULES:

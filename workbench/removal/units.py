@@ -151,7 +151,7 @@ class Coupling:
         for name, units in self.order.items():
             fixed = [k for k, unit in enumerate(units.tolist()) if unit in self.why]
             why = "; ".join(dict.fromkeys(self.why[int(units[k])] for k in fixed))
-            members = [Member(*key, _at(places, len(units))) for *key, places in self.places(units)]
+            members = [Member(n, d, role, _at(places, len(units))) for n, d, role, places in self.places(units)]
             yield Group(name, len(units), tuple(members), tuple(fixed), why)
 
 
@@ -176,9 +176,13 @@ def coupling(model: nn.Module, example: Tensor | Groups | None) -> Coupling:
     """The units of a model, and what couples them, from a pass of one or two inputs in evaluation mode."""
     if isinstance(example, Groups):
         found, now = example.coupling, dict([*model.named_parameters(), *model.named_buffers()])
-        same = found.model is model and found.dims.keys() <= {(name, d) for name, t in now.items() for d in range(t.ndim)}
+        same = found.model is model and found.dims.keys() <= {
+            (name, d) for name, t in now.items() for d in range(t.ndim)
+        }
         if not same or any(now[name].shape[d] != len(units) for (name, d), units in found.dims.items()):
-            raise ValueError("groups are of the model, as it is now; got those of another. Pass wb.groups(model, example)")
+            raise ValueError(
+                "groups are of the model, as it is now; got those of another. Pass wb.groups(model, example)"
+            )
         return found
     example, trace = example_of(model, example), Trace(model)
     with untouched(model), plain_kernels(model), evaluating(model), torch.no_grad():
@@ -271,13 +275,15 @@ def group_scores(
             kept[group] = _of_units(parts, len(units), reduce)
             kept[group][torch.from_numpy(stay).to(kept[group].device)] = torch.finfo(kept[group].dtype).max
     if not kept:
-        told = "; ".join(f"{group!r}: {found.why.get(int(units[0]), 'no scores')}" for group, units in found.order.items())
+        told = "; ".join(
+            f"{group!r}: {found.why.get(int(units[0]), 'no scores')}" for group, units in found.order.items()
+        )
         raise ValueError(f"scores of groups are of units that can go; this model has none: {told}. See wb.groups")
     return kept
 
 
 def _of_units(parts: list[tuple[Tensor, int, np.ndarray]], count: int, reduce: str) -> Tensor:
-    """One number for each unit, of all that it has in each of `parts`: values, a dimension, and whose its indices are."""
+    """One number for each unit, of all that it has in `parts`: values, a dimension, and whose its indices are."""
     device = parts[0][0].device
     total = torch.full((count + 1,), -torch.inf if reduce == "max" else 0, dtype=parts[0][0].dtype)  # the last: no unit
     sizes = torch.zeros_like(total)
