@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -268,3 +269,31 @@ def test_the_picture_of_a_group_marks_one_unit_wherever_it_is():
     assert [(bar.get_x(), bar.get_width()) for bar in one] == [(1, 1), (4, 4)]
     with pytest.raises(ValueError, match=r"a number from 0 to 1; got 2"):
         wb.plots.group_members(group, unit=2)
+
+
+def test_what_is_not_known_is_named_with_its_module():
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cdist(x, x)
+
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(Odd()), nn.Linear(2, 2))
+    assert found(model, torch.ones(2, 3))["0.weight"].why == "cdist in '1.0' is not known to keep channels apart"
+    with warnings.catch_warnings(action="ignore"):
+        scripted = nn.Sequential(nn.Linear(3, 4), torch.jit.script(nn.Linear(4, 4)), nn.Linear(4, 2))
+    with pytest.raises(TypeError, match=r"'1' is compiled \(TorchScript\). Pass the module that it was made of"):
+        wb.groups(scripted, torch.ones(2, 3))
+
+
+def test_a_view_that_is_changed_in_place_holds_what_is_read_beside_it():
+    def course(m, x):
+        y = m.a(x)
+        y[:, 1:].add_(m.b(x))  # y has other numbers now
+        return m.c(y)
+
+    model = Course(course, a=nn.Linear(3, 3), b=nn.Linear(3, 2), c=nn.Linear(3, 2))
+    assert "changed in place through a view" in found(model, torch.ones(2, 3))["a.weight"].why
+
+    def rectified(m, x):
+        return m.c(functional.relu_(m.a(x).view(-1, 3)))  # nothing reads what is behind the view
+
+    assert not found(Course(rectified, a=nn.Linear(3, 3), c=nn.Linear(3, 2)), torch.ones(2, 3))["a.weight"].fixed

@@ -365,3 +365,44 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "spec.json").write_text("[]")
     with pytest.raises(ValueError, match=r"Save the model again"):
         wb.load_removed(tmp_path, model)
+
+
+@pytest.mark.parametrize("change", ["cut short", "pickle", "empty"])
+def test_weights_that_are_no_safetensors_are_refused(change, tmp_path):
+    model = Skip()
+    wb.save_removed(wb.remove(model, rows(model, "a", "b"), torch.ones(1, 3)), tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    if change == "pickle":
+        torch.save(model.state_dict(), weights)
+    else:
+        weights.write_bytes(weights.read_bytes()[: -20 if change == "cut short" else 0])
+    with pytest.raises(ValueError, match=r"a folder with weights.safetensors and spec.json that save_removed wrote"):
+        wb.load_removed(tmp_path, model)
+
+
+WIDTHS: list[int] = []
+
+
+class Seen(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        WIDTHS.append(x.shape[1])
+        return x
+
+
+def test_a_target_of_seconds_is_measured_again_until_it_holds(monkeypatch):
+    """A clock that tells the width that is left, and more when the first answer is asked again: more units go then."""
+    model, x = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), Seen(), nn.Linear(64, 2)), torch.ones(1, 8)
+
+    def times(calls, repeats):
+        calls["small"]()
+        again = WIDTHS[-1] in WIDTHS[:-1]
+        share = WIDTHS[-1] / 64 + 0.1 * again
+        return {"dense": (2.0, 1.0, 3.0), "small": (2 * share, share, 3 * share)}
+
+    monkeypatch.setattr("workbench.removal.targets.in_turns", times)
+    scores = wb.group_scores(model, wb.score(model, None, "magnitude"), x)
+    WIDTHS.clear()
+    masks = wb.masks_to(model, scores, 0.5, x, of="seconds")
+    assert masks["0.bias"].sum() == WIDTHS[-1] < 32
+    with pytest.raises(ValueError, match=r"0.116 \(95 % interval 0.0578 to 0.173\) of the seconds is left.*0.01"):
+        wb.masks_to(model, scores, 0.01, x, of="seconds")

@@ -9,6 +9,7 @@ heads and fused projections need no rule of their own.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -75,14 +76,20 @@ class Trace(TorchFunctionMode):
         self.dims = dict[tuple[str, int], np.ndarray]()
         self.roles = dict[tuple[str, int], str]()
         self.edges, self.fixed = list[tuple[np.ndarray, np.ndarray]](), list[tuple[np.ndarray, str]]()
-        self.places = WeakTensorKeyDictionary()
+        self.places, self.overwritten = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
+        self.modules = {id(module): name for name, module in model.named_modules()}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
         out, given = func(*args, **named), list(tensors((args, named)))
         known = any(id(t) in self.names or t in self.places for t in given)
         if known and (func is Tensor.__setitem__ or next(tensors(out), None) is not None):
+            for tensor in given if self.overwritten else []:
+                for labels in self.of(tensor) if tensor in self.overwritten else []:
+                    self.fix(labels, "they are changed in place through a view")
             self._follow(func, getattr(func, "__name__", ""), args, named, out, given)
+            if out is given[0] and out._base is not None:
+                self.overwritten[out._base] = True
         return out
 
     def fresh(self, size: int) -> np.ndarray:
@@ -200,9 +207,16 @@ class Trace(TorchFunctionMode):
         except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
             for tensor in given:
                 for labels in self.of(tensor):
-                    self.fix(labels, f"{name.strip('_') or func} is not known to keep channels apart")
+                    self.fix(labels, f"{name.strip('_') or func}{self._where()} is not known to keep channels apart")
             for tensor in tensors(out):
                 self.places.pop(tensor, None)
+
+    def _where(self) -> str:
+        """The module whose code runs, in words."""
+        frame: Any = inspect.currentframe()
+        while frame and not (name := self.modules.get(id(frame.f_locals.get("self")))):
+            frame = frame.f_back
+        return f" in {name!r}" if frame else ""
 
     def _keeps_zero(self, name: str, given: list[Tensor]) -> bool:
         """Whether a function surely makes 0 of zeros; others are asked."""

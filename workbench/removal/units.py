@@ -184,6 +184,10 @@ def coupling(model: nn.Module, example: Tensor | Groups | None) -> Coupling:
                 "groups are of the model, as it is now; got those of another. Pass wb.groups(model, example)"
             )
         return found
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            told = f"groups are seen in the functions that Python code calls; {name!r} is compiled (TorchScript)"
+            raise TypeError(f"{told}. Pass the module that it was made of")
     example, trace = example_of(model, example), Trace(model)
     with untouched(model), plain_kernels(model), evaluating(model), torch.no_grad():
         inputs = fitted(model, example)[:2]
