@@ -389,20 +389,26 @@ class Seen(nn.Module):
         return x
 
 
-def test_a_target_of_seconds_is_measured_again_until_it_holds(monkeypatch):
-    """A clock that tells the width that is left, and more when the first answer is asked again: more units go then."""
+def test_a_target_of_seconds_is_found_among_medians_that_only_fall(monkeypatch):
+    """A clock that tells the width that is left, and once far too little: what lies between decides."""
     model, x = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), Seen(), nn.Linear(64, 2)), torch.ones(1, 8)
+    lucky = []
 
     def times(calls, repeats):
-        calls["small"]()
-        again = WIDTHS[-1] in WIDTHS[:-1]
-        share = WIDTHS[-1] / 64 + 0.1 * again
-        return {"dense": (2.0, 1.0, 3.0), "small": (2 * share, share, 3 * share)}
+        found = {}
+        for name, call in calls.items():
+            call()
+            share = WIDTHS[-1] / 64
+            if WIDTHS[-1] > 40 and len(found) == 2 and not lucky:
+                lucky.append(share)
+                share = 0.45
+            found[name] = (2 * share, share, 3 * share)
+        return found
 
     monkeypatch.setattr("workbench.removal.targets.in_turns", times)
     scores = wb.group_scores(model, wb.score(model, None, "magnitude"), x)
-    WIDTHS.clear()
     masks = wb.masks_to(model, scores, 0.5, x, of="seconds")
-    assert masks["0.bias"].sum() == WIDTHS[-1] < 32
-    with pytest.raises(ValueError, match=r"0.116 \(95 % interval 0.0578 to 0.173\) of the seconds is left.*0.01"):
+    assert lucky
+    assert 31 <= masks["0.bias"].sum() <= 32
+    with pytest.raises(ValueError, match=r"0.0156 \(95 % interval 0.00781 to 0.0234\) of the seconds is left.*=0.01"):
         wb.masks_to(model, scores, 0.01, x, of="seconds")

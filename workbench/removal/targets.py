@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
+from functools import partial
 from numbers import Real
 
 import numpy as np
@@ -25,6 +27,8 @@ COSTS: dict[str, Cost] = {
     "macs": lambda model, example: macs(model, example[:1]),
 }
 """What a removed model can be asked to cost a share of, beside seconds."""
+MOST = 1 - 1e-9
+"""The largest part of the units that a cut takes."""
 
 
 def masks_to(
@@ -40,9 +44,9 @@ def masks_to(
 
     `scores` are those of `wb.group_scores`; `allocation` splits the units over the groups ("layer": the same part of
     each). The part of the units that goes is found by halving, to a thousandth; it is neither the sparsity nor the
-    share. The best unit of each layer stays. Seconds are those of the example's batch on one thread, measured here and
-    now, in turns with the dense model's; what is found is measured again, and more goes until it holds. Raises
-    ValueError where even one unit in each layer costs more.
+    share; for seconds to about a hundredth. The best unit of each layer stays. Seconds are those of the example's batch
+    on one thread, measured here and now, in turns with the dense model's. Raises ValueError where even one unit in
+    each layer costs more. Misleads for seconds on a busy machine: see the intervals of `wb.costs`.
 
     >>> import torch
     >>> import workbench as wb
@@ -62,7 +66,6 @@ def masks_to(
             raise ValueError(f"{told}. Make them with wb.group_scores: groups are {', '.join(found.order)}")
     free = {group: _others(found, group, values) for group, values in scores.items()}
     others = {group: values[free[group]] for group, values in scores.items() if free[group].any()}
-    dense = COSTS[of](model, example) if of in COSTS else 1.0
 
     def units(part: float) -> Masks:
         kept = {group: torch.ones_like(values, dtype=torch.bool) for group, values in scores.items()}
@@ -70,40 +73,58 @@ def masks_to(
             kept[group][free[group]] = mask
         return kept
 
-    def left(part: float) -> tuple[float, str]:
-        """The share that is left, as a number and in words."""
+    def smaller(part: float) -> nn.Module:
         gone = np.zeros_like(found.written)
         for group, mask in units(part).items():
             gone[found.order[group][~mask.cpu().numpy()]] = True
-        small = without(found, {}, gone)
-        if of in COSTS:
-            part = COSTS[of](small, example) / dense
-            return part, f"{part:.3g}"
-        calls = {"dense": lambda: model(example), "small": lambda: small(example)}
-        with on_threads(1), evaluating(model), evaluating(small), torch.no_grad():
-            for _ in range(3):  # what else runs may slow one of them
-                times = in_turns(calls, 15)
-                part, low, high = (seconds / times["dense"][0] for seconds in times["small"])
-                if part <= share:
-                    break
-        return part, f"{part:.3g} (95 % interval {low:.3g} to {high:.3g})"
+        return without(found, {}, gone)
 
-    low, high, all_that_may = 0.0, 1 - 1e-9, 1 - 1e-9
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of ties; the masks that are returned warn
-        reached, told = left(high) if others else (1.0, "1")
-        while reached <= share and high - low > (1e-3 if of in COSTS else 1e-2):
-            part = (low + high) / 2
-            low, high = (low, part) if left(part)[0] <= share else (part, high)
-        while of not in COSTS and reached <= share:  # the medians that led here may have been lucky
-            again, told = left(high)
-            if again <= share:
-                break
-            reached, high = (again, high) if high == all_that_may else (reached, min(high + 0.02, all_that_may))
-    if reached > share:
+        search = _by_seconds if of == "seconds" else partial(_by_halving, COSTS[of])
+        part, told = search(model, smaller, share, example) if others else (None, "1")
+    if part is None:
         told = f"one unit of each layer of {len(scores)} groups stays, and {told} of the {of} is left then"
         raise ValueError(f"{told}; got share={share:g}. Pass a larger share")
-    return group_masks(model, units(high), Groups(found))
+    return group_masks(model, units(part), Groups(found))
+
+
+def _by_halving(
+    cost: Cost, model: nn.Module, smaller: Callable[[float], nn.Module], share: float, example: Tensor
+) -> tuple[float | None, str]:
+    """The least part of the units whose removal leaves a share of the cost, to a thousandth; None, and what is left."""
+    dense, low, high = cost(model, example), 0.0, MOST
+    if (left := cost(smaller(high), example) / dense) > share:
+        return None, f"{left:.3g}"
+    while high - low > 1e-3:
+        part = (low + high) / 2
+        low, high = (low, part) if cost(smaller(part), example) / dense <= share else (part, high)
+    return high, ""
+
+
+def _by_seconds(
+    model: nn.Module, smaller: Callable[[float], nn.Module], share: float, example: Tensor
+) -> tuple[float | None, str]:
+    """The same for seconds: nine parts are timed in turns, and nine between two of them, for medians that only fall."""
+    from sklearn.isotonic import isotonic_regression
+
+    low, high, last = 0.0, MOST, None
+    for _ in range(2):
+        parts = np.linspace(low, high, 10)
+        made = [model, *(smaller(part) for part in parts[1:])]
+        calls = {str(k): partial(one, example) for k, one in enumerate(made)}
+        with on_threads(1), contextlib.ExitStack() as stack, torch.no_grad():
+            for one in made:
+                stack.enter_context(evaluating(one))
+            (dense, *_), *times = in_turns(calls, 15).values()
+        left = isotonic_regression([median / dense for median, *_ in times], increasing=False)
+        if not (left <= share).any():
+            median, least, most = (seconds / dense for seconds in times[-1])
+            return last, f"{median:.3g} (95 % interval {least:.3g} to {most:.3g})"
+        k = int((left <= share).argmax())
+        low, high = parts[k], parts[k + 1]
+        last = high
+    return last, ""
 
 
 def _others(found: Coupling, group: str, scores: Tensor) -> Tensor:
