@@ -17,8 +17,9 @@ from workbench.masks import keep_top
 from workbench.metrics import macs
 from workbench.metrics.cost import in_turns, on_threads
 from workbench.models.running import evaluating, fitted
+from workbench.removal.scoring import group_masks
 from workbench.removal.smaller import without
-from workbench.removal.units import Coupling, Groups, coupling, group_masks
+from workbench.removal.units import Coupling, Groups, coupling
 from workbench.types import Masks, Scores, check_choice, check_scores
 
 Cost = Callable[[nn.Module, Tensor], float]
