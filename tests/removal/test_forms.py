@@ -173,6 +173,12 @@ def test_the_interval_of_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
+def test_a_machine_under_load_has_a_wide_interval() -> None:
+    """Every other call takes five times as long; the calls that warm up do not count."""
+    clock = iter([0.0] * 3 + [t for k in range(20) for t in (0.0, 1.0 + 4 * (k % 2))])
+    assert in_turns({"a": lambda: None}, repeats=20, clock=lambda: next(clock))["a"] == (3, 1, 5)
+
+
 @pytest.mark.parametrize("change", [{"repeats": 1}, {"threads": 0}, {"batches": [0]}, {"example": torch.ones(1, 6, 6)}])
 def test_costs_refuses(change: dict[str, Any]) -> None:
     model = small()
