@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from workbench import Task
+from workbench.metrics import cost
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,8 @@ class Row:
 
 def in_turns(turns: int, **functions: Callable[[], object]) -> dict[str, float]:
     """CPU seconds of each function: the median of `turns` calls, after one to warm up; all functions called in turn."""
-    spent: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(1 + turns):
-        for name, function in functions.items():
-            start = time.process_time()
-            function()
-            spent[name].append(time.process_time() - start)
-    return {name: statistics.median(values[1:]) for name, values in spent.items()}
+    found = cost.in_turns(functions, turns, warmup=1, clock=time.process_time)
+    return {name: median for name, (median, _, _) in found.items()}
 
 
 def relative(seconds: Mapping[str, float], reference: str) -> dict[str, float]:

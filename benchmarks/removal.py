@@ -1,4 +1,4 @@
-"""Groups and removal of half the channels, beside torch-pruning's own pruner; neither proves its result here."""
+"""Scores, groups and removal of half the channels, beside torch-pruning's pruner; neither proves its result here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from torch.nn import functional
 import workbench as wb
 from benchmarks.measure import Row, in_turns, random_task, relative
 from workbench.removal.smaller import doomed, without
-from workbench.removal.units import coupling
 
 
 class Block(nn.Module):
@@ -50,17 +49,11 @@ def rows(quick: bool) -> Iterator[Row]:
         "resnet-18": resnet_18(),
     }
     for name, model in models.items():
-        scores = wb.group_scores(model, wb.score(model, None, "magnitude"), example)
-        masks = wb.group_masks(model, wb.keep_top(scores, 0.5, allocation="layer"), example)
-        ours = functools.partial(_removed, model, masks, example)
-        copies = [copy.deepcopy(model) for _ in range(turns + 1)]  # it works in place
-        theirs = functools.partial(_torch_pruning, copies, example)
-        whole = functools.partial(_scored_and_removed, model, example)
-        seconds = in_turns(turns, theirs=theirs, ours=ours, whole=whole)
-        found = relative(seconds, "theirs")
-        yield Row(f"groups and removal of {name} / torch-pruning's pruner, which also scores", found["ours"], "x", 1.3)
-        yield Row(f"scores, masks, groups and removal, {name} / torch-pruning's pruner", found["whole"], "x")
-        yield Row(f"groups and removal of {name}", seconds["ours"] * 1e3, "ms")
+        theirs = functools.partial(_torch_pruning, model, example)
+        seconds = in_turns(turns, theirs=theirs, ours=functools.partial(_scored_and_removed, model, example))
+        told = f"groups, scores, masks and removal of {name}"
+        yield Row(f"{told} / torch-pruning's pruner", relative(seconds, "theirs")["ours"], "x", 1.3)
+        yield Row(told, seconds["ours"] * 1e3, "ms")
     yield from _costs(models["resnet-18"], example, quick)
 
 
@@ -76,27 +69,27 @@ def _costs(model: nn.Module, example: Tensor, quick: bool) -> Iterator[Row]:
         yield Row(f"{half}: seconds dense / {form}", table.loc[form, "speedup"], "x")
     off = abs(table.loc["removed", "speedup"] / ratio - 1)
     yield Row(f"{half}: how far the seconds are from the multiply-adds", off, "", 0.25)
-    for rows in (1, 32):
-        size = (256, 256) if quick else (2048, 2048)
-        found = wb.break_even(rows, size, within=0.1 if quick else 0.02, repeats=3 if quick else 9)
+    linear, convolution = ((256, 256), (16, 16, 3, 3)) if quick else ((2048, 2048), (128, 128, 3, 3))
+    how = {"within": 0.1 if quick else 0.02, "repeats": 3 if quick else 9}
+    for form, size, rows in itertools.product(("csr", "removed"), (linear, convolution), (1, 32)):
+        found = wb.break_even(rows, size, form=form, **how)
         found = found if found == found else 1.0
-        yield Row(f"sparsity from which CSR is faster (1: none): {size[0]} x {size[1]}, {rows} rows", found, "")
-
-
-def _removed(model: nn.Module, masks: wb.Masks, example: Tensor) -> nn.Module:
-    found = coupling(model, example)
-    return without(found, masks, doomed(found, masks))
+        yield Row(
+            f"sparsity from which {form!r} is faster (1: none): {' x '.join(map(str, size))}, batch {rows}", found, ""
+        )
 
 
 def _scored_and_removed(model: nn.Module, example: Tensor) -> nn.Module:
-    scores = wb.group_scores(model, wb.score(model, None, "magnitude"), example)
-    return _removed(model, wb.group_masks(model, wb.keep_top(scores, 0.5, allocation="layer"), example), example)
+    found = wb.groups(model, example)
+    scores = wb.group_scores(model, wb.score(model, None, "magnitude"), found)
+    masks = wb.group_masks(model, wb.keep_top(scores, 0.5, allocation="layer"), found)
+    return without(found.coupling, masks, doomed(found.coupling, masks))
 
 
-def _torch_pruning(copies: list[nn.Module], example: Tensor) -> None:
+def _torch_pruning(model: nn.Module, example: Tensor) -> None:
     import torch_pruning as tp
 
-    model = copies.pop()
+    model = copy.deepcopy(model)  # it works in place; ours leaves the model as it is
     last = [module for module in model.modules() if isinstance(module, nn.Linear)]
     importance = tp.importance.MagnitudeImportance()
     with torch.enable_grad():

@@ -33,10 +33,12 @@ SQUARE = pd.DataFrame(np.eye(3), index=ARMS, columns=ARMS)
 GRID = torch.stack([torch.eye(4), 1 - torch.eye(4)], 2)
 MASKS = {"a": torch.tensor([[1, 0], [1, 1]]).bool(), "b": torch.tensor([[1, 0]]).bool()}
 PAIR = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+COSTS = pd.DataFrame({"form": ["dense", *ARMS], "batch": 4, "seconds": 0.2, "low": 0.1, "high": 0.3})
 PICTURES: dict[str, Callable[[], Any]] = {
     "against_size": lambda: plots.against_size(LAYERS),
     "by_layer": lambda: plots.by_layer(LAYERS),
     "by_samples": lambda: plots.by_samples(SEEDS),
+    "costs": lambda: plots.costs(COSTS),
     "curves": lambda: plots.curves(SEEDS, dense=[0.9, 0.8]),
     "differences": lambda: plots.differences(SEEDS),
     "group_members": lambda: plots.group_members(wb.groups(PAIR, torch.ones(1, 2))[0], unit=1),

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
 import workbench as wb
+from workbench.metrics.cost import in_turns
 from workbench.removal import measure as room
 from workbench.removal.forms import stored
-from workbench.removal.kernels import Sparse, sparse, sparse_layers
-from workbench.removal.measure import Peak, break_even, csr_speedup, in_turns
+from workbench.removal.kernels import Sparse, half, sparse, sparse_layers
+from workbench.removal.measure import Peak, break_even, csr_speedup
 from workbench.removal.onnx_file import export, export_int8, run, session
 
 
@@ -118,6 +120,18 @@ def test_the_table_of_costs() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_the_picture_of_costs_has_a_bar_for_each_form_that_was_measured() -> None:
+    seconds = {"dense": 0.004, "bitmask": math.nan, "removed": 0.001}
+    rows = [{"form": f, "batch": 8, "seconds": s, "low": s / 2, "high": 2 * s} for f, s in seconds.items()]
+    ax = wb.plots.costs(pd.DataFrame(rows))
+    assert [bar.get_width() for bar in ax.patches] == [4, 1]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["dense", "removed, x 0.25"]
+    assert ax.collections[0].get_segments()[1].tolist() == [[0.5, 1], [2, 1]]
+    assert "dense 4, removed, x 0.25 1" in wb.plots.describe(ax)
+    with pytest.raises(ValueError, match="this table has 8, got batch=1"):
+        wb.plots.costs(pd.DataFrame(rows), batch=1)
+
+
 def test_what_cannot_be_removed_is_told() -> None:
     model = small()
     masks = wb.keep_top(wb.score(model, None, "magnitude"), 0.5)
@@ -126,12 +140,43 @@ def test_what_cannot_be_removed_is_told() -> None:
     assert "masked in all members of its group" in table.attrs["left_out"]["removed"]
 
 
+def test_a_layer_without_a_kernel_for_2_of_4_stays_dense_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on CUDA, with dense tensors in place of packed ones; inputs that are not contiguous are made so."""
+
+    def pack(weight: Tensor) -> Tensor:
+        if len(weight) == 64:
+            raise RuntimeError("no kernel")
+        packed.append(weight)
+        return weight
+
+    packed: list[Tensor] = []
+    monkeypatch.setattr("workbench.removal.kernels.to_sparse_semi_structured", pack)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.Linear(32, 3))
+    masks = wb.keep_top(wb.score(model, None, "magnitude", exclude=["3"]), 0.5, granularity="2:4", model=model)
+    wb.apply_masks_(model, masks)
+    left_out: dict[str, str] = {}
+    x = torch.randn(64, 2).t()
+    found, names = half(model, masks, x, left_out)
+    assert (names, left_out) == (["2.weight"], {"2:4 of 0.weight": "no kernel"})
+    assert len(packed) == 1
+    assert torch.allclose(found["2:4"](x).float(), model(x), atol=1e-2)
+
+
 def test_the_interval_of_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 30 times it is the 10th and the 21st; of three the least and the most."""
     for repeats, low, high in ((30, 10, 21), (3, 1, 3)):
         clock = iter([0.0] * 3 + [t for k in range(repeats, 0, -1) for t in (0.0, float(k))])
-        monkeypatch.setattr(room.time, "perf_counter", lambda clock=clock: next(clock))
-        assert in_turns({"a": lambda: None}, repeats=repeats)["a"] == ((repeats + 1) / 2, low, high)
+        assert in_turns({"a": lambda: None}, repeats=repeats, clock=lambda clock=clock: next(clock))["a"] == (
+            (repeats + 1) / 2,
+            low,
+            high,
+        )
+
+
+def test_a_machine_under_load_has_a_wide_interval() -> None:
+    """Every other call takes five times as long; the calls that warm up do not count."""
+    clock = iter([0.0] * 3 + [t for k in range(20) for t in (0.0, 1.0 + 4 * (k % 2))])
+    assert in_turns({"a": lambda: None}, repeats=20, clock=lambda: next(clock))["a"] == (3, 1, 5)
 
 
 @pytest.mark.parametrize("change", [{"repeats": 1}, {"threads": 0}, {"batches": [0]}, {"example": torch.ones(1, 6, 6)}])
@@ -145,15 +190,34 @@ def test_break_even_is_found_by_halving(monkeypatch: pytest.MonkeyPatch) -> None
     def speed(sparsity: float, batch: int, size: Any, **how: Any) -> float:
         return sparsity / 0.7 if batch > 1 else 0.5
 
-    monkeypatch.setattr(room, "csr_speedup", speed)
+    monkeypatch.setitem(room.GAINS, "csr", speed)
     assert abs(break_even(2, within=0.01) - 0.7) < 0.01
     assert math.isnan(break_even(1))
 
 
 def test_a_speedup_is_a_ratio_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {"dense": (3.0, 2.0, 4.0), "csr": (1.5, 1.0, 2.0)}
-    monkeypatch.setattr(room, "in_turns", lambda calls, repeats: {name: times[name] for name in calls})
-    assert csr_speedup(0.9, 4, (8, 8)) == 2.0
+    times = {"dense": (3.0, 2.0, 4.0), "other": (1.5, 1.0, 2.0)}
+
+    def timed(calls: Any, repeats: int) -> Any:
+        shapes.append([tuple(call().shape) for call in calls.values()])
+        return times
+
+    shapes: list[list[tuple[int, ...]]] = []
+    monkeypatch.setattr(room, "in_turns", timed)
+    assert csr_speedup(0.9, 4, (8, 8)) == csr_speedup(0.5, 2, (8, 3, 3, 3)) == 2.0
+    assert csr_speedup(0.75, 4, (8, 6), removed=True) == 2.0
+    assert shapes == [[(4, 8), (4, 8)], [(2, 8, 14, 14), (2, 8, 14, 14)], [(4, 8), (4, 2)]]
+    with pytest.raises(ValueError, match=r"a size is \[out, in\]"):
+        csr_speedup(0.5, 1, (8, 8, 3))
+
+
+def test_break_even_on_disk_is_where_the_bytes_are_equal() -> None:
+    """1 bit of 32 for a bitmask; 4 more bytes a value, and 4 a row and one more, for CSR."""
+    sizes, how = (16, 40), {"within": 1e-3}
+    assert abs(break_even(size=sizes, form="bitmask on disk", **how) - 1 / 32) < 2e-3
+    assert abs(break_even(size=sizes, form="csr on disk", **how) - (0.5 + 17 / (2 * 16 * 40))) < 2e-3
+    with pytest.raises(ValueError, match="form"):
+        break_even(form="csc")
 
 
 @pytest.mark.parametrize(("least", "most", "within"), [(0.5, 0.5, 0.1), (0.0, 1.0, 0.1), (0.0, 0.9, 0.0)])

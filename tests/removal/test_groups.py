@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from zoo import ZOO
 
 import workbench as wb
@@ -108,11 +110,80 @@ def test_all_gates_of_a_unit_in_all_layers_and_directions():
         (lambda m, x: m.c(torch.cdist(m.a(x), m.a(x)).mean(-1, True).expand(-1, 3)), "cdist is not known"),
         (lambda m, x: m.c(m.a(x)[:, 1:2].expand(-1, 3)), "they are taken by their numbers"),
         (lambda m, x: m.a(x), "they are the model's outputs"),
+        (lambda m, x: m.c(m.a(x).sigmoid()), "sigmoid makes 0.5 of the 0 that a removed unit leaves"),
+        (lambda m, x: m.c(functional.softplus(m.a(x)).relu()), "softplus makes 0.693"),
+        (lambda m, x: m.c(m.a(x).cos() * 2), "cos makes 1 of"),
+        (lambda m, x: m.c((m.a(x) + 3).relu()), "add makes 3 of"),
+        (lambda m, x: m.c((3 - m.a(x)).flatten(1)), "rsub makes 3 of"),
+        (lambda m, x: m.c(torch.cat([m.a(x).exp(), x], -1)[:, :3]), "exp makes 1 of"),
+        (lambda m, x: m.c(m.a(x).sigmoid().sum(-1, True).expand(-1, 3)), "sigmoid makes 0.5"),
+        (lambda m, x: m.c(functional.batch_norm(m.a(x), m.norm.shift, m.norm.shift)), "batch_norm makes -1 of"),
+        (lambda m, x: torch.einsum("...i,oi->...o", m.a(x).exp(), m.c.weight), "exp makes 1 of"),
+        (lambda m, x: m.c(m.norm.shift + m.a(x)), "add makes 1 of"),
+        (lambda m, x: m.c(m.a(x) + m.norm.shift[None]), "the buffer norm.shift has no mask"),
     ],
 )  # fmt: skip
 def test_what_holds_units_is_said(course, why):
     model = Course(course, a=nn.Linear(3, 3), norm=nn.LayerNorm(3), c=nn.Linear(3, 2))
+    model.norm.register_buffer("shift", torch.ones(3))
     assert why in found(model, torch.ones(2, 3))["a.weight"].why
+
+
+@pytest.mark.parametrize(
+    "course",
+    [
+        lambda m, x: m.c(m.a(x) * m.a(x).sigmoid()),
+        lambda m, x: m.c(functional.relu_(m.a(x)).add_(m.a(x)).mul(torch.tensor(2.0))),
+        lambda m, x: m.c(m.a(x).sigmoid().mul_(m.a(x).tanh())),
+        lambda m, x: m.c(m.a(x) * m.norm.weight + m.norm.bias),  # parameters are masked
+        lambda m, x: m.c(m.a(x).to(x).type_as(x)),
+        lambda m, x: torch.einsum("...i,oi->...o", m.a(x), m.c.weight),
+        lambda m, x: m.c(functional.batch_norm(m.a(x).exp(), m.norm.shift, m.norm.shift, m.norm.weight, m.norm.bias)),
+    ],
+)  # fmt: skip
+def test_what_is_0_where_it_is_read_can_go(course):
+    model = Course(course, a=nn.Linear(3, 3), norm=nn.LayerNorm(3), c=nn.Linear(3, 2))
+    model.norm.register_buffer("shift", torch.ones(3))
+    group = found(model, torch.ones(2, 3))["a.weight"]
+    assert (group.units, group.fixed, group.why) == (3, (), "")
+
+
+def test_only_the_units_that_are_read_behind_such_a_function_stay():
+    model = Course(
+        lambda m, x: m.c(torch.cat([m.a(x)[:, :2].sigmoid(), m.a(x)[:, 2:]], -1)), a=nn.Linear(3, 4), c=nn.Linear(4, 2)
+    )
+    x, weights = torch.ones(2, 3), {"a.weight": torch.ones(4, 3), "c.weight": torch.ones(2, 4)}
+    assert found(model, x)["a.weight"].fixed == (0, 1)
+    top = torch.finfo(torch.float32).max
+    assert wb.group_scores(model, weights, x)["a.weight"].tolist() == [top, top, 5, 5]
+
+
+def test_a_unit_that_is_all_of_a_layer_stays():
+    """Between two grouped convolutions channels are shuffled, so that each group holds on to the other."""
+    mixed = nn.Conv2d(4, 4, 1, groups=2), nn.ChannelShuffle(2), nn.Conv2d(4, 4, 1, groups=2)
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 1), *mixed, nn.Conv2d(4, 2, 1)), torch.ones(1, 3, 5, 5)
+    assert found(model, x)["0.weight"].why == "it would take all of '0.weight'"
+    with pytest.raises(
+        ValueError, match=r"this model has none: '0.weight': it would take all of '0.weight'; '4.weight'"
+    ):
+        wb.group_scores(model, wb.score(model, None, "magnitude"), x)
+
+
+def test_groups_stand_for_an_example_and_are_found_once(monkeypatch):
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.ones(1, 3)
+    groups = wb.groups(model, x)
+    monkeypatch.setattr("workbench.removal.units.Trace", None)  # nothing looks again
+    scores = wb.group_scores(model, wb.score(model, None, "magnitude"), groups)
+    masks = wb.group_masks(model, wb.keep_top(scores, 0.5), groups)
+    small = wb.remove(model, masks, groups)
+    assert small[0].out_features == 2
+    assert wb.masks_to(model, scores, 0.5, groups).keys() == masks.keys()
+    for other in (small, copy.deepcopy(model)):
+        with pytest.raises(ValueError, match=r"groups are of the model, as it is now.*wb.groups\(model, example\)"):
+            wb.group_scores(other, wb.score(other, None, "magnitude"), groups)
+    model[0].weight = nn.Parameter(torch.ones(5, 3))
+    with pytest.raises(ValueError, match="as it is now"):
+        wb.group_masks(model, {}, groups)
 
 
 def test_an_assignment_in_place_holds_what_it_changes():
@@ -198,3 +269,31 @@ def test_the_picture_of_a_group_marks_one_unit_wherever_it_is():
     assert [(bar.get_x(), bar.get_width()) for bar in one] == [(1, 1), (4, 4)]
     with pytest.raises(ValueError, match=r"a number from 0 to 1; got 2"):
         wb.plots.group_members(group, unit=2)
+
+
+def test_what_is_not_known_is_named_with_its_module():
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cdist(x, x)
+
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(Odd()), nn.Linear(2, 2))
+    assert found(model, torch.ones(2, 3))["0.weight"].why == "cdist in '1.0' is not known to keep channels apart"
+    with warnings.catch_warnings(action="ignore"):
+        scripted = nn.Sequential(nn.Linear(3, 4), torch.jit.script(nn.Linear(4, 4)), nn.Linear(4, 2))
+    with pytest.raises(TypeError, match=r"'1' is compiled \(TorchScript\). Pass the module that it was made of"):
+        wb.groups(scripted, torch.ones(2, 3))
+
+
+def test_a_view_that_is_changed_in_place_holds_what_is_read_beside_it():
+    def course(m, x):
+        y = m.a(x)
+        y[:, 1:].add_(m.b(x))  # y has other numbers now
+        return m.c(y)
+
+    model = Course(course, a=nn.Linear(3, 3), b=nn.Linear(3, 2), c=nn.Linear(3, 2))
+    assert "changed in place through a view" in found(model, torch.ones(2, 3))["a.weight"].why
+
+    def rectified(m, x):
+        return m.c(functional.relu_(m.a(x).view(-1, 3)))  # nothing reads what is behind the view
+
+    assert not found(Course(rectified, a=nn.Linear(3, 3), c=nn.Linear(3, 2)), torch.ones(2, 3))["a.weight"].fixed

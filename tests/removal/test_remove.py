@@ -252,6 +252,29 @@ def test_what_cannot_go_is_refused(model, layers, gone, told):
         wb.remove(model, rows(model, *layers, gone=gone), torch.ones(2, 3))
 
 
+def test_a_function_that_makes_something_of_0_is_named_before_the_proof(monkeypatch):
+    monkeypatch.setattr("workbench.removal.smaller.difference", None)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid(), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"'0.weight' stays, because sigmoid makes 0.5 of the 0 that"):
+        wb.remove(model, rows(model, "0"), torch.ones(2, 3))
+
+
+class Single(nn.Module):
+    """Its code has no float64."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float64:
+            raise RuntimeError("no kernel")
+        return x
+
+
+def test_a_model_without_float64_is_told():
+    model = nn.Sequential(nn.Linear(3, 4), Single(), nn.Linear(4, 2))
+    masks = rows(model, "0")
+    with pytest.raises(ValueError, match="proven in float64; Sequential does not run there: no kernel"):
+        wb.remove(model, masks, torch.ones(2, 3))
+
+
 def test_a_constant_that_no_mask_covers_is_refused_with_its_group():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     nn.init.ones_(model[2].bias)
@@ -342,3 +365,50 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "spec.json").write_text("[]")
     with pytest.raises(ValueError, match=r"Save the model again"):
         wb.load_removed(tmp_path, model)
+
+
+@pytest.mark.parametrize("change", ["cut short", "pickle", "empty"])
+def test_weights_that_are_no_safetensors_are_refused(change, tmp_path):
+    model = Skip()
+    wb.save_removed(wb.remove(model, rows(model, "a", "b"), torch.ones(1, 3)), tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    if change == "pickle":
+        torch.save(model.state_dict(), weights)
+    else:
+        weights.write_bytes(weights.read_bytes()[: -20 if change == "cut short" else 0])
+    with pytest.raises(ValueError, match=r"a folder with weights.safetensors and spec.json that save_removed wrote"):
+        wb.load_removed(tmp_path, model)
+
+
+WIDTHS: list[int] = []
+
+
+class Seen(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        WIDTHS.append(x.shape[1])
+        return x
+
+
+def test_a_target_of_seconds_is_found_among_medians_that_only_fall(monkeypatch):
+    """A clock that tells the width that is left, and once far too little: what lies between decides."""
+    model, x = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), Seen(), nn.Linear(64, 2)), torch.ones(1, 8)
+    lucky = []
+
+    def times(calls, repeats):
+        found = {}
+        for name, call in calls.items():
+            call()
+            share = WIDTHS[-1] / 64
+            if WIDTHS[-1] > 40 and len(found) == 2 and not lucky:
+                lucky.append(share)
+                share = 0.45
+            found[name] = (2 * share, share, 3 * share)
+        return found
+
+    monkeypatch.setattr("workbench.removal.targets.in_turns", times)
+    scores = wb.group_scores(model, wb.score(model, None, "magnitude"), x)
+    masks = wb.masks_to(model, scores, 0.5, x, of="seconds")
+    assert lucky
+    assert 31 <= masks["0.bias"].sum() <= 32
+    with pytest.raises(ValueError, match=r"0.0156 \(95 % interval 0.00781 to 0.0234\) of the seconds is left.*=0.01"):
+        wb.masks_to(model, scores, 0.01, x, of="seconds")

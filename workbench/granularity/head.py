@@ -45,7 +45,8 @@ def _attention(model: nn.Module | None, name: str) -> Any:
         told = f"heads whose keys or values have another size are not masked; got {name!r}"
         raise ValueError(f"{told}. Pass exclude=[{name!r}] to wb.score, or use 'channel'")
     told = f"heads are of MultiheadAttention; {name!r} belongs to {type(layer).__name__}"
-    raise ValueError(f"{told}. Pass exclude=[{name!r}] to wb.score")
+    other = "for heads of other attention take wb.group_scores and wb.group_masks, whose units they are"
+    raise ValueError(f"{told}. Pass exclude=[{name!r}] to wb.score; {other}")
 
 
 GRANULARITIES.add("head", Granularity(_heads, _head_masks))

@@ -4,6 +4,7 @@ import contextlib
 import math
 import statistics
 import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -37,8 +38,9 @@ def layer_macs(model: nn.Module, example: Tensor, masks: Masks | None = None) ->
     products = Products(model, example, masks or {})
 
     def check(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if example.ndim == 2 and inputs and inputs[0].shape[:-1] == example.shape[:1]:
-            products.unbatched(f"inputs of shape {tuple(inputs[0].shape)} for {type(module).__name__}")
+        given = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None  # a packed sequence has its sizes
+        if example.ndim == 2 and given is not None and given.shape[:-1] == example.shape[:1]:
+            products.unbatched(f"inputs of shape {tuple(given.shape)} for {type(module).__name__}")
 
     with contextlib.ExitStack() as hooks, evaluating(model), plain_kernels(model), products:
         for module in model.modules():
@@ -65,40 +67,66 @@ def macs(model: nn.Module, example: Tensor, masks: Masks | None = None) -> int:
     return sum(layer_macs(model, example, None if masks is None else check_masks(model, masks)).values())
 
 
+def in_turns(
+    calls: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    warmup: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, tuple[float, float, float]]:
+    """Median seconds of each call, with a 95 % interval by order statistics; all called in turn, after `warmup` turns.
+
+    Every other turn runs backwards, so that no call always follows the same one. Below six repeats the
+    interval is the range, which holds the median less often.
+    """
+    from scipy.stats import binom
+
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(-warmup, repeats):
+        for name, call in [*calls.items()][:: 1 if turn % 2 else -1]:
+            start = clock()
+            call()
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
+            if turn >= 0:
+                spent[name].append(clock() - start)
+    low = max(int(binom.ppf(0.025, repeats, 0.5)) - 1, 0)
+    ordered = {name: sorted(values) for name, values in spent.items()}
+    return {name: (statistics.median(v), v[low], v[repeats - 1 - low]) for name, v in ordered.items()}
+
+
+@contextlib.contextmanager
+def on_threads(number: int | None) -> Iterator[None]:
+    """Run a block on so many threads, None for torch's own number, and put this back."""
+    before = torch.get_num_threads()
+    try:
+        if number is not None:
+            torch.set_num_threads(check_count("threads", number))
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.no_grad()
 def latency(
     model: nn.Module, example: Tensor, repeats: int = 30, warmup: int = 5, threads: int | None = None
 ) -> dict[str, Any]:
     """Median seconds of a forward pass, with what the number depends on: device, batch size, threads, repeats.
 
-    Returns {"median", "low", "high" (quartiles), "device", "batch", "threads", "repeats"}.
-    Misleads on a busy machine, and when two networks are timed at different moments: time them in turns.
+    Returns {"median", "low", "high" (its 95 % interval), "device", "batch", "threads", "repeats"}.
+    Misleads on a busy machine, where the interval is wide, and when two networks are timed at different moments: time
+    them in turns, as `wb.costs` does.
 
     >>> latency(nn.Linear(3, 2), torch.ones(5, 3), repeats=4)["batch"]
     5
     """
     check_count("repeats", repeats, least=2)
     check_count("warmup", warmup, least=0)
-    example, before = fitted(model, example), torch.get_num_threads()
-    seconds = []
-    try:
-        if threads is not None:
-            torch.set_num_threads(check_count("threads", threads))
-        used = torch.get_num_threads()
-        with evaluating(model):
-            outputs(model, example)
-            for turn in range(-warmup, repeats):
-                start = time.perf_counter()
-                model(example)
-                if example.is_cuda:
-                    torch.cuda.synchronize()
-                if turn >= 0:
-                    seconds.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(before)
-    low, median, high = statistics.quantiles(seconds, n=4)
-    conditions = dict(device=str(example.device), batch=len(example), threads=used, repeats=repeats)
-    return dict(median=median, low=low, high=high) | conditions
+    example = fitted(model, example)
+    with on_threads(threads), evaluating(model):
+        outputs(model, example)
+        median, low, high = in_turns({"": lambda: model(example)}, repeats, warmup)[""]
+        conditions = dict(device=str(example.device), batch=len(example), threads=torch.get_num_threads())
+    return dict(median=median, low=low, high=high) | conditions | dict(repeats=repeats)
 
 
 def speedup(before: dict[str, Any], after: dict[str, Any]) -> float:

@@ -5,6 +5,7 @@ A name has one colour and one marker in all of them (`workbench.plots.looks`).
 
 from workbench.intervals import student
 from workbench.plots.areas import maps, matrix, regions
+from workbench.plots.costs import costs
 from workbench.plots.figures import axes, bundle, show, style
 from workbench.plots.groups import group_members
 from workbench.plots.ladders import differences, ladder
@@ -15,7 +16,18 @@ from workbench.plots.training import timeline
 from workbench.plots.weights import mask_overlap, mask_picture, network_drawing, score_histogram
 from workbench.plots.words import describe
 
-__all__ = ["REMOVED", "against_size", "axes", "bundle", "by_layer", "by_samples", "curves", "describe", "differences"]
+__all__ = [
+    "REMOVED",
+    "against_size",
+    "axes",
+    "bundle",
+    "by_layer",
+    "by_samples",
+    "costs",
+    "curves",
+    "describe",
+    "differences",
+]
 __all__ += [
     "ending",
     "group_members",

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from workbench.removal.modules import resize
-from workbench.removal.smaller import copied_model
+from workbench.removal.modules import resized
 from workbench.states import contents
 
 WEIGHTS, SPEC = "weights.safetensors", "spec.json"
@@ -72,8 +71,7 @@ def load_removed(folder: str | Path, model: nn.Module) -> nn.Module:
         if found.get(name) != shapes.get(name):
             told = f"{name!r} is {found.get(name, 'missing')} there, {shapes.get(name, 'missing')} in the spec"
             raise ValueError(f"{SPEC} has the shapes of {WEIGHTS}; {told}. Take both files from one save_removed")
-    small = copied_model(model)
-    here = {name: value for name, value in contents(small).items() if isinstance(value, Tensor)}
+    here = {name: value for name, value in contents(model).items() if isinstance(value, Tensor)}
     for name in sorted(here.keys() | found.keys()):
         now, whole = found.get(name), tuple(here[name].shape) if name in here else None
         if (
@@ -87,12 +85,12 @@ def load_removed(folder: str | Path, model: nn.Module) -> nn.Module:
                 f"the model is of the architecture that units were removed from, before removal; {told}. Make it with "
                 "the same code and arguments"
             )
-    modules = dict(small.named_modules())
+    modules = dict(model.named_modules())
     for name, values in numbers.items():
         for attribute, value in values.items():
             if type(value) is not int or type(vars(modules.get(name, nn.Module())).get(attribute)) is not int:
                 told = f"{name!r} has no number {attribute!r} that could be {value!r}"
                 raise ValueError(f"the spec changes numbers of the model's modules; {told}. Make the same architecture")
-    resize(small, {name: value.to(here[name].device) for name, value in tensors.items()}, numbers)
+    small = resized(model, {name: value.to(here[name].device) for name, value in tensors.items()}, numbers)
     small.removal = numbers  # type: ignore[assignment]
     return small

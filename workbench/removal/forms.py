@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from workbench.masks import apply_masks_
 from workbench.metrics import macs
-from workbench.metrics.cost import layer_macs
+from workbench.metrics.cost import in_turns, layer_macs, on_threads
 from workbench.models.running import evaluating, fitted
 from workbench.models.watch import example_of
-from workbench.removal.kernels import half, sparse, sparse_layers, two_of_four
-from workbench.removal.measure import Peak, in_turns, on_threads
+from workbench.removal.kernels import half, sparse, sparse_layers
+from workbench.removal.measure import Peak, weight_bytes
 from workbench.removal.onnx_file import export, export_int8, run, session
 from workbench.removal.smaller import remove
 from workbench.seeds import processor
@@ -51,9 +51,7 @@ def stored(model: nn.Module, masks: Masks) -> dict[str, int]:
         whole = value.numel() * value.element_size()
         sizes = dict.fromkeys(found, whole)
         if name in masks and value.ndim > 1:  # those of biases and norms stay whole
-            values = int(masks[name].sum())
-            sizes["bitmask"] = math.ceil(value.numel() / 8) + values * value.element_size()
-            sizes["csr"] = values * (value.element_size() + 4) + 4 * (len(value) + 1)
+            sizes = weight_bytes(value.shape, int(masks[name].sum()), value.element_size())
         found = {form: size + sizes[form] for form, size in found.items()}
         raw.append(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return {**found, "compressed": len(zlib.compress(b"".join(raw), 6))}
@@ -132,17 +130,12 @@ def costs(
     except ValueError as error:
         left_out["removed"] = str(error)
     if example.is_cuda:
-        forms |= half(masked, masks, left_out)
-        if "2:4" in forms:
-            fitting = two_of_four(model, masks)
-            multiplied, held = layer_macs(model, one), [masks[name].numel() for name in fitting]
-            facts["float16"] = kept, sum(multiplied.values()), sizes["dense"] // 2
-            halved = sum(multiplied.values()) - sum(multiplied[name] for name in fitting) // 2
-            facts["2:4"] = (
-                kept,
-                halved,
-                sizes["dense"] // 2 - sum(held) * 7 // 8,
-            )  # half the values, and 2 bits for each
+        halves, packed = half(masked, masks, one, left_out)
+        forms |= halves
+        multiplied = layer_macs(model, one)
+        fewer = sum(multiplied[name] for name in packed) // 2, sum(masks[name].numel() for name in packed) * 7 // 8
+        for name, (macs_less, bytes_less) in zip(halves, ((0, 0), fewer), strict=False):  # half the values, 2 bits each
+            facts[name] = kept, sum(multiplied.values()) - macs_less, sizes["dense"] // 2 - bytes_less
     with contextlib.ExitStack() as stack:
         stack.enter_context(on_threads(threads))
         runs: dict[str, Call] = {}

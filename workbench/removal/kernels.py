@@ -6,9 +6,12 @@ import copy
 import warnings
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.sparse import to_sparse_semi_structured
 
+from workbench.models.running import evaluating
 from workbench.types import Masks
 
 
@@ -73,6 +76,26 @@ class Half(nn.Module):
         return self.model(x.half() if x.is_floating_point() else x)
 
 
+class SemiStructured(nn.Module):
+    """A linear layer in half precision with its 2:4 weight as torch's semi-structured tensor; dense once this fails."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer, self.failed = layer, ""
+        self.packed: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            if not self.failed:
+                if self.packed is None:
+                    self.packed = to_sparse_semi_structured(self.layer.weight.detach())
+                return functional.linear(x.contiguous(), self.packed, self.layer.bias)
+        except (RuntimeError, ValueError, AssertionError) as error:  # no kernel for this GPU, size or layout
+            self.failed = str(error)
+        found: Tensor = self.layer(x)
+        return found
+
+
 def two_of_four(model: nn.Module, masks: Masks) -> list[str]:
     """The linear weights whose masks keep at most 2 of each 4 inputs, in sizes that torch takes in half precision."""
     linear = {f"{name}.weight".lstrip("."): m for name, m in model.named_modules() if type(m) is nn.Linear}
@@ -81,18 +104,35 @@ def two_of_four(model: nn.Module, masks: Masks) -> list[str]:
     return [name for name in fitting if int(masks[name].unflatten(1, (-1, 4)).sum(-1).max()) <= 2]
 
 
-def half(masked: nn.Module, masks: Masks, left_out: dict[str, str]) -> dict[str, nn.Module]:
-    """The model in half precision, dense and with its 2:4 weights as semi-structured tensors."""
-    from torch.sparse import to_sparse_semi_structured
+@torch.no_grad()
+def half(
+    masked: nn.Module, masks: Masks, example: Tensor, left_out: dict[str, str]
+) -> tuple[dict[str, nn.Module], list[str]]:
+    """The model in half precision, dense and with its 2:4 weights semi-structured; and which weights these are.
 
+    A layer that has no such kernel stays dense; why stands in `left_out` under its name.
+    """
     fitting = two_of_four(masked, masks)
     if not fitting:
-        left_out["2:4"] = (
+        told = (
             "no linear layer, with outputs in 32s and inputs in 64s, has a mask that keeps at most 2 of each 4 inputs"
         )
-        return {}
+        left_out["2:4"] = told
+        return {}, []
     dense, made = Half(masked), Half(masked)
-    for name in fitting:
-        layer: Any = made.model.get_submodule(name.rpartition(".")[0])
-        layer.weight = nn.Parameter(to_sparse_semi_structured(layer.weight.detach()), requires_grad=False)
-    return {"float16": dense, "2:4": made}
+    layers = {name: SemiStructured(made.model.get_submodule(name.rpartition(".")[0])) for name in fitting}
+    for name, layer in layers.items():
+        path = name.rpartition(".")[0]
+        if path:
+            made.model.set_submodule(path, layer)
+        else:
+            made.model = layer
+    try:
+        with evaluating(dense), evaluating(made):
+            dense(example), made(example)
+    except RuntimeError as error:
+        left_out["float16"] = left_out["2:4"] = str(error)
+        return {}, []
+    left_out |= {f"2:4 of {name}": layer.failed for name, layer in layers.items() if layer.failed}
+    packed = [name for name, layer in layers.items() if not layer.failed]
+    return {"float16": dense, **({"2:4": made} if packed else {})}, packed

@@ -1,22 +1,21 @@
-"""Seconds of several calls in turn, bytes that a forward pass holds, and from where on CSR pays."""
+"""Bytes that a forward pass holds and a weight takes, and from where on a form of it pays."""
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import math
-import statistics
-import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from workbench.metrics.cost import in_turns, on_threads
 from workbench.removal.kernels import Sparse
 from workbench.seeds import generator
-from workbench.types import check_count, check_sparsity
+from workbench.types import check_choice, check_count, check_sparsity
 
 
 class Peak(TorchDispatchMode):
@@ -53,81 +52,101 @@ class Peak(TorchDispatchMode):
             del self._held[place]
 
 
-def in_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, tuple[float, float, float]]:
-    """Median seconds of each call, with a 95 % interval by order statistics; all called in turn, after three turns.
+def weight_bytes(shape: Sequence[int], kept: int, each: int = 4) -> dict[str, int]:
+    """Bytes of a weight of which so many values of `each` bytes are kept, by form.
 
-    Below six repeats it is the range, which holds the median less often.
+    >>> weight_bytes((4, 8), 4)
+    {'dense': 128, 'bitmask': 20, 'csr': 52}
     """
-    from scipy.stats import binom
-
-    spent: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(-3, repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if torch.cuda.is_initialized():
-                torch.cuda.synchronize()
-            if turn >= 0:
-                spent[name].append(time.perf_counter() - start)
-    low = max(int(binom.ppf(0.025, repeats, 0.5)) - 1, 0)
-    ordered = {name: sorted(values) for name, values in spent.items()}
-    return {name: (statistics.median(v), v[low], v[repeats - 1 - low]) for name, v in ordered.items()}
-
-
-@contextlib.contextmanager
-def on_threads(number: int) -> Iterator[None]:
-    """Run a block on so many threads, and put torch's number back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    whole = math.prod(shape)
+    bitmask, csr = math.ceil(whole / 8) + kept * each, kept * (each + 4) + 4 * (shape[0] + 1)
+    return {"dense": whole * each, "bitmask": bitmask, "csr": csr}
 
 
 @torch.no_grad()
 def csr_speedup(
-    sparsity: float, batch: int = 1, size: tuple[int, int] = (2048, 2048), *, repeats: int = 15, threads: int = 1
+    sparsity: float,
+    batch: int = 1,
+    size: Sequence[int] = (2048, 2048),
+    *,
+    repeats: int = 15,
+    threads: int = 1,
+    removed: bool = False,
 ) -> float:
-    """How much faster than dense a linear layer of random weights is as CSR: dense seconds over CSR seconds."""
+    """How much faster than dense a layer of random weights is as CSR, or with these of its outputs `removed`.
+
+    Dense seconds over the other's. `size` is `[out, in]` of a linear layer or `[out, in, rows, columns]` of a
+    convolution, which sees images of 16 x 16.
+    """
     sparsity, batch = check_sparsity(sparsity), check_count("batch", batch)
     check_count("repeats", repeats, least=2)
-    layer = nn.Linear(size[1], size[0], bias=False)
-    layer.weight.mul_((torch.rand(size, generator=generator(0)) >= sparsity).float())
-    inputs, as_csr = torch.randn(batch, size[1]), Sparse(layer)
+    if len(size) not in (2, 4) or min(size) < 1:
+        raise ValueError(
+            f"a size is [out, in] or [out, in, rows, columns]; got {size!r}. Pass one such as (64, 64, 3, 3)"
+        )
+    smaller = (max(round(size[0] * (1 - sparsity)), 1), *size[1:])
+    layer, other = (_layer(sizes) for sizes in (size, smaller))
+    inputs = torch.randn(batch, size[1], *[16] * (len(size) - 2))
+    if not removed:
+        layer.weight.mul_((torch.rand(layer.weight.shape, generator=generator(0)) >= sparsity).float())
+        other = Sparse(layer)
     with on_threads(threads):
-        seconds = in_turns({"dense": lambda: layer(inputs), "csr": lambda: as_csr(inputs)}, repeats)
-    return seconds["dense"][0] / seconds["csr"][0]
+        seconds = in_turns({"dense": lambda: layer(inputs), "other": lambda: other(inputs)}, repeats)
+    return seconds["dense"][0] / seconds["other"][0]
+
+
+def _layer(size: Sequence[int]) -> Any:
+    out, inner, *kernel = size
+    return nn.Conv2d(inner, out, (kernel[0], kernel[1]), bias=False) if kernel else nn.Linear(inner, out, bias=False)
+
+
+def _fewer_bytes(form: str) -> Callable[..., float]:
+    def gain(sparsity: float, batch: int, size: Sequence[int], **how: Any) -> float:
+        found = weight_bytes(size, round(math.prod(size) * (1 - sparsity)))
+        return found["dense"] / found[form]
+
+    return gain
+
+
+GAINS: dict[str, Callable[..., float]] = {
+    "csr": csr_speedup,
+    "removed": functools.partial(csr_speedup, removed=True),
+    "bitmask on disk": _fewer_bytes("bitmask"),
+    "csr on disk": _fewer_bytes("csr"),
+}
+"""How many times less a layer costs in each form: `gain(sparsity, batch, size, repeats=, threads=)`."""
 
 
 def break_even(
     batch: int = 1,
-    size: tuple[int, int] = (2048, 2048),
+    size: Sequence[int] = (2048, 2048),
     *,
+    form: str = "csr",
     least: float = 0.0,
     most: float = 0.995,
     within: float = 0.01,
     repeats: int = 15,
     threads: int = 1,
 ) -> float:
-    """The sparsity from which a linear layer `[out, in]` is faster as CSR than dense, found by halving; NaN if none.
+    """The sparsity from which a layer costs less in a form than dense, found by halving; NaN if none.
 
-    Measured here and now: it moves with the batch size, the processor and the library.
+    `form`: "csr", faster with nonzero weights alone; "removed", faster without that part of its outputs; "bitmask on
+    disk" and "csr on disk", fewer bytes. `size`: a linear layer's `[out, in]`, or a convolution's `[out, in, rows,
+    columns]` (as CSR a product with its unfolded inputs).
 
-    >>> 0 <= break_even(64, (256, 256), within=0.2, repeats=3) <= 1
-    True
+    Seconds are measured here and now: they move with the batch size, the processor and the library.
+
+    >>> round(break_even(form="bitmask on disk", within=1e-4), 3)  # 1 bit of 32
+    0.031
     """
-    how: dict[str, Any] = dict(repeats=repeats, threads=threads)
+    gain = functools.partial(GAINS[check_choice("form", form, GAINS)], repeats=repeats, threads=threads)
     if not (0 <= least < most < 1 and within > 0):
         told = f"least and most are sparsities, least < most, and within > 0; got {least}, {most} and {within}"
         raise ValueError(f"{told}. Leave them out")
-    if csr_speedup(most, batch, size, **how) < 1:
+    if gain(most, batch, size) < 1:
         return math.nan
     low, high = least, most
     while high - low > within:
         middle = (low + high) / 2
-        if csr_speedup(middle, batch, size, **how) < 1:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if gain(middle, batch, size) < 1 else (low, middle)
     return (low + high) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -53,32 +54,32 @@ class FewerHeads(nn.MultiheadAttention):
         return out, shown[0] if single else shown
 
 
-def resize(model: nn.Module, tensors: Mapping[str, Tensor], attributes: Mapping[str, Mapping[str, int]]) -> None:
-    """Put tensors of other sizes into a model, in place, under all names that they have; layers tell the new sizes.
+def resized(
+    model: nn.Module, tensors: Mapping[str, Tensor], numbers: Mapping[str, Mapping[str, int]] | None = None
+) -> nn.Module:
+    """A copy of a model with other tensors, under all names that its own have; layers tell the new sizes.
 
-    `attributes` are numbers that modules of the model's own code keep: module name -> attribute -> value.
+    `numbers` are those that modules of the model's own code keep: module name -> attribute -> value.
     """
-    holders = dict[int, list[tuple[nn.Module, str]]]()
-    for module in model.modules():
-        for own, held in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
-            holders.setdefault(id(held), []).append((module, own))
-    touched = list[nn.Module]()
+    made, touched = dict[int, Any](), set[int]()
     for name, new in tensors.items():
         path, _, own = name.rpartition(".")
         old = getattr(model.get_submodule(path), own)
-        made = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
-        for module, there in holders[id(old)]:
-            setattr(module, there, made)
-            if old.shape != new.shape:
-                touched.append(module)
-    for module in model.modules():
-        if any(module is one for one in touched) or (
-            isinstance(module, nn.MultiheadAttention) and any(module.out_proj is one for one in touched)
-        ):
+        made[id(old)] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+        touched |= {id(old)} if old.shape != new.shape else set()
+    try:
+        small = copy.deepcopy(model, made)
+    except (RuntimeError, TypeError) as error:
+        told = f"removal works on a copy of the model; copy.deepcopy fails: {error}"
+        raise ValueError(f"{told}. Detach tensors that modules keep, and take off what cannot be copied") from error
+    for before, module in zip(model.modules(), small.modules(), strict=True):
+        inside = isinstance(module, nn.MultiheadAttention)
+        if any(id(held) in touched for held in (*before.parameters(inside), *before.buffers(inside))):
             _refit(module)
-    for name, values in attributes.items():
+    for name, values in (numbers or {}).items():
         for attribute, value in values.items():
-            setattr(model.get_submodule(name), attribute, value)
+            setattr(small.get_submodule(name), attribute, value)
+    return small
 
 
 def _refit(module: Any) -> None:

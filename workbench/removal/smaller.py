@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator
 
@@ -13,9 +12,8 @@ from torch import Tensor, nn
 from workbench.masks.apply import apply_masks_
 from workbench.models.kernels import plain_kernels
 from workbench.models.running import evaluating, outputs
-from workbench.models.watch import example_of
-from workbench.removal.modules import resize
-from workbench.removal.units import OUTPUT, Coupling, counting, coupling
+from workbench.removal.modules import resized
+from workbench.removal.units import OUTPUT, Coupling, Groups, counting, coupling
 from workbench.seeds import seeded
 from workbench.types import Masks, check_masks
 
@@ -38,7 +36,7 @@ WIDTHS = "split_size", "inner_dim", "all_head_size"
 """Numbers that modules of a model's own code keep, by name: of their heads, and of all heads' width."""
 
 
-def remove(model: nn.Module, masks: Masks, example: Tensor | None = None) -> nn.Module:
+def remove(model: nn.Module, masks: Masks, example: Tensor | Groups | None = None) -> nn.Module:
     """A new, smaller model that computes what the masked model computes: units that the masks empty are taken out.
 
     A unit goes if the masks keep none of the weights that write it, in all members of its group (`wb.groups`), and
@@ -57,10 +55,9 @@ def remove(model: nn.Module, masks: Masks, example: Tensor | None = None) -> nn.
     >>> remove(model, {"0.weight": kept[:, None].expand(3, 4), "0.bias": kept}, torch.ones(1, 4))[0]
     Linear(in_features=4, out_features=2, bias=True)
     """
-    masks, example = check_masks(model, masks), example_of(model, example)
-    found = coupling(model, example)
+    masks, found = check_masks(model, masks), coupling(model, example)
     gone = doomed(found, masks)
-    small, tests = without(found, masks, gone), list(_tests(example))
+    small, tests = without(found, masks, gone), list(_tests(found.example))
     if told := difference(model, masks, small, tests):
         names, alone = [name for name, units in found.order.items() if gone[units].any()], np.zeros_like(gone)
         for name in names:
@@ -110,52 +107,43 @@ def doomed(found: Coupling, masks: Masks) -> np.ndarray:
 
 def without(found: Coupling, masks: Masks, gone: np.ndarray) -> nn.Module:
     """A copy of the masked model without these units; its `removal` says which numbers in its own code changed."""
-    small = copied_model(found.model)
-    apply_masks_(small, masks)
-    cut, changed = dict[str, Tensor](), dict[str, list[tuple[int, int, int, int]]]()
-    for (name, dim), units in found.dims.items():
-        stay = ~gone[units]
-        if not stay.all():
-            path, _, own = name.rpartition(".")
-            old = cut.get(name, getattr(small.get_submodule(path), own).detach())
-            cut[name] = old.index_select(dim, torch.from_numpy(np.flatnonzero(stay)).to(old.device))
-            counts = len(np.unique(units)), len(np.unique(units[stay]))
-            changed.setdefault(path, []).append((*counts, len(units), int(stay.sum())))
-    numbers = {**getattr(small, "removal", {})}
-    for name, module in small.named_modules():
-        if not type(module).__module__.startswith("torch.nn"):
+    made, changed = dict[str, Tensor](), dict[str, list[tuple[np.ndarray, np.ndarray]]]()
+    for name, held in (*found.model.named_parameters(), *found.model.named_buffers()):
+        tensor, mask = held.detach(), masks.get(name)
+        for dim in range(tensor.ndim):
+            units = found.dims.get((name, dim))
+            if units is not None and gone[units].any():
+                stay = ~gone[units]
+                index = torch.from_numpy(np.flatnonzero(stay)).to(tensor.device)
+                tensor, mask = tensor.index_select(dim, index), None if mask is None else mask.index_select(dim, index)
+                changed.setdefault(name.rpartition(".")[0], []).append((units, units[stay]))
+        if mask is not None or tensor.shape != held.shape:
+            made[name] = tensor if mask is None else tensor.where(mask, torch.zeros_like(tensor))
+    numbers = {**getattr(found.model, "removal", {})}
+    for name, module in found.model.named_modules():
+        if changed and not type(module).__module__.startswith("torch.nn"):
             near = [name, *(f"{name}.{child}".lstrip(".") for child, _ in module.named_children())]
             new = _numbers(module, [sizes for path in near for sizes in changed.get(path, [])])
             if new:
                 numbers[name] = {**numbers.get(name, {}), **new}
-    resize(small, cut, numbers)
+    small = resized(found.model, made, numbers)
     small.removal = numbers  # type: ignore[assignment]
     return small
 
 
-def _numbers(module: nn.Module, sizes: list[tuple[int, int, int, int]]) -> dict[str, int]:
-    """New numbers of heads and of their width; `sizes` are units before and after, and indices before and after."""
+def _numbers(module: nn.Module, changed: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, int]:
+    """New numbers of heads and of their width; `changed` are the units of a dimension's indices, before and after."""
     found = {}
-    for name, value in vars(module).items():
-        if type(value) is not int:
-            continue
-        for units, left, width, narrow in sorted(sizes):
+    names = [name for name in vars(module) if HEADS.search(name) or name in WIDTHS]
+    sizes = sorted((len(np.unique(b)), len(np.unique(a)), len(b), len(a)) for b, a in changed) if names else []
+    for name in names:
+        value = vars(module)[name]
+        for units, left, width, narrow in sizes if type(value) is int else []:
             if HEADS.search(name) and units > 1 and value % units == 0:
                 found[name] = value // units * left
             elif name in WIDTHS and value == width:
                 found[name] = narrow
     return found
-
-
-def copied_model(model: nn.Module) -> nn.Module:
-    """A copy without gradients; ValueError where a model cannot be copied."""
-    try:
-        small = copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        told = f"removal works on a copy of the model; copy.deepcopy fails: {error}"
-        raise ValueError(f"{told}. Detach tensors that modules keep, and take off what cannot be copied") from error
-    small.zero_grad()
-    return small
 
 
 def _tests(example: Tensor) -> Iterator[Tensor]:
@@ -170,7 +158,7 @@ def _tests(example: Tensor) -> Iterator[Tensor]:
 
 def difference(model: nn.Module, masks: Masks, small: nn.Module, tests: list[Tensor]) -> str:
     """In words how the removed model's outputs differ from the masked model's; empty if they agree."""
-    masked, small = copied_model(model).double(), copied_model(small).double()
+    masked, small = resized(model, {}).double(), resized(small, {}).double()
     apply_masks_(masked, masks)
     for inputs in tests:
         if told := _apart(masked, small, inputs, AGREE):
@@ -193,7 +181,13 @@ def _scale(weight: Tensor) -> float:
 def _apart(masked: nn.Module, small: nn.Module, inputs: Tensor, bound: float) -> str:
     inputs = inputs.double() if inputs.is_floating_point() else inputs
     with torch.no_grad(), evaluating(masked), evaluating(small), plain_kernels(masked):
-        want = counting(outputs(masked, inputs))
+        try:
+            want = counting(outputs(masked, inputs))
+        except (ValueError, TypeError) as error:
+            told = (
+                f"removal is proven in float64; {type(masked).__name__} does not run there: {error.__cause__ or error}"
+            )
+            raise ValueError(f"{told}. Let it use operations that take float64") from error
         try:
             got = counting(outputs(small, inputs))
         except (ValueError, TypeError) as error:

@@ -9,9 +9,10 @@ heads and fused projections need no rule of their own.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,15 +46,26 @@ REDUCING = re.compile(
 )
 ZERO_ADDS_NOTHING = re.compile(r"(nan)?sum|any|norm|(linalg_)?vector_norm|normalize")
 KEEPS_DIM = re.compile(r"(log_)?softmax|cum(sum|prod)|normalize")
+CHANGING = re.compile(f"{ELEMENTWISE.pattern}|{REDUCING.pattern}")
 CONSTANT = re.compile(r"new_\w+|is_\w+")
 POOLING = re.compile(r"(adaptive_)?(avg|max|lp)_pool([123])d|interpolate|upsample")
+
+
+class Place(NamedTuple):
+    """Labels along each dimension of a tensor, and what stands in it where units are removed: None for 0, else why."""
+
+    labels: list[Labels]
+    left: Tensor | None = None
+    why: str = ""
 
 
 class Trace(TorchFunctionMode):
     """Labels of all that runs in a `with` block.
 
     `dims[name, d]` are the labels along dimension d of a parameter or buffer, `roles[name, d]` says whether it "writes"
-    its labels (a layer's outputs) or "reads" them; `edges` are the joins, `fixed` labels that must stay, with why.
+    its labels (a layer's outputs) or "reads" them; `edges` are the joins, `fixed` labels that must stay, with why. A
+    unit that is removed is 0 where it is written; so each function is asked once more what it makes of zeros, and a
+    unit that is not 0 where it is read must stay: it would be missed there.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -64,14 +76,20 @@ class Trace(TorchFunctionMode):
         self.dims = dict[tuple[str, int], np.ndarray]()
         self.roles = dict[tuple[str, int], str]()
         self.edges, self.fixed = list[tuple[np.ndarray, np.ndarray]](), list[tuple[np.ndarray, str]]()
-        self.places = WeakTensorKeyDictionary()
+        self.places, self.overwritten = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
+        self.modules = {id(module): name for name, module in model.named_modules()}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
-        out = func(*args, **named)
-        known = any(t in self.places or id(t) in self.names for t in tensors((args, named)))
+        out, given = func(*args, **named), list(tensors((args, named)))
+        known = any(id(t) in self.names or t in self.places for t in given)
         if known and (func is Tensor.__setitem__ or next(tensors(out), None) is not None):
-            self._follow(func, getattr(func, "__name__", ""), args, named, out)
+            for tensor in given if self.overwritten else []:
+                for labels in self.of(tensor) if tensor in self.overwritten else []:
+                    self.fix(labels, "they are changed in place through a view")
+            self._follow(func, getattr(func, "__name__", ""), args, named, out, given)
+            if out is given[0] and out._base is not None:
+                self.overwritten[out._base] = True
         return out
 
     def fresh(self, size: int) -> np.ndarray:
@@ -86,7 +104,7 @@ class Trace(TorchFunctionMode):
         dim %= tensor.ndim
         name = self.names.get(id(tensor))
         if name is None:
-            return self.places.get(tensor, [None] * tensor.ndim)[dim]
+            return place.labels[dim] if (place := self.places.get(tensor)) else None
         if tensor.shape[dim] == 1:
             return None
         if role:
@@ -98,6 +116,27 @@ class Trace(TorchFunctionMode):
     def of(self, tensor: Tensor) -> list[Labels]:
         """The labels along each dimension."""
         return [self.at(tensor, dim) for dim in range(tensor.ndim)]
+
+    def read(self, tensor: Tensor, dim: int) -> Labels:
+        """The labels that a layer reads along a dimension; units that would not be 0 there must stay."""
+        labels, (left, why) = self.at(tensor, dim), self.left(tensor)
+        if left is not None and labels is not None:
+            self.fix(labels[(left.movedim(dim, 0).flatten(1) != 0).any(1).cpu().numpy()], why)
+        return labels
+
+    def summed(self, *sides: tuple[Tensor, int]) -> None:
+        """Products of these tensors are summed along these dimensions: one of the activations must be 0 there."""
+        seen = [side for side in sides if side[0] in self.places]
+        if all(self.left(tensor)[0] is not None for tensor, _ in seen):
+            for side in seen:
+                self.read(*side)
+
+    def left(self, tensor: Tensor) -> tuple[Tensor | None, str]:
+        """What stands in a tensor where units are removed, None for 0, and why."""
+        if name := self.names.get(id(tensor)):
+            return (None, "") if isinstance(tensor, nn.Parameter) else (tensor, f"the buffer {name} has no mask")
+        place = self.places.get(tensor)
+        return (place.left, place.why) if place else (None, "")
 
     def fix(self, labels: Labels, why: str) -> None:
         """These must stay."""
@@ -139,13 +178,17 @@ class Trace(TorchFunctionMode):
         found = [None if size == 1 else own for own, size in zip(labels, out.shape, strict=True)]
         self.places.pop(out, None)
         if any(own is not None for own in found):
-            self.places[out] = found
+            self.places[out] = Place(found)
 
-    def _follow(self, func: Any, name: str, args: Any, named: Any, out: Any) -> None:
+    def _follow(self, func: Any, name: str, args: Any, named: Any, out: Any, given: list[Tensor]) -> None:
         plain = name.removesuffix("_") if not name.startswith("__") else name
         first = args[0] if args and isinstance(args[0], Tensor) else named.get("input")
-        given = list(tensors((args, named)))
         reinterpreted = any(isinstance(word, torch.dtype) for word in args)
+        lefts = [(tensor, why) for tensor in given for left, why in [self.left(tensor)] if left is not None]
+        whys = [why for tensor, why in lefts if tensor in self.places or MOVING.fullmatch(plain)]
+        zeros: Any = None
+        if lefts or not self._keeps_zero(plain, given):
+            zeros = self._removed(args), self._removed(named)
         try:
             if plain in RULES:
                 RULES[plain](self, args, named, out)
@@ -156,15 +199,52 @@ class Trace(TorchFunctionMode):
             elif MOVING.fullmatch(plain) and not reinterpreted:
                 self._move(func, first, args, named, out)
             elif ELEMENTWISE.fullmatch(plain):
-                self.elementwise(given, out, plain)
+                self.elementwise(given[:1] if plain in ("to", "type_as") else given, out, plain)
             elif not CONSTANT.fullmatch(plain):
                 raise TypeError(f"no rule for {name}")
+            if zeros is not None:
+                self._leave(func, name.strip("_"), zeros, out, whys)
         except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
             for tensor in given:
                 for labels in self.of(tensor):
-                    self.fix(labels, f"{name.strip('_') or func} is not known to keep channels apart")
+                    self.fix(labels, f"{name.strip('_') or func}{self._where()} is not known to keep channels apart")
             for tensor in tensors(out):
                 self.places.pop(tensor, None)
+
+    def _where(self) -> str:
+        """The module whose code runs, in words."""
+        frame: Any = inspect.currentframe()
+        while frame and not (name := self.modules.get(id(frame.f_locals.get("self")))):
+            frame = frame.f_back
+        return f" in {name!r}" if frame else ""
+
+    def _keeps_zero(self, name: str, given: list[Tensor]) -> bool:
+        """Whether a function surely makes 0 of zeros; others are asked."""
+        if name == "batch_norm":
+            return any(isinstance(tensor, nn.Parameter) for tensor in given)
+        if name in ("add", "__iadd__", "__add__"):
+            return len(given) == 2 and all(tensor in self.places for tensor in given)
+        return name == "relu" or not CHANGING.fullmatch(name)
+
+    def _removed(self, values: Any) -> Any:
+        """Copies of arguments in which all units are removed."""
+        if isinstance(values, dict):
+            return {key: self._removed(value) for key, value in values.items()}
+        if type(values) in (list, tuple):
+            return type(values)([self._removed(value) for value in values])
+        if not isinstance(values, Tensor):
+            return values
+        left, _ = self.left(values)
+        labelled = values in self.places or (isinstance(values, nn.Parameter) and values.numel() > 1)
+        return torch.zeros_like(values) if left is None and labelled else (values if left is None else left).clone()
+
+    def _leave(self, func: Any, name: str, zeros: Any, out: Any, whys: list[str]) -> None:
+        """Note what a function makes of zeros, if that is not 0."""
+        for tensor, left in zip(tensors(out), tensors(func(*zeros[0], **zeros[1])), strict=True):
+            place = self.places.get(tensor)
+            if place and (left != 0).any():
+                told = f"{name} makes {float(left[left != 0][0]):.3g} of the 0 that a removed unit leaves"
+                self.places[tensor] = Place(place.labels, left, whys[0] if whys else told)
 
     def elementwise(self, given: list[Tensor], out: Tensor, name: str) -> None:
         """Each place of the result comes from the same place of what was given, spread where it is of size 1."""
@@ -185,7 +265,9 @@ class Trace(TorchFunctionMode):
         size, own = first.ndim, self.of(first)
         over = range(size) if dim is None else [dim % size] if isinstance(dim, int) else [d % size for d in dim]
         for d in over:
-            if not ZERO_ADDS_NOTHING.fullmatch(name):
+            if ZERO_ADDS_NOTHING.fullmatch(name):
+                self.read(first, d)
+            else:
                 self.fix(own[d], f"{name} mixes them")
             if not KEEPS_DIM.fullmatch(name):
                 own[d] = None
