@@ -203,11 +203,11 @@ class Playground(Explorer):
                 if stale():
                     return
                 self.put(status={**self.status, "message": "; ".join([*said, f"{side.name}, {side.compression:g}x"])})
-            made, value = yield from self.session.train(side, seed, self.report(stale))
+            made, value, reached = yield from self.session.train(side, seed, self.report(stale))
             with self.lock:
                 if stale():
                     return
-                self.session.points.add(made, value)
+                self.session.points.add(made, value, reached)
                 self._draw_points(check_state(self.choices))
             name = self.session.points.measure(made.data)
             reached = f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"

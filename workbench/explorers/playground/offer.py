@@ -1,6 +1,7 @@
 """What the playground offers: data, networks and what fits them, and whether choices are among it."""
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,17 +12,21 @@ from workbench import allocation, data, models
 from workbench.criteria import criteria
 from workbench.data import Task
 from workbench.explorers.cache import Cache
-from workbench.explorers.playground.choices import ROUNDS, Choices, weight_timings
+from workbench.explorers.playground.choices import ROUNDS, Choices, compression_of, weight_timings
 from workbench.explorers.playground.points import Points
 from workbench.explorers.playground.recorded import shipped
 from workbench.explorers.playground.scored import Prepared, measure, prepared
 from workbench.explorers.stops import stops
+from workbench.granularity import GRANULARITIES, find_granularity, uncut, unit_shapes
 from workbench.methods import timing
 from workbench.methods.registry import METHODS
 from workbench.methods.when import early, takes
 from workbench.plots.looks import Look, looks
 from workbench.train import schedule
 from workbench.types import check_choice
+
+UNITS = ("weight", "1:4", "2:4", "4:8", "pattern", "vector", "kernel", "block 4x4", "channel", "head")
+"""Granularities in the menu, from fine to coarse, before those that are registered beside them."""
 
 
 class Offer:
@@ -42,22 +47,27 @@ class Offer:
         self.names = None if names is None else [check_choice("criterion", name, criteria()) for name in names]
         self.points = Points()
         self.networks: Cache[Prepared] = Cache(60_000_000)
+        self._units: Cache[dict[str, int]] = Cache(200)
 
     def menu(self, choices: Choices, face: str = "live") -> dict[str, Any]:
         """The options of every control that work here; `networks` of the data loaded so far."""
         net, steps, timings = self.at_init(choices), self.total(choices), weight_timings()
+        offered = self.granularities(choices)
+        shares = {name: find_granularity(name).share for name in dict.fromkeys([*offered, choices.granularity])}
         return {
             "face": face,
             "data": self.data,
             "networks": {name: self.fitting(name) for name in list(self.tasks)},
             "timings": timings,
             "criteria": self.criteria(choices),
+            "granularities": offered,
+            "fixed": {name: compression_of(share) for name, share in shares.items() if share is not None},
             "allocations": allocation.allocations(),
             "methods": list(METHODS),
             "rounds": list(ROUNDS),
             "k": {"timings": [n for n in timings if "k" in takes(n)], "usual": early(steps), "most": steps - 1},
             "measure": self.points.measure(choices.data),
-            "stops": stops(net.maximum),
+            "stops": stops(self.maximum(choices)),
             "layers": list(net.sizes),
             "looks": {
                 name: dict(light=look.colour, dark=look.dark, paler=Look(look.dark, "").dark, marker=look.marker)
@@ -71,16 +81,43 @@ class Offer:
         known = criteria(model=net.model if net else None)
         return known if self.names is None else [name for name in self.names if name in known]
 
+    def granularities(self, choices: Choices) -> list[str]:
+        """Names of the granularities that can cut the network chosen."""
+        names = dict.fromkeys([*UNITS, *GRANULARITIES])
+        return [name for name in names if self._cuts(replace(choices, granularity=name))]
+
+    def units(self, choices: Choices) -> dict[str, int]:
+        """How many units each layer has that the granularity can cut; of one in each layer, none could be removed."""
+        net, name = self.at_init(choices), choices.granularity
+        key = (choices.data, choices.network, name, GRANULARITIES.own().get(name))
+        if (found := self._units.get(key)) is None:
+            left = uncut(net.model, name)
+            weights = {layer: weight for layer, weight in models.prunable(net.model).items() if layer not in left}
+            shapes = unit_shapes(net.model, weights, name)
+            found = self._units.put(key, {layer: math.prod(shape) for layer, shape in shapes.items()}, 1)
+        return found
+
+    def maximum(self, choices: Choices) -> float:
+        """The highest place of the slider: one unit in each layer that is cut, in each setting that it moves."""
+        free = [self.units(one) for one in choices.sides if not one.fixed]
+        return min((sum(n.values()) / len(n) for n in free), default=self.at_init(choices).maximum)
+
     def looks(self) -> dict[str, Look]:
         """Colour and marker of every criterion that may be shown, the same in every face."""
         return looks([*criteria(), *self.points.criteria(), *weight_timings()])
 
     def without_the_gone(self, choices: Choices) -> Choices:
-        """The choices with a criterion that is on offer in place of one that is not (any more, or for this network)."""
+        """The choices with a criterion and units that are on offer in place of those that are not (for this network)."""
         offer = self.criteria(choices) or [side.criterion for side in choices.sides]
         first = next(name for name in (choices.criterion, Choices.criterion, offer[0]) if name in offer)
         pinned = choices.compare
-        return replace(choices, criterion=first, compare=pinned if pinned and pinned["criterion"] in offer else None)
+        stays = pinned and pinned["criterion"] in offer and self._cuts(replace(choices, **pinned))
+        unit = choices.granularity if self._cuts(choices) else "weight"
+        return replace(choices, criterion=first, granularity=unit, compare=pinned if stays else None)
+
+    def _cuts(self, choices: Choices) -> bool:
+        units = self.units(choices)
+        return sum(units.values()) > len(units)
 
     def fitting(self, name: str) -> list[str]:
         """Networks for data that is loaded: the user's own first, on the task they came with."""
@@ -107,6 +144,10 @@ class Offer:
             if side.maker == side.criterion:
                 check_choice("criterion", side.criterion, self.criteria(choices))
             check_choice("allocation", side.allocation, allocation.allocations())
+            if not self._cuts(side):
+                why = next(iter(uncut(net.model, side.granularity).values()), "its layers have one unit each")
+                told = f"{side.granularity!r} cuts no layer of {side.network!r}: {why}"
+                raise ValueError(f"{told}. Granularities that do: {', '.join(self.granularities(side))}")
             if side.k is not None:
                 timing(side.timing, net.model, task, 0, k=side.k)  # says where it is too large
         if choices.step and choices.step > self.last(choices):
@@ -136,8 +177,16 @@ class Offer:
 
     def how(self, choices: Choices) -> dict[str, Any]:
         """What `wb.timing` is given of these choices, beside the timing, the sparsity and the seed."""
-        how = dict(criterion=choices.criterion, rounds=choices.rounds, allocation=choices.allocation)
+        how: dict[str, Any] = dict(criterion=choices.criterion, rounds=choices.rounds, allocation=choices.allocation)
+        how |= self.cut_of(choices)
         return {name: value for name, value in (how | {"k": self.k(choices)}).items() if name in takes(choices.timing)}
+
+    def cut_of(self, choices: Choices) -> dict[str, Any]:
+        """The granularity and the layers that it leaves whole, as `wb.find_masks` is given them; nothing for weights."""
+        if choices.granularity == "weight":
+            return {}
+        whole = [layer for layer in self.at_init(choices).sizes if layer not in self.units(choices)]
+        return {"granularity": choices.granularity} | ({"exclude": whole} if whole else {})
 
     def in_time(self, choices: Choices) -> Choices:
         """The choices without a `k` that this network's training does not reach."""

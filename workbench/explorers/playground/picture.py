@@ -104,7 +104,7 @@ def _scores(side: Mapping[str, Any], colour: str, ax: Axes, legend: bool) -> Non
             ax.legend(handles=[line, Patch(color=plots.REMOVED, alpha=0.35, label="removed")], loc="upper left")
     before = f"; {scores['before']:,} removed before the last round" if scores["before"] else ""
     label = scores["label"] + (f"; {scores['zero']:,} scores are 0" if scores["zero"] else "")
-    ax.set(title=f"Scores: {side['name']}{before}", xlabel=label, ylabel="weights")
+    ax.set(title=f"Scores: {side['name']}{before}", xlabel=label, ylabel=f"{side['unit']}s")
 
 
 def _layers(sides: Sequence[Mapping[str, Any]], own: Mapping[str, Look], ax: Axes) -> None:
@@ -137,8 +137,8 @@ def _tradeoff(choices: Choices, session: Session, own: Mapping[str, Look], ax: A
     name, (dense, split) = points.measure(choices.data), points.dense(choices)
     ax.set(xscale="log", xlabel="compression", ylabel=name)
     if curve := points.curve(choices):
-        curve.sort(key=lambda point: (point["name"] not in settings, point["compression"]))
-        table = pd.DataFrame(curve)
+        curve.sort(key=lambda point: (point["name"] not in settings, point["reached"]))
+        table = pd.DataFrame(curve).assign(compression=[point["reached"] for point in curve])
         measured = table["kind"] + table["split"].map(lambda split: f", {SPLITS[split]}" if split else "")
         table["arm"] = table["name"] + ": " + measured
         arms = zip(table["arm"], table["name"], table["maker"], table["timing"], strict=True)
