@@ -114,7 +114,8 @@ def mask_json(name: str, mask: Tensor, coarse: int = 1, counted: str = "weight")
     data = (cells * 255).round().byte().cpu().numpy()
     note = f"one cell = one {counted}" if high * wide == 1 else f"one cell = mean of {high} x {wide} {counted}s"
     rows, cols = data.shape
-    return dict(layer=name, rows=rows, cols=cols, note=note, data=base64.b64encode(data.tobytes()).decode())
+    found = dict(layer=name, rows=rows, cols=cols, note=note, data=base64.b64encode(data.tobytes()).decode())
+    return found if counted == "weight" else {**found, "unit": counted}
 
 
 def percent(fraction: float) -> str:
@@ -151,7 +152,9 @@ def sentence(numbers: Mapping[str, Any], kept: Mapping[str, int]) -> str:
 def told_units(granularity: str, kept: Mapping[str, Tensor], whole: Mapping[str, int]) -> str:
     """How many units are kept, and which layers stay dense: "12 of 64 kernels kept; 1 layer stays dense (640 weights)"."""
     left, all_units = sum(int(bits.sum()) for bits in kept.values()), sum(bits.numel() for bits in kept.values())
-    said = f"{left:,} of {all_units:,} {unit(granularity)}s kept" if "weight" != unit(granularity) else granularity
+    said = f"{left:,} of {all_units:,} {unit(granularity)}s kept"
+    if unit(granularity) == "weight":
+        said = f"{granularity} in {len(kept)} layer{'s' if len(kept) > 1 else ''}"
     if not whole:
         return said
     layers = f"{len(whole)} layer{'s stay' if len(whole) > 1 else ' stays'} dense"
