@@ -37,27 +37,35 @@ def setting(session: Session, choices: Choices, places: Sequence[float], coarse:
     return {**choices.way, "stops": list(places), "sides": sides}
 
 
+def _places(session: Session, choices: Choices, every: int, shown: Choices) -> list[float]:
+    """The stops of one setting: those of the slider, and those of the settings shown; one where the share is fixed."""
+    if choices.fixed:
+        return [choices.compression]
+    most = session.maximum(choices)
+    return sorted({*stops(most, every), *(side.compression for side in shown.sides if side.compression <= most)})
+
+
 def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
     """The settings shown at every stop, and others at fewer stops while the budget lasts.
 
-    First the shown criteria in other rounds, then all criteria in one round, in the rounds chosen, in 5 and in 20.
+    First the shown criteria in other rounds and granularities, then all criteria in one round, in the rounds chosen, in 5 and in 20.
     An iterated setting costs all its rounds at every stop: the chosen one, too, gets each fourth where all would take
     longer than `SECONDS`, and others are tried only where one stop says that the rest fits. Criteria that make a pass
     for each sample (ten seconds and more) are there only if they are chosen.
     """
-    most = session.menu(choices)["stops"][-1]
-    all_stops, few = (sorted({*stops(most, every), choices.compression}) for every in (1, EVERY))
     made: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ties at stops that nobody looks at yet; the picture tells its own
         for at in choices.sides:
-            took = _seconds(session, at)
-            places = all_stops if (at.cut and at.rounds == 1) or took * len(all_stops) <= SECONDS else few
+            took, places = _seconds(session, at), _places(session, at, 1, choices)
+            if (not at.cut or at.rounds > 1) and took * len(places) > SECONDS:
+                places = _places(session, at, EVERY, choices)
             made.append(drain(setting(session, at, places)))
         end, sides, size = time.process_time() + SECONDS, *_size(made)
         once: dict[str, float] = {}
-        for name, rounds in _others(session, choices):
-            at, left = replace(choices.sides[0], criterion=name, rounds=rounds), end - time.process_time()
+        for name, rounds, unit in _others(session, choices):
+            at = replace(choices.sides[0], criterion=name, rounds=rounds, granularity=unit).sides[0]
+            few, left = _places(session, at, EVERY, choices), end - time.process_time()
             if left <= 0 or sides + len(few) > SIDES:
                 break
             if rounds > 1 and once.get(name, left) * rounds > left / 2:
@@ -78,21 +86,23 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
     return made
 
 
-def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int]]:
-    """Criteria and rounds beside the chosen ones, the more likely ones first."""
+def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int, str]]:
+    """Criteria, rounds and granularities beside the chosen ones, the more likely ones first."""
     if not choices.cut:
         return  # the criterion decides nothing before the training
     quick = [name for name in session.criteria(choices) if "of each sample" not in find_criterion(name)[1].cost]
     shown = [side.criterion for side in choices.sides]
-    likely = [(name, rounds) for name in shown for rounds in ROUNDS]
+    unit = choices.granularity
+    likely = [(name, rounds, unit) for name in shown for rounds in ROUNDS]
+    likely += [(name, choices.rounds, other) for name in shown for other in session.granularities(choices)]
     for rounds in dict.fromkeys((1, choices.rounds, *ROUNDS)):
-        likely += [(name, rounds) for name in quick if name not in shown]
+        likely += [(name, rounds, unit) for name in quick if name not in shown]
     there = [
-        (side.criterion, side.rounds)
+        (side.criterion, side.rounds, side.granularity)
         for side in choices.sides
         if (side.timing, side.k, side.allocation) == (choices.timing, choices.k, choices.allocation)
     ]
-    yield from (pair for pair in dict.fromkeys(likely) if pair not in there)
+    yield from (one for one in dict.fromkeys(likely) if one not in there)
 
 
 def _seconds(session: Session, choices: Choices) -> float:

@@ -1,11 +1,11 @@
 """What the playground offers: data, networks and what fits them, and whether choices are among it."""
 
 import copy
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from workbench import allocation, data, models
@@ -17,7 +17,7 @@ from workbench.explorers.playground.points import Points
 from workbench.explorers.playground.recorded import shipped
 from workbench.explorers.playground.scored import Prepared, measure, prepared
 from workbench.explorers.stops import stops
-from workbench.granularity import GRANULARITIES, find_granularity, uncut, unit_shapes
+from workbench.granularity import GRANULARITIES, REDUCTIONS, find_granularity, uncut
 from workbench.methods import timing
 from workbench.methods.registry import METHODS
 from workbench.methods.when import early, takes
@@ -47,7 +47,7 @@ class Offer:
         self.names = None if names is None else [check_choice("criterion", name, criteria()) for name in names]
         self.points = Points()
         self.networks: Cache[Prepared] = Cache(60_000_000)
-        self._units: Cache[dict[str, int]] = Cache(200)
+        self._units: Cache[dict[str, tuple[int, int]]] = Cache(200)
 
     def menu(self, choices: Choices, face: str = "live") -> dict[str, Any]:
         """The options of every control that work here; `networks` of the data loaded so far."""
@@ -86,21 +86,32 @@ class Offer:
         names = dict.fromkeys([*UNITS, *GRANULARITIES])
         return [name for name in names if self._cuts(replace(choices, granularity=name))]
 
-    def units(self, choices: Choices) -> dict[str, int]:
-        """How many units each layer has that the granularity can cut; of one in each layer, none could be removed."""
+    def units(self, choices: Choices) -> dict[str, tuple[int, int]]:
+        """Of each layer that the granularity can cut how many units there are, and the weights of the smallest."""
         net, name = self.at_init(choices), choices.granularity
         key = (choices.data, choices.network, name, GRANULARITIES.own().get(name))
         if (found := self._units.get(key)) is None:
-            left = uncut(net.model, name)
-            weights = {layer: weight for layer, weight in models.prunable(net.model).items() if layer not in left}
-            shapes = unit_shapes(net.model, weights, name)
-            found = self._units.put(key, {layer: math.prod(shape) for layer, shape in shapes.items()}, 1)
+            kind, left = find_granularity(name), uncut(net.model, name)
+            ones = {layer: torch.ones(w.shape) for layer, w in models.prunable(net.model).items() if layer not in left}
+            sizes = ones if kind.share is not None else kind.reduce(net.model, ones, REDUCTIONS["sum"])
+            found = self._units.put(key, {layer: (n.numel(), int(n.min())) for layer, n in sizes.items()}, 1)
         return found
+
+    def _cuts(self, choices: Choices) -> bool:
+        """Whether the granularity cuts a layer: of one unit in each, none could be removed."""
+        units = self.units(choices)
+        return sum(count for count, _ in units.values()) > len(units)
 
     def maximum(self, choices: Choices) -> float:
         """The highest place of the slider: one unit in each layer that is cut, in each setting that it moves."""
-        free = [self.units(one) for one in choices.sides if not one.fixed]
-        return min((sum(n.values()) / len(n) for n in free), default=self.at_init(choices).maximum)
+        free = [[count for count, _ in self.units(one).values()] for one in choices.sides if not one.fixed]
+        return min((sum(counts) / len(counts) for counts in free), default=self.at_init(choices).maximum)
+
+    def limit(self, choices: Choices) -> float | None:
+        """The highest compression of the weights: one unit in each layer that is cut; None where the share is fixed."""
+        net, units = self.at_init(choices), self.units(choices)
+        left = net.total - sum(net.sizes[layer] for layer in units) + sum(smallest for _, smallest in units.values())
+        return None if choices.fixed else net.total / left
 
     def looks(self) -> dict[str, Look]:
         """Colour and marker of every criterion that may be shown, the same in every face."""
@@ -114,10 +125,6 @@ class Offer:
         stays = pinned and pinned["criterion"] in offer and self._cuts(replace(choices, **pinned))
         unit = choices.granularity if self._cuts(choices) else "weight"
         return replace(choices, criterion=first, granularity=unit, compare=pinned if stays else None)
-
-    def _cuts(self, choices: Choices) -> bool:
-        units = self.units(choices)
-        return sum(units.values()) > len(units)
 
     def fitting(self, name: str) -> list[str]:
         """Networks for data that is loaded: the user's own first, on the task they came with."""

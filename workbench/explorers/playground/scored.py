@@ -60,13 +60,14 @@ class Prepared:
 class Scored:
     """What a criterion says of a network: the ranking, the scores that compete, the critical compression.
 
-    `before` counts the units that were removed before the last round, and have no score in it. An iterated
+    `critical` is that of the weights, `notch` that of the units, as the slider counts. `before` counts the units that were removed before the last round, and have no score in it. An iterated
     criterion's ranking is that of its last round: it holds for the sparsity it was made for.
     """
 
     ranking: Ranking
     histogram: Histogram
     critical: float | None
+    notch: float | None
     before: int
 
 
@@ -115,9 +116,10 @@ def scored(net: Prepared, task: Task, choices: Choices, cut: Mapping[str, Any], 
                 masks = found.masks
     live = kind.reduce(model, {layer: masks[layer] for layer in scores}, ANY)
     competed = torch.cat([values[live[layer]].double() for layer, values in scores.items()])
-    critical = metrics.critical(scores) if choices.rounds == 1 and split == "global" and kind.share is None else None
+    notch = metrics.critical(scores) if choices.rounds == 1 and split == "global" and kind.share is None else None
     below = {layer: torch.finfo(values.dtype).min for layer, values in scores.items()}  # removed units rank last
     last = {layer: values.where(live[layer], below[layer]) for layer, values in scores.items()}
     ranking = rank(last, split, granularity=choices.granularity, model=model, example=batch.inputs)
+    critical = metrics.compression(dense(model) | ranking.masks(1 - 1 / notch)) if cut and notch else notch
     before = sum(values.numel() for values in scores.values()) - len(competed)
-    return Scored(ranking, histogram(competed, unit(choices.granularity)), critical, before)
+    return Scored(ranking, histogram(competed, unit(choices.granularity)), critical, notch, before)

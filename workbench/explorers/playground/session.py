@@ -136,7 +136,8 @@ class Session(Offer):
             side = self._pictured(choices, self._all(choices, sparsity), key, measure, coarse)
         cut = None if sum(counts.values()) == ranking.total or choices.fixed else ranking.cut(sparsity)
         scores = found.histogram.json(cut, found.before)
-        return {**side, "numbers": {**side["numbers"], "critical": found.critical}, "scores": scores}
+        numbers = {**side["numbers"], "critical": found.critical}
+        return {**side, "numbers": numbers, "scores": scores, "notch": found.notch}
 
     def _pictured(self, choices: Choices, masks: Masks, key: Any, measure: bool, coarse: int) -> dict[str, Any]:
         counts = {name: int(masks[name].sum()) for name in self.at_init(choices).sizes}
@@ -175,7 +176,7 @@ class Session(Offer):
             "effective": effective,
             "macs": net.cost(counts),
             "macs_dense": net.cost(net.sizes),
-            "max_compression": self.maximum(replace(choices, compare=None)),
+            "max_compression": self.limit(choices),
             "critical": None,
         }
         return {

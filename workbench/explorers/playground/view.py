@@ -99,7 +99,7 @@ def pictured(model: nn.Module, name: str, mask: Tensor, granularity: str, coarse
     high, wide = (most - most % size for most, size in zip(WINDOW, every, strict=True))
     shown = mask_json(name, cells[:high, :wide])
     part = "" if cells.numel() == shown["rows"] * shown["cols"] else f"; the first {shown['rows']} x {shown['cols']}"
-    return {**shown, "every": every, "note": f"one cell = one weight, in groups of {math.prod(every)}{part}"}
+    return {**shown, "every": every, "note": f"one cell = one weight, in groups of {' x '.join(str(size) for size in every if size > 1)}{part}"}
 
 
 def mask_json(name: str, mask: Tensor, coarse: int = 1, counted: str = "weight") -> dict[str, Any]:

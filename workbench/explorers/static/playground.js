@@ -14,9 +14,11 @@ const same = (one, other) => WAY.every((key) => one[key] === other[key]);
 const ways = (choices) => (choices.compare && !same(choices, choices.compare) ? [choices, choices.compare] : [choices]); // what is shown: a setting, or two
 const chosen = ({ frames: { settings = [] }, choices }) => ways(choices).map((way) => settings.find((one) => same(one, way)));
 
+const fixedAt = ({ menu, choices }) => !menu.methods.includes(choices.timing) && menu.fixed[choices.granularity]; // the one compression of a granularity with a fixed share
+
 function places(traits) { // the slider's stops: without a kernel those that all settings shown have a picture of
   if (traits.menu.face === "live") return traits.menu.stops;
-  const [first, ...more] = chosen(traits);
+  const made = chosen(traits), free = made.filter(({ granularity }) => !traits.menu.fixed[granularity]), [first, ...more] = free.length ? free : made;
   return first.stops.filter((stop) => more.every(({ stops }) => stops.includes(stop)));
 }
 
@@ -39,8 +41,8 @@ function stored(traits) {
   const { menu, choices, frames } = traits, films = filmed(traits), made = chosen(traits);
   if (films.length) return { request: choices.request, compression: choices.compression, sparsity: 1 - 1 / choices.compression, sides: films.map((film) => scene(film, choices.step)) };
   if (made.includes(undefined)) return undefined;
-  const stops = places(traits), compression = stops[nearest(stops, choices.compression)];
-  const sides = made.map((one) => one.sides[one.stops.indexOf(compression)]);
+  const stops = places(traits), compression = fixedAt(traits) || stops[nearest(stops, choices.compression)];
+  const sides = made.map((one) => one.sides[Math.max(0, one.stops.indexOf(compression))]); // a fixed share has one
   return { request: menu.face === "live" ? frames.request : choices.request, compression, sparsity: 1 - 1 / compression, sides };
 }
 
@@ -165,14 +167,14 @@ function paintAlarm(node, { sides }, look, width) {
 }
 
 function paintNumbers(node, { sides }) {
-  const { total, macs_dense: macsDense, max_compression: max } = sides[0].numbers, two = sides.length > 1;
+  const { total, macs_dense: macsDense } = sides[0].numbers, two = sides.length > 1;
   const cells = [
     [`kept of ${total < 1e6 ? comma(total) : short(total)}`, `Weights kept of all ${comma(total)} prunable weights`, ({ kept }) => comma(kept)],
     ["size ratio", "All parameters before / nonzero parameters after, biases and norms counted", (n) => times(n.size_ratio)],
     ["effective sparsity", "Also counts kept weights on no path from input to output, where paths can be seen", (n) => (n.effective === null ? (n.pending ? "\u2026" : "\u2013") : percent(n.effective))],
     [macsDense === null ? "MACs" : `MACs of ${short(macsDense)}`, "Multiply-adds of one example, kept weights only", ({ macs }) => (macs === null ? "\u2013" : short(macs))],
     ["critical", "Critical compression: the highest this setting reaches with every layer alive; known for one round under global allocation", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
-    ["maximum", `Max compression: one ${sides[0].unit} a layer, the limit of the network`, () => times(max)],
+    ["maximum", `Max compression: one ${sides[0].unit} a layer, the limit of the network`, ({ max_compression: max }) => (max === null ? "\u2013" : times(max))],
   ].map(([name, title, value]) => ({ name, title, values: sides.map(({ numbers, pending }) => value({ ...numbers, pending })) }));
   node.classList.toggle("wb-pairs", two);
   renew(node, [cells, sides.map(({ style }) => style)], () => cells.map(({ name, title, values }) => make("div", { class: "wb-number", title },
@@ -204,16 +206,16 @@ function build(act) {
   return {
     nodes: [make("div", { class: "wb-page" }, sentence, sliders, alarms, first, side.node, numbers, ...others)],
     paint(traits, look) {
-      const { menu, choices, frame, waiting } = traits, stops = places(traits), fixed = !menu.methods.includes(choices.timing) && menu.fixed[choices.granularity];
+      const { menu, choices, frame, waiting } = traits, stops = places(traits), fixed = fixedAt(traits);
       const stop = nearest(stops, fixed || choices.compression), compression = fixed || stops[stop], most = stops.at(-1), { unit } = frame.sides[0];
       const sides = frame.sides.map((side, i, [first]) => ({ ...side, style: styled(look, side.criterion, side.timing, i > 0 && side.criterion === first.criterion) }));
       const view = { ...traits, sides, compression, sparsity: waiting ? 1 - 1 / compression : frame.sparsity, live: menu.face === "live", films: filmed(traits) };
       if (measured !== look) [measured, width] = [look, alarms.clientWidth];
-      const notches = sides.map(({ style, numbers: { critical } }) => ({ at: critical, colour: style.colour })).filter(({ at }) => at > 1 && at <= most);
+      const notches = sides.map(({ style, notch: at }) => ({ at, colour: style.colour })).filter(({ at }) => at > 1 && at <= most);
       side.update(view);
       paintStep(step, view);
-      const why = fixed ? `${choices.granularity} keeps ${percent(1 / fixed)} of the weights: always ${times(fixed)}` : "", of = unit === "weight" ? "" : `of ${unit}s `;
-      range.update(stops, stop, `${times(compression)}, ${percent(view.sparsity)} ${of}removed`, notches, look, why);
+      const why = fixed ? `${choices.granularity} keeps ${percent(1 / fixed)} of the weights: always ${times(fixed)}` : "", of = unit === "weight" ? "" : ` of ${unit}s`;
+      range.update(stops, stop, `${times(compression)}, ${percent(view.sparsity)}${of} removed`, notches, look, of, why);
       paintSentence(sentence, view);
       paintAlarm(alarms, view, look, width);
       paintNumbers(numbers, view);
