@@ -55,6 +55,8 @@ def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
     return {
         "criterion": criterion,
         "timing": "before",
+        "unit": "weight",
+        "notch": 95.4,
         "name": criterion,
         "sentence": f"{100 * sparsity:.1f} % removed, {compression:.3g}x; {alive}; effective {100 * sparsity:.1f} %",
         "alarm": f"{len(dead)} of 3 layers have no weight left: {gone}" if dead else "",
@@ -82,7 +84,8 @@ def frame(request: int, compression: float, compare: str | None = None) -> dict[
 
 def way(criterion: str = "magnitude", rounds: int = 1) -> dict[str, Any]:
     """What a pinned setting is made of."""
-    return {"timing": "before", "criterion": criterion, "allocation": "global", "rounds": rounds, "k": None}
+    how = {"granularity": "weight", "allocation": "global", "rounds": rounds, "k": None}
+    return {"timing": "before", "criterion": criterion, **how}
 
 
 def settings(compare: str | None = None, criterion: str = "magnitude") -> list[dict[str, Any]]:
@@ -105,6 +108,7 @@ def show(
             "timings": ["before", "gradual", "after", "rewound", "rate-rewound"], "methods": ["gradual"],
             "k": {"timings": ["early", "rewound"], "usual": 11, "most": 2279},
             "criteria": criteria, "allocations": ["global", "layer"],
+            "granularities": ["weight", "2:4", "kernel"], "fixed": {"2:4": 2},
             "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face, "measure": "accuracy",
             "looks": {
                 name: {"light": look.colour, "dark": look.dark, "paler": "#123456", "marker": look.marker}

@@ -19,7 +19,16 @@ from workbench.granularity.parts import blocks
 from workbench.models.weights import prunable
 from workbench.types import check_choice
 
-__all__ = ["GRANULARITIES", "REDUCTIONS", "Granularity", "Rule", "check_share", "find_granularity", "uncut", "unit_shapes"]
+__all__ = [
+    "GRANULARITIES",
+    "REDUCTIONS",
+    "Granularity",
+    "Rule",
+    "check_share",
+    "find_granularity",
+    "uncut",
+    "unit_shapes",
+]
 
 for _file in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_file.name}")

@@ -63,17 +63,16 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
             made.append(drain(setting(session, at, places)))
         end, sides, size = time.process_time() + SECONDS, *_size(made)
         once: dict[str, float] = {}
-        for name, rounds, unit in _others(session, choices):
-            at = replace(choices.sides[0], criterion=name, rounds=rounds, granularity=unit).sides[0]
+        for at in _others(session, choices):
             few, left = _places(session, at, EVERY, choices), end - time.process_time()
             if left <= 0 or sides + len(few) > SIDES:
                 break
-            if rounds > 1 and once.get(name, left) * rounds > left / 2:
+            if at.rounds > 1 and once.get(at.criterion, left) * at.rounds > left / 2:
                 continue  # one stop would take too long to be tried
             try:
                 took = _seconds(session, at)
-                if rounds == 1:
-                    once[name] = took
+                if at.rounds == 1:
+                    once[at.criterion] = took
                 elif took * len(few) > end - time.process_time():
                     continue
                 found = drain(setting(session, at, few, COARSE))
@@ -86,23 +85,22 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
     return made
 
 
-def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int, str]]:
-    """Criteria, rounds and granularities beside the chosen ones, the more likely ones first."""
-    if not choices.cut:
+def _others(session: Session, choices: Choices) -> Iterator[Choices]:
+    """Other criteria, rounds and granularities of the setting, the more likely ones first."""
+    first, *_ = choices.sides
+    if not first.cut:
         return  # the criterion decides nothing before the training
     quick = [name for name in session.criteria(choices) if "of each sample" not in find_criterion(name)[1].cost]
-    shown = [side.criterion for side in choices.sides]
-    unit = choices.granularity
-    likely = [(name, rounds, unit) for name in shown for rounds in ROUNDS]
-    likely += [(name, choices.rounds, other) for name in shown for other in session.granularities(choices)]
-    for rounds in dict.fromkeys((1, choices.rounds, *ROUNDS)):
-        likely += [(name, rounds, unit) for name in quick if name not in shown]
-    there = [
-        (side.criterion, side.rounds, side.granularity)
-        for side in choices.sides
-        if (side.timing, side.k, side.allocation) == (choices.timing, choices.k, choices.allocation)
-    ]
-    yield from (one for one in dict.fromkeys(likely) if one not in there)
+    shown, units = [side.criterion for side in choices.sides], session.granularities(choices)
+    likely = [replace(first, criterion=name, rounds=rounds) for name in shown for rounds in ROUNDS]
+    likely += [replace(first, criterion=name, granularity=unit) for name in shown for unit in units]
+    for rounds in dict.fromkeys((1, first.rounds, *ROUNDS)):
+        likely += [replace(first, criterion=name, rounds=rounds) for name in quick if name not in shown]
+    there = [side.way for side in choices.sides]
+    for one in dict.fromkeys(likely):
+        (used,) = one.sides
+        if used.way == one.way and one.way not in there:
+            yield used
 
 
 def _seconds(session: Session, choices: Choices) -> float:

@@ -137,8 +137,8 @@ def _tradeoff(choices: Choices, session: Session, own: Mapping[str, Look], ax: A
     name, (dense, split) = points.measure(choices.data), points.dense(choices)
     ax.set(xscale="log", xlabel="compression", ylabel=name)
     if curve := points.curve(choices):
-        curve.sort(key=lambda point: (point["name"] not in settings, point["reached"]))
-        table = pd.DataFrame(curve).assign(compression=[point["reached"] for point in curve])
+        curve.sort(key=lambda point: (point["name"] not in settings, point["compression"]))
+        table = pd.DataFrame(curve)
         measured = table["kind"] + table["split"].map(lambda split: f", {SPLITS[split]}" if split else "")
         table["arm"] = table["name"] + ": " + measured
         arms = zip(table["arm"], table["name"], table["maker"], table["timing"], strict=True)

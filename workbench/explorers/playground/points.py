@@ -75,10 +75,11 @@ class Points:
         return next(seed for seed in itertools.count(first) if seed not in taken)
 
     def curve(self, choices: Choices) -> list[dict[str, Any]]:
-        """The points that stand in one picture with these choices."""
+        """The points that stand in one picture with these choices, each at the compression of its weights."""
         alike = {"live": PICTURED, "recorded": (*PICTURED, "timing", "granularity")}
         shown = {kind: [[getattr(side, key) for key in keys] for side in choices.sides] for kind, keys in alike.items()}
-        return [p for p in self._points if [p[key] for key in alike[p["kind"]]] in shown[p["kind"]]]
+        points = [point | {"compression": point["reached"]} for point in self._points]
+        return [p for p in points if [p[key] for key in alike[p["kind"]]] in shown[p["kind"]]]
 
     def dense(self, choices: Choices) -> tuple[list[float], str]:
         """What the dense network reached, a value for each seed, and the split.

@@ -140,16 +140,14 @@ class Session(Offer):
         return {**side, "numbers": numbers, "scores": scores, "notch": found.notch}
 
     def _pictured(self, choices: Choices, masks: Masks, key: Any, measure: bool, coarse: int) -> dict[str, Any]:
-        counts = {name: int(masks[name].sum()) for name in self.at_init(choices).sizes}
-        side = self._drawn(choices, counts, masks[choices.layer], lambda: masks, key, measure, coarse)
-        if choices.granularity == "weight":
-            return side
-        net, units = self.at_init(choices), self.units(choices)
-        left = net.parameters - sum(int((~mask).sum()) for mask in masks.values())
-        kept = find_granularity(choices.granularity).reduce(net.model, {name: masks[name] for name in units}, view.ANY)
-        told = view.told_units(choices.granularity, kept, {name: n for name, n in net.sizes.items() if name not in units})
-        numbers = {**side["numbers"], "size_ratio": net.parameters / left if left else None}
-        return {**side, "numbers": numbers, "sentence": f"{side['sentence']}; {told}"}
+        net, units, told = self.at_init(choices), self.units(choices), ""
+        counts = {name: int(masks[name].sum()) for name in net.sizes}
+        if choices.granularity != "weight":
+            kind, whole = find_granularity(choices.granularity), {n: s for n, s in net.sizes.items() if n not in units}
+            kept = kind.reduce(net.model, {name: masks[name] for name in units}, view.ANY)
+            told = view.told_units(choices.granularity, kept, whole)
+        beside = sum(int((~mask).sum()) for name, mask in masks.items() if name not in counts)
+        return self._drawn(choices, counts, masks[choices.layer], lambda: masks, key, measure, coarse, beside, told)
 
     def _drawn(
         self,
@@ -160,12 +158,17 @@ class Session(Offer):
         key: Any,
         measure: bool,
         coarse: int,
+        beside: int = 0,
+        told: str = "",
     ) -> dict[str, Any]:
-        """The picture of so many kept weights; `scores` are None where none were computed."""
+        """The picture of so many kept weights, and what else to tell; `scores` are None where none were computed.
+
+        `beside` counts entries of biases and norms that went with their channels.
+        """
         net, pair, layer = self.at_init(choices), (choices.data, choices.network), choices.layer
         granularity = choices.granularity if layer in self.units(choices) else "weight"
         kept = sum(counts.values())
-        left = net.parameters - net.total + kept
+        left = net.parameters - net.total + kept - beside
         effective = self._paths.effective(pair, key, net, masks, measure)
         numbers = {
             "kept": kept,
@@ -184,7 +187,7 @@ class Session(Offer):
             "timing": choices.timing,
             "unit": view.unit(choices.granularity),
             "name": choices.name,
-            "sentence": view.sentence(numbers, counts),
+            "sentence": view.sentence(numbers, counts, told),
             "alarm": view.alarm(numbers, counts),
             "numbers": numbers,
             "pending": effective is None and self._paths.seen(pair),

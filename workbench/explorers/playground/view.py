@@ -93,13 +93,19 @@ def pictured(model: nn.Module, name: str, mask: Tensor, granularity: str, coarse
     """
     kind = find_granularity(granularity)
     if kind.grid is None:
-        units = by_channel(model, name, mask) if granularity == "weight" else kind.reduce(model, {name: mask}, ANY)[name]
+        units = (
+            by_channel(model, name, mask) if granularity == "weight" else kind.reduce(model, {name: mask}, ANY)[name]
+        )
         return mask_json(name, units, coarse, unit(granularity))
     cells, *every = kind.grid(model, name, mask)
     high, wide = (most - most % size for most, size in zip(WINDOW, every, strict=True))
     shown = mask_json(name, cells[:high, :wide])
     part = "" if cells.numel() == shown["rows"] * shown["cols"] else f"; the first {shown['rows']} x {shown['cols']}"
-    return {**shown, "every": every, "note": f"one cell = one weight, in groups of {' x '.join(str(size) for size in every if size > 1)}{part}"}
+    return {
+        **shown,
+        "every": every,
+        "note": f"one cell = one weight, in groups of {' x '.join(str(size) for size in every if size > 1)}{part}",
+    }
 
 
 def mask_json(name: str, mask: Tensor, coarse: int = 1, counted: str = "weight") -> dict[str, Any]:
@@ -139,26 +145,31 @@ def times(ratio: float) -> str:
     return f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:,.0f}x"
 
 
-def sentence(numbers: Mapping[str, Any], kept: Mapping[str, int]) -> str:
+def sentence(numbers: Mapping[str, Any], kept: Mapping[str, int], units: str = "") -> str:
     """The view in one line, e.g. "95.0 % removed, 20x; all 9 layers alive; effective 95.6 %"."""
     alive, layers = sum(k > 0 for k in kept.values()), len(kept)
     said = f"all {layers} layers alive" if alive == layers else f"{alive} of {layers} layers alive"
-    parts = [f"{percent(numbers['sparsity'])} % removed, {times(numbers['compression'])}", said]
+    parts = [
+        f"{percent(numbers['sparsity'])} % removed, {times(numbers['compression'])}",
+        said,
+        *([units] if units else []),
+    ]
     if numbers["effective"] is not None:
         parts.append(f"effective {percent(numbers['effective'])} %")
     return "; ".join(parts)
 
 
 def told_units(granularity: str, kept: Mapping[str, Tensor], whole: Mapping[str, int]) -> str:
-    """How many units are kept, and which layers stay dense: "12 of 64 kernels kept; 1 layer stays dense (640 weights)"."""
+    """How many units are kept, and which layers stay dense: "12 of 64 kernels kept; fc stays dense (640 weights)"."""
     left, all_units = sum(int(bits.sum()) for bits in kept.values()), sum(bits.numel() for bits in kept.values())
     said = f"{left:,} of {all_units:,} {unit(granularity)}s kept"
     if unit(granularity) == "weight":
         said = f"{granularity} in {len(kept)} layer{'s' if len(kept) > 1 else ''}"
     if not whole:
         return said
-    layers = f"{len(whole)} layer{'s stay' if len(whole) > 1 else ' stays'} dense"
-    return f"{said}; {layers} ({sum(whole.values()):,} weights)"
+    names = [name.removesuffix(".weight") for name in whole]
+    layers = f"{', '.join(names[:2])}{f' and {len(names) - 2} more' if len(names) > 2 else ''}"
+    return f"{said}; {layers} stay{'' if len(names) > 1 else 's'} dense ({sum(whole.values()):,} weights)"
 
 
 def alarm(numbers: Mapping[str, Any], kept: Mapping[str, int]) -> str:

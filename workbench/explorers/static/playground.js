@@ -75,7 +75,7 @@ const CHARTS = {
   })],
   tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides, waiting }, look) => ({
     points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ maker, timing, name, rounds, kind, split, seed, ...point }) => ({
-      name, style: sides.find((side) => side.name === name)?.style ?? styled(look, maker, timing), dashed: rounds === 1, live: kind === "live", x: point.reached, y: point[menu.measure],
+      name, style: sides.find((side) => side.name === name)?.style ?? styled(look, maker, timing), dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
       kind: measured(kind, split), aside: kind !== "live" && !sides.some((side) => side.name === name), words: `${measured(kind, split)}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
     })),
     most: menu.stops.at(-1), now: choices.granularity === "weight" || waiting ? compression : sides[0].numbers.compression, level: baseline.dense ?? null, share: menu.measure === "accuracy",
@@ -106,7 +106,7 @@ function buildSide(act, fields) {
   const { data, network, timing, k, criterion, rounds, granularity, allocation } = fields, pair = (...two) => make("div", { class: "wb-pair" }, ...two.map(({ node }) => node));
   return {
     clear,
-    node: make("div", { class: "wb-side" }, title, data.node, network.node, pair(timing, k), pair(criterion, rounds), pair(allocation, granularity), compare,
+    node: make("div", { class: "wb-side" }, title, data.node, network.node, pair(timing, k), pair(criterion, rounds), granularity.node, allocation.node, compare,
       run, progress, message, texts, save),
     update(view) {
       const { menu, choices, status, curve, note, doing, live } = view;
