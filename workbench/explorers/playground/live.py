@@ -15,7 +15,7 @@ from workbench.explorers.playground import ahead, code, save
 from workbench.explorers.playground.choices import Choices, check_state
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.still import SCRIPTS, STYLES, pictured
-from workbench.explorers.playground.view import numbers
+from workbench.explorers.playground.view import numbers, times
 from workbench.explorers.worker import Work, drain
 
 PAUSE = 0.15
@@ -211,7 +211,7 @@ class Playground(Explorer):
                 self._draw_points(check_state(self.choices))
             name = self.session.points.measure(made.data)
             reached = f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"
-            said.append(f"{made.name}, {made.compression:g}x, seed {made.seed}: validation {name} {reached}")
+            said.append(f"{made.name}, {times(reached)}, seed {made.seed}: validation {name} {reached}")
         with self.lock:
             if stale():
                 return

@@ -118,7 +118,8 @@ def mask_json(name: str, mask: Tensor, coarse: int = 1, counted: str = "weight")
     high, wide = (math.ceil(size / (limit // coarse)) for size, limit in most)
     cells = functional.avg_pool2d(flat, (high, wide), ceil_mode=True, count_include_pad=False)[0, 0]
     data = (cells * 255).round().byte().cpu().numpy()
-    note = f"one cell = one {counted}" if high * wide == 1 else f"one cell = mean of {high} x {wide} {counted}s"
+    grain = f"{high} x {wide}" if flat.shape[3] > 1 else f"{high}"
+    note = f"one cell = one {counted}" if high * wide == 1 else f"one cell = mean of {grain} {counted}s"
     rows, cols = data.shape
     found = dict(layer=name, rows=rows, cols=cols, note=note, data=base64.b64encode(data.tobytes()).decode())
     return found if counted == "weight" else {**found, "unit": counted}
@@ -160,16 +161,15 @@ def sentence(numbers: Mapping[str, Any], kept: Mapping[str, int], units: str = "
 
 
 def told_units(granularity: str, kept: Mapping[str, Tensor], whole: Mapping[str, int]) -> str:
-    """How many units are kept, and which layers stay dense: "12 of 64 kernels kept; fc stays dense (640 weights)"."""
+    """How many units are kept, and which layers stay dense: "12 of 64 kernels kept; fc.weight stays dense (640 weights)"."""
     left, all_units = sum(int(bits.sum()) for bits in kept.values()), sum(bits.numel() for bits in kept.values())
     said = f"{left:,} of {all_units:,} {unit(granularity)}s kept"
     if unit(granularity) == "weight":
         said = f"{granularity} in {len(kept)} layer{'s' if len(kept) > 1 else ''}"
     if not whole:
         return said
-    names = [name.removesuffix(".weight") for name in whole]
-    layers = f"{', '.join(names[:2])}{f' and {len(names) - 2} more' if len(names) > 2 else ''}"
-    return f"{said}; {layers} stay{'' if len(names) > 1 else 's'} dense ({sum(whole.values()):,} weights)"
+    layers = f"{', '.join([*whole][:2])}{f' and {len(whole) - 2} more' if len(whole) > 2 else ''}"
+    return f"{said}; {layers} stay{'' if len(whole) > 1 else 's'} dense ({sum(whole.values()):,} weights)"
 
 
 def alarm(numbers: Mapping[str, Any], kept: Mapping[str, int]) -> str:

@@ -78,7 +78,7 @@ const CHARTS = {
       name, style: sides.find((side) => side.name === name)?.style ?? styled(look, maker, timing), dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
       kind: measured(kind, split), aside: kind !== "live" && !sides.some((side) => side.name === name), words: `${measured(kind, split)}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
     })),
-    most: menu.stops.at(-1), now: choices.granularity === "weight" || waiting ? compression : sides[0].numbers.compression, level: baseline.dense ?? null, share: menu.measure === "accuracy",
+    most: Math.max(menu.stops.at(-1), ...curve.map((point) => point.compression)), now: choices.granularity === "weight" || waiting ? compression : sides[0].numbers.compression, level: baseline.dense ?? null, share: menu.measure === "accuracy",
     names: { x: "compression", y: `${menu.measure[0].toUpperCase()}${menu.measure.slice(1)}`, level: measured(`Dense ${menu.measure}`, baseline.split) },
     empty: live ? "Press Train to add a point" : "No point recorded",
   })],
@@ -214,7 +214,7 @@ function build(act) {
       const notches = sides.map(({ style, notch: at }) => ({ at, colour: style.colour })).filter(({ at }) => at > 1 && at <= most);
       side.update(view);
       paintStep(step, view);
-      const why = fixed ? `${choices.granularity} keeps ${percent(1 / fixed)} of the weights: always ${times(fixed)}` : "", of = unit === "weight" ? "" : ` of ${unit}s`;
+      const why = fixed ? `always ${times(fixed)}: ${choices.granularity} keeps ${percent(1 / fixed)}` : "", of = unit === "weight" ? "" : ` of ${unit}s`;
       range.update(stops, stop, `${times(compression)}, ${percent(view.sparsity)}${of} removed`, notches, look, of, why);
       paintSentence(sentence, view);
       paintAlarm(alarms, view, look, width);
