@@ -410,6 +410,35 @@ def test_timings_are_told_apart_and_a_method_has_no_criterion_to_choose(page):
         or not page.get_by_label("Criterion", exact=True).is_visible()
     )
     assert page.locator(".wb-field-criterion").inner_text().split("\n")[-1] == "its own"
+    assert page.locator(".wb-field-granularity").inner_text().split("\n")[-1] == "weight"
+
+
+def test_a_granularity_of_one_share_holds_the_slider_and_gives_it_back(page, axe):
+    show(page, 10)
+    slider, unit = page.locator("input.wb-range").first, page.get_by_label("Granularity", exact=True)
+    unit.select_option("2:4")
+    assert page.evaluate("model.get('choices').granularity") == "2:4"
+    made = frame(1, 2.0)
+    made["sides"][0]["mask"] |= {"every": [1, 4], "rows": 24, "cols": 48}
+    page.evaluate("frame => model.set('frame', frame)", made)
+    settle(page)
+    assert slider.is_disabled()
+    assert slider.get_attribute("aria-valuetext") == "2x, 50.0 % removed; always 2x: 2:4 keeps 50.0 %"
+    assert in_sight(page, ".wb-why") == "always 2x: 2:4 keeps 50.0 %"
+    fixed = [page.locator(f".wb-field-{name}").inner_text().split("\n")[-1] for name in ("allocation", "rounds")]
+    assert fixed == ["layer", "1"]
+    assert axe(page) == []
+    unit.select_option("kernel")
+    made = frame(2, STOPS[10])
+    made["sides"][0] |= {"unit": "kernel", "mask": made["sides"][0]["mask"] | {"unit": "kernel"}}
+    page.evaluate("frame => model.set('frame', frame)", made)
+    settle(page)
+    assert slider.is_enabled()
+    assert slider.get_attribute("aria-valuetext") == "6.19x, 83.8 % of kernels removed"
+    assert "scores of" in label(page, "scores")
+    assert "kernels" in label(page, "scores")
+    page.locator("canvas.wb-mask").hover(position={"x": 4, "y": 12})
+    assert page.locator(".wb-tip").inner_text() == "row 1, column 2: kernel removed"
 
 
 def test_the_step_k_is_asked_for_where_the_timing_takes_one(page):

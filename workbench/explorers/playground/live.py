@@ -123,9 +123,14 @@ class Playground(Explorer):
             if fitted == choices:
                 self._show()
             else:
-                if lost := {side.criterion for side in choices.sides} - {side.criterion for side in fitted.sides}:
-                    message = f"{' and '.join(sorted(lost))} cannot score {fitted.network}"
-                    self.status = {**self.status, "message": message}
+                lost = []
+                for key, cannot in (("criterion", "cannot score"), ("granularity", "cuts no layer of")):
+                    before, after = ({getattr(side, key) for side in one.sides} for one in (choices, fitted))
+                    lost += (
+                        [f"{' and '.join(sorted(gone))} {cannot} {fitted.network}"] if (gone := before - after) else []
+                    )
+                if lost:
+                    self.status = {**self.status, "message": "; ".join(lost)}
                 self.choices = asdict(fitted)
 
     def _complete(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:

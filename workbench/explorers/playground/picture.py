@@ -125,6 +125,10 @@ def _mask(side: Mapping[str, Any], ax: Axes) -> None:
     mask = side["mask"]
     cells = np.frombuffer(base64.b64decode(mask["data"]), dtype=np.uint8).reshape(mask["rows"], mask["cols"])
     ax.imshow(cells, cmap="cividis", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    rows, columns = mask.get("every", (1, 1))  # lines between groups
+    for lines, size, every in ((ax.axhline, mask["rows"], rows), (ax.axvline, mask["cols"], columns)):
+        for at in range(every, size, every) if every > 1 else ():
+            lines(at - 0.5, color="white", linewidth=1.5)
     ax.set(title=side["name"], xlabel="inputs", ylabel="outputs", xticks=[], yticks=[])
     ax.grid(visible=False)
 

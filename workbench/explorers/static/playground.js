@@ -114,8 +114,7 @@ function buildSide(act, fields) {
       const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], timing: menu.timings, criterion: menu.criteria, granularity: menu.granularities,
         allocation: menu.allocations, layer: menu.layers } : offered(view);
       const during = menu.methods.includes(choices.timing), same = menu.fixed[choices.granularity] ? { allocation: "layer", rounds: 1 } : {};
-      const own = during ? { criterion: "its own", rounds: "\u2013" } : same; // what the timing, or a granularity of one share, does not use
-      granularity.node.hidden = during;
+      const own = during ? { criterion: "its own", rounds: "\u2013", granularity: "weight" } : same; // what the timing, or a granularity of one share, does not use
       for (const [key] of FIELDS) {
         if (own[key]) fields[key].update([own[key]], own[key], true);
         else fields[key].update(options[key].includes(choices[key]) ? options[key] : [...options[key], choices[key]], choices[key], !live && options[key].length < 2);
