@@ -124,7 +124,7 @@ def show(
         "frames": {"request": 0, "settings": settings(compare)} if table or face == "site" else {},
         "curve": [
             {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "maker": name, "timing": "before",
-             "name": name, "seed": seed, "rounds": 1,
+             "name": name, "seed": seed, "rounds": 1, "granularity": "weight",
              "network": "vgg", "data": "digits", "kind": "recorded", "split": "test"}
             for i, name in enumerate(criteria) for c in (1, 10, 100) for seed in (0, 1)
         ],
@@ -424,7 +424,7 @@ def test_a_granularity_of_one_share_holds_the_slider_and_gives_it_back(page, axe
     settle(page)
     assert slider.is_disabled()
     assert slider.get_attribute("aria-valuetext") == "2x, 50.0 % removed; always 2x: 2:4 keeps 50.0 %"
-    assert in_sight(page, ".wb-why") == "always 2x: 2:4 keeps 50.0 %"
+    assert page.locator(".wb-why").inner_text() == "always 2x: 2:4 keeps 50.0 %"
     fixed = [page.locator(f".wb-field-{name}").inner_text().split("\n")[-1] for name in ("allocation", "rounds")]
     assert fixed == ["layer", "1"]
     assert axe(page) == []
@@ -437,6 +437,7 @@ def test_a_granularity_of_one_share_holds_the_slider_and_gives_it_back(page, axe
     assert slider.get_attribute("aria-valuetext") == "6.19x, 83.8 % of kernels removed"
     assert "scores of" in label(page, "scores")
     assert "kernels" in label(page, "scores")
+    assert "No point yet" in label(page, "tradeoff")  # the recorded ones are of weights
     page.locator("canvas.wb-mask").hover(position={"x": 4, "y": 12})
     assert page.locator(".wb-tip").inner_text() == "row 1, column 2: kernel removed"
 

@@ -106,7 +106,7 @@ def large(page: Any, compare: str | None) -> None:
     ]
     curve = [
         {"compression": 10, "accuracy": 0.5, "criterion": name, "maker": name, "timing": "before",
-         "seed": 0, "rounds": rounds,
+         "seed": 0, "rounds": rounds, "granularity": "weight",
          "name": f"{name}-{rounds}" if rounds > 1 else name, "network": "vgg",
          "data": "digits", "kind": kind, "split": split}
         for name in names for rounds in (1, 100) for kind, split in (("live", "val"), ("recorded", "test"))

@@ -1009,6 +1009,7 @@ FIGURES = [
     Choices("moons", "lenet-300-100", criterion="obd", compare=WAY | {"criterion": "fisher"}, compression=3),
     Choices(network="resnet-20", criterion="synflow", compare=WAY | {"criterion": "grasp"}, compression=300),
     Choices(network="resnet-20", criterion="magnitude", compression=2),
+    Choices(granularity="pattern", compare=WAY | {"granularity": "channel"}, compression=20),
 ]
 
 

@@ -51,7 +51,9 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figu
         panels[1, 0].supxlabel(f"bright = kept; {shown['note']}", fontsize=SMALL["axes.labelsize"])
         for side, mask in zip(sides, _axes(panels[1, 0], 1, len(sides)), strict=True):
             _mask(side, mask)
-        _tradeoff(choices, session, own, *_axes(panels[1, 1], 1, 1))
+        units = choices.sides[0].granularity != "weight"
+        now = sides[0]["numbers"]["compression"] if units else choices.compression
+        _tradeoff(choices, now, session, own, *_axes(panels[1, 1], 1, 1))
         heads = [f"{side['name']}: {side['sentence']}" for side in sides]
         alarms = [f"{side['name']}: {side['alarm']}" for side in sides if side["alarm"]]
         lines = [textwrap.fill(line, LINE) for line in heads + alarms]
@@ -133,7 +135,7 @@ def _mask(side: Mapping[str, Any], ax: Axes) -> None:
     ax.grid(visible=False)
 
 
-def _tradeoff(choices: Choices, session: Session, own: Mapping[str, Look], ax: Axes) -> None:
+def _tradeoff(choices: Choices, now: float, session: Session, own: Mapping[str, Look], ax: Axes) -> None:
     """The settings shown with every seed and their intervals; the recorded means of others are thin lines behind."""
     import pandas as pd
 
@@ -164,6 +166,6 @@ def _tradeoff(choices: Choices, session: Session, own: Mapping[str, Look], ax: A
             ax.set_ylim(-0.02, 1.02)
     else:
         ax.text(0.5, 0.5, "no point trained yet", transform=ax.transAxes, ha="center", va="center", color="#555555")
-    ax.axvline(choices.compression, color="black", linewidth=1.0, label=f"now: {times(choices.compression)}")
+    ax.axvline(now, color="black", linewidth=1.0, label=f"now: {times(now)}")
     ax.legend(loc="upper left", bbox_to_anchor=(-0.12, -0.24), ncols=2)
     ax.set_title("Trade-off")

@@ -19,9 +19,9 @@ from workbench.explorers.playground.scored import Prepared, Scored, prepared, sc
 from workbench.explorers.worker import Report, Work
 from workbench.granularity import GRANULARITIES, find_granularity
 from workbench.masks import dense
-from workbench.metrics import compression
 from workbench.methods import method, timing
 from workbench.methods.registry import METHODS
+from workbench.metrics import compression
 from workbench.recording import Recording
 from workbench.train import steps
 from workbench.types import Masks

@@ -58,13 +58,15 @@ def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]
 def _traits(session: Session, choices: Choices, frame: Mapping[str, Any]) -> dict[str, Any]:
     first, *pinned = choices.sides
     choices = replace(choices, **first.way, compare=pinned[0].way if pinned else None, request=0)
+    shown = session.points.curve(choices)  # and what the page shows if weights are chosen
+    weights = session.points.curve(replace(first, granularity="weight"))
     return {
         "menu": session.menu(choices, face="site"),
         "choices": asdict(choices),
         "frame": frame,
         "frames": {"settings": ahead.settings(session, choices)},
         "runs": session.films.page(choices),
-        "curve": session.points.curve(choices),
+        "curve": [*shown, *(point for point in weights if point not in shown)],
         "baseline": session.points.baseline(choices),
     }
 

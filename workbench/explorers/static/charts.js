@@ -147,15 +147,15 @@ export function raster(pen, { note, series }, look) {
   const keyed = keys.map(([word]) => wide(word) + 22 * unit), free = width - keyed.reduce((a, b) => a + b), beside = 0.87 * wide(note) <= free;
   const gap = 12, w = (width - gap * (series.length - 1)) / series.length, top = many ? 18 * unit : 6, h = height - (beside ? 22 : 38) * unit - top;
   series.forEach(({ name, style, rows, cols, data, step, every: [high, wide] = [1, 1] }, i) => {
-    const x = i * (w + gap), cw = w / cols, ch = h / rows, grid = (at, group) => (group > 1 && at % group === 0 ? 2 : Math.min(cw, ch) >= 6 ? 0.5 : 0);
+    const x = i * (w + gap), cw = w / cols, ch = h / rows, lines = (at, group) => (group > 1 && at % group === 0 ? ["#ffffff", 2] : Math.min(cw, ch) >= 6 ? [colours.card, 0.5] : null); // white between groups
     if (many) {
       stamp(ctx, style, x + 6 * unit, 7 * unit, 4.5 * unit);
       label(pen, name, x + 14 * unit, 11 * unit, colours.text, { weight: 600, room: w - 14 * unit });
     }
     ctx.imageSmoothingEnabled = false;
     ctx.drawImage(image({ rows, cols, data, step }), x, top, w, h);
-    for (let c = 1; c < cols; c += 1) if (grid(c, wide)) rule(ctx, x + c * cw, top, x + c * cw, top + h, colours.card, grid(c, wide));
-    for (let r = 1; r < rows; r += 1) if (grid(r, high)) rule(ctx, x, top + r * ch, x + w, top + r * ch, colours.card, grid(r, high));
+    for (let c = 1; c < cols; c += 1) if (lines(c, wide)) rule(ctx, x + c * cw, top, x + c * cw, top + h, ...lines(c, wide));
+    for (let r = 1; r < rows; r += 1) if (lines(r, high)) rule(ctx, x, top + r * ch, x + w, top + r * ch, ...lines(r, high));
   });
   const foot = height - 5 * unit, box = 9 * unit;
   label(pen, note, 0, beside ? foot : foot - 15 * unit, colours.muted, { room: beside ? free : width });

@@ -18,7 +18,8 @@ const fixedAt = ({ menu, choices }) => !menu.methods.includes(choices.timing) &&
 
 function places(traits) { // the slider's stops: without a kernel those that all settings shown have a picture of
   if (traits.menu.face === "live") return traits.menu.stops;
-  const made = chosen(traits), free = made.filter(({ granularity }) => !traits.menu.fixed[granularity]), [first, ...more] = free.length ? free : made;
+  const [first, ...more] = chosen(traits).filter(({ granularity }) => !traits.menu.fixed[granularity]);
+  if (!first) return traits.menu.stops;
   return first.stops.filter((stop) => more.every(({ stops }) => stops.includes(stop)));
 }
 
@@ -74,7 +75,7 @@ const CHARTS = {
     }),
   })],
   tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides, waiting }, look) => ({
-    points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ maker, timing, name, rounds, kind, split, seed, ...point }) => ({
+    points: curve.filter((point) => ["data", "network"].every((key) => point[key] === choices[key]) && (point.kind === "live" || ways(choices).some((way) => way.granularity === point.granularity))).map(({ maker, timing, name, rounds, kind, split, seed, ...point }) => ({
       name, style: sides.find((side) => side.name === name)?.style ?? styled(look, maker, timing), dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
       kind: measured(kind, split), aside: kind !== "live" && !sides.some((side) => side.name === name), words: `${measured(kind, split)}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
     })),
