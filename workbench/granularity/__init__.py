@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.granularity.base import GRANULARITIES, REDUCTIONS, Granularity, Rule
+from workbench.granularity.base import GRANULARITIES, REDUCTIONS, Granularity, Rule, any_kept
 from workbench.granularity.fixed import n_of_m
 from workbench.granularity.parts import blocks
 from workbench.models.weights import prunable
@@ -24,6 +24,7 @@ __all__ = [
     "REDUCTIONS",
     "Granularity",
     "Rule",
+    "any_kept",
     "check_share",
     "find_granularity",
     "uncut",
@@ -71,7 +72,7 @@ def check_share(name: str, sparsity: float, allocation: Any = "global", rounds: 
 def unit_shapes(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> dict[str, tuple[int, ...]]:
     """The shapes that scores of the units of these weights have."""
     bits = {layer: torch.ones(weight.shape, dtype=torch.bool) for layer, weight in weights.items()}
-    units = find_granularity(name).reduce(model, bits, lambda bits: bits.any(-1))
+    units = find_granularity(name).reduce(model, bits, any_kept)
     return {layer: tuple(values.shape) for layer, values in units.items()}
 
 

@@ -21,6 +21,11 @@ REDUCTIONS: dict[str, Rule] = {
 """Rules that make one score of those of a unit's weights, by name."""
 
 
+def any_kept(bits: Tensor) -> Tensor:
+    """The rule for masks: whether a unit keeps a weight."""
+    return bits.any(-1)
+
+
 Expand = Callable[[nn.Module | None, Tensor | None], Callable[[Masks], Masks]]
 Grid = Callable[[nn.Module, str, Tensor], tuple[Tensor, int, int]]
 

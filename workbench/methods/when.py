@@ -174,7 +174,8 @@ def timing(
     in `rounds` levels with training between them: "rewound" takes weights and rate back to step `k` (Frankle et al.
     2019, arXiv:1903.01611), "rate-rewound" the rate alone (Renda et al. 2020, arXiv:2003.02389), "fine-tuned" has a
     hundredth of the rate, without warm-up. All that cut with a criterion take `granularity=`, which units are removed,
-    and `exclude=`, layers that stay whole, as `wb.find_masks` does. `epochs` or `steps` is the length of one schedule, dense or at a level.
+    and `exclude=`, layers that stay whole, as `wb.find_masks` does. `epochs` or `steps` is the length of one schedule,
+    dense or at a level.
 
     In `folder` a state of each phase is saved every `save_every` steps; the same call on a model with the same first
     weights goes on after a crash, bit for bit, from the last state of each phase on: a phase that was at its end yields

@@ -48,7 +48,8 @@ def _places(session: Session, choices: Choices, every: int, shown: Choices) -> l
 def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
     """The settings shown at every stop, and others at fewer stops while the budget lasts.
 
-    First the shown criteria in other rounds and granularities, then all criteria in one round, in the rounds chosen, in 5 and in 20.
+    First the shown criteria in other rounds and granularities, then all criteria in one round, in those chosen, in 5
+    and in 20.
     An iterated setting costs all its rounds at every stop: the chosen one, too, gets each fourth where all would take
     longer than `SECONDS`, and others are tried only where one stop says that the rest fits. Criteria that make a pass
     for each sample (ten seconds and more) are there only if they are chosen.

@@ -215,8 +215,8 @@ class Playground(Explorer):
                 self.session.points.add(made, value, reached)
                 self._draw_points(check_state(self.choices))
             name = self.session.points.measure(made.data)
-            reached = f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"
-            said.append(f"{made.name}, {times(reached)}, seed {made.seed}: validation {name} {reached}")
+            measured = f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"
+            said.append(f"{made.name}, {times(reached)}, seed {made.seed}: validation {name} {measured}")
         with self.lock:
             if stale():
                 return

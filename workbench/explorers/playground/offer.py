@@ -118,7 +118,7 @@ class Offer:
         return looks([*criteria(), *self.points.criteria(), *weight_timings()])
 
     def without_the_gone(self, choices: Choices) -> Choices:
-        """The choices with a criterion and units that are on offer in place of those that are not (for this network)."""
+        """The choices with a criterion and a granularity that are on offer, where theirs are not (for this network)."""
         offer = self.criteria(choices) or [side.criterion for side in choices.sides]
         first = next(name for name in (choices.criterion, Choices.criterion, offer[0]) if name in offer)
         pinned = choices.compare
@@ -189,7 +189,7 @@ class Offer:
         return {name: value for name, value in (how | {"k": self.k(choices)}).items() if name in takes(choices.timing)}
 
     def cut_of(self, choices: Choices) -> dict[str, Any]:
-        """The granularity and the layers that it leaves whole, as `wb.find_masks` is given them; nothing for weights."""
+        """The granularity and what it leaves whole, as `wb.find_masks` is given them; nothing for weights."""
         if choices.granularity == "weight":
             return {}
         whole = [layer for layer in self.at_init(choices).sizes if layer not in self.units(choices)]

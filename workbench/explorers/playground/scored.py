@@ -14,9 +14,9 @@ from workbench.criteria.registry import find_criterion
 from workbench.data import Task
 from workbench.data.measures import accuracy
 from workbench.explorers.playground.choices import Choices
-from workbench.explorers.playground.view import ANY, Histogram, histogram, unit
+from workbench.explorers.playground.view import Histogram, histogram, unit
 from workbench.explorers.worker import Report, Work
-from workbench.granularity import find_granularity
+from workbench.granularity import any_kept, find_granularity
 from workbench.masks import Ranking, dense, rank, rounds
 from workbench.metrics.cost import layer_macs
 from workbench.models.running import evaluating, fitted, measured, outputs
@@ -60,8 +60,9 @@ class Prepared:
 class Scored:
     """What a criterion says of a network: the ranking, the scores that compete, the critical compression.
 
-    `critical` is that of the weights, `notch` that of the units, as the slider counts. `before` counts the units that were removed before the last round, and have no score in it. An iterated
-    criterion's ranking is that of its last round: it holds for the sparsity it was made for.
+    `critical` is that of the weights, `notch` that of the units, as the slider counts. `before` counts the units that
+    were removed before the last round, and have no score in it. An iterated criterion's ranking is that of its last
+    round: it holds for the sparsity it was made for.
     """
 
     ranking: Ranking
@@ -114,7 +115,7 @@ def scored(net: Prepared, task: Task, choices: Choices, cut: Mapping[str, Any], 
             scores = found.scores
             if found.round < choices.rounds and not returns:
                 masks = found.masks
-    live = kind.reduce(model, {layer: masks[layer] for layer in scores}, ANY)
+    live = kind.reduce(model, {layer: masks[layer] for layer in scores}, any_kept)
     competed = torch.cat([values[live[layer]].double() for layer, values in scores.items()])
     notch = metrics.critical(scores) if choices.rounds == 1 and split == "global" and kind.share is None else None
     below = {layer: torch.finfo(values.dtype).min for layer, values in scores.items()}  # removed units rank last

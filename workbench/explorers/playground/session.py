@@ -17,7 +17,7 @@ from workbench.explorers.playground.offer import Offer
 from workbench.explorers.playground.paths import Paths
 from workbench.explorers.playground.scored import Prepared, Scored, prepared, scored
 from workbench.explorers.worker import Report, Work
-from workbench.granularity import GRANULARITIES, find_granularity
+from workbench.granularity import GRANULARITIES, any_kept, find_granularity
 from workbench.masks import dense
 from workbench.methods import method, timing
 from workbench.methods.registry import METHODS
@@ -144,7 +144,7 @@ class Session(Offer):
         counts = {name: int(masks[name].sum()) for name in net.sizes}
         if choices.granularity != "weight":
             kind, whole = find_granularity(choices.granularity), {n: s for n, s in net.sizes.items() if n not in units}
-            kept = kind.reduce(net.model, {name: masks[name] for name in units}, view.ANY)
+            kept = kind.reduce(net.model, {name: masks[name] for name in units}, any_kept)
             told = view.told_units(choices.granularity, kept, whole)
         beside = sum(int((~mask).sum()) for name, mask in masks.items() if name not in counts)
         return self._drawn(choices, counts, masks[choices.layer], lambda: masks, key, measure, coarse, beside, told)

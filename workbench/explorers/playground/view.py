@@ -10,15 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workbench.granularity import find_granularity
-from workbench.granularity.base import Rule
+from workbench.granularity import any_kept, find_granularity
 from workbench.models.channels import by_channel
 
 ROWS, COLUMNS, BINS = 64, 128, 64
 WINDOW = 24, 48
 """Rows and columns that are shown of a mask whose every group has the same share: means would all be equal."""
-ANY: Rule = lambda bits: bits.any(-1)
-"""Whether a unit keeps a weight."""
 TAIL = 0.001
 """Share of the lowest scores that stand in the first bin, so that a few near zero do not stretch the axis."""
 
@@ -92,11 +89,10 @@ def pictured(model: nn.Module, name: str, mask: Tensor, granularity: str, coarse
     Where each group keeps the same share, the first groups are shown weight by weight, with lines between them.
     """
     kind = find_granularity(granularity)
+    if granularity == "weight":
+        return mask_json(name, by_channel(model, name, mask), coarse)
     if kind.grid is None:
-        units = (
-            by_channel(model, name, mask) if granularity == "weight" else kind.reduce(model, {name: mask}, ANY)[name]
-        )
-        return mask_json(name, units, coarse, unit(granularity))
+        return mask_json(name, kind.reduce(model, {name: mask}, any_kept)[name], coarse, unit(granularity))
     cells, *every = kind.grid(model, name, mask)
     high, wide = (most - most % size for most, size in zip(WINDOW, every, strict=True))
     shown = mask_json(name, cells[:high, :wide])
@@ -161,7 +157,7 @@ def sentence(numbers: Mapping[str, Any], kept: Mapping[str, int], units: str = "
 
 
 def told_units(granularity: str, kept: Mapping[str, Tensor], whole: Mapping[str, int]) -> str:
-    """How many units are kept, and which layers stay dense: "12 of 64 kernels kept; fc.weight stays dense (640 weights)"."""
+    """How many units are kept, and what stays dense: "12 of 64 kernels kept; fc.weight stays dense (640 weights)"."""
     left, all_units = sum(int(bits.sum()) for bits in kept.values()), sum(bits.numel() for bits in kept.values())
     said = f"{left:,} of {all_units:,} {unit(granularity)}s kept"
     if unit(granularity) == "weight":
