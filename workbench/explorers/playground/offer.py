@@ -53,7 +53,7 @@ class Offer:
         """The options of every control that work here; `networks` of the data loaded so far."""
         net, steps, timings = self.at_init(choices), self.total(choices), weight_timings()
         offered = self.granularities(choices)
-        shares = {name: find_granularity(name).share for name in dict.fromkeys([*offered, choices.granularity])}
+        shares = {name: find_granularity(name).share for name in {*offered, *(side.granularity for side in choices.sides)}}
         return {
             "face": face,
             "data": self.data,
