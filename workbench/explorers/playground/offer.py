@@ -53,7 +53,8 @@ class Offer:
         """The options of every control that work here; `networks` of the data loaded so far."""
         net, steps, timings = self.at_init(choices), self.total(choices), weight_timings()
         offered = self.granularities(choices)
-        shares = {name: find_granularity(name).share for name in {*offered, *(side.granularity for side in choices.sides)}}
+        named = {*offered, *(side.granularity for side in choices.sides)}
+        shares = {name: find_granularity(name).share for name in named}
         return {
             "face": face,
             "data": self.data,
