@@ -161,7 +161,7 @@ def reduced(kind: Granularity, model: nn.Module, layer: str, weight: Tensor) -> 
     [pair for pair in itertools.product(NAMES, SMALL) if pair != ("channel", "attention")],  # it takes three inputs
 )
 def test_every_granularity_expands_what_it_reduces(name: str, kind_of_model: str) -> None:
-    """Or refuses a weight by name, with what to do."""
+    """Or refuses a weight by name, with what to do; a ranking of its units gives the masks of `keep_top`."""
     model, shape = SMALL[kind_of_model]
     kind, tried = find_granularity(name), 0
     for layer, weight in wb.prunable(model).items():
@@ -174,6 +174,15 @@ def test_every_granularity_expands_what_it_reduces(name: str, kind_of_model: str
         again = kind.reduce(model, {layer: masks[layer]}, lambda mask: mask.any(-1))
         assert torch.equal(again[layer], kept[layer])
         assert torch.equal(kind.reduce(model, units, REDUCTIONS["norm"])[layer], units[layer])  # units stay
+        how: dict[str, Any] = dict(granularity=name, reduce="norm", model=model)
+        how |= {"example": torch.zeros(1, *shape)} if kind_of_model != "attention" else {}
+        sparsity = 0.4 if kind.share is None else kind.share
+        for allocation in ("global", "layer"):  # sorted once, the same masks
+            cut_once = wb.keep_top({layer: weight.detach()}, sparsity, allocation=allocation, **how)
+            ranking = wb.rank({layer: weight.detach()}, allocation, **how)
+            assert all(torch.equal(mask, cut_once[own]) for own, mask in ranking.masks(sparsity).items())
+            assert torch.equal(ranking.mask(layer, sparsity), cut_once[layer])
+            assert ranking.masks(sparsity).keys() == cut_once.keys()
         tried += 1
     refused = {"head": ["linear", "convolution"], "kernel": ["linear", "attention"], "2:4": ["convolution"]}
     assert tried or kind_of_model in {**refused, "vector": refused["kernel"], "pattern": refused["kernel"]}[name]

@@ -79,6 +79,15 @@ def test_the_ledger_by_hand(task: wb.Task, gradients: str, macs: int) -> None:
     assert ledger["optimizer_bytes"] == 8 * 4  # one momentum
 
 
+def test_masks_of_channels_are_recorded_with_their_biases(task: wb.Task) -> None:
+    model = nn.Linear(4, 2)
+    masks = {"weight": torch.ones_like(model.weight, dtype=torch.bool), "bias": torch.tensor([True, False])}
+    film = Recording(model, task)
+    list(film.watch(wb.steps(model, task, steps=2, masks=masks)))
+    assert {name: mask.tolist() for name, mask in film.masks(2).items()} == {n: m.tolist() for n, m in masks.items()}
+    assert film.layers["died"].tolist() == [0]  # only weights count
+
+
 def test_bytes_are_those_of_kept_values(task: wb.Task) -> None:
     model = net()
     film = Recording(model, task)

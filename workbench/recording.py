@@ -1,5 +1,6 @@
 """What a training did to the masks, step by step, in bounded memory; and what it cost."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ class Recording:
     def __init__(self, model: nn.Module, task: Task, *, gradients: str = "kept", most: int = MOST) -> None:
         self.gradients = check_choice("gradients", gradients, GRADIENTS)
         self.most = check_count("most", most)
-        self.shapes = {name: tuple(weight.shape) for name, weight in prunable(model).items()}
+        self.shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
         self.sizes = {name: weight.numel() for name, weight in prunable(model).items()}
         self.macs = layer_macs(model, task.batch(1).inputs)
         self._bytes = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -80,11 +81,12 @@ class Recording:
 
     def _change(self, masks: Masks) -> None:
         at, counts, bits = len(self._rows) + 1, {}, {}
-        for name in self.shapes:
+        for name in [*self.sizes, *(name for name in masks if name not in self.sizes)]:
             mask = self._whole(masks, name)
-            old = mask if self._before is None else self._whole(self._before, name)
-            counts[name] = int(mask.sum()), int((mask & ~old).sum()), int((old & ~mask).sum())
             bits[name] = np.packbits(mask.numpy()).tobytes()
+            if name in self.sizes:  # biases and norms do not count
+                old = mask if self._before is None else self._whole(self._before, name)
+                counts[name] = int(mask.sum()), int((mask & ~old).sum()), int((old & ~mask).sum())
         self._before = masks
         if self._changes and not any(born or died for _, born, died in counts.values()):
             return
@@ -131,10 +133,10 @@ class Recording:
         if not 1 <= check_count("at", at) <= len(self._rows):
             raise ValueError(f"at is a step of the recording, from 1 to {len(self._rows)}; got {at}")
         frame = self._bits[max(place for place in self._bits if place <= at)]
-        return {name: self._unpacked(frame[name], name) for name in self.shapes}
+        return {name: self._unpacked(bits, name) for name, bits in frame.items()}
 
     def _unpacked(self, bits: bytes, name: str) -> torch.Tensor:
-        flat = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=self.sizes[name])
+        flat = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=math.prod(self.shapes[name]))
         return torch.from_numpy(flat.astype(bool)).view(self.shapes[name])
 
     def ledger(self) -> dict[str, int]:

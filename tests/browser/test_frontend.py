@@ -55,6 +55,8 @@ def side(compression: float, criterion: str = "magnitude") -> dict[str, Any]:
     return {
         "criterion": criterion,
         "timing": "before",
+        "unit": "weight",
+        "notch": 95.4,
         "name": criterion,
         "sentence": f"{100 * sparsity:.1f} % removed, {compression:.3g}x; {alive}; effective {100 * sparsity:.1f} %",
         "alarm": f"{len(dead)} of 3 layers have no weight left: {gone}" if dead else "",
@@ -82,7 +84,8 @@ def frame(request: int, compression: float, compare: str | None = None) -> dict[
 
 def way(criterion: str = "magnitude", rounds: int = 1) -> dict[str, Any]:
     """What a pinned setting is made of."""
-    return {"timing": "before", "criterion": criterion, "allocation": "global", "rounds": rounds, "k": None}
+    how = {"granularity": "weight", "allocation": "global", "rounds": rounds, "k": None}
+    return {"timing": "before", "criterion": criterion, **how}
 
 
 def settings(compare: str | None = None, criterion: str = "magnitude") -> list[dict[str, Any]]:
@@ -105,6 +108,7 @@ def show(
             "timings": ["before", "gradual", "after", "rewound", "rate-rewound"], "methods": ["gradual"],
             "k": {"timings": ["early", "rewound"], "usual": 11, "most": 2279},
             "criteria": criteria, "allocations": ["global", "layer"],
+            "granularities": ["weight", "2:4", "kernel"], "fixed": {"2:4": 2},
             "rounds": [1, 100], "stops": STOPS, "layers": NAMES, "face": face, "measure": "accuracy",
             "looks": {
                 name: {"light": look.colour, "dark": look.dark, "paler": "#123456", "marker": look.marker}
@@ -120,7 +124,7 @@ def show(
         "frames": {"request": 0, "settings": settings(compare)} if table or face == "site" else {},
         "curve": [
             {"compression": c, "accuracy": 0.9 - 0.1 * i, "criterion": name, "maker": name, "timing": "before",
-             "name": name, "seed": seed, "rounds": 1,
+             "name": name, "seed": seed, "rounds": 1, "granularity": "weight",
              "network": "vgg", "data": "digits", "kind": "recorded", "split": "test"}
             for i, name in enumerate(criteria) for c in (1, 10, 100) for seed in (0, 1)
         ],
@@ -406,6 +410,36 @@ def test_timings_are_told_apart_and_a_method_has_no_criterion_to_choose(page):
         or not page.get_by_label("Criterion", exact=True).is_visible()
     )
     assert page.locator(".wb-field-criterion").inner_text().split("\n")[-1] == "its own"
+    assert page.locator(".wb-field-granularity").inner_text().split("\n")[-1] == "weight"
+
+
+def test_a_granularity_of_one_share_holds_the_slider_and_gives_it_back(page, axe):
+    show(page, 10)
+    slider, unit = page.locator("input.wb-range").first, page.get_by_label("Granularity", exact=True)
+    unit.select_option("2:4")
+    assert page.evaluate("model.get('choices').granularity") == "2:4"
+    made = frame(1, 2.0)
+    made["sides"][0]["mask"] |= {"every": [1, 4], "rows": 24, "cols": 48}
+    page.evaluate("frame => model.set('frame', frame)", made)
+    settle(page)
+    assert slider.is_disabled()
+    assert slider.get_attribute("aria-valuetext") == "2x, 50.0 % removed; always 2x: 2:4 keeps 50.0 %"
+    assert page.locator(".wb-why").inner_text() == "always 2x: 2:4 keeps 50.0 %"
+    fixed = [page.locator(f".wb-field-{name}").inner_text().split("\n")[-1] for name in ("allocation", "rounds")]
+    assert fixed == ["layer", "1"]
+    assert axe(page) == []
+    unit.select_option("kernel")
+    made = frame(2, STOPS[10])
+    made["sides"][0] |= {"unit": "kernel", "mask": made["sides"][0]["mask"] | {"unit": "kernel"}}
+    page.evaluate("frame => model.set('frame', frame)", made)
+    settle(page)
+    assert slider.is_enabled()
+    assert slider.get_attribute("aria-valuetext") == "6.19x, 83.8 % of kernels removed"
+    assert "scores of" in label(page, "scores")
+    assert "kernels" in label(page, "scores")
+    assert "No point yet" in label(page, "tradeoff")  # the recorded ones are of weights
+    page.locator("canvas.wb-mask").hover(position={"x": 4, "y": 12})
+    assert page.locator(".wb-tip").inner_text() == "row 1, column 2: kernel removed"
 
 
 def test_the_step_k_is_asked_for_where_the_timing_takes_one(page):

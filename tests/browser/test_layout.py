@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from chromium import ARGS, CHROMIUM, unavailable
 from matplotlib.ft2font import FT2Font
-from test_frontend import LAST, frame, recorded, settle, show, way
+from test_frontend import LAST, STOPS, frame, recorded, settle, show, way
 
 FAMILIES = {
     "DejaVu Sans": ("fonts-dejavu-core", "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
@@ -106,7 +106,7 @@ def large(page: Any, compare: str | None) -> None:
     ]
     curve = [
         {"compression": 10, "accuracy": 0.5, "criterion": name, "maker": name, "timing": "before",
-         "seed": 0, "rounds": rounds,
+         "seed": 0, "rounds": rounds, "granularity": "weight",
          "name": f"{name}-{rounds}" if rounds > 1 else name, "network": "vgg",
          "data": "digits", "kind": kind, "split": split}
         for name in names for rounds in (1, 100) for kind, split in (("live", "val"), ("recorded", "test"))
@@ -126,6 +126,29 @@ def large(page: Any, compare: str | None) -> None:
     if compare:
         choices["compare"] = way(rounds=100) | {"timing": "after"}
     put(page, menu=menu, choices=choices, frame=made, curve=curve, status=status)
+
+
+def units(page: Any, compare: str | None) -> None:
+    """Units of more than a weight, of which the sentence says more; with `compare` a fixed share."""
+    show(page, 8, compare=compare)
+    made = frame(0, STOPS[8], compare)
+    for side in made["sides"]:
+        side["unit"], side["mask"]["unit"] = "kernel", "kernel"
+        told = (
+            "12,345 of 123,456 kernels kept; first.conv, last.fully.connected and 12 more stay dense (12,345 weights)"
+        )
+        side["sentence"] = f"75.0 % removed, 4x; all 3 layers alive; {told}; effective 75.1 %"
+        side["mask"]["note"] = "one cell = one weight, in groups of 3 x 3; the first 24 x 48"
+    menu = page.evaluate("model.get('menu')") | {
+        "granularities": ["weight", "block 4x4", "pattern"],
+        "fixed": {"pattern": 2.25},
+    }
+    put(
+        page,
+        menu=menu,
+        choices=page.evaluate("model.get('choices')") | {"granularity": "pattern" if compare else "block 4x4"},
+        frame=made,
+    )
 
 
 def own(page: Any, compare: str | None, face: str = "live") -> None:
@@ -189,6 +212,8 @@ STATES: dict[str, Callable[[Any], None]] = {
     "no point": lambda page: (show(page, 4), put(page, curve=[], baseline={"dense": None, "split": "val"})),  # type: ignore[func-returns-value]
     "large": lambda page: large(page, None),
     "large compare": lambda page: large(page, "snip"),
+    "units": lambda page: units(page, None),
+    "units compare": lambda page: units(page, "snip"),
     "own": lambda page: own(page, None),
     "own compare": lambda page: own(page, "snip", face="site"),
 }

@@ -110,9 +110,14 @@ SETTINGS = [
     Choices(criterion="snip", compare=WAY | {"criterion": "snip", "allocation": "erk", "rounds": 5}, compression=32),
     Choices(network="resnet-20", criterion="snip", compression=100),
     Choices(data="moons", network="lenet-300-100", criterion="magnitude", compression=1),
+    Choices(granularity="kernel", criterion="snip", compression=10, layer="fc.weight"),
+    Choices(granularity="2:4", compression=30, compare=WAY | {"granularity": "pattern", "allocation": "erk"}),
+    Choices(granularity="block 4x4", criterion="synflow", allocation="layer", rounds=5, compression=20),
+    Choices(network="resnet-20", granularity="channel", criterion="snip", allocation="layer", compression=2),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:the cut leaves no")
 @pytest.mark.parametrize("choices", SETTINGS, ids=str)
 def test_a_frame_counts_exactly_what_the_shown_code_keeps(session: Session, choices: Choices) -> None:
     if choices.network == "vgg":
@@ -126,8 +131,9 @@ def test_a_frame_counts_exactly_what_the_shown_code_keeps(session: Session, choi
         for at, side, part in zip(fitted.sides, frame["sides"], parts[:-1], strict=True):
             exec("(" + part if part.startswith("model, masks") else part, space)
             masks = space["masks"]
+            weights = {name: masks[name] for name in wb.prunable(space["model"])}
             assert {layer["name"]: layer["kept"] for layer in side["layers"]} == {
-                name: int(mask.sum()) for name, mask in masks.items()
+                name: int(mask.sum()) for name, mask in weights.items()
             }
             shown = side["mask"]
             cells = np.frombuffer(base64.b64decode(shown["data"]), np.uint8).reshape(shown["rows"], shown["cols"])
@@ -136,15 +142,16 @@ def test_a_frame_counts_exactly_what_the_shown_code_keeps(session: Session, choi
                 assert (cells == 255 * exact).all()
             model, example = space["model"], space["batch"].inputs[:1]
             numbers = side["numbers"]
-            assert numbers["kept"] == sum(int(m.sum()) for m in masks.values())
+            assert numbers["kept"] == sum(int(m.sum()) for m in weights.values())
             assert numbers["compression"] == pytest.approx(wb.compression(masks))
             assert numbers["sparsity"] == pytest.approx(wb.sparsity(masks))
             assert numbers["size_ratio"] == pytest.approx(wb.size_ratio(model, masks))
             assert numbers["macs"] == wb.macs(model, example, masks)
             assert numbers["macs_dense"] == wb.macs(model, example)
-            assert numbers["max_compression"] == wb.max_compression(model)
+            if at.granularity == "weight":
+                assert numbers["max_compression"] == wb.max_compression(model)
             assert numbers["effective"] == wb.effective_sparsity(model, masks, example)
-            if at.rounds == 1 and at.allocation == "global":
+            if (at.rounds, at.allocation, at.granularity) == (1, "global", "weight"):
                 assert numbers["critical"] == wb.critical(space["scores"])
                 kept = torch.cat([space["scores"][n][m].double() for n, m in masks.items()])
                 lowest = pytest.approx(float(_place(side, kept.min())), abs=1e-6)
@@ -176,6 +183,58 @@ def test_show_code_for_trained_weights_reproduces_the_view(monkeypatch: pytest.M
     kept = {layer["name"]: layer["kept"] for layer in frame["sides"][0]["layers"]}
     assert kept == {name: int(mask.sum()) for name, mask in space["masks"].items()}
     assert own.points.dense(fitted) == ([wb.evaluate(space["model"], space["task"])["accuracy"]], "val")
+
+
+def test_units_by_hand(session: Session) -> None:
+    """vgg's 8 convolutions have 32,528 kernels; the first has one input, and the last layer is no convolution."""
+    fitted, frame = settle(session, Choices(granularity="kernel", compression=10))
+    (side,), menu = frame["sides"], session.menu(fitted)
+    assert menu["granularities"] == [
+        "weight", "1:4", "2:4", "4:8", "pattern", "vector", "kernel", "block 4x4", "channel"]  # fmt: skip
+    assert menu["fixed"] == {"1:4": 4.0, "2:4": 2.0, "4:8": 2.0, "pattern": 2.25}
+    assert menu["stops"][-1] == 32_528 / 8
+    assert "3,253 of 32,528 kernels kept; fc.weight stays dense (1,280 weights)" in side["sentence"]
+    assert side["numbers"]["kept"] == 9 * 3253 + 1280
+    assert side["numbers"]["max_compression"] == side["numbers"]["total"] / (8 * 9 + 1280)
+    shown, scores = side["mask"], side["scores"]
+    assert (shown["note"], shown["unit"], shown["rows"], shown["cols"]) == ("one cell = one kernel", "kernel", 64, 32)
+    assert scores["label"] == "log10 score of each kernel"
+    assert sum(scores["counts"]) + scores["zero"] == 32_528
+    at = side["numbers"]["critical"]  # of the weights: one kernel more, and a layer is gone
+    ranking = wb.rank(
+        wb.score(session.at_init(fitted).model, None, "magnitude", granularity="kernel", exclude=["fc"]),
+        granularity="kernel", model=session.at_init(fitted).model,
+    )  # fmt: skip
+    kept = round((294_032 / at - 1280) / 9)
+    alive = [all(ranking.counts(1 - n / 32_528).values()) for n in (kept, kept - 1)]
+    assert (alive, side["notch"]) == ([True, False], 32_528 / kept)
+    _, fixed = settle(session, replace(fitted, granularity="2:4", layer="conv2.weight", compression=50))
+    (side,) = fixed["sides"]
+    assert (fixed["compression"], fixed["sparsity"], side["numbers"]["kept"]) == (2.0, 0.5, (294_032 - 144) // 2 + 144)
+    assert "2:4 in 8 layers; conv1.weight stays dense (144 weights)" in side["sentence"]
+    mask = side["mask"]
+    cells = np.frombuffer(base64.b64decode(mask["data"]), np.uint8).reshape(mask["rows"], mask["cols"])
+    assert (mask["every"], mask["cols"] % 4) == ([1, 4], 0)
+    assert (cells.reshape(-1, 4) == 255).sum(1).tolist() == [2] * (cells.size // 4)  # groups stand side by side
+    _, whole = settle(session, replace(fitted, granularity="2:4", layer="conv1.weight"))
+    assert "every" not in whole["sides"][0]["mask"]
+
+
+def test_what_cannot_be_cut_is_not_offered_refused_or_gives_way(playground: Any) -> None:
+    explorer = playground("digits", "vgg", state={"granularity": "kernel", "compression": 10})
+    assert explorer.curve == []  # the recorded points are of weights
+    ask(explorer, network="lenet-300-100")
+    until(lambda: explorer.frame["request"] == explorer.choices["request"] == 1)
+    assert (explorer.choices["granularity"], "kernel" in explorer.menu["granularities"]) == ("weight", False)
+    assert explorer.status["message"] == "kernel cuts no layer of lenet-300-100"
+    assert explorer.session.points.curve(Choices()) != []
+    ask(explorer, granularity="2:4")
+    until(lambda: explorer.frame["request"] == explorer.choices["request"] == 2)
+    assert (explorer.frame["compression"], explorer.choices["compression"]) == (2.0, 10)
+    ask(explorer, granularity="weight")  # the slider is given back
+    until(lambda: explorer.frame["request"] == 3)
+    assert explorer.frame["compression"] == 10
+    assert explorer.errors == []
 
 
 def test_the_budget_is_exact_at_every_stop(session: Session) -> None:
@@ -405,6 +464,11 @@ def test_a_criterion_joins_the_open_explorers_menu_and_leaves_it_again(playgroun
         (dict(state={"weights": "trained"}), "Write 'timing': 'after' in place of 'weights': 'trained'"),
         (dict(state={"compare": {"weights": "at init"}}), "Write 'timing': 'before'"),
         (dict(rows=[{"weights": "trained", "compression": 2, "accuracy": 0.5}]), "Write 'timing': 'after'"),
+        (
+            dict(model="lenet-300-100", state={"granularity": "kernel"}),
+            "cuts no layer .*kernels are of.*that do: weight, 1",
+        ),
+        (dict(state={"granularity": "kernels"}), "Did you mean 'kernel'"),
         (dict(state={"rounds": 0}), "rounds is a whole number"),
         (dict(state={"compare": {"rounds": 0}}), "rounds is a whole number"),
         (dict(state={"compare": {"criterion": "snipp"}}), "Did you mean 'snip'"),
@@ -945,6 +1009,7 @@ FIGURES = [
     Choices("moons", "lenet-300-100", criterion="obd", compare=WAY | {"criterion": "fisher"}, compression=3),
     Choices(network="resnet-20", criterion="synflow", compare=WAY | {"criterion": "grasp"}, compression=300),
     Choices(network="resnet-20", criterion="magnitude", compression=2),
+    Choices(granularity="pattern", compare=WAY | {"granularity": "channel"}, compression=20),
 ]
 
 
@@ -1113,8 +1178,8 @@ def test_a_page_holds_other_criteria_and_rounds_within_its_budget(monkeypatch: p
     both = replace(fitted, compare=WAY | {"criterion": "magnitude", "allocation": "layer"})
     ways = [Choices(**{key: one[key] for key in WAY}).name for one in made_ahead.settings(session, both)]
     assert ways[:3] == ["snip-5", "magnitude, layer", "snip"]
-    assert len(ways) == len(set(ways)) == 7
-    found = {(one["criterion"], one["rounds"]): one for one in made}
+    assert len(ways) == len(set(ways)) == 7 + 2 * 2  # blocks and channels of both criteria: n:m is one cut
+    found = {(one["criterion"], one["rounds"]): one for one in made if one["granularity"] == "weight"}
     assert list(found) == [
         ("snip", 5), ("snip", 1), ("snip", 20), ("magnitude", 1), ("magnitude", 5), ("magnitude", 20),
     ]  # fmt: skip
@@ -1128,7 +1193,8 @@ def test_a_page_holds_other_criteria_and_rounds_within_its_budget(monkeypatch: p
     assert (far["mask"]["rows"], far["mask"]["cols"]) <= (frames.ROWS // 2, frames.COLUMNS // 2)
     sizes = [len(json.dumps(one)) for one in made]
     monkeypatch.setattr(made_ahead, "BYTES", sizes[0] + int(1.5 * sizes[1]))
-    assert [(one["criterion"], one["rounds"]) for one in made_ahead.settings(session, fitted)] == list(found)[:2]
+    small = [one for one in made_ahead.settings(session, fitted) if one["granularity"] == "weight"]
+    assert [(one["criterion"], one["rounds"]) for one in small] == list(found)[:2]
     monkeypatch.setattr(made_ahead, "SECONDS", 0.0)
     (alone,) = made_ahead.settings(session, fitted)  # the chosen one is always there, with fewer stops
     assert alone["stops"] == found["magnitude", 5]["stops"]

@@ -20,6 +20,7 @@ from workbench.recipes import RECIPES, Recipe
 FOUR = {"data": "moons", "network": "lenet-300-100", "criterion": "magnitude", "compression": 4.0, "rounds": 2}
 STEPS = 32
 """Of one schedule: two epochs."""
+CHANNELS = {"granularity": "channel", "allocation": "layer"}
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +69,13 @@ def kept(frame: dict[str, Any]) -> list[dict[str, int]]:
     return [{one["name"]: one["kept"] for one in side["layers"]} for side in frame["sides"]]
 
 
-@pytest.mark.parametrize("timing", weight_timings())
-def test_the_shown_code_gives_the_masks_of_every_timing_at_any_step(session: Session, timing: str) -> None:
-    choices = trained(session, timing=timing, **({"k": 0} if timing == "early" else {}))
+@pytest.mark.parametrize(
+    ("timing", "more"), [*((name, {}) for name in weight_timings()), ("after", CHANNELS), ("rewound", CHANNELS)]
+)
+def test_the_shown_code_gives_the_masks_of_every_timing_at_any_step(
+    session: Session, timing: str, more: dict[str, Any]
+) -> None:
+    choices = trained(session, timing=timing, **more, **({"k": 0} if timing == "early" else {}))
     (one,) = session.films.of(choices)
     assert one["total"] == session.length(choices)
     changed = [stop for stop, place in zip(one["stops"], one["shown"], strict=True) if place == one["shown"][-1]]
@@ -80,9 +85,13 @@ def test_the_shown_code_gives_the_masks_of_every_timing_at_any_step(session: Ses
             at = replace(choices, step=step)
             space: dict[str, Any] = {}
             exec(code.lines(session, at), space)
-            assert kept(session.frame(at)) == [{name: int(mask.sum()) for name, mask in space["masks"].items()}]
+            weights = wb.prunable(space["model"])
+            assert kept(session.frame(at)) == [{name: int(space["masks"][name].sum()) for name in weights}]
             ((_, saved, _),) = session.masks(at)
             assert all(bool((saved[name] == mask).all()) for name, mask in space["masks"].items())
+            (side,) = session.frame(at)["sides"]
+            assert side["numbers"]["size_ratio"] == wb.size_ratio(space["model"], space["masks"])  # biases counted
+            assert ("channels kept; fc3.weight stays dense (200 weights)" in side["sentence"]) == bool(more)
     finally:
         torch.set_num_threads(threads)
     assert session.points.curve(choices)[-1:] == []  # points are added by who asked for the training

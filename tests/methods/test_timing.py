@@ -42,6 +42,28 @@ def test_every_timing_ends_with_the_sparsity(name: str, task: wb.Task) -> None:
     assert all(row["phase"] for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("name", "unit", "how"),
+    [
+        ("before", "1:2", {}),
+        ("early", "block 4x4", {"exclude": ["fc1"]}),
+        ("after", "channel", {"exclude": ["fc3"], "allocation": "layer"}),  # whose channels are the outputs
+        ("rewound", "channel", {"exclude": ["fc3"], "allocation": "layer", "rounds": 2}),
+    ],
+)
+def test_a_timing_cuts_by_a_granularity(name: str, unit: str, how: dict[str, Any], task: wb.Task) -> None:
+    model, sparsity = lenet(task), 0.5
+    rows = list(wb.timing(name, model, task, sparsity, steps=6, granularity=unit, **how))
+    masks = rows[-1].masks
+    kept = wb.granularity.find_granularity(unit).reduce(
+        model, {n: m for n, m in masks.items() if n.endswith("weight")}, lambda bits: bits.any(-1)
+    )
+    total = sum(bits.numel() for bits in kept.values())
+    assert sum(int(bits.sum()) for bits in kept.values()) == total - int(total * sparsity + 0.5)
+    assert all(not model.get_parameter(own)[~mask].any() for own, mask in masks.items())
+    assert ("fc1.bias" in masks) == (unit == "channel")
+
+
 def test_early_is_before_when_k_is_0(task: wb.Task) -> None:
     masks = [
         list(wb.timing(name, lenet(task), task, 0.9, criterion="snip", steps=4, **more))[-1].masks
@@ -82,6 +104,9 @@ def test_bad_input_is_named(task: wb.Task) -> None:
         ("rigl", {"dropp": 0.3}, "got dropp"),
         ("l0", {"criterion": "snip"}, "got criterion"),
         ("after", {"k": 3}, "got k"),
+        ("gradual", {"granularity": "channel"}, "got granularity"),
+        ("after", {"granularity": "kernel"}, r"kernels are of convolutions; 'fc1\.weight'"),
+        ("before", {"granularity": "1:2", "rounds": 2}, "is one cut; got rounds=2"),
         ("after", {"rounds": 0}, "rounds"),
     ):
         with pytest.raises((ValueError, TypeError), match=told):

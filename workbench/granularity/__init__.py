@@ -10,14 +10,26 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from workbench.granularity.base import GRANULARITIES, REDUCTIONS, Granularity, Rule
+from workbench.granularity.base import GRANULARITIES, REDUCTIONS, Granularity, Rule, any_kept
 from workbench.granularity.fixed import n_of_m
 from workbench.granularity.parts import blocks
+from workbench.models.weights import prunable
 from workbench.types import check_choice
 
-__all__ = ["GRANULARITIES", "REDUCTIONS", "Granularity", "Rule", "check_share", "find_granularity", "unit_shapes"]
+__all__ = [
+    "GRANULARITIES",
+    "REDUCTIONS",
+    "Granularity",
+    "Rule",
+    "any_kept",
+    "check_share",
+    "find_granularity",
+    "uncut",
+    "unit_shapes",
+]
 
 for _file in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_file.name}")
@@ -59,5 +71,21 @@ def check_share(name: str, sparsity: float, allocation: Any = "global", rounds: 
 
 def unit_shapes(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> dict[str, tuple[int, ...]]:
     """The shapes that scores of the units of these weights have."""
-    units = find_granularity(name).reduce(model, dict(weights), REDUCTIONS["max"])
+    bits = {layer: torch.ones(weight.shape, dtype=torch.bool) for layer, weight in weights.items()}
+    units = find_granularity(name).reduce(model, bits, any_kept)
     return {layer: tuple(values.shape) for layer, values in units.items()}
+
+
+def uncut(model: nn.Module, name: str) -> dict[str, str]:
+    """The prunable weights that a granularity cannot cut, each with the reason; outputs are no channels to remove.
+
+    >>> list(uncut(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 2)), "2:4"))
+    ['0.weight']
+    """
+    found, weights = {}, prunable(model, strict=False)
+    for layer, weight in weights.items():
+        try:
+            unit_shapes(model, {layer: weight}, name)
+        except ValueError as error:
+            found[layer] = str(error)
+    return found | ({[*weights][-1]: "its channels are the outputs"} if name == "channel" else {})

@@ -21,7 +21,13 @@ REDUCTIONS: dict[str, Rule] = {
 """Rules that make one score of those of a unit's weights, by name."""
 
 
+def any_kept(bits: Tensor) -> Tensor:
+    """The rule for masks: whether a unit keeps a weight."""
+    return bits.any(-1)
+
+
 Expand = Callable[[nn.Module | None, Tensor | None], Callable[[Masks], Masks]]
+Grid = Callable[[nn.Module, str, Tensor], tuple[Tensor, int, int]]
 
 
 class Granularity(NamedTuple):
@@ -29,12 +35,14 @@ class Granularity(NamedTuple):
 
     `expand(model, example)`, with a batch of inputs, gives the function from units' masks to the parameters' masks.
     `share` is what it removes of the weights, where that is fixed (2:4 removes half): then units are weights, and the
-    values of those that are kept are higher than all others.
+    values of those that are kept are higher than all others; `grid(model, name, values)` shows a weight's values as a
+    matrix in which the places that go together stand together, in blocks of so many rows and columns.
     """
 
     reduce: Callable[[nn.Module | None, Scores, Rule], Scores]
     expand: Expand
     share: float | None = None
+    grid: Grid | None = None
 
 
 GRANULARITIES: Registry[Granularity] = Registry("granularity")

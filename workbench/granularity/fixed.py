@@ -43,7 +43,11 @@ def n_of_m(n: int, m: int) -> Granularity:
             found[name] = value if masks else largest(value, n, m, of).to(torch.float32)
         return found
 
-    return Granularity(reduce, same, share=1 - n / m)
+    def grid(model: nn.Module, name: str, values: Tensor) -> tuple[Tensor, int, int]:
+        inputs_last = values.movedim(input_dim(model, name), -1)
+        return inputs_last.flatten(1), 1, m
+
+    return Granularity(reduce, same, share=1 - n / m, grid=grid)
 
 
 def _patterns(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
@@ -67,4 +71,8 @@ def _patterns(model: nn.Module | None, values: Scores, rule: Rule) -> Scores:
     return found
 
 
-GRANULARITIES.add("pattern", Granularity(_patterns, same, share=5 / 9))
+def _kernels_side_by_side(model: nn.Module, name: str, values: Tensor) -> tuple[Tensor, int, int]:
+    return values.transpose(1, 2).flatten(2).flatten(0, 1), 3, 3
+
+
+GRANULARITIES.add("pattern", Granularity(_patterns, same, share=5 / 9, grid=_kernels_side_by_side))

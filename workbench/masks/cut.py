@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.allocation import ALLOCATIONS, Allocation, budgets, kept_count
-from workbench.granularity import REDUCTIONS, check_share, find_granularity
+from workbench.granularity import REDUCTIONS, any_kept, check_share, find_granularity
 from workbench.models.weights import counted
 from workbench.types import Masks, Scores, check_bools, check_choice, check_scores, check_sparsity, warn
 
@@ -65,7 +65,7 @@ def keep_top(
         if kind.share is not None:
             raise ValueError(f"{granularity!r} is one cut of all weights; got masks within. Leave them out")
         within = check_bools(within)
-        live = kind.reduce(model, {name: within[name] for name in units if name in within}, lambda mask: mask.any(-1))
+        live = kind.reduce(model, {name: within[name] for name in units if name in within}, any_kept)
     masks, told = cut(units, sparsity, allocation, live)
     if told := told or emptied(masks, granularity):
         warn(told)

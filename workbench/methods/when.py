@@ -16,9 +16,11 @@ from workbench.allocation import Allocation
 from workbench.criteria import score
 from workbench.criteria.registry import Criterion
 from workbench.data.task import Task
+from workbench.granularity import check_share, unit_shapes
 from workbench.masks import find_masks, keep_top
 from workbench.masks.iterate import level_sparsity
 from workbench.methods.registry import METHODS, method
+from workbench.models import prunable
 from workbench.recipes import low, recipe
 from workbench.states import Record, State
 from workbench.train import schedule, snapshot, steps
@@ -35,6 +37,7 @@ class Question:
     criterion: str | Criterion
     allocation: Allocation
     rounds: int
+    knobs: dict[str, Any]
     seed: int
     k: int
     total: int
@@ -49,15 +52,16 @@ class Question:
 
     def masks(self) -> Masks:
         """Masks of the model as it stands, in `rounds` rounds of scoring."""
-        knobs: dict[str, Any] = {"seed": self.seed, "loss_fn": self.task.loss}
         how: dict[str, Any] = dict(rounds=self.rounds, allocation=self.allocation)
-        return find_masks(self.model, self.batch, self.criterion, self.sparsity, **how, **knobs)
+        return find_masks(self.model, self.batch, self.criterion, self.sparsity, **how, **self.knobs)
 
     def cut(self, level: int, masks: Masks | None) -> Masks:
         """Masks after `level` of `rounds` levels, each of which removes the same share of what is left."""
-        scores = score(self.model, self.batch, self.criterion, masks=masks, seed=self.seed, loss_fn=self.task.loss)
+        scores = score(self.model, self.batch, self.criterion, masks=masks, **self.knobs)
         sparsity = level_sparsity(level, self.rounds, self.sparsity)
-        return keep_top(scores, sparsity, allocation=self.allocation, within=masks)
+        units: dict[str, Any] = dict(granularity=self.knobs.get("granularity", "weight"), model=self.model)
+        units |= dict(allocation=self.allocation, example=self.batch.inputs[:1])
+        return keep_top(scores, sparsity, within=masks, **units)
 
     def train(self, phase: str, **arguments: Any) -> Iterator[Record]:
         """`wb.steps` of the model; each record says the phase. What lies in the folder is gone on with.
@@ -137,11 +141,12 @@ def takes(name: str) -> list[str]:
     """What decides the masks of a timing: the options of a method, or those of a cut.
 
     >>> takes("rewound")
-    ['criterion', 'allocation', 'rounds', 'k']
+    ['criterion', 'allocation', 'rounds', 'granularity', 'exclude', 'k']
     """
     if name in METHODS:
         return list(METHODS[name].options)
-    return ["criterion", "allocation", "rounds", *(["k"] if name in ("early", "rewound") else [])]
+    own = ["criterion", "allocation", "rounds", "granularity", "exclude"]
+    return [*own, *(["k"] if name in ("early", "rewound") else [])]
 
 
 def timing(
@@ -168,7 +173,9 @@ def timing(
     the method's `options`; these have their own criterion. "after": train, find masks, train as long again. Iterative,
     in `rounds` levels with training between them: "rewound" takes weights and rate back to step `k` (Frankle et al.
     2019, arXiv:1903.01611), "rate-rewound" the rate alone (Renda et al. 2020, arXiv:2003.02389), "fine-tuned" has a
-    hundredth of the rate, without warm-up. `epochs` or `steps` is the length of one schedule, dense or at a level.
+    hundredth of the rate, without warm-up. All that cut with a criterion take `granularity=`, which units are removed,
+    and `exclude=`, layers that stay whole, as `wb.find_masks` does. `epochs` or `steps` is the length of one schedule,
+    dense or at a level.
 
     In `folder` a state of each phase is saved every `save_every` steps; the same call on a model with the same first
     weights goes on after a crash, bit for bit, from the last state of each phase on: a phase that was at its end yields
@@ -200,6 +207,10 @@ def timing(
     if k >= total:
         raise ValueError(f"k is a step of the schedule before its end, from 0 to {total - 1}; got {k}")
     criterion, rounds = "magnitude" if criterion is None else criterion, 1 if rounds is None else rounds
+    if name not in METHODS:
+        unit = options.get("granularity", "weight")
+        check_share(unit, check_sparsity(sparsity), allocation or "global", rounds)
+        unit_shapes(model, prunable(model, options.get("exclude", ())), unit)  # says at once what it cannot cut
     place = None if folder is None else Path(folder)
     split = "global" if allocation is None else allocation
     ask = Question(
@@ -209,6 +220,7 @@ def timing(
         criterion,
         split,
         check_count("rounds", rounds),
+        {"seed": seed, "loss_fn": task.loss, **options},
         seed,
         k,
         total,

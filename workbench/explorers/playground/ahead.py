@@ -37,35 +37,43 @@ def setting(session: Session, choices: Choices, places: Sequence[float], coarse:
     return {**choices.way, "stops": list(places), "sides": sides}
 
 
+def _places(session: Session, choices: Choices, every: int, shown: Choices) -> list[float]:
+    """The stops of one setting: those of the slider, and those of the settings shown; one where the share is fixed."""
+    if choices.fixed:
+        return [choices.compression]
+    most = session.maximum(choices)
+    return sorted({*stops(most, every), *(side.compression for side in shown.sides if side.compression <= most)})
+
+
 def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
     """The settings shown at every stop, and others at fewer stops while the budget lasts.
 
-    First the shown criteria in other rounds, then all criteria in one round, in the rounds chosen, in 5 and in 20.
+    First the shown criteria in other rounds and granularities, then all criteria in one round, in those chosen, in 5
+    and in 20.
     An iterated setting costs all its rounds at every stop: the chosen one, too, gets each fourth where all would take
     longer than `SECONDS`, and others are tried only where one stop says that the rest fits. Criteria that make a pass
     for each sample (ten seconds and more) are there only if they are chosen.
     """
-    most = session.menu(choices)["stops"][-1]
-    all_stops, few = (sorted({*stops(most, every), choices.compression}) for every in (1, EVERY))
     made: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ties at stops that nobody looks at yet; the picture tells its own
         for at in choices.sides:
-            took = _seconds(session, at)
-            places = all_stops if (at.cut and at.rounds == 1) or took * len(all_stops) <= SECONDS else few
+            took, places = _seconds(session, at), _places(session, at, 1, choices)
+            if (not at.cut or at.rounds > 1) and took * len(places) > SECONDS:
+                places = _places(session, at, EVERY, choices)
             made.append(drain(setting(session, at, places)))
         end, sides, size = time.process_time() + SECONDS, *_size(made)
         once: dict[str, float] = {}
-        for name, rounds in _others(session, choices):
-            at, left = replace(choices.sides[0], criterion=name, rounds=rounds), end - time.process_time()
+        for at in _others(session, choices):
+            few, left = _places(session, at, EVERY, choices), end - time.process_time()
             if left <= 0 or sides + len(few) > SIDES:
                 break
-            if rounds > 1 and once.get(name, left) * rounds > left / 2:
+            if at.rounds > 1 and once.get(at.criterion, left) * at.rounds > left / 2:
                 continue  # one stop would take too long to be tried
             try:
                 took = _seconds(session, at)
-                if rounds == 1:
-                    once[name] = took
+                if at.rounds == 1:
+                    once[at.criterion] = took
                 elif took * len(few) > end - time.process_time():
                     continue
                 found = drain(setting(session, at, few, COARSE))
@@ -78,21 +86,22 @@ def settings(session: Session, choices: Choices) -> list[dict[str, Any]]:
     return made
 
 
-def _others(session: Session, choices: Choices) -> Iterator[tuple[str, int]]:
-    """Criteria and rounds beside the chosen ones, the more likely ones first."""
-    if not choices.cut:
+def _others(session: Session, choices: Choices) -> Iterator[Choices]:
+    """Other criteria, rounds and granularities of the setting, the more likely ones first."""
+    first, *_ = choices.sides
+    if not first.cut:
         return  # the criterion decides nothing before the training
     quick = [name for name in session.criteria(choices) if "of each sample" not in find_criterion(name)[1].cost]
-    shown = [side.criterion for side in choices.sides]
-    likely = [(name, rounds) for name in shown for rounds in ROUNDS]
-    for rounds in dict.fromkeys((1, choices.rounds, *ROUNDS)):
-        likely += [(name, rounds) for name in quick if name not in shown]
-    there = [
-        (side.criterion, side.rounds)
-        for side in choices.sides
-        if (side.timing, side.k, side.allocation) == (choices.timing, choices.k, choices.allocation)
-    ]
-    yield from (pair for pair in dict.fromkeys(likely) if pair not in there)
+    shown, units = [side.criterion for side in choices.sides], session.granularities(choices)
+    likely = [replace(first, criterion=name, rounds=rounds) for name in shown for rounds in ROUNDS]
+    likely += [replace(first, criterion=name, granularity=unit) for name in shown for unit in units]
+    for rounds in dict.fromkeys((1, first.rounds, *ROUNDS)):
+        likely += [replace(first, criterion=name, rounds=rounds) for name in quick if name not in shown]
+    there = [side.way for side in choices.sides]
+    for one in dict.fromkeys(likely):
+        (used,) = one.sides
+        if used.way == one.way and one.way not in there:
+            yield used
 
 
 def _seconds(session: Session, choices: Choices) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from workbench.granularity import find_granularity
 from workbench.methods import timings
 from workbench.methods.registry import METHODS
 from workbench.methods.when import takes
@@ -14,7 +15,7 @@ CUT = ("before", "early", "after")
 """Timings that find their masks at one moment: the masks can be shown before the pruned network is trained."""
 ROUNDS = (1, 5, 20, 100)
 THEMES = ("auto", "dark", "light")
-WAY = ("timing", "k", "criterion", "allocation", "rounds")
+WAY = ("timing", "k", "criterion", "granularity", "allocation", "rounds")
 """How masks are found: what of two settings may differ where they are compared."""
 
 
@@ -34,6 +35,7 @@ class Choices:
     timing: str = "before"
     k: int | None = None
     criterion: str = "magnitude"
+    granularity: str = "weight"
     allocation: str = "global"
     rounds: int = 1
     compression: float = 20.0
@@ -46,8 +48,13 @@ class Choices:
 
     @property
     def sparsity(self) -> float:
-        """The fraction removed."""
+        """The fraction of the units that is removed."""
         return 1 - 1 / self.compression
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the granularity removes a fixed share of each group of weights."""
+        return find_granularity(self.granularity).share is not None
 
     @property
     def sides(self) -> tuple["Choices", ...]:
@@ -57,16 +64,22 @@ class Choices:
         >>> [side.name for side in Choices(compare=pinned).sides]
         ['magnitude', 'snip-5, layer']
         """
-        alone = replace(self, compare=None)
-        shown = alone._used, replace(alone, **(self.compare or {}))._used
+        first = replace(self, compare=None)._used
+        alone = replace(self, compression=first.compression, compare=None)
+        shown = first, replace(alone, **(self.compare or {}))._used
         return shown[: len(set(shown))]
 
     @property
     def _used(self) -> "Choices":
-        """This setting with the usual value of all that its timing does not use."""
+        """This setting with the usual value of all that its timing, or a granularity of one share, does not use."""
         usual: dict[str, Any] = {"k": None, "criterion": "magnitude", "rounds": 1, "allocation": "global"}
         taken = takes(self.timing)
-        return replace(self, **{name: value for name, value in usual.items() if name not in taken})
+        unused = {name: value for name, value in usual.items() if name not in taken}
+        if "granularity" not in taken:
+            return replace(self, **unused, granularity="weight")
+        if share := find_granularity(self.granularity).share:
+            unused |= {"rounds": 1, "allocation": "global", "compression": compression_of(share)}
+        return replace(self, **unused)
 
     @property
     def cut(self) -> bool:
@@ -88,8 +101,9 @@ class Choices:
         rounds = f"-{self.rounds}" if self.rounds > 1 else ""
         timing = "" if self.timing in ("before", self.maker) else f", {self.timing}"
         step = "" if self.k is None else f" {self.k}"
+        granularity = f", {self.granularity}" if self.granularity != "weight" else ""
         allocation = f", {self.allocation}" if self.allocation != "global" else ""
-        return f"{self.maker}{rounds}{timing}{step}{allocation}"
+        return f"{self.maker}{rounds}{timing}{step}{granularity}{allocation}"
 
     @property
     def way(self) -> dict[str, Any]:
@@ -103,6 +117,11 @@ class Choices:
     def setting(self) -> dict[str, Any]:
         """All that decides what the view shows at some place of the slider."""
         return {name: value for name, value in self.state().items() if name not in ("compression", "step")}
+
+
+def compression_of(share: float) -> float:
+    """The compression that removes a fixed share, as it is written: 2.25 for 5/9."""
+    return round(1 / (1 - share), 12)
 
 
 def weight_timings() -> list[str]:
@@ -123,8 +142,8 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
 
     >>> check_state({"compression": 5}).compression
     5.0
-    >>> check_state({"compare": {"rounds": 5}}).compare
-    {'timing': 'before', 'k': None, 'criterion': 'magnitude', 'allocation': 'global', 'rounds': 5}
+    >>> list(check_state({"compare": {"rounds": 5}}).compare.values())
+    ['before', None, 'magnitude', 'weight', 'global', 5]
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"a state is a dict such as {{'criterion': 'snip'}}; got {type(state).__name__}")
@@ -133,6 +152,7 @@ def check_state(state: object, start: Choices = Choices()) -> Choices:
         check_choice("a key of the state", key, [field.name for field in fields(Choices)])
     chosen = replace(start, **state)
     check_choice("timing", chosen.timing, weight_timings())
+    find_granularity(chosen.granularity)
     check_choice("theme", chosen.theme, THEMES)
     for name, least in (("rounds", 1), ("seed", 0), ("request", 0)):
         check_count(name, getattr(chosen, name), least=least)

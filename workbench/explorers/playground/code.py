@@ -34,11 +34,12 @@ def _found(session: Session, side: Choices) -> list[str]:
     knobs = seed if session.task(side.data).loss is functional.cross_entropy else f"{seed}, loss_fn=task.loss"
     stop = f", stop={session.k(side)}" if side.timing == "early" else ""
     said = [] if side.timing == "before" else [f"wb.train(model, task{stop}, {seed})"]
-    if side.rounds == 1:
+    if side.rounds == 1 and side.granularity == "weight":
         scores = f"scores = wb.score(model, batch, {side.criterion!r}, {knobs})"
         return [*said, scores, f"masks = wb.keep_top(scores, {how})"]
-    call = f"    model, batch, {side.criterion!r}, {how}, rounds={side.rounds}, {knobs}"
-    return [*said, "masks = wb.find_masks(", call, ")"]
+    more = [f"    {name}={value!r}," for name, value in session.cut_of(side).items()]
+    call = f"    model, batch, {side.criterion!r}, {how}, rounds={side.rounds}, {knobs},"
+    return [*said, f"masks = {'wb.dense(model) | ' if more else ''}wb.find_masks(", call, *more, ")"]
 
 
 def _trained(session: Session, side: Choices, recorded: bool) -> list[str]:

@@ -15,7 +15,7 @@ from workbench.explorers.playground import ahead, code, save
 from workbench.explorers.playground.choices import Choices, check_state
 from workbench.explorers.playground.session import Session
 from workbench.explorers.playground.still import SCRIPTS, STYLES, pictured
-from workbench.explorers.playground.view import numbers
+from workbench.explorers.playground.view import numbers, times
 from workbench.explorers.worker import Work, drain
 
 PAUSE = 0.15
@@ -123,9 +123,14 @@ class Playground(Explorer):
             if fitted == choices:
                 self._show()
             else:
-                if lost := {side.criterion for side in choices.sides} - {side.criterion for side in fitted.sides}:
-                    message = f"{' and '.join(sorted(lost))} cannot score {fitted.network}"
-                    self.status = {**self.status, "message": message}
+                lost = []
+                for key, cannot in (("criterion", "cannot score"), ("granularity", "cuts no layer of")):
+                    before, after = ({getattr(side, key) for side in one.sides} for one in (choices, fitted))
+                    lost += (
+                        [f"{' and '.join(sorted(gone))} {cannot} {fitted.network}"] if (gone := before - after) else []
+                    )
+                if lost:
+                    self.status = {**self.status, "message": "; ".join(lost)}
                 self.choices = asdict(fitted)
 
     def _complete(self, choices: Choices, stale: Callable[[], bool]) -> Work[None]:
@@ -203,15 +208,15 @@ class Playground(Explorer):
                 if stale():
                     return
                 self.put(status={**self.status, "message": "; ".join([*said, f"{side.name}, {side.compression:g}x"])})
-            made, value = yield from self.session.train(side, seed, self.report(stale))
+            made, value, reached = yield from self.session.train(side, seed, self.report(stale))
             with self.lock:
                 if stale():
                     return
-                self.session.points.add(made, value)
+                self.session.points.add(made, value, reached)
                 self._draw_points(check_state(self.choices))
             name = self.session.points.measure(made.data)
-            reached = f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"
-            said.append(f"{made.name}, {made.compression:g}x, seed {made.seed}: validation {name} {reached}")
+            measured = f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"
+            said.append(f"{made.name}, {times(reached)}, seed {made.seed}: validation {name} {measured}")
         with self.lock:
             if stale():
                 return

@@ -5,23 +5,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from workbench import allocation, data, models
 from workbench.criteria import criteria
 from workbench.data import Task
 from workbench.explorers.cache import Cache
-from workbench.explorers.playground.choices import ROUNDS, Choices, weight_timings
+from workbench.explorers.playground.choices import ROUNDS, Choices, compression_of, weight_timings
 from workbench.explorers.playground.points import Points
 from workbench.explorers.playground.recorded import shipped
 from workbench.explorers.playground.scored import Prepared, measure, prepared
 from workbench.explorers.stops import stops
+from workbench.granularity import GRANULARITIES, REDUCTIONS, find_granularity, uncut
 from workbench.methods import timing
 from workbench.methods.registry import METHODS
 from workbench.methods.when import early, takes
 from workbench.plots.looks import Look, looks
 from workbench.train import schedule
 from workbench.types import check_choice
+
+UNITS = ("weight", "1:4", "2:4", "4:8", "pattern", "vector", "kernel", "block 4x4", "channel", "head")
+"""Granularities in the menu, from fine to coarse, before those that are registered beside them."""
 
 
 class Offer:
@@ -42,22 +47,28 @@ class Offer:
         self.names = None if names is None else [check_choice("criterion", name, criteria()) for name in names]
         self.points = Points()
         self.networks: Cache[Prepared] = Cache(60_000_000)
+        self._units: Cache[dict[str, tuple[int, int]]] = Cache(200)
 
     def menu(self, choices: Choices, face: str = "live") -> dict[str, Any]:
         """The options of every control that work here; `networks` of the data loaded so far."""
         net, steps, timings = self.at_init(choices), self.total(choices), weight_timings()
+        offered = self.granularities(choices)
+        named = {*offered, *(side.granularity for side in choices.sides)}
+        shares = {name: find_granularity(name).share for name in named}
         return {
             "face": face,
             "data": self.data,
             "networks": {name: self.fitting(name) for name in list(self.tasks)},
             "timings": timings,
             "criteria": self.criteria(choices),
+            "granularities": offered,
+            "fixed": {name: compression_of(share) for name, share in shares.items() if share is not None},
             "allocations": allocation.allocations(),
             "methods": list(METHODS),
             "rounds": list(ROUNDS),
             "k": {"timings": [n for n in timings if "k" in takes(n)], "usual": early(steps), "most": steps - 1},
             "measure": self.points.measure(choices.data),
-            "stops": stops(net.maximum),
+            "stops": stops(self.maximum(choices)),
             "layers": list(net.sizes),
             "looks": {
                 name: dict(light=look.colour, dark=look.dark, paler=Look(look.dark, "").dark, marker=look.marker)
@@ -71,16 +82,50 @@ class Offer:
         known = criteria(model=net.model if net else None)
         return known if self.names is None else [name for name in self.names if name in known]
 
+    def granularities(self, choices: Choices) -> list[str]:
+        """Names of the granularities that can cut the network chosen."""
+        names = dict.fromkeys([*UNITS, *GRANULARITIES])
+        return [name for name in names if self._cuts(replace(choices, granularity=name))]
+
+    def units(self, choices: Choices) -> dict[str, tuple[int, int]]:
+        """Of each layer that the granularity can cut how many units there are, and the weights of the smallest."""
+        net, name = self.at_init(choices), choices.granularity
+        key = (choices.data, choices.network, name, GRANULARITIES.own().get(name))
+        if (found := self._units.get(key)) is None:
+            kind, left = find_granularity(name), uncut(net.model, name)
+            ones = {layer: torch.ones(w.shape) for layer, w in models.prunable(net.model).items() if layer not in left}
+            sizes = ones if kind.share is not None else kind.reduce(net.model, ones, REDUCTIONS["sum"])
+            found = self._units.put(key, {layer: (n.numel(), int(n.min())) for layer, n in sizes.items()}, 1)
+        return found
+
+    def _cuts(self, choices: Choices) -> bool:
+        """Whether the granularity cuts a layer: of one unit in each, none could be removed."""
+        units = self.units(choices)
+        return sum(count for count, _ in units.values()) > len(units)
+
+    def maximum(self, choices: Choices) -> float:
+        """The highest place of the slider: one unit in each layer that is cut, in each setting that it moves."""
+        free = [[count for count, _ in self.units(one).values()] for one in choices.sides if not one.fixed]
+        return min((sum(counts) / len(counts) for counts in free), default=self.at_init(choices).maximum)
+
+    def limit(self, choices: Choices) -> float | None:
+        """The highest compression of the weights: one unit in each layer that is cut; None where the share is fixed."""
+        net, units = self.at_init(choices), self.units(choices)
+        left = net.total - sum(net.sizes[layer] for layer in units) + sum(smallest for _, smallest in units.values())
+        return None if choices.fixed else net.total / left
+
     def looks(self) -> dict[str, Look]:
         """Colour and marker of every criterion that may be shown, the same in every face."""
         return looks([*criteria(), *self.points.criteria(), *weight_timings()])
 
     def without_the_gone(self, choices: Choices) -> Choices:
-        """The choices with a criterion that is on offer in place of one that is not (any more, or for this network)."""
+        """The choices with a criterion and a granularity that are on offer, where theirs are not (for this network)."""
         offer = self.criteria(choices) or [side.criterion for side in choices.sides]
         first = next(name for name in (choices.criterion, Choices.criterion, offer[0]) if name in offer)
         pinned = choices.compare
-        return replace(choices, criterion=first, compare=pinned if pinned and pinned["criterion"] in offer else None)
+        stays = pinned and pinned["criterion"] in offer and self._cuts(replace(choices, **pinned))
+        unit = choices.granularity if self._cuts(choices) else "weight"
+        return replace(choices, criterion=first, granularity=unit, compare=pinned if stays else None)
 
     def fitting(self, name: str) -> list[str]:
         """Networks for data that is loaded: the user's own first, on the task they came with."""
@@ -107,6 +152,10 @@ class Offer:
             if side.maker == side.criterion:
                 check_choice("criterion", side.criterion, self.criteria(choices))
             check_choice("allocation", side.allocation, allocation.allocations())
+            if not self._cuts(side):
+                why = next(iter(uncut(net.model, side.granularity).values()), "its layers have one unit each")
+                told = f"{side.granularity!r} cuts no layer of {side.network!r}: {why}"
+                raise ValueError(f"{told}. Granularities that do: {', '.join(self.granularities(side))}")
             if side.k is not None:
                 timing(side.timing, net.model, task, 0, k=side.k)  # says where it is too large
         if choices.step and choices.step > self.last(choices):
@@ -136,8 +185,16 @@ class Offer:
 
     def how(self, choices: Choices) -> dict[str, Any]:
         """What `wb.timing` is given of these choices, beside the timing, the sparsity and the seed."""
-        how = dict(criterion=choices.criterion, rounds=choices.rounds, allocation=choices.allocation)
+        how: dict[str, Any] = dict(criterion=choices.criterion, rounds=choices.rounds, allocation=choices.allocation)
+        how |= self.cut_of(choices)
         return {name: value for name, value in (how | {"k": self.k(choices)}).items() if name in takes(choices.timing)}
+
+    def cut_of(self, choices: Choices) -> dict[str, Any]:
+        """The granularity and what it leaves whole, as `wb.find_masks` is given them; nothing for weights."""
+        if choices.granularity == "weight":
+            return {}
+        whole = [layer for layer in self.at_init(choices).sizes if layer not in self.units(choices)]
+        return {"granularity": choices.granularity} | ({"exclude": whole} if whole else {})
 
     def in_time(self, choices: Choices) -> Choices:
         """The choices without a `k` that this network's training does not reach."""

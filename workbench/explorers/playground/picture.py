@@ -51,7 +51,9 @@ def figure(session: Session, choices: Choices, frame: Mapping[str, Any]) -> Figu
         panels[1, 0].supxlabel(f"bright = kept; {shown['note']}", fontsize=SMALL["axes.labelsize"])
         for side, mask in zip(sides, _axes(panels[1, 0], 1, len(sides)), strict=True):
             _mask(side, mask)
-        _tradeoff(choices, session, own, *_axes(panels[1, 1], 1, 1))
+        units = choices.sides[0].granularity != "weight"
+        now = sides[0]["numbers"]["compression"] if units else choices.compression
+        _tradeoff(choices, now, session, own, *_axes(panels[1, 1], 1, 1))
         heads = [f"{side['name']}: {side['sentence']}" for side in sides]
         alarms = [f"{side['name']}: {side['alarm']}" for side in sides if side["alarm"]]
         lines = [textwrap.fill(line, LINE) for line in heads + alarms]
@@ -104,7 +106,7 @@ def _scores(side: Mapping[str, Any], colour: str, ax: Axes, legend: bool) -> Non
             ax.legend(handles=[line, Patch(color=plots.REMOVED, alpha=0.35, label="removed")], loc="upper left")
     before = f"; {scores['before']:,} removed before the last round" if scores["before"] else ""
     label = scores["label"] + (f"; {scores['zero']:,} scores are 0" if scores["zero"] else "")
-    ax.set(title=f"Scores: {side['name']}{before}", xlabel=label, ylabel="weights")
+    ax.set(title=f"Scores: {side['name']}{before}", xlabel=label, ylabel=f"{side['unit']}s")
 
 
 def _layers(sides: Sequence[Mapping[str, Any]], own: Mapping[str, Look], ax: Axes) -> None:
@@ -125,11 +127,15 @@ def _mask(side: Mapping[str, Any], ax: Axes) -> None:
     mask = side["mask"]
     cells = np.frombuffer(base64.b64decode(mask["data"]), dtype=np.uint8).reshape(mask["rows"], mask["cols"])
     ax.imshow(cells, cmap="cividis", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    rows, columns = mask.get("every", (1, 1))  # lines between groups
+    for lines, size, every in ((ax.axhline, mask["rows"], rows), (ax.axvline, mask["cols"], columns)):
+        for at in range(every, size, every) if every > 1 else ():
+            lines(at - 0.5, color="white", linewidth=1.5)
     ax.set(title=side["name"], xlabel="inputs", ylabel="outputs", xticks=[], yticks=[])
     ax.grid(visible=False)
 
 
-def _tradeoff(choices: Choices, session: Session, own: Mapping[str, Look], ax: Axes) -> None:
+def _tradeoff(choices: Choices, now: float, session: Session, own: Mapping[str, Look], ax: Axes) -> None:
     """The settings shown with every seed and their intervals; the recorded means of others are thin lines behind."""
     import pandas as pd
 
@@ -160,6 +166,6 @@ def _tradeoff(choices: Choices, session: Session, own: Mapping[str, Look], ax: A
             ax.set_ylim(-0.02, 1.02)
     else:
         ax.text(0.5, 0.5, "no point trained yet", transform=ax.transAxes, ha="center", va="center", color="#555555")
-    ax.axvline(choices.compression, color="black", linewidth=1.0, label=f"now: {times(choices.compression)}")
+    ax.axvline(now, color="black", linewidth=1.0, label=f"now: {times(now)}")
     ax.legend(loc="upper left", bbox_to_anchor=(-0.12, -0.24), ncols=2)
     ax.set_title("Trade-off")

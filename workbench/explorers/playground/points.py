@@ -4,12 +4,13 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workbench.explorers.playground.choices import Choices, check_outgrown, check_state
+from workbench.explorers.playground.choices import WAY, Choices, check_outgrown, check_state
 from workbench.types import check_choice
 
-MADE_WITH = ("data", "network", "timing", "k", "criterion", "allocation", "rounds", "compression", "seed")
+MADE_WITH = ("data", "network", *WAY, "compression", "seed")
 PICTURED = ("data", "network", "allocation")
-"""What the points of one picture have in common with a setting that it shows; recorded ones the timing, too."""
+"""What the points of one picture have in common with a setting that it shows; recorded ones the timing, too, and the
+granularity."""
 SPLITS = {"val": "validation", "test": "test", "": ""}
 """What a point may be measured on, in words; recorded rows need not say it."""
 
@@ -17,6 +18,7 @@ SPLITS = {"val": "validation", "test": "test", "": ""}
 class Points:
     """Points as plain dicts: `MADE_WITH`, the setting's name, the measure by its name, the split, live or recorded.
 
+    `reached` is the compression of the weights, where `compression` is that of the units.
     A live point is measured on validation data. `measures` says what each data set's task measures first: accuracy (a
     fraction) if it says nothing.
     """
@@ -35,6 +37,7 @@ class Points:
         for row in rows:
             check_outgrown(row)
             setting = {key: row.get(key, getattr(choices, key)) for key in MADE_WITH}
+            setting["granularity"] = row.get("granularity", "weight")
             for key in ("rounds", "seed"):  # a table with gaps holds whole numbers as floats
                 if isinstance(setting[key], float) and setting[key].is_integer():
                     setting[key] = int(setting[key])
@@ -44,12 +47,13 @@ class Points:
             for key in ("compression", name):
                 if key not in row:
                     raise ValueError(f"recorded rows have a column {key!r}; got {', '.join(map(str, row))}. Add it")
-            self._points.append({**_setting(made), name: float(row[name]), "split": split, "kind": "recorded"})
+            point = {name: float(row[name]), "reached": made.compression, "split": split, "kind": "recorded"}
+            self._points.append(_setting(made) | point)
 
-    def add(self, choices: Choices, value: float) -> None:
-        """Add a point that was trained here."""
-        point = {self.measure(choices.data): value, "split": "val", "kind": "live"}
-        self._points.append(_setting(choices) | point)
+    def add(self, choices: Choices, value: float, reached: float | None = None) -> None:
+        """Add a point that was trained here; `reached` is its compression of the weights, if it is another."""
+        point = {"reached": reached or choices.compression, "split": "val", "kind": "live"}
+        self._points.append(_setting(choices) | {self.measure(choices.data): value} | point)
 
     def add_dense(self, choices: Choices, value: float) -> None:
         """Note what a dense network reached that was trained on the way."""
@@ -71,10 +75,11 @@ class Points:
         return next(seed for seed in itertools.count(first) if seed not in taken)
 
     def curve(self, choices: Choices) -> list[dict[str, Any]]:
-        """The points that stand in one picture with these choices."""
-        alike = {"live": PICTURED, "recorded": (*PICTURED, "timing")}
+        """The points that stand in one picture with these choices, each at the compression of its weights."""
+        alike = {"live": PICTURED, "recorded": (*PICTURED, "timing", "granularity")}
         shown = {kind: [[getattr(side, key) for key in keys] for side in choices.sides] for kind, keys in alike.items()}
-        return [p for p in self._points if [p[key] for key in alike[p["kind"]]] in shown[p["kind"]]]
+        points = [point | {"compression": point["reached"]} for point in self._points]
+        return [p for p in points if [p[key] for key in alike[p["kind"]]] in shown[p["kind"]]]
 
     def dense(self, choices: Choices) -> tuple[list[float], str]:
         """What the dense network reached, a value for each seed, and the split.

@@ -8,7 +8,7 @@ from workbench.explorers.playground.points import MADE_WITH
 
 TIMINGS = {"prune_then_train": "before", "prune_and_tune": "after"}
 """The runs that prune and train as the playground does, and when they prune."""
-PLAIN = {"change": "none", "width": 1.0, "budget": "weights"}
+PLAIN = {"granularity": "weight", "change": "none", "width": 1.0, "budget": "weights"}
 """What else such a run may vary, and what the playground has there."""
 
 
@@ -27,7 +27,7 @@ def shipped() -> tuple[dict[str, Any], ...]:
         if run in TIMINGS and experiment.folder is None:
             for row in recorded(name).to_dict("records"):
                 if all(row.get(key, value) == value for key, value in PLAIN.items()):
-                    setting = {key: row[key] for key in MADE_WITH if key not in ("timing", "k")}
+                    setting = {key: row[key] for key in MADE_WITH if key not in ("timing", "k", "granularity")}
                     measured = {"accuracy": row["accuracy"], "split": "test"}
                     found[row["key"]] = setting | measured | {"timing": TIMINGS[run]}
     return tuple(found.values())

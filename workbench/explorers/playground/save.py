@@ -60,6 +60,7 @@ def _name(choices: Choices, *ends: str) -> str:
     compare = [part for side in others for part in ("vs", side.name)]
     parts = ["playground", shown.data, shown.network, shown.timing, *([f"k {shown.k}"] if shown.k is not None else [])]
     parts += [shown.criterion] if shown.maker == shown.criterion else []
+    parts += [shown.granularity] if shown.granularity != "weight" else []
     parts += [shown.allocation, f"{shown.rounds} round{'s' if shown.rounds > 1 else ''}", f"{shown.compression:g}x"]
     parts += [f"seed {shown.seed}", *([] if choices.step is None else [f"step {choices.step}"]), *compare, *ends]
     return "-".join(fit(part) for part in parts)

@@ -14,8 +14,9 @@ from workbench.criteria.registry import find_criterion
 from workbench.data import Task
 from workbench.data.measures import accuracy
 from workbench.explorers.playground.choices import Choices
-from workbench.explorers.playground.view import Histogram, histogram
+from workbench.explorers.playground.view import Histogram, histogram, unit
 from workbench.explorers.worker import Report, Work
+from workbench.granularity import any_kept, find_granularity
 from workbench.masks import Ranking, dense, rank, rounds
 from workbench.metrics.cost import layer_macs
 from workbench.models.running import evaluating, fitted, measured, outputs
@@ -59,13 +60,15 @@ class Prepared:
 class Scored:
     """What a criterion says of a network: the ranking, the scores that compete, the critical compression.
 
-    `before` counts the weights that were removed before the last round, and have no score in it. An iterated
-    criterion's ranking is that of its last round: it holds for the sparsity it was made for.
+    `critical` is that of the weights, `notch` that of the units, as the slider counts. `before` counts the units that
+    were removed before the last round, and have no score in it. An iterated criterion's ranking is that of its last
+    round: it holds for the sparsity it was made for.
     """
 
     ranking: Ranking
     histogram: Histogram
     critical: float | None
+    notch: float | None
     before: int
 
 
@@ -90,12 +93,18 @@ def measure(net: Prepared, task: Task) -> str:
         return next(iter(measured(task.measure, outputs(net.probe, fitted(net.probe, batch.inputs)), batch.targets)))
 
 
-def scored(net: Prepared, task: Task, choices: Choices, report: Report) -> Work[Scored]:
-    """Score a copy of the network: once, or in rounds at the sparsity chosen, one between two `yield`s."""
-    name = choices.criterion
-    model, live, split = copy.deepcopy(net.model), dense(net.model), choices.allocation
+def scored(net: Prepared, task: Task, choices: Choices, cut: Mapping[str, Any], report: Report) -> Work[Scored]:
+    """Score a copy of the network: once, or in rounds at the sparsity chosen, one between two `yield`s.
+
+    `cut` is the granularity, where it is not the weight, and what it leaves whole. Of a fixed share of each group, the
+    scores are those of the weights.
+    """
+    name, kind = choices.criterion, find_granularity(choices.granularity)
+    model, split, masks = copy.deepcopy(net.model), choices.allocation, dense(net.model)
     batch = task.batch(min(SCORED, task.size("train")), seed=choices.seed)
-    knobs: dict[str, Any] = {"seed": choices.seed, "loss_fn": task.loss}
+    knobs: dict[str, Any] = {"seed": choices.seed, "loss_fn": task.loss, **cut}
+    if kind.share is not None:
+        knobs["granularity"] = "weight"
     if choices.rounds == 1:
         scores = score(model, batch, name, **knobs)
     else:
@@ -105,9 +114,13 @@ def scored(net: Prepared, task: Task, choices: Choices, report: Report) -> Work[
             yield
             scores = found.scores
             if found.round < choices.rounds and not returns:
-                live = found.masks
+                masks = found.masks
+    live = kind.reduce(model, {layer: masks[layer] for layer in scores}, any_kept)
     competed = torch.cat([values[live[layer]].double() for layer, values in scores.items()])
-    critical = metrics.critical(scores) if choices.rounds == 1 and split == "global" else None
-    below = {layer: torch.finfo(values.dtype).min for layer, values in scores.items()}  # removed weights rank last
-    ranking = rank({layer: values.where(live[layer], below[layer]) for layer, values in scores.items()}, split)
-    return Scored(ranking, histogram(competed), critical, net.total - len(competed))
+    notch = metrics.critical(scores) if choices.rounds == 1 and split == "global" and kind.share is None else None
+    below = {layer: torch.finfo(values.dtype).min for layer, values in scores.items()}  # removed units rank last
+    last = {layer: values.where(live[layer], below[layer]) for layer, values in scores.items()}
+    ranking = rank(last, split, granularity=choices.granularity, model=model, example=batch.inputs)
+    critical = metrics.compression(dense(model) | ranking.masks(1 - 1 / notch)) if cut and notch else notch
+    before = sum(values.numel() for values in scores.values()) - len(competed)
+    return Scored(ranking, histogram(competed, unit(choices.granularity)), critical, notch, before)

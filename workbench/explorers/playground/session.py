@@ -17,10 +17,11 @@ from workbench.explorers.playground.offer import Offer
 from workbench.explorers.playground.paths import Paths
 from workbench.explorers.playground.scored import Prepared, Scored, prepared, scored
 from workbench.explorers.worker import Report, Work
+from workbench.granularity import GRANULARITIES, any_kept, find_granularity
 from workbench.masks import dense
 from workbench.methods import method, timing
 from workbench.methods.registry import METHODS
-from workbench.models.channels import by_channel
+from workbench.metrics import compression
 from workbench.recording import Recording
 from workbench.train import steps
 from workbench.types import Masks
@@ -47,7 +48,7 @@ class Session(Offer):
     def ready(self, choices: Choices) -> bool:
         """Whether `frame(choices)` is a look-up."""
         net = self.built(choices)
-        if net is None or choices.layer not in net.sizes or choices.compression > net.maximum:
+        if net is None or choices.layer not in net.sizes or choices.compression > self.maximum(choices):
             return False
         for side in choices.sides:
             if not self._network(side) or (side.cut and not self._scored.get(self._key(side))):
@@ -65,7 +66,7 @@ class Session(Offer):
             net = yield from self._make(side, report)
             if side.cut and self._scored.get(self._key(side)) is None:
                 report("scoring", 0.0)
-                found = yield from scored(net, self.task(side.data), side, report)
+                found = yield from scored(net, self.task(side.data), side, self.cut_of(side), report)
                 self._scored.put(self._key(side), found, net.total)
                 yield
         yield from self.films.make(choices, self.points.measure(choices.data), self._before, self._during)
@@ -83,7 +84,7 @@ class Session(Offer):
         step = choices.step and min(choices.step, self.last(choices))  # of a longer one that was pinned
         yield
         layer = choices.layer if choices.layer in net.sizes else list(net.sizes)[len(net.sizes) // 2]
-        return replace(choices, layer=layer, compression=min(choices.compression, net.maximum), step=step)
+        return replace(choices, layer=layer, compression=min(choices.compression, self.maximum(choices)), step=step)
 
     def _make(self, choices: Choices, report: Report) -> Work[Prepared]:
         """The network whose weights are looked at: trained as far as the timing says."""
@@ -115,7 +116,8 @@ class Session(Offer):
         """
         sides = look_up(self.films.of(choices), choices.step)
         sides = sides or [self._side(side, measure, coarse) for side in choices.sides]
-        return dict(request=choices.request, compression=choices.compression, sparsity=choices.sparsity, sides=sides)
+        at = choices.sides[0]
+        return dict(request=choices.request, compression=at.compression, sparsity=at.sparsity, sides=sides)
 
     def _side(self, choices: Choices, measure: bool, coarse: int) -> dict[str, Any]:
         """Before the training: the masks that were found, or those that the training starts from."""
@@ -127,14 +129,25 @@ class Session(Offer):
             return {**side, "sentence": f"{side['sentence']}; {START}"}
         found = self._found(choices)
         ranking, counts = found.ranking, found.ranking.counts(sparsity)
-        mask, whole = ranking.mask(choices.layer, sparsity), sum(counts.values()) == ranking.total
-        side = self._drawn(choices, counts, mask, lambda: ranking.masks(sparsity), key, measure, coarse)
-        scores = found.histogram.json(None if whole else ranking.cut(sparsity), found.before)
-        return {**side, "numbers": {**side["numbers"], "critical": found.critical}, "scores": scores}
+        if choices.granularity == "weight":
+            mask = ranking.mask(choices.layer, sparsity)
+            side = self._drawn(choices, counts, mask, lambda: ranking.masks(sparsity), key, measure, coarse)
+        else:
+            side = self._pictured(choices, self._all(choices, sparsity), key, measure, coarse)
+        cut = None if sum(counts.values()) == ranking.total or choices.fixed else ranking.cut(sparsity)
+        scores = found.histogram.json(cut, found.before)
+        numbers = {**side["numbers"], "critical": found.critical}
+        return {**side, "numbers": numbers, "scores": scores, "notch": found.notch}
 
     def _pictured(self, choices: Choices, masks: Masks, key: Any, measure: bool, coarse: int) -> dict[str, Any]:
-        counts = {name: int(mask.sum()) for name, mask in masks.items()}
-        return self._drawn(choices, counts, masks[choices.layer], lambda: masks, key, measure, coarse)
+        net, units, told = self.at_init(choices), self.units(choices), ""
+        counts = {name: int(masks[name].sum()) for name in net.sizes}
+        if choices.granularity != "weight":
+            kind, whole = find_granularity(choices.granularity), {n: s for n, s in net.sizes.items() if n not in units}
+            kept = kind.reduce(net.model, {name: masks[name] for name in units}, any_kept)
+            told = view.told_units(choices.granularity, kept, whole)
+        beside = sum(int((~mask).sum()) for name, mask in masks.items() if name not in counts)
+        return self._drawn(choices, counts, masks[choices.layer], lambda: masks, key, measure, coarse, beside, told)
 
     def _drawn(
         self,
@@ -145,11 +158,17 @@ class Session(Offer):
         key: Any,
         measure: bool,
         coarse: int,
+        beside: int = 0,
+        told: str = "",
     ) -> dict[str, Any]:
-        """The picture of so many kept weights; `scores` are None where none were computed."""
+        """The picture of so many kept weights, and what else to tell; `scores` are None where none were computed.
+
+        `beside` counts entries of biases and norms that went with their channels.
+        """
         net, pair, layer = self.at_init(choices), (choices.data, choices.network), choices.layer
+        granularity = choices.granularity if layer in self.units(choices) else "weight"
         kept = sum(counts.values())
-        left = net.parameters - net.total + kept
+        left = net.parameters - net.total + kept - beside
         effective = self._paths.effective(pair, key, net, masks, measure)
         numbers = {
             "kept": kept,
@@ -160,14 +179,15 @@ class Session(Offer):
             "effective": effective,
             "macs": net.cost(counts),
             "macs_dense": net.cost(net.sizes),
-            "max_compression": net.maximum,
+            "max_compression": self.limit(choices),
             "critical": None,
         }
         return {
             "criterion": choices.maker,
             "timing": choices.timing,
+            "unit": view.unit(choices.granularity),
             "name": choices.name,
-            "sentence": view.sentence(numbers, counts),
+            "sentence": view.sentence(numbers, counts, told),
             "alarm": view.alarm(numbers, counts),
             "numbers": numbers,
             "pending": effective is None and self._paths.seen(pair),
@@ -176,8 +196,12 @@ class Session(Offer):
                 dict(name=name, size=size, kept=counts[name], density=counts[name] / size)
                 for name, size in net.sizes.items()
             ],
-            "mask": view.mask_json(layer, by_channel(net.model, layer, mask), coarse),
+            "mask": view.pictured(net.model, layer, mask, granularity, coarse),
         }
+
+    def _all(self, choices: Choices, sparsity: float) -> Masks:
+        """The masks that were found, and those of layers that stay dense."""
+        return dense(self.at_init(choices).model) | self._found(choices).ranking.masks(sparsity)
 
     def _start(self, choices: Choices) -> Masks:
         """The masks that a training which changes them starts from."""
@@ -203,11 +227,14 @@ class Session(Offer):
         if recorded and run:
             masks = run.masks(min(len(run.steps), choices.step or len(run.steps)))
         else:
-            masks = self._found(choices).ranking.masks(choices.sparsity) if choices.cut else self._start(choices)
+            masks = self._all(choices, choices.sparsity) if choices.cut else self._start(choices)
         return copy.deepcopy(net.model), masks, net.example
 
-    def train(self, choices: Choices, seed: int, report: Report) -> Work[tuple[Choices, float]]:
-        """Prune and train this one setting, all from `seed`, and record it; returns choices and measure."""
+    def train(self, choices: Choices, seed: int, report: Report) -> Work[tuple[Choices, float, float]]:
+        """Prune and train this one setting, all from `seed`, and record it.
+
+        Returns the choices, what was measured, and the compression of the weights.
+        """
         side = replace((yield from self._fitted(choices, report)), seed=seed)
         net, task = self.at_init(side), self.task(side.data)
         model, measure = copy.deepcopy(net.model), f"val_{self.points.measure(side.data)}"
@@ -228,7 +255,10 @@ class Session(Offer):
             yield
         if recording is not None:
             self.films.put(side, recording)
-        return side, row[measure]
+        if side.granularity == "weight":
+            return side, row[measure], side.compression
+        masks = dense(model) | row.masks
+        return side, row[measure], compression(masks)
 
     def _found(self, choices: Choices) -> Scored:
         found = self._scored.get(self._key(choices))
@@ -246,5 +276,6 @@ class Session(Offer):
 
     def _key(self, choices: Choices) -> tuple[Any, ...]:
         place, name = choices.compression if choices.rounds > 1 else None, choices.criterion
-        function = find_criterion(name)[1].function
-        return *self._network_key(choices), name, function, choices.allocation, choices.rounds, place, choices.timing
+        function, own = find_criterion(name)[1].function, GRANULARITIES.own().get(choices.granularity)
+        how = choices.granularity, own, choices.allocation, choices.rounds, place, choices.timing
+        return *self._network_key(choices), name, function, *how

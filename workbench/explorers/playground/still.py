@@ -38,9 +38,10 @@ def pictured(session: Session, choices: Choices, frame: Mapping[str, Any]) -> di
 
 def _made_with(choices: Choices) -> str:
     """What the settings shown are made with, beside what their names say."""
-    ways = [(side.timing, f"{side.allocation} allocation") for side in choices.sides]
-    whens, allocations = (" and ".join(dict.fromkeys(words)) for words in zip(*ways, strict=True))
-    return f"{choices.network} on {choices.data}, timing {whens}, {allocations}, seed {choices.seed}"
+    ways = [(side.timing, side.granularity, f"{side.allocation} allocation") for side in choices.sides]
+    whens, units, allocations = (" and ".join(dict.fromkeys(words)) for words in zip(*ways, strict=True))
+    units = "" if units == "weight" else f"granularity {units}, "
+    return f"{choices.network} on {choices.data}, timing {whens}, {units}{allocations}, seed {choices.seed}"
 
 
 def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]:
@@ -48,8 +49,8 @@ def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]
     fitted = drain(session.prepare(choices))
     if fitted.step:  # a step is that of a training
         for side in fitted.sides:
-            _, value = drain(session.train(side, side.seed, lambda what, progress: None))
-            session.points.add(side, value)
+            _, *reached = drain(session.train(side, side.seed, lambda what, progress: None))
+            session.points.add(side, *reached)
         fitted = drain(session.prepare(fitted))
     return fitted, session.frame(fitted, measure=True)
 
@@ -57,13 +58,15 @@ def settle(session: Session, choices: Choices) -> tuple[Choices, dict[str, Any]]
 def _traits(session: Session, choices: Choices, frame: Mapping[str, Any]) -> dict[str, Any]:
     first, *pinned = choices.sides
     choices = replace(choices, **first.way, compare=pinned[0].way if pinned else None, request=0)
+    shown = session.points.curve(choices)  # and what the page shows if weights are chosen
+    weights = session.points.curve(replace(first, granularity="weight"))
     return {
         "menu": session.menu(choices, face="site"),
         "choices": asdict(choices),
         "frame": frame,
         "frames": {"settings": ahead.settings(session, choices)},
         "runs": session.films.page(choices),
-        "curve": session.points.curve(choices),
+        "curve": [*shown, *(point for point in weights if point not in shown)],
         "baseline": session.points.baseline(choices),
     }
 

@@ -123,7 +123,7 @@ export function bars(pen, { series }, look) {
 }
 
 // ---------------------------------------------------------------- a mask as an image, bright = kept
-// data: { note, series: [{ name, style, rows, cols, data: bytes in base64, words, step: { before: the mask that a change is marked against, or null } }] }
+// data: { note, series: [{ name, style, rows, cols, data: bytes in base64, unit: what a cell is, every: [rows, columns] of a group, words, step: { before: the mask that a change is marked against, or null } }] }
 const RAMP = Array.from({ length: 256 }, (_, v) => {
   const at = (v / 255) * (CIVIDIS.length - 1), k = Math.min(CIVIDIS.length - 2, Math.floor(at));
   return [1, 3, 5].map((c) => Math.round(parseInt(CIVIDIS[k].slice(c, c + 2), 16) * (1 - at + k) + parseInt(CIVIDIS[k + 1].slice(c, c + 2), 16) * (at - k)));
@@ -146,16 +146,16 @@ export function raster(pen, { note, series }, look) {
   const keys = [["kept", RAMP[255]], ["removed", RAMP[0]], ...(series.some(({ step }) => step) ? [["born", BORN], ["died", DIED]] : [])];
   const keyed = keys.map(([word]) => wide(word) + 22 * unit), free = width - keyed.reduce((a, b) => a + b), beside = 0.87 * wide(note) <= free;
   const gap = 12, w = (width - gap * (series.length - 1)) / series.length, top = many ? 18 * unit : 6, h = height - (beside ? 22 : 38) * unit - top;
-  series.forEach(({ name, style, rows, cols, data, step }, i) => {
-    const x = i * (w + gap), cw = w / cols, ch = h / rows, lines = Math.min(cw, ch) >= 6;
+  series.forEach(({ name, style, rows, cols, data, step, every: [high, wide] = [1, 1] }, i) => {
+    const x = i * (w + gap), cw = w / cols, ch = h / rows, lines = (at, group) => (group > 1 && at % group === 0 ? ["#ffffff", 2] : Math.min(cw, ch) >= 6 ? [colours.card, 0.5] : null); // white between groups
     if (many) {
       stamp(ctx, style, x + 6 * unit, 7 * unit, 4.5 * unit);
       label(pen, name, x + 14 * unit, 11 * unit, colours.text, { weight: 600, room: w - 14 * unit });
     }
     ctx.imageSmoothingEnabled = false;
     ctx.drawImage(image({ rows, cols, data, step }), x, top, w, h);
-    for (let c = 1; lines && c < cols; c += 1) rule(ctx, x + c * cw, top, x + c * cw, top + h, colours.card, 0.5);
-    for (let r = 1; lines && r < rows; r += 1) rule(ctx, x, top + r * ch, x + w, top + r * ch, colours.card, 0.5);
+    for (let c = 1; c < cols; c += 1) if (lines(c, wide)) rule(ctx, x + c * cw, top, x + c * cw, top + h, ...lines(c, wide));
+    for (let r = 1; r < rows; r += 1) if (lines(r, high)) rule(ctx, x, top + r * ch, x + w, top + r * ch, ...lines(r, high));
   });
   const foot = height - 5 * unit, box = 9 * unit;
   label(pen, note, 0, beside ? foot : foot - 15 * unit, colours.muted, { room: beside ? free : width });
@@ -171,11 +171,11 @@ export function raster(pen, { note, series }, look) {
   }, width);
   return {
     words: series.map(({ words }) => words).join(" "), note: "",
-    probe: (px, py) => series.map(({ name, rows, cols, data }, i) => {
+    probe: (px, py) => series.map(({ name, rows, cols, data, unit: one = "" }, i) => {
       const c = Math.floor(((px - i * (w + gap)) / w) * cols), r = Math.floor(((py - top) / h) * rows);
       if (c < 0 || r < 0 || c >= cols || r >= rows) return "";
       const kept = Math.round(atob(data).charCodeAt(r * cols + c) / 2.55);
-      return `${many ? `${name}: ` : ""}row ${r + 1}, column ${c + 1}: ${kept === 100 ? "kept" : kept === 0 ? "removed" : `${kept} % kept`}`;
+      return `${many ? `${name}: ` : ""}row ${r + 1}, column ${c + 1}: ${kept % 100 ? `${kept} % ${one && `of ${one}s `}kept` : `${one && `${one} `}${kept ? "kept" : "removed"}`}`;
     }).find(Boolean),
   };
 }

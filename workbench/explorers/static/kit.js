@@ -166,13 +166,15 @@ export function slider(label, move) {
   return {
     node: make("div", { class: "wb-slider" }, make("label", { class: "wb-hush", htmlFor: id, textContent: label }), input, ticks),
     width: 0,
-    update(next, stop, words, notches, look) {
+    update(next, stop, words, notches, look, of, why) { // `of` what it is, if not weights; `why` it cannot be moved
       [stops, now] = [next, stop];
       if (measured !== look) [measured, this.width] = [look, input.clientWidth];
       const last = stops.length - 1, most = stops[last], { width } = this;
-      setRange(input, last, stop, words);
-      renew(ticks, [most, notches, look.unit, width], () => {
-        const end = `max ${times(most)}`, room = width - 20 - look.wide(end, 400, 11.5), powers = [];
+      setRange(input, last, stop, why ? `${words}; ${why}` : words);
+      input.disabled = Boolean(why);
+      renew(ticks, [most, notches, look.unit, width, of, why], () => {
+        if (why) return [make("span", { class: "wb-why", textContent: why })];
+        const end = `max ${times(most)}${of}`, room = width - 20 - look.wide(end, 400, 11.5), powers = [];
         let free = -Infinity;
         for (let c = 1; c <= most * (1 + 1e-9); c *= 10) {
           const half = look.wide(`${comma(c)}x`, 400, 11.5) / 2, middle = (Math.log(c) / Math.log(most)) * (width - 24);

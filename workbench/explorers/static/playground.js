@@ -5,8 +5,8 @@ import { bars, course, dots, histogram, raster } from "./charts.js";
 import { explorer } from "./explorer.js";
 
 const NAME = "Pruning playground";
-const FIELDS = [["data", "Data"], ["network", "Network"], ["timing", "Timing"], ["criterion", "Criterion"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["layer", "Layer"]];
-const WAY = ["timing", "k", "criterion", "allocation", "rounds"]; // how masks are found: what a pinned setting is made of
+const FIELDS = [["data", "Data"], ["network", "Network"], ["timing", "Timing"], ["criterion", "Criterion"], ["granularity", "Granularity"], ["allocation", "Allocation"], ["rounds", "Rounds"], ["layer", "Layer"]];
+const WAY = ["timing", "k", "criterion", "granularity", "allocation", "rounds"]; // how masks are found: what a pinned setting is made of
 const NO_KERNEL = "This page has no kernel: sliders and menus move through stored pictures. Run the notebook to train and for all choices.";
 
 // ---------------------------------------------------------------- pictures made ahead: { request, settings: [{ ...the way, stops, sides: one for each stop }] }
@@ -14,9 +14,12 @@ const same = (one, other) => WAY.every((key) => one[key] === other[key]);
 const ways = (choices) => (choices.compare && !same(choices, choices.compare) ? [choices, choices.compare] : [choices]); // what is shown: a setting, or two
 const chosen = ({ frames: { settings = [] }, choices }) => ways(choices).map((way) => settings.find((one) => same(one, way)));
 
+const fixedAt = ({ menu, choices }) => !menu.methods.includes(choices.timing) && menu.fixed[choices.granularity]; // the one compression of a granularity with a fixed share
+
 function places(traits) { // the slider's stops: without a kernel those that all settings shown have a picture of
   if (traits.menu.face === "live") return traits.menu.stops;
-  const [first, ...more] = chosen(traits);
+  const [first, ...more] = chosen(traits).filter(({ granularity }) => !traits.menu.fixed[granularity]);
+  if (!first) return traits.menu.stops;
   return first.stops.filter((stop) => more.every(({ stops }) => stops.includes(stop)));
 }
 
@@ -39,8 +42,8 @@ function stored(traits) {
   const { menu, choices, frames } = traits, films = filmed(traits), made = chosen(traits);
   if (films.length) return { request: choices.request, compression: choices.compression, sparsity: 1 - 1 / choices.compression, sides: films.map((film) => scene(film, choices.step)) };
   if (made.includes(undefined)) return undefined;
-  const stops = places(traits), compression = stops[nearest(stops, choices.compression)];
-  const sides = made.map((one) => one.sides[one.stops.indexOf(compression)]);
+  const stops = places(traits), compression = fixedAt(traits) || stops[nearest(stops, choices.compression)];
+  const sides = made.map((one) => one.sides[Math.max(0, one.stops.indexOf(compression))]); // a fixed share has one
   return { request: menu.face === "live" ? frames.request : choices.request, compression, sparsity: 1 - 1 / compression, sides };
 }
 
@@ -56,7 +59,7 @@ const styled = (look, maker, timing, second = false) => ({ ...look.of(maker, sec
 const moved = (sides) => (sides.every(({ step }) => step) ? `; ${sides.map(({ step }) => comma(step.born)).join(" and ")} born, ${sides.map(({ step }) => comma(step.died)).join(" and ")} died` : "");
 const CHARTS = {
   scores: [histogram, ({ sides }) => ({
-    series: sides.filter(({ scores }) => scores).map(({ criterion, name, style, scores }) => ({ ...scores, name, style, of: `the ${criterion} scores of ${comma(scores.zero + scores.counts.reduce((a, b) => a + b, 0))} weights` })),
+    series: sides.filter(({ scores }) => scores).map(({ criterion, name, style, unit, scores }) => ({ ...scores, name, style, of: `the ${criterion} scores of ${comma(scores.zero + scores.counts.reduce((a, b) => a + b, 0))} ${unit}s` })),
   })],
   course: [course, ({ sides, films, choices, menu, live }) => ({
     title: "Training", share: menu.measure === "accuracy", measure: menu.measure, empty: `The masks come from a training${live ? ": press Train" : ""}`,
@@ -71,21 +74,22 @@ const CHARTS = {
       return { ...mask, name, style, step, words: `Mask of ${mask.layer} after ${name}: ${comma(kept)} of ${comma(size)} weights kept, ${mask.rows} by ${mask.cols} cells, ${mask.note}${moved([{ step }])}.${marked}` };
     }),
   })],
-  tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides }, look) => ({
-    points: curve.filter(({ data, network }) => data === choices.data && network === choices.network).map(({ maker, timing, name, rounds, kind, split, seed, ...point }) => ({
+  tradeoff: [dots, ({ curve, choices, baseline, menu, compression, live, sides, waiting }, look) => ({
+    points: curve.filter((point) => ["data", "network"].every((key) => point[key] === choices[key]) && (point.kind === "live" || ways(choices).some((way) => way.granularity === point.granularity))).map(({ maker, timing, name, rounds, kind, split, seed, ...point }) => ({
       name, style: sides.find((side) => side.name === name)?.style ?? styled(look, maker, timing), dashed: rounds === 1, live: kind === "live", x: point.compression, y: point[menu.measure],
       kind: measured(kind, split), aside: kind !== "live" && !sides.some((side) => side.name === name), words: `${measured(kind, split)}, seed ${seed}, ${rounds} round${rounds === 1 ? "" : "s"}`,
     })),
-    most: menu.stops.at(-1), now: compression, level: baseline.dense ?? null, share: menu.measure === "accuracy",
+    most: Math.max(menu.stops.at(-1), ...curve.map((point) => point.compression)), now: choices.granularity === "weight" || waiting ? compression : sides[0].numbers.compression, level: baseline.dense ?? null, share: menu.measure === "accuracy",
     names: { x: "compression", y: `${menu.measure[0].toUpperCase()}${menu.measure.slice(1)}`, level: measured(`Dense ${menu.measure}`, baseline.split) },
     empty: live ? "Press Train to add a point" : "No point recorded",
   })],
 };
 
 // ---------------------------------------------------------------- the left column
-function inWords({ timing, k, criterion, allocation, rounds }, methods) {
-  const [step, during] = [k === null ? [] : [`k ${k}`], methods.includes(timing)];
-  return [timing, ...step, ...(during ? [] : [criterion]), allocation, ...(during ? [] : [`${rounds} round${rounds > 1 ? "s" : ""}`])].join(", ");
+function inWords({ timing, k, criterion, granularity, allocation, rounds }, { methods, fixed }) {
+  const step = k === null ? [] : [`k ${k}`], count = `${rounds} round${rounds > 1 ? "s" : ""}`;
+  if (methods.includes(timing)) return [timing, ...step, allocation].join(", ");
+  return [timing, ...step, criterion, ...(granularity === "weight" ? [] : [granularity]), ...(fixed[granularity] ? [] : [allocation, count])].join(", ");
 }
 
 function buildSide(act, fields) {
@@ -100,17 +104,18 @@ function buildSide(act, fields) {
   const clear = button("Clear", "clear_points", { className: "wb-quiet", title: "Clear points", "aria-label": "Clear points" });
   const pin = make("button", { type: "button", onclick: () => act.choose({ compare: act.choices().compare ? null : Object.fromEntries(WAY.map((key) => [key, act.choices()[key]])) }) });
   const pinned = make("div", { class: "wb-pinned" }), compare = make("div", { class: "wb-pin", role: "group", "aria-label": "Compare" }, make("div", { class: "wb-name", textContent: "Compare" }), pin, pinned);
-  const { data, network, timing, k, criterion, rounds, allocation } = fields, pair = (...two) => make("div", { class: "wb-pair" }, ...two.map(({ node }) => node));
+  const { data, network, timing, k, criterion, rounds, granularity, allocation } = fields, pair = (...two) => make("div", { class: "wb-pair" }, ...two.map(({ node }) => node));
   return {
     clear,
-    node: make("div", { class: "wb-side" }, title, data.node, network.node, pair(timing, k), pair(criterion, rounds), allocation.node, compare,
+    node: make("div", { class: "wb-side" }, title, data.node, network.node, pair(timing, k), pair(criterion, rounds), granularity.node, allocation.node, compare,
       run, progress, message, texts, save),
     update(view) {
       const { menu, choices, status, curve, note, doing, live } = view;
       const training = status.busy === "training";
-      const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], timing: menu.timings, criterion: menu.criteria, allocation: menu.allocations,
-        layer: menu.layers } : offered(view);
-      const own = menu.methods.includes(choices.timing) ? { criterion: "its own", rounds: "\u2013" } : {}; // what the timing does not use
+      const options = live ? { ...menu, network: menu.networks[choices.data] ?? [choices.network], timing: menu.timings, criterion: menu.criteria, granularity: menu.granularities,
+        allocation: menu.allocations, layer: menu.layers } : offered(view);
+      const during = menu.methods.includes(choices.timing), same = menu.fixed[choices.granularity] ? { allocation: "layer", rounds: 1 } : {};
+      const own = during ? { criterion: "its own", rounds: "\u2013", granularity: "weight" } : same; // what the timing, or a granularity of one share, does not use
       for (const [key] of FIELDS) {
         if (own[key]) fields[key].update([own[key]], own[key], true);
         else fields[key].update(options[key].includes(choices[key]) ? options[key] : [...options[key], choices[key]], choices[key], !live && options[key].length < 2);
@@ -120,7 +125,7 @@ function buildSide(act, fields) {
       k.node.hidden = !taken;
       k.update(choices.k, menu.k, step, !live);
       write(pin, choices.compare ? "Unpin" : "Pin");
-      write(pinned, choices.compare ? inWords(choices.compare, menu.methods) : "Pin this, then change it.");
+      write(pinned, choices.compare ? inWords(choices.compare, menu) : "Pin this, then change it.");
       pinned.title = pinned.textContent;
       for (const node of [run, progress, save, buttons.code, buttons.state, clear]) node.hidden = !live;
       clear.disabled = !curve.some(({ kind }) => kind === "live");
@@ -162,14 +167,14 @@ function paintAlarm(node, { sides }, look, width) {
 }
 
 function paintNumbers(node, { sides }) {
-  const { total, macs_dense: macsDense, max_compression: max } = sides[0].numbers, two = sides.length > 1;
+  const { total, macs_dense: macsDense } = sides[0].numbers, two = sides.length > 1;
   const cells = [
     [`kept of ${total < 1e6 ? comma(total) : short(total)}`, `Weights kept of all ${comma(total)} prunable weights`, ({ kept }) => comma(kept)],
     ["size ratio", "All parameters before / nonzero parameters after, biases and norms counted", (n) => times(n.size_ratio)],
     ["effective sparsity", "Also counts kept weights on no path from input to output, where paths can be seen", (n) => (n.effective === null ? (n.pending ? "\u2026" : "\u2013") : percent(n.effective))],
     [macsDense === null ? "MACs" : `MACs of ${short(macsDense)}`, "Multiply-adds of one example, kept weights only", ({ macs }) => (macs === null ? "\u2013" : short(macs))],
     ["critical", "Critical compression: the highest this setting reaches with every layer alive; known for one round under global allocation", ({ critical }) => (critical === null ? "\u2013" : times(critical))],
-    ["maximum", "Max compression: one weight a layer, the limit of the network", () => times(max)],
+    ["maximum", `Max compression: one ${sides[0].unit} a layer, the limit of the network`, ({ max_compression: max }) => (max === null ? "\u2013" : times(max))],
   ].map(([name, title, value]) => ({ name, title, values: sides.map(({ numbers, pending }) => value({ ...numbers, pending })) }));
   node.classList.toggle("wb-pairs", two);
   renew(node, [cells, sides.map(({ style }) => style)], () => cells.map(({ name, title, values }) => make("div", { class: "wb-number", title },
@@ -201,14 +206,16 @@ function build(act) {
   return {
     nodes: [make("div", { class: "wb-page" }, sentence, sliders, alarms, first, side.node, numbers, ...others)],
     paint(traits, look) {
-      const { menu, choices, frame, waiting } = traits, stops = places(traits), stop = nearest(stops, choices.compression), compression = stops[stop], most = stops.at(-1);
+      const { menu, choices, frame, waiting } = traits, stops = places(traits), fixed = fixedAt(traits);
+      const stop = nearest(stops, fixed || choices.compression), compression = fixed || stops[stop], most = stops.at(-1), { unit } = frame.sides[0];
       const sides = frame.sides.map((side, i, [first]) => ({ ...side, style: styled(look, side.criterion, side.timing, i > 0 && side.criterion === first.criterion) }));
       const view = { ...traits, sides, compression, sparsity: waiting ? 1 - 1 / compression : frame.sparsity, live: menu.face === "live", films: filmed(traits) };
       if (measured !== look) [measured, width] = [look, alarms.clientWidth];
-      const notches = sides.map(({ style, numbers: { critical } }) => ({ at: critical, colour: style.colour })).filter(({ at }) => at > 1 && at <= most);
+      const notches = sides.map(({ style, notch: at }) => ({ at, colour: style.colour })).filter(({ at }) => at > 1 && at <= most);
       side.update(view);
       paintStep(step, view);
-      range.update(stops, stop, `${times(compression)}, ${percent(view.sparsity)} removed`, notches, look);
+      const why = fixed ? `always ${times(fixed)}: ${choices.granularity} keeps ${percent(1 / fixed)}` : "", of = unit === "weight" ? "" : ` of ${unit}s`;
+      range.update(stops, stop, `${times(compression)}, ${percent(view.sparsity)}${of} removed`, notches, look, of, why);
       paintSentence(sentence, view);
       paintAlarm(alarms, view, look, width);
       paintNumbers(numbers, view);
