@@ -57,6 +57,7 @@ def cut_and_retrain(
     epochs: int | None = None,
     width: float = 1.0,
     inner: bool = False,
+    fast: bool = False,
 ) -> dict[str, float]:
     """Train, cut once (the same share in each layer), then train as many epochs again; measure on the test split.
 
@@ -65,14 +66,14 @@ def cut_and_retrain(
     MACs" trains from new weights until it has spent what the dense training and one of the others spend together
     (scratch-B of Liu et al. 2019, arXiv:1810.05270, with all of the training counted). `cost` is all training's MACs
     over those of the dense training: a masked channel's MACs are not counted. `inner` leaves out the first and the last
-    layer in any granularity. `dense` and `cut` are the accuracies before and right after the cut, `left` the share of
-    the weights that are on a path from input to output then.
+    layer in any granularity; `fast` is that of the recipe. `dense` and `cut` are the accuracies before and right after
+    the cut, `left` the share of the weights that are on a path from input to output then.
 
     >>> row = cut_and_retrain("scratch", seed=0, criterion="l1", epochs=1)
     >>> row["epochs_after"], row["cost"] == row["share"], round(row["share"], 2)
     (1, True, 0.25)
     """
-    task, model, batch = trained_model(data, network, seed, epochs, width)
+    task, model, batch = trained_model(data, network, seed, epochs, width, fast=fast)
     epochs = recipe(task, model).epochs if epochs is None else epochs
     kind: dict[str, Any] = {"granularity": granularity}
     exclude = last_weight(model) if granularity == "channel" or inner else []  # its channels are the classes
@@ -91,7 +92,7 @@ def cut_and_retrain(
         cost = share * new / epochs
     elif way == "fine-tuned":
         changes = low(recipe(task, model))
-    train(model, task, masks=masks, epochs=new, seed=seed, fast=False, **changes)
+    train(model, task, masks=masks, epochs=new, seed=seed, fast=fast, **changes)
     accuracy = evaluate(model, task, masks, "test")["accuracy"]
     return {**found, "accuracy": accuracy, "cost": cost, "share": share, "epochs_after": new}
 
