@@ -174,6 +174,7 @@ def test_units_by_hand() -> None:
     finer, coarser = (rows.loc[unit, 0.5, "fine-tuned", 3] for unit in ("4:8", "2:4"))
     assert tuned[3] == finer["accuracy"] - coarser["accuracy"]
     cut = READINGS["finer-units-cut-less"](recorded("granularities"))["2:4 50% - channel 29%, rate-rewound"]
+    assert [finer["left"], coarser["left"]] == [0.5, 0.5], "the ends are not counted"
     assert cut[3] == coarser["cut"] - rows.loc["channel", 0.29, "fine-tuned", 3]["cut"], "a cut knows no way to train"
 
 

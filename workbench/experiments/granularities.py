@@ -7,7 +7,7 @@ from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.experiments.retraining import SHORT, WAYS, cut_and_retrain
 
 INNER: dict[str, list[Any]] = {"criterion": ["magnitude"], "inner": [True], "seed": SEEDS}
-AGAIN: dict[str, list[Any]] = {"way": WAYS[1:2]}
+AGAIN: dict[str, list[Any]] = {"way": [WAYS[1]]}
 SMALL: dict[str, list[Any]] = {"data": ["cifar10"], "width": [0.5], "epochs": [1], "fast": [True]}
 HALF: list[dict[str, list[Any]]] = [
     {"granularity": ["weight", "4:8", "2:4"], "sparsity": [0.5]},

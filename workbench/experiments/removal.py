@@ -133,7 +133,8 @@ def speedups(batch: int, seed: int, network: str = "vgg") -> dict[str, float]:
     """How many times as fast as dense a network is without half of its channels, in three forms, on one thread."""
     task, model, masks = halved(network, seed)
     table = costs(model, masks, task.batch(batch).inputs, batches=[batch], repeats=100, onnx=False)
-    return table.set_index("form")["speedup"][["masked", "csr", "removed"]].to_dict()
+    found = table.set_index("form")["speedup"]
+    return {form: float(found[form]) for form in ("masked", "csr", "removed")}
 
 
 @reading("squares-of-channels", of="channel-shares")

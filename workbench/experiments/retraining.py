@@ -67,7 +67,7 @@ def cut_and_retrain(
     (scratch-B of Liu et al. 2019, arXiv:1810.05270, with all of the training counted). `cost` is all training's MACs
     over those of the dense training: a masked channel's MACs are not counted. `inner` leaves out the first and the last
     layer in any granularity; `fast` is that of the recipe. `dense` and `cut` are the accuracies before and right after
-    the cut, `left` the share of the weights that are on a path from input to output then.
+    the cut, `left` the share of the cut layers' weights that are on a path from input to output then.
 
     >>> row = cut_and_retrain("scratch", seed=0, criterion="l1", epochs=1)
     >>> row["epochs_after"], row["cost"] == row["share"], round(row["share"], 2)
