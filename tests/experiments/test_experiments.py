@@ -18,10 +18,10 @@ from workbench.runs import key
 
 # Functions that train no network; `prune_then_train` is one where no path is left to train (0 steps).
 UNTRAINED = ("critical_compression", "effective_against_direct", "layer_densities", "layer_sums", "score_sizes")
-UNTRAINED += ("snip_overlap", "failure_on_a_grid")
+UNTRAINED += ("snip_overlap", "failure_on_a_grid", "removed_parameters")
 
 # Counts that another processor, which rounds sums differently, cannot change.
-EXACT = ("direct", "kept", "largest_first", "maximum", "sparsity", "steps")
+EXACT = ("direct", "formula", "kept", "largest_first", "maximum", "removed", "sparsity", "steps")
 # How far other metrics may move on one, absolutely. An untrained weight may change places with its neighbour in the
 # ranking, so that a share moves a little and a layer more or less is empty. A trained accuracy is another draw: its
 # standard deviation over processors is 0.008 (at most 0.05 in some hundred rows), 0.05 is six of these.
@@ -166,6 +166,16 @@ def test_parts_by_hand() -> None:
         for c in (10, 30)
     ]
     assert formulas.loc[2, "erk - grasp"] == pytest.approx(sum(gaps) / 2)
+
+
+def test_units_by_hand() -> None:
+    rows = recorded("granularities").set_index(["granularity", "sparsity", "way", "seed"])
+    tuned = READINGS["four-of-eight-retrained"](recorded("granularities"))["4:8 50% - 2:4 50%, fine-tuned"]
+    finer, coarser = (rows.loc[unit, 0.5, "fine-tuned", 3] for unit in ("4:8", "2:4"))
+    assert tuned[3] == finer["accuracy"] - coarser["accuracy"]
+    cut = READINGS["finer-units-cut-less"](recorded("granularities"))["2:4 50% - channel 29%, rate-rewound"]
+    assert [finer["left"], coarser["left"]] == [0.5, 0.5], "the ends are not counted"
+    assert cut[3] == coarser["cut"] - rows.loc["channel", 0.29, "fine-tuned", 3]["cut"], "a cut knows no way to train"
 
 
 def test_old_rows_do_not_say_where_they_were_made() -> None:

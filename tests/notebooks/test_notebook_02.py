@@ -1,11 +1,13 @@
-"""Notebook 02: self-checks know right from wrong."""
+"""Notebook 02: self-checks know right from wrong, and a click takes the channels that it says."""
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import exercises
 import pytest
+import torch
 
 NOTEBOOK = "02-universal-or-specific-speedup.ipynb"
 RIGHT: dict[int, dict[str, Any]] = {1: {"left_1": [0.5, 0.25, 0.5]}, 2: {"below_2": [0.5, 0.96875]}}
@@ -35,3 +37,24 @@ def test_a_wrong_answer_is_rejected_by_its_mistake(number: int, answers: dict[st
 @pytest.mark.parametrize("number", RIGHT)
 def test_another_form_is_told_which_form_is_asked(number: int) -> None:
     exercises.rejects_other_forms(NOTEBOOK, number, RIGHT[number])
+
+
+@pytest.mark.parametrize(
+    ("take", "left"),
+    [
+        ("it alone", [[True, True], [True, False, True]]),
+        ("it and the weaker ones of its layer", [[True, True], [False, False, True]]),
+        ("it and all weaker ones", [[False, True], [False, False, True]]),
+    ],
+)
+def test_a_click_takes_a_channel_and_the_weaker_ones(take: str, left: list[list[bool]]) -> None:
+    nan = float("nan")
+    space: dict[str, Any] = {"torch": torch, "raster": torch.tensor([[0.5, 3.0, nan], [1.0, 2.0, 4.0]])}
+    space |= {"parts": {"a": torch.ones(2), "b": torch.ones(3)}}
+    wanted = ("takes", "units_left")
+    for node in ast.parse(exercises.cells(NOTEBOOK)["narrow"]).body:
+        names = [getattr(node, "name", "")] + [getattr(target, "id", "") for target in getattr(node, "targets", [])]
+        if set(names) & set(wanted):
+            exec(compile(ast.Module([node], []), "narrow", "exec"), space)
+    assert take in space["takes"]
+    assert [mask.tolist() for mask in space["units_left"]((1, 1), take).values()] == left

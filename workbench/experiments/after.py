@@ -29,16 +29,16 @@ def trained(
 ) -> dict[str, Tensor]:
     """The weights of a trained dense network; runs in one process share them. `changes` are those of its recipe."""
     task, model, _ = start(data, network, seed, width, device)
-    train(model, task, epochs=epochs, seed=seed, fast=device != "cpu", **changes)
+    train(model, task, epochs=epochs, seed=seed, **{"fast": device != "cpu", **changes})
     return snapshot(model)
 
 
 def trained_model(
-    data: str, network: str, seed: int, epochs: int | None = None, width: float = 1.0
+    data: str, network: str, seed: int, epochs: int | None = None, width: float = 1.0, **changes: Any
 ) -> tuple[Task, nn.Module, Batch]:
     """What `start` gives, with the network trained."""
     task, model, batch = start(data, network, seed, width)
-    model.load_state_dict(trained(data, network, seed, epochs, width))
+    model.load_state_dict(trained(data, network, seed, epochs, width, **changes))
     return task, model, batch
 
 

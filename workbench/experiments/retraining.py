@@ -11,8 +11,8 @@ from workbench.experiments.common import SEEDS, chosen, gap, last_weight
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import apply_masks_, keep_top
 from workbench.methods.after import recalibrate
-from workbench.metrics import evaluate, macs
-from workbench.models import make
+from workbench.metrics import effective_sparsity, evaluate, macs
+from workbench.models import make, prunable
 from workbench.recipes import low, recipe
 from workbench.seeds import generator
 from workbench.train import snapshot, train
@@ -55,41 +55,46 @@ def cut_and_retrain(
     data: str = "digits",
     network: str = "vgg",
     epochs: int | None = None,
+    width: float = 1.0,
+    inner: bool = False,
+    fast: bool = False,
 ) -> dict[str, float]:
-    """Train, cut once (the same share in each layer), then train as many epochs again; measure once on the test split.
+    """Train, cut once (the same share in each layer), then train as many epochs again; measure on the test split.
 
     "fine-tuned" goes on at a hundredth of the recipe's rate, "rate-rewound" repeats the whole schedule from the trained
     weights (Renda et al. 2020, arXiv:2003.02389), "scratch" trains the cut network from new weights. "scratch, equal
     MACs" trains from new weights until it has spent what the dense training and one of the others spend together
     (scratch-B of Liu et al. 2019, arXiv:1810.05270, with all of the training counted). `cost` is all training's MACs
-    over those of the dense training: a masked channel's MACs are not counted.
+    over those of the dense training: a masked channel's MACs are not counted. `inner` leaves out the first and the last
+    layer in any granularity; `fast` is that of the recipe. `dense` and `cut` are the accuracies before and right after
+    the cut, `left` the share of the cut layers' weights that are on a path from input to output then.
 
     >>> row = cut_and_retrain("scratch", seed=0, criterion="l1", epochs=1)
     >>> row["epochs_after"], row["cost"] == row["share"], round(row["share"], 2)
     (1, True, 0.25)
     """
-    task, model, batch = trained_model(data, network, seed, epochs)
+    task, model, batch = trained_model(data, network, seed, epochs, width, fast=fast)
     epochs = recipe(task, model).epochs if epochs is None else epochs
     kind: dict[str, Any] = {"granularity": granularity}
-    exclude = last_weight(model) if granularity == "channel" else ()  # its channels are the classes
+    exclude = last_weight(model) if granularity == "channel" or inner else []  # its channels are the classes
+    exclude += list(prunable(model))[:1] if inner else []
     scores = score(model, batch, criterion, **kind, seed=seed, exclude=exclude)
     masks = keep_top(scores, sparsity, allocation="layer", **kind, model=model)
     example = task.take("val", slice(1)).inputs
     share = macs(model, example, masks) / macs(model, example)
+    found = {"dense": evaluate(model, task, split="test")["accuracy"]}
+    found["cut"] = evaluate(model, task, masks, "test")["accuracy"]
+    found["left"] = 1 - effective_sparsity(model, masks, example)
     new, cost, changes = epochs, 1 + share, {}
     if check_choice("way", way, WAYS).startswith("scratch"):
-        model = make(network, task, seed + 1000)
+        model = make(network, task, seed + 1000, width)
         new = round(epochs * (1 + 1 / share)) if way.endswith("MACs") else epochs
         cost = share * new / epochs
     elif way == "fine-tuned":
         changes = low(recipe(task, model))
-    train(model, task, masks=masks, epochs=new, seed=seed, fast=False, **changes)
-    return {
-        "accuracy": evaluate(model, task, masks, "test")["accuracy"],
-        "cost": cost,
-        "share": share,
-        "epochs_after": new,
-    }
+    train(model, task, masks=masks, epochs=new, seed=seed, fast=fast, **changes)
+    accuracy = evaluate(model, task, masks, "test")["accuracy"]
+    return {**found, "accuracy": accuracy, "cost": cost, "share": share, "epochs_after": new}
 
 
 reading("rate-rewinding-beats-fine-tuning", of="rates", arm="way", a="rate-rewound", b="fine-tuned")(gap)
