@@ -1,6 +1,7 @@
 """One-shot methods on layers: by hand, against a slow form of the same formula, and in order; the walk over blocks."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ import workbench as wb
 from workbench.methods.post_training.base import POST_TRAINING, Inputs, Share
 from workbench.methods.post_training.blocks import blocks, walk
 from workbench.methods.post_training.prune import prune_llm, watched
+from workbench.models.checkpoints import checkpoint_name
+from workbench.project_data import project_data
 
 METHODS = list(POST_TRAINING)
 
@@ -265,3 +268,24 @@ def test_masks_of_a_wide_layer_equal_those_of_sorting() -> None:
         order = values.reshape(-1, m).argsort(dim=1, descending=True, stable=True)
         slow = torch.zeros(len(order), m, dtype=torch.bool).scatter_(1, order[:, :n], True).view(values.shape)
         assert torch.equal(largest(values, n, m), slow), (n, m)
+
+
+def test_the_shipped_llama_reads_well_and_methods_keep_their_order(text: wb.Task) -> None:
+    path = project_data("checkpoints", checkpoint_name("llama", "text"))
+    assert path.stat().st_size < 4_000_000
+    model, calibration = wb.trained("llama", text), text.batch(16, seed=1).inputs
+    dense = wb.evaluate(model, text)["bits_per_byte"]
+    assert dense < 1.8
+    found = {}
+    for name in ("magnitude", "wanda", "sparsegpt"):
+        masks, weights = prune_llm(model, calibration, name, 0.6)
+        pruned = wb.trained("llama", text)
+        pruned.load_state_dict(weights, strict=False)
+        found[name] = wb.evaluate(pruned, text, masks)["bits_per_byte"]
+    assert dense < found["sparsegpt"] < found["wanda"] < found["magnitude"], (dense, found)
+
+
+def test_the_program_of_the_document_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "language.md").read_text(encoding="utf-8")
+    exec(page.split("```python\n")[1].split("```")[0], {})
+    assert 1 < float(capsys.readouterr().out) < 3

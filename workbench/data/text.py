@@ -12,7 +12,7 @@ from workbench.types import Batch
 
 CONTEXT = 256
 """Bytes that a language model reads at a time."""
-PIECES = 40
+PIECES = 160
 
 
 @source("text")
@@ -20,7 +20,7 @@ def load_text(root: Path | None, device: torch.device) -> Task:
     """Windows of 256 bytes of Python's own language reference (`pydoc_data.topics`), to predict the next byte of each.
 
     A paragraph that the reference prints twice counts once, so that no held-out text is learned by heart. The text is
-    cut into 40 pieces: of each ten one is for validation and one for test. Windows to train on overlap by half; those
+    cut into 160 pieces: of each ten one is for validation and one for test. Windows to train on overlap by half; those
     that are measured do not, so that each byte is predicted once, from at most 255 before it. Other versions of Python
     have another text: compare numbers within one.
     """
@@ -41,11 +41,10 @@ def from_bytes(text: bytes, name: str, device: torch.device) -> Task:
         told = f"a text is cut into {PIECES} pieces of at least {CONTEXT + 1} bytes; got {len(text):,} bytes"
         raise ValueError(f"{told}. Pass more text")
     pieces = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device, torch.int64).tensor_split(PIECES)
-    held = {4: "val", 9: "test"}
     windows: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
-    for place, piece in enumerate(pieces):
-        split = held.get(place % 10, "train")
-        windows[split].append(piece.unfold(0, CONTEXT + 1, CONTEXT // 2 if split == "train" else CONTEXT))
+    for start in range(0, PIECES, 5):
+        windows["train"].append(torch.cat(pieces[start : start + 4]).unfold(0, CONTEXT + 1, CONTEXT // 2))
+        windows["test" if start % 10 else "val"].append(pieces[start + 4].unfold(0, CONTEXT + 1, CONTEXT))
     whole = {split: torch.cat(parts) for split, parts in windows.items()}
     splits = {split: Batch(rows[:, :-1], rows[:, 1:]) for split, rows in whole.items()}
     classes = tuple(f"byte {value}" for value in range(256))

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from workbench.extras import lab
 from workbench.models.registry import Shape, network, scaled
 
 
@@ -11,9 +12,8 @@ def llama(shape: Shape, classes: int, width: float) -> nn.Module:
 
     It returns what all models of `transformers` return: outputs with `logits` `[n, t, classes]`.
     """
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
+    llamas = lab("transformers")
+    config = llamas.LlamaConfig(
         vocab_size=classes,
         hidden_size=4 * scaled(32, width),
         intermediate_size=scaled(320, width),
@@ -23,4 +23,5 @@ def llama(shape: Shape, classes: int, width: float) -> nn.Module:
         max_position_embeddings=2 * shape[0],
         use_cache=False,
     )
-    return LlamaForCausalLM(config)
+    model: nn.Module = llamas.LlamaForCausalLM(config)
+    return model

@@ -1,5 +1,6 @@
 """Methods that solve a layer: OBC, which takes one weight after another, and AdaPrune, which mends a magnitude mask."""
 
+import torch  # noqa: F401  (for the doctests)
 from torch import Tensor
 
 from workbench.allocation import kept_count
