@@ -67,10 +67,12 @@ def awkward(model: nn.Module, batch: wb.Batch) -> nn.Module:
 def test_scoring_is_pure(name: str, network: Network) -> None:
     model, task = network(name)
     batch = task.batch(2)
+    if name == "llama":
+        batch = wb.Batch(batch.inputs[:, :16], batch.targets[:, :16])
     awkward(model, batch)
     small = sum(w.numel() for w in wb.prunable(model).values()) < 1_000_000
     loss: Any = {"loss_fn": task.loss}
-    names = ("grasp", "magnitude", "snip", "taylor") if name == "llama" else BUILTIN  # 65,536 outputs a sample
+    names = ("grasp", "magnitude", "snip") if name == "llama" else BUILTIN  # 256 outputs for each of 16 places
     for criterion, bn in itertools.product(names, ("batch", "running")):
         if criterion in wb.criteria(model=model) and (small or criterion != "obd"):  # one of 4,000 weights comes below
             check_pure(model, lambda c=criterion, b=bn: wb.score(model, batch, c, bn=b, **loss))  # type: ignore[misc]
