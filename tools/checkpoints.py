@@ -34,7 +34,7 @@ def main() -> None:
         facts |= {f"test {name}": value for name, value in measured.items()}
         (ROOT / "data" / "checkpoints").mkdir(exist_ok=True)
         tensors = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
-        path = ROOT / "data" / "checkpoints" / checkpoint_name(network, data), facts)
+        save_file(tensors, ROOT / "data" / "checkpoints" / checkpoint_name(network, data), facts)
         print(measured)
 
 
