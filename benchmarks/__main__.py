@@ -26,6 +26,7 @@ TOPICS = (
     "epoch",
     "masks",
     "removal",
+    "language",
     "importing",
     "memory",
     "layout",

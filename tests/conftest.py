@@ -60,18 +60,18 @@ def tasks(digits: wb.Task, moons: wb.Task) -> dict[str, wb.Task]:
         "mnist": (1, 28),
         "fashion-mnist": (1, 28),
     }
-    embedded = {name: wb.load(name, device="cpu") for name in ("circles", "spirals")}
+    embedded = {name: wb.load(name, device="cpu") for name in ("circles", "spirals", "text")}
     return {"digits": digits, "moons": moons} | embedded | {k: images(k, *v) for k, v in stand_ins.items()}
 
 
 @pytest.fixture(scope="session")
 def network(tasks: dict[str, wb.Task]) -> Callable[[str], tuple[nn.Module, wb.Task]]:
-    """`network(name)`: a fresh network of that name with the smallest task it fits, the widest one at a quarter."""
-    home = {"lenet-5": "mnist", "vgg-16": "cifar10"}
+    """`network(name)`: a fresh network of that name with the smallest task it fits, the widest ones at a quarter."""
+    home, narrow = {"lenet-5": "mnist", "vgg-16": "cifar10", "llama": "text"}, {"vgg-16": 0.25, "llama": 0.25}
 
     def build(name: str, seed: int = 0) -> tuple[nn.Module, wb.Task]:
         task = tasks[home.get(name, "digits")]
-        return wb.make(name, task, seed=seed, width=0.25 if name == "vgg-16" else 1), task
+        return wb.make(name, task, seed=seed, width=narrow.get(name, 1)), task
 
     return build
 

@@ -179,7 +179,8 @@ def _recipe(task: Task, model: nn.Module, fast: bool | None, changes: dict[str, 
     own = {p.name for p in inspect.signature(steps).parameters.values() if p.kind is p.KEYWORD_ONLY}
     for name in changes:
         check_choice("training option", name, {*Recipe.__dataclass_fields__, *own})
-    used = replace(recipe(task, model), **changes, **({} if fast is None else {"fast": fast}))
+    used = replace(recipe(task, model), **changes)
+    used = used if fast is None else replace(used, fast=fast)
     return replace(used, batch_size=check_count("batch_size", used.batch_size))
 
 

@@ -21,6 +21,7 @@ import workbench as wb
 from workbench.data import available, hub, sources
 from workbench.data.pictures import crop_and_flip
 from workbench.data.standardise import Standardise
+from workbench.data.text import from_bytes
 
 EMBEDDED = ("circles", "digits", "moons", "spirals")
 SPLITS = ("train", "val", "test")
@@ -30,7 +31,22 @@ def test_the_registry() -> None:
     assert {"cifar10", "cifar100", "circles", "digits", "fashion-mnist", "mnist", "moons", "spirals", "svhn"} <= set(
         sources()
     )
-    assert set(available()) >= set(EMBEDDED)
+    assert set(available()) >= {*EMBEDDED, "text"}
+
+
+def test_text_is_split_without_a_shared_window(tasks: dict[str, wb.Task]) -> None:
+    text = tasks["text"]
+    assert (text.shape, text.outputs) == ((256,), 256)
+    rows = {split: text.splits[split].inputs for split in SPLITS}
+    assert torch.equal(rows["val"][:, 1:], text.splits["val"].targets[:, :-1])
+    train = bytes(rows["train"].to(torch.uint8).flatten().tolist())
+    for split in ("val", "test"):
+        assert all(bytes(row.to(torch.uint8).tolist()) not in train for row in rows[split])
+
+
+def test_a_text_that_is_too_short_is_refused() -> None:
+    with pytest.raises(ValueError, match="160 pieces of at least 257 bytes; got 5 bytes"):
+        from_bytes(b"short", "short", torch.device("cpu"))
 
 
 LABELS = {

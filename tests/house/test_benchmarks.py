@@ -35,6 +35,8 @@ BOUNDS = {
     "removal of resnet-56 /": 1.3,
     "removal of resnet-18 /": 1.3,
     "are from the multiply-adds": 0.25,
+    "wanda at half": 1.0,
+    "sparsegpt at half": 1.8,
     "step of rigl /": 1.03,
     "step of l0 /": 1.25,
     "step of str /": 1.25,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from workbench.data import digits, hub, toy  # noqa: F401  (importing registers the sources)
+from workbench.data import digits, hub, text, toy  # noqa: F401  (importing registers the sources)
 from workbench.data.measures import squared_error
 from workbench.data.registry import SOURCES
 from workbench.data.task import Task
@@ -40,9 +40,9 @@ def available(root: str | Path | None = None) -> list[str]:
 def load(name: str, root: str | Path | None = None, device: str | torch.device | None = None) -> Task:
     """Load a data set as a Task with fixed train/val/test splits, on `device` (default: CUDA if there, else CPU).
 
-    Embedded, no network: `digits`, `moons`, `circles`, `spirals`. By hub name: `mnist`, `fashion-mnist`, `cifar10`,
-    `cifar100`, `svhn`, first from local parquet copies below `root` (default: the folder in `WORKBENCH_DATA`), then
-    through the `datasets` library. Raises ValueError for an unknown name or a damaged or partial copy,
+    Embedded, no network: `digits`, `moons`, `circles`, `spirals`, `text`. By hub name: `mnist`, `fashion-mnist`,
+    `cifar10`, `cifar100`, `svhn`, first from local parquet copies below `root` (default: the folder in
+    `WORKBENCH_DATA`), then through the `datasets` library. Raises ValueError for an unknown name or a damaged copy,
     FileNotFoundError if there is neither a copy nor a network.
 
     Misleads when numbers are compared with published ones: 10 % of the training split is held out for validation.

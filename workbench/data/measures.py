@@ -1,5 +1,6 @@
 """What is measured of a network's outputs, as sums that `evaluate` divides once, and what losses ask of targets."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -59,3 +60,40 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Sums:
         told = f"squared errors need outputs and targets of one shape; got {got}"
         raise ValueError(f"{told}. Give targets the shape of the outputs, such as targets[:, None]")
     return {"mse": (float((outputs.double() - targets.double()).square().sum()), targets.numel())}
+
+
+def next_token(outputs: Any, targets: Tensor) -> Tensor:
+    """The mean cross entropy, in nats, of a language model's outputs `[n, t, tokens]` or with such `logits`.
+
+    `targets` `[n, t]` hold the token that follows each place; -100: none.
+
+    >>> import torch
+    >>> round(next_token(torch.zeros(1, 2, 4), torch.tensor([[0, 3]])).item() / math.log(4), 5)
+    1.0
+    """
+    return functional.cross_entropy(_rows(outputs), targets.flatten())
+
+
+def bits_per_byte(outputs: Any, targets: Tensor) -> Sums:
+    """Bits a byte of a model of bytes, and how many bytes it predicts; 2 to the power of these bits is its perplexity.
+
+    All places count alike, the first of a window, which sees one byte, too.
+
+    >>> import torch
+    >>> bits, count = bits_per_byte(torch.zeros(1, 2, 4), torch.tensor([[0, 3]]))["bits_per_byte"]
+    >>> round(bits, 5), count
+    (4.0, 2)
+    """
+    rows, wanted = _rows(outputs), targets.flatten()
+    nats = functional.cross_entropy(rows.float(), wanted, reduction="sum")
+    count = int((wanted != IGNORED).sum())
+    return {
+        "bits_per_byte": (float(nats) / math.log(2), count),
+        "accuracy": (int((rows.argmax(1) == wanted).sum()), count),
+    }
+
+
+def _rows(outputs: Any) -> Tensor:
+    """The logits, a row for each place."""
+    found: Tensor = getattr(outputs, "logits", outputs)
+    return found.flatten(0, 1)

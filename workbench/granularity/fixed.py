@@ -1,5 +1,6 @@
 """Granularities that remove a fixed share: n:m, and patterns of kernels."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,10 +15,47 @@ def largest(values: Tensor, n: int, m: int, dim: int = 1) -> Tensor:
     >>> largest(torch.tensor([[3.0, 4.0, 1.0, 2.0]]), 2, 4)
     tensor([[ True,  True, False, False]])
     """
-    rows = values.movedim(dim, -1)
-    order = rows.reshape(-1, m).argsort(dim=1, descending=True, stable=True)
-    bits = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order[:, :n], True)
-    return bits.view(rows.shape).movedim(-1, dim)
+    turned = values.movedim(dim, -1)
+    rows = turned.reshape(-1, m)
+    bits = _by_pairs(rows, n) if m <= SMALL else _by_threshold(rows, n)
+    return bits.view(turned.shape).movedim(-1, dim)
+
+
+SMALL = 16
+"""Groups of at most so many are ranked by comparing all pairs, which is quicker than sorting."""
+
+
+def _by_pairs(rows: Tensor, n: int) -> Tensor:
+    """A value stays if fewer than n of its row are larger, or equal and earlier."""
+    columns = rows.t().contiguous()
+    ahead = [torch.zeros(len(rows), dtype=torch.int8, device=rows.device) for _ in columns]
+    for late, column in enumerate(columns):
+        for early in range(late):
+            wins = columns[early] >= column
+            ahead[late] += wins
+            ahead[early] += ~wins
+    return torch.stack([place < n for place in ahead], 1)
+
+
+def _by_threshold(rows: Tensor, n: int) -> Tensor:
+    """What is above a row's n-th largest value stays, and of those equal to it the earliest."""
+    if not n:
+        return torch.zeros_like(rows, dtype=torch.bool)
+    least = kth_largest(rows, n)[:, None]
+    above, equal = rows > least, rows == least
+    return above | (equal & (equal.cumsum(1) <= n - above.sum(1, keepdim=True)))
+
+
+def kth_largest(rows: Tensor, k: int) -> Tensor:
+    """The k-th largest value of each row: a partition, linear in their number.
+
+    >>> kth_largest(torch.tensor([[3.0, 1.0, 2.0]]), 2).tolist()
+    [2.0]
+    """
+    at = rows.shape[1] - k
+    if rows.device.type != "cpu" or rows.dtype == torch.bfloat16:
+        return rows.kthvalue(at + 1, dim=1).values
+    return torch.as_tensor(np.partition(rows.detach().numpy(), at, axis=1)[:, at])
 
 
 def input_dim(model: nn.Module, name: str) -> int:

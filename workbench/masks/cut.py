@@ -3,12 +3,12 @@
 import functools
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from workbench.allocation import ALLOCATIONS, Allocation, budgets, kept_count
 from workbench.granularity import REDUCTIONS, any_kept, check_share, find_granularity
+from workbench.granularity.fixed import kth_largest
 from workbench.models.weights import counted
 from workbench.types import Masks, Scores, check_bools, check_choice, check_scores, check_sparsity, warn
 
@@ -168,7 +168,7 @@ def _top(values: Tensor, kept: int, live: Tensor | None, where: str = "") -> tup
         )
     if kept == 0:
         return torch.zeros_like(values, dtype=torch.bool), 0
-    threshold = _kth_largest(values, kept, live)
+    threshold = kth_largest((values if live is None else values[live])[None], kept)[0]
     chosen = values >= threshold if live is None else (values >= threshold) & live
     surplus = int(chosen.count_nonzero()) - kept
     if not surplus:
@@ -176,12 +176,3 @@ def _top(values: Tensor, kept: int, live: Tensor | None, where: str = "") -> tup
     ties = torch.nonzero(chosen & (values == threshold)).squeeze(1)
     chosen[ties[len(ties) - surplus :]] = False
     return chosen, len(ties) - surplus
-
-
-def _kth_largest(values: Tensor, k: int, live: Tensor | None) -> Tensor:
-    """The k-th largest of the live values: a partition, linear in the number of weights."""
-    if values.device.type != "cpu":
-        candidates = values if live is None else values[live]
-        return candidates.kthvalue(len(candidates) - k + 1).values
-    array = values.numpy() if live is None else values.numpy()[np.flatnonzero(live.numpy())]
-    return torch.as_tensor(np.partition(array, len(array) - k)[len(array) - k])

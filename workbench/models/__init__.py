@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.data.task import Task
-from workbench.models import lenet, resnet, vgg  # noqa: F401  (importing registers the networks)
+from workbench.models import lenet, llama, resnet, vgg  # noqa: F401  (importing registers the networks)
 from workbench.models.registry import NETWORKS
 from workbench.models.weights import PRUNABLE_LAYERS, left_out, prunable
 from workbench.seeds import seeded
@@ -21,14 +21,15 @@ def networks() -> list[str]:
     """Names of all networks that `make` knows.
 
     >>> networks()
-    ['lenet-300-100', 'lenet-5', 'resnet-20', 'resnet-32', 'resnet-56', 'vgg', 'vgg-16']
+    ['lenet-300-100', 'lenet-5', 'llama', 'resnet-20', 'resnet-32', 'resnet-56', 'vgg', 'vgg-16']
     """
     return list(NETWORKS)
 
 
 def fits(name: str, task: Task) -> bool:
     """Whether network `name` takes the task's inputs."""
-    return task.take("train", slice(1)).inputs.is_floating_point() and NETWORKS[name].fits(task.shape)
+    spec, inputs = NETWORKS[name], task.take("train", slice(1)).inputs
+    return spec.tokens != inputs.is_floating_point() and spec.fits(task.shape)
 
 
 def fitting(task: Task) -> list[str]:
@@ -44,7 +45,8 @@ def fitting(task: Task) -> list[str]:
 def make(name: str, task: Task, seed: int = 0, width: float = 1.0) -> nn.Module:
     """A freshly initialised network for a task, on the task's device; the global random state stays as it was.
 
-    Weights are drawn from N(0, 2 / fan-in) (He et al. 2015, arXiv:1502.01852, eq. 10) under `seed`; biases start at 0.
+    Weights are drawn from N(0, 2 / fan-in) (He et al. 2015, arXiv:1502.01852, eq. 10) under `seed`, biases start at 0;
+    a language model draws its own, N(0, 0.02²).
     `width` multiplies the channels of every hidden layer. The network has a name (`model.network`) and the shape of one
     input (`model.input_shape`). Raises ValueError for an unknown name, a pair that does not fit, or a width below 0.
 
@@ -58,14 +60,14 @@ def make(name: str, task: Task, seed: int = 0, width: float = 1.0) -> nn.Module:
     spec = NETWORKS[name]
     if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < math.inf:
         raise ValueError(f"width multiplies the network's channels, a number above 0; got {width!r}. 1 is as published")
-    if not spec.fits(task.shape):
+    if not fits(name, task):
         raise ValueError(
             f"{name!r} takes {spec.inputs}; {task.name!r} has inputs of shape {task.shape}. "
             f"Networks that fit {task.name!r}: {', '.join(fitting(task))}"
         )
     with seeded(seed):
         model = spec.build(task.shape, task.outputs, width)
-        for module in model.modules():
+        for module in () if spec.tokens else model.modules():
             if isinstance(module, PRUNABLE_LAYERS):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:

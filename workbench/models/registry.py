@@ -13,21 +13,25 @@ Build = Callable[[Shape, int, float], nn.Module]
 
 
 class Architecture(NamedTuple):
-    """A network by name: `build(shape, classes, width)`, and the input shapes it fits, as a test and in words."""
+    """A network by name: `build(shape, classes, width)`, and the input shapes it fits, as a test and in words.
+
+    `tokens` says that it reads whole numbers; such a network draws its own weights.
+    """
 
     build: Build
     fits: Callable[[Shape], bool]
     inputs: str
+    tokens: bool = False
 
 
 NETWORKS: Registry[Architecture] = Registry("network")
 
 
-def network(name: str, *, fits: Callable[[Shape], bool], inputs: str) -> Callable[[Build], Build]:
+def network(name: str, *, fits: Callable[[Shape], bool], inputs: str, tokens: bool = False) -> Callable[[Build], Build]:
     """Register `f(input shape, classes, width) -> nn.Module` under `name`; layers are `scaled(n, width)` wide."""
 
     def register(build: Build) -> Build:
-        NETWORKS.add(name, Architecture(build, fits, inputs))
+        NETWORKS.add(name, Architecture(build, fits, inputs, tokens))
         return build
 
     return register

@@ -13,7 +13,7 @@ from workbench.models.running import evaluating, fitted, outputs
 from workbench.types import Masks, check_masks, check_sparsity
 
 MOST = 20_000_000
-"""Numbers at most in the inverses that exact pruning keeps for a layer, one `[in, in]` for each output."""
+"""Numbers at most in the inverses that exact pruning keeps at a time, one `[in, in]` for each output."""
 
 
 @torch.no_grad()
@@ -87,13 +87,23 @@ def reconstruct(model: nn.Module, masks: Masks, grams: Mapping[str, Tensor], dam
     found = {}
     for name, mask in check_masks(model, {n: masks[n] for n in _both(masks, grams)}).items():
         weight = model.get_parameter(name)
-        matrix, rows, kept = damped(grams[name], damp), weight.flatten(1).double(), mask.flatten(1)
-        wanted, new = rows @ matrix, torch.zeros_like(rows)
-        for row, own in enumerate(kept):
-            if own.any():
-                new[row, own] = torch.linalg.solve(matrix[own][:, own], wanted[row, own])
+        new = solved(weight.flatten(1).double(), damped(grams[name], damp), mask.flatten(1))
         found[name] = new.to(weight.dtype).view_as(weight)
     return found
+
+
+def solved(rows: Tensor, matrix: Tensor, kept: Tensor) -> Tensor:
+    """The rows on these masks that are nearest to `rows` `[out, in]` in the norm of a matrix `[in, in]`.
+
+    >>> rows, kept = torch.tensor([[1.0, 2.0]]), torch.tensor([[False, True]])
+    >>> solved(rows, torch.tensor([[1.0, 0.5], [0.5, 1.0]]), kept).tolist()
+    [[0.0, 2.5]]
+    """
+    wanted, new = rows @ matrix, torch.zeros_like(rows)
+    for row, own in enumerate(kept):
+        if own.any():
+            new[row, own] = torch.linalg.solve(matrix[own][:, own], wanted[row, own])
+    return new
 
 
 @torch.no_grad()
@@ -117,19 +127,39 @@ def prune_exactly(
     masks, weights = {}, {}
     for name, gram in grams.items():
         weight = model.get_parameter(name)
-        rows = weight.flatten(1).to(torch.float64, copy=True)
-        if (size := rows.shape[0] * gram.numel()) > MOST:
-            told = f"exact pruning keeps an inverse for each output, {MOST:,} numbers at most; {name!r} needs {size:,}"
-            raise ValueError(f"{told}. Leave the layer out of the grams, or cut it and call reconstruct")
-        inverses = torch.cholesky_inverse(torch.linalg.cholesky(2 * damped(gram, damp))).repeat(len(rows), 1, 1)
-        kept = torch.ones_like(rows, dtype=torch.bool)
-        for _ in range(int(rows.shape[1] * check_sparsity(sparsity) + 0.5)):
-            scores = rows.square() / inverses.diagonal(dim1=1, dim2=2)
-            gone = torch.where(kept, scores, torch.inf).argmin(1)
-            take_out_(rows, inverses, gone)
-            kept[torch.arange(len(rows)), gone] = False
+        rows = weight.flatten(1).double()
+        gone = int(rows.shape[1] * check_sparsity(sparsity) + 0.5)
+        kept, rows = exactly(rows, damped(gram, damp), rows.shape[1] - gone, rows.shape[1])
         masks[name], weights[name] = kept.view_as(weight), rows.to(weight.dtype).view_as(weight)
     return masks, weights
+
+
+def exactly(rows: Tensor, matrix: Tensor, n: int, m: int) -> tuple[Tensor, Tensor]:
+    """The mask and the new rows after weights went one by one in each row, until each group of m inputs has n left.
+
+    >>> kept, new = exactly(torch.tensor([[1.0, 2.0]]).double(), torch.eye(2).double(), 1, 2)
+    >>> kept.tolist(), new.tolist()
+    ([[False, True]], [[0.0, 2.0]])
+    """
+    if (size := matrix.numel()) > MOST:
+        told = f"exact pruning keeps an inverse [in, in] for each output, {MOST:,} numbers at most; got {size:,}"
+        raise ValueError(f"{told}. Leave the layer out, or cut it and call reconstruct")
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(2 * matrix))
+    found = [_one_by_one(part, inverse, n, m) for part in rows.split(max(MOST // size, 1))]
+    return torch.cat([kept for kept, _ in found]), torch.cat([new for _, new in found])
+
+
+def _one_by_one(rows: Tensor, inverse: Tensor, n: int, m: int) -> tuple[Tensor, Tensor]:
+    rows, inverses = rows.clone(), inverse.repeat(len(rows), 1, 1)
+    kept, each = torch.ones_like(rows, dtype=torch.bool), torch.arange(len(rows), device=rows.device)
+    left = torch.full((len(rows), rows.shape[1] // m), m, device=rows.device)
+    for _ in range(rows.shape[1] // m * (m - n)):
+        free = kept & (left > n).repeat_interleave(m, 1)
+        gone = torch.where(free, rows.square() / inverses.diagonal(dim1=1, dim2=2), torch.inf).argmin(1)
+        take_out_(rows, inverses, gone)
+        kept[each, gone] = False
+        left[each, gone // m] -= 1
+    return kept, rows
 
 
 @torch.no_grad()

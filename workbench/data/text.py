@@ -1,0 +1,51 @@
+"""text: the language reference that ships inside Python, as bytes; and text of your own."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from workbench.data.measures import bits_per_byte, next_token
+from workbench.data.registry import source
+from workbench.data.task import Task
+from workbench.types import Batch
+
+CONTEXT = 256
+"""Bytes that a language model reads at a time."""
+PIECES = 160
+
+
+@source("text")
+def load_text(root: Path | None, device: torch.device) -> Task:
+    """Windows of 256 bytes of Python's own language reference (`pydoc_data.topics`), to predict the next byte of each.
+
+    A paragraph that the reference prints twice counts once, so that no held-out text is learned by heart. The text is
+    cut into 160 pieces: of each ten one is for validation and one for test. Windows to train on overlap by half; those
+    that are measured do not, so that each byte is predicted once, from at most 255 before it. Other versions of Python
+    have another text: compare numbers within one.
+    """
+    from pydoc_data.topics import topics
+
+    paragraphs = dict.fromkeys(part.strip("\n") for topic in topics.values() for part in topic.split("\n\n"))
+    return from_bytes("\n\n".join(paragraphs).encode(), "text", device)
+
+
+def from_bytes(text: bytes, name: str, device: torch.device) -> Task:
+    """A task of one text, in pieces: one of ten is held out for validation, one for test.
+
+    >>> task = from_bytes(bytes(range(256)) * 200, "count", torch.device("cpu"))
+    >>> task.shape, task.outputs, task.size("val"), task.splits["val"].targets[0, :3].tolist()
+    ((256,), 256, 16, [1, 2, 3])
+    """
+    if len(text) < PIECES * (CONTEXT + 1):
+        told = f"a text is cut into {PIECES} pieces of at least {CONTEXT + 1} bytes; got {len(text):,} bytes"
+        raise ValueError(f"{told}. Pass more text")
+    pieces = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device, torch.int64).tensor_split(PIECES)
+    windows: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
+    for start in range(0, PIECES, 5):
+        windows["train"].append(torch.cat(pieces[start : start + 4]).unfold(0, CONTEXT + 1, CONTEXT // 2))
+        windows["test" if start % 10 else "val"].append(pieces[start + 4].unfold(0, CONTEXT + 1, CONTEXT))
+    whole = {split: torch.cat(parts) for split, parts in windows.items()}
+    splits = {split: Batch(rows[:, :-1], rows[:, 1:]) for split, rows in whole.items()}
+    classes = tuple(f"byte {value}" for value in range(256))
+    return Task(name, splits, classes, loss=next_token, measure=bits_per_byte)

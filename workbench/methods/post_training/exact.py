@@ -1,0 +1,37 @@
+"""Methods that solve a layer: OBC, which takes one weight after another, and AdaPrune, which mends a magnitude mask."""
+
+import torch  # noqa: F401  (for the doctests)
+from torch import Tensor
+
+from workbench.allocation import kept_count
+from workbench.methods.after.reconstruction import damped, exactly, solved
+from workbench.methods.post_training.base import Inputs, Share, one_shot
+from workbench.methods.post_training.scores import magnitude
+
+
+@one_shot("obc", needs="gram", source="Frantar, Singh and Alistarh 2022, arXiv:2208.11580, section 4")
+def obc(weight: Tensor, inputs: Inputs, share: Share, *, damp: float = 1e-6) -> tuple[Tensor, Tensor]:
+    """In each row the weight of least `w_q² / [H^-1]_qq` goes, the others make up for it, and again; in float64.
+
+    Every row loses the same number. Misleads as a method for large layers: it keeps an inverse for each row.
+
+    >>> inputs = Inputs(2, gram=torch.ones(2, 2))
+    >>> [[round(w, 2) for w in row] for row in obc(torch.tensor([[1.0, 2.0]]), inputs, Share(0.5))[1].tolist()]
+    [[0.0, 3.0]]
+    """
+    width = weight.shape[1]
+    n, m = (share.n, share.m) if share.m else (kept_count(width, share.sparsity), width)
+    mask, new = exactly(weight.double(), damped(inputs.whole.double(), damp), n, m)
+    return mask, new.to(weight.dtype)
+
+
+@one_shot("adaprune", needs="gram", source="Hubara et al. 2021, arXiv:2102.08124, section 4")
+def adaprune(weight: Tensor, inputs: Inputs, share: Share, *, damp: float = 1e-6) -> tuple[Tensor, Tensor]:
+    """A mask of magnitude, and on it the weights of least squared error of the layer's outputs; in float64.
+
+    >>> new = adaprune(torch.tensor([[1.0, 2.0]]), Inputs(2, gram=torch.ones(2, 2)), Share(0.5))[1]
+    >>> [round(w, 2) for w in new[0].tolist()]
+    [0.0, 3.0]
+    """
+    mask, _ = magnitude(weight, inputs, share)
+    return mask, solved(weight.double(), damped(inputs.whole.double(), damp), mask).to(weight.dtype)

@@ -1,0 +1,118 @@
+"""A decoder pruned without training, block by block, by a method of the registry."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.methods.post_training.base import POST_TRAINING, Entry, Inputs, Share
+from workbench.methods.post_training.blocks import walk
+from workbench.models import prunable
+from workbench.models.weights import turned
+from workbench.types import Masks, check_count, count_not_finite
+
+
+def prune_llm(
+    model: nn.Module,
+    inputs: Tensor,
+    method: str,
+    sparsity: float,
+    *,
+    granularity: str = "weight",
+    exclude: Iterable[str] = (),
+    rows: int = 8,
+    report: Callable[[str], None] = lambda block: None,
+    **options: Any,
+) -> tuple[Masks, dict[str, Tensor]]:
+    """Prune the linear layers of a decoder's blocks in one pass of calibration tokens; masks, and the new weights.
+
+    `inputs` `[n, t]` are passed `rows` at a time. A block is calibrated on what the pruned blocks before it give; all
+    layers inside it on what the dense block computes, in one pass. Every layer loses the same share; embeddings and the
+    head stay. `model.load_state_dict(weights, strict=False)` puts the weights in; the model itself is untouched.
+    `report(name)` is called after each block.
+
+    >>> import workbench as wb
+    >>> task = wb.load("text", device="cpu")
+    >>> model = wb.make("llama", task, width=0.25)
+    >>> masks, weights = prune_llm(model, task.batch(2).inputs, "wanda", 0.5)
+    >>> len(masks), wb.sparsity(masks)
+    (28, 0.5)
+    """
+    entry, share = POST_TRAINING[method], Share.of(sparsity, granularity)
+    check_count("rows", rows)
+    masks: Masks = {}
+    weights: dict[str, Tensor] = {}
+    known = prunable(model, exclude)
+
+    def visit(name: str, block: nn.Module, run: Callable[[], None]) -> None:
+        layers = {layer: module for layer, module in _layers(name, block).items() if f"{layer}.weight" in known}
+        with watched(layers, entry) as seen:
+            if entry.needs != "nothing":
+                run()
+        for layer, module in layers.items():
+            mask, new = _pruned(f"{layer}.weight", module, seen[layer], entry, share, options)
+            before[module] = _weight(module).clone()
+            _weight(module).copy_(new)
+            masks[f"{layer}.weight"], weights[f"{layer}.weight"] = mask, new
+        report(name)
+
+    before: dict[nn.Module, Tensor] = {}
+    try:
+        walk(model, inputs, visit, rows)
+    finally:
+        with torch.no_grad():
+            for module, weight in before.items():
+                _weight(module).copy_(weight)
+    return masks, weights
+
+
+def _layers(name: str, block: nn.Module) -> dict[str, nn.Module]:
+    return {f"{name}.{n}": m for n, m in block.named_modules() if isinstance(m, nn.Linear) or turned(m)}
+
+
+def _weight(layer: nn.Module) -> Tensor:
+    found = layer.weight
+    assert isinstance(found, Tensor)
+    return found.detach()
+
+
+def _pruned(
+    name: str, layer: nn.Module, inputs: Inputs, entry: Entry, share: Share, options: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    own = _weight(layer)
+    weight = own.t() if turned(layer) else own
+    if entry.needs != "nothing" and not inputs.n:
+        raise ValueError(f"{name!r} saw no calibration tokens. Pass exclude=[{name!r}], or more tokens")
+    if share.m and weight.shape[1] % share.m:
+        told = f"'{share.n}:{share.m}' groups inputs; {name!r} has {weight.shape[1]}, no multiple of {share.m}"
+        raise ValueError(f"{told}. Pass exclude=[{name!r}], or another n:m")
+    if inputs.n and count_not_finite(inputs.power):
+        raise ValueError(f"inputs of {name!r} are NaN or infinite. Check the weights, or calibrate in float32")
+    mask, new = entry.function(weight, inputs, share, **options)
+    return (mask.t(), new.t()) if turned(layer) else (mask, new)
+
+
+@contextlib.contextmanager
+def watched(layers: dict[str, nn.Module], entry: Entry) -> Iterator[dict[str, Inputs]]:
+    """What each layer reads while a block runs; layers that read one tensor share what is made of it."""
+    seen: dict[str, Inputs] = {layer: Inputs() for layer in layers}
+    now: list[Any] = [None, None]  # the tensor that was read last, and of which inputs it is
+
+    def look(name: str, given: Tensor) -> None:
+        if now[0] is given:  # the layer before read it, too
+            seen[name] = now[1]
+            return
+        seen[name].add(given.flatten(0, -2), entry.needs)
+        now[:] = given, seen[name]
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, args: look(name, args[0])
+
+    hooks = [module.register_forward_pre_hook(hook(name)) for name, module in layers.items()]
+    try:
+        yield seen
+    finally:
+        for one in hooks:
+            one.remove()
