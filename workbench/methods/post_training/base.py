@@ -30,7 +30,9 @@ class Inputs:
     factors: dict[float, Tensor] = field(default_factory=dict)
 
     def add(self, rows: Tensor, needs: str) -> None:
-        """Take more tokens in, `[tokens, in]`."""
+        """Take more tokens in, `[tokens, in]`; none where an expert was not chosen."""
+        if not len(rows):
+            return
         rows, share = rows.float(), len(rows) / (self.n + len(rows))
         self.n += len(rows)
         if needs == "gram":

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from workbench.methods.post_training.base import POST_TRAINING, Entry, Inputs, Share
 from workbench.methods.post_training.blocks import walk
-from workbench.models import prunable
-from workbench.models.weights import turned
+from workbench.models.weights import counted, turned
 from workbench.types import Masks, check_count, count_not_finite
 
 
@@ -44,10 +43,13 @@ def prune_llm(
     check_count("rows", rows)
     masks: Masks = {}
     weights: dict[str, Tensor] = {}
-    known = prunable(model, exclude)
+    known = counted(model, exclude)
 
     def visit(name: str, block: nn.Module, run: Callable[[], None]) -> None:
         layers = {layer: module for layer, module in _layers(name, block).items() if f"{layer}.weight" in known}
+        if other := [w for w in known if w.startswith(f"{name}.") and w.rpartition(".")[0] not in layers]:
+            told = f"one-shot methods prune linear layers; {', '.join(other)} are of another kind"
+            raise ValueError(f"{told}. Pass exclude={other} to leave them whole")
         with watched(layers, entry) as seen:
             if entry.needs != "nothing":
                 run()
@@ -69,7 +71,8 @@ def prune_llm(
 
 
 def _layers(name: str, block: nn.Module) -> dict[str, nn.Module]:
-    return {f"{name}.{n}": m for n, m in block.named_modules() if isinstance(m, nn.Linear) or turned(m)}
+    found = {f"{name}.{inner}".rstrip("."): module for inner, module in block.named_modules()}
+    return {layer: module for layer, module in found.items() if isinstance(module, nn.Linear) or turned(module)}
 
 
 def _weight(layer: nn.Module) -> Tensor:
@@ -90,6 +93,8 @@ def _pruned(
         raise ValueError(f"{told}. Pass exclude=[{name!r}], or another n:m")
     if inputs.n and count_not_finite(inputs.power):
         raise ValueError(f"inputs of {name!r} are NaN or infinite. Check the weights, or calibrate in float32")
+    if count := count_not_finite(weight):
+        raise ValueError(f"weights are finite numbers; {name!r} has {count} that are NaN or infinite. Mend the model")
     mask, new = entry.function(weight, inputs, share, **options)
     return (mask.t(), new.t()) if turned(layer) else (mask, new)
 
@@ -104,7 +109,7 @@ def watched(layers: dict[str, nn.Module], entry: Entry) -> Iterator[dict[str, In
         if now[0] is given:  # the layer before read it, too
             seen[name] = now[1]
             return
-        seen[name].add(given.flatten(0, -2), entry.needs)
+        seen[name].add(given.reshape(-1, given.shape[-1]), entry.needs)
         now[:] = given, seen[name]
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
