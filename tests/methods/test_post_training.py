@@ -298,6 +298,10 @@ def test_what_is_not_pruned_is_named() -> None:
         prune_llm(Chain(nn.Linear(8, 8), nn.Conv1d(8, 8, 1)), x, "wanda", 0.5)
     with pytest.raises(ValueError, match=r"these do not: layers.1"):
         prune_llm(Idle(nn.Linear(8, 8), nn.Linear(8, 8)), x, "wanda", 0.5)
+    with pytest.raises(TypeError, match=r"'wanda' takes no options; got damp"):
+        prune_llm(Chain(nn.Linear(8, 8)), x, "wanda", 0.5, damp=0.1)
+    with pytest.raises(TypeError, match=r"got Batch. Pass the inputs alone"):
+        prune_llm(Chain(nn.Linear(8, 8)), wb.Batch(x, x), "wanda", 0.5)
     with pytest.raises(ValueError, match=r"at least one sample"):
         prune_llm(Chain(nn.Linear(8, 8)), x[:0], "wanda", 0.5)
     block = nn.Linear(8, 8)

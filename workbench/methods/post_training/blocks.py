@@ -41,8 +41,11 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
     first: its shapes tell which of a block's arguments have an entry for each sample. A block that runs several times
     is visited the first time.
     """
+    if not isinstance(inputs, Tensor):
+        told = f"calibration reads a tensor of inputs, [n, t]; got {type(inputs).__name__}"
+        raise TypeError(f"{told}. Pass the inputs alone, such as task.batch(32).inputs")
     if not inputs.ndim or not len(inputs):
-        raise ValueError(f"calibration needs at least one sample, [n, t]; got inputs of shape {tuple(inputs.shape)}")
+        raise ValueError(f"calibration needs at least one sample, [n, t]; got shape {tuple(inputs.shape)}. Pass more")
     found, ones = blocks(model), dict[str, Any]()
     with contextlib.ExitStack() as stack:
         stack.enter_context(evaluating(model))

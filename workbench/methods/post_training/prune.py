@@ -1,6 +1,7 @@
 """A decoder pruned without training, block by block, by a method of the registry."""
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.methods.post_training.base import POST_TRAINING, Entry, Inputs, Share
-from workbench.methods.post_training.blocks import walk
+from workbench.methods.post_training.blocks import blocks, walk
 from workbench.models.weights import counted, turned
 from workbench.types import Masks, check_count, count_not_finite
 
@@ -41,15 +42,20 @@ def prune_llm(
     """
     entry, share = POST_TRAINING[method], Share.of(sparsity, granularity)
     check_count("rows", rows)
+    known_options = [*inspect.signature(entry.function).parameters][3:]
+    if unknown := [option for option in options if option not in known_options]:
+        told = f"{method!r} takes {', '.join(known_options) or 'no options'}; got {', '.join(unknown)}"
+        raise TypeError(f"{told}. Leave out what it does not take")
     masks: Masks = {}
     weights: dict[str, Tensor] = {}
     known = counted(model, exclude)
+    linear = {f"{layer}.weight" for name, block in blocks(model).items() for layer in _layers(name, block)}
+    if other := [w for w in known if w.startswith(tuple(f"{name}." for name in blocks(model))) and w not in linear]:
+        told = f"one-shot methods prune linear layers; {', '.join(other)} are of another kind"
+        raise ValueError(f"{told}. Pass exclude={other} to leave them whole")
 
     def visit(name: str, block: nn.Module, run: Callable[[], None]) -> None:
         layers = {layer: module for layer, module in _layers(name, block).items() if f"{layer}.weight" in known}
-        if other := [w for w in known if w.startswith(f"{name}.") and w.rpartition(".")[0] not in layers]:
-            told = f"one-shot methods prune linear layers; {', '.join(other)} are of another kind"
-            raise ValueError(f"{told}. Pass exclude={other} to leave them whole")
         with watched(layers, entry) as seen:
             if entry.needs != "nothing":
                 run()
