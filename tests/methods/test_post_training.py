@@ -219,6 +219,22 @@ def test_the_walk_gives_each_block_what_the_pruned_blocks_before_it_give(kind: s
     assert min(same) > 0.99, same  # sums in another order may change a rank
 
 
+def test_a_decoder_inside_another_module_gives_the_same_weights() -> None:
+    class Logits(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x).logits
+
+    model, tokens = small("Llama"), torch.randint(256, (4, 16), generator=torch.Generator().manual_seed(0))
+    _, weights = prune_llm(model, tokens, "sparsegpt", 0.5, rows=2)
+    _, inside = prune_llm(Logits(model), tokens, "sparsegpt", 0.5, rows=2)
+    assert all(torch.equal(weight, inside[f"inner.{name}"]) for name, weight in weights.items())
+    assert model.config.use_cache
+
+
 def test_layers_that_read_one_tensor_share_its_gram(text: wb.Task) -> None:
     model = wb.make("llama", text, width=0.25)
     block = next(iter(blocks(model).values()))

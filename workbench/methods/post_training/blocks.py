@@ -131,13 +131,13 @@ def _joined(parts: list[Any]) -> Any:
 
 @contextlib.contextmanager
 def without_cache(model: nn.Module) -> Iterator[None]:
-    """A model of `transformers` without its cache of keys and values: a block that runs twice would fill it twice."""
-    config = getattr(model, "config", None)
-    if not getattr(config, "use_cache", False):
-        yield
-        return
-    config.use_cache = False  # type: ignore[union-attr]
+    """Models of `transformers`, also inside others, without cache: a block that runs twice would fill it twice."""
+    configs: list[Any] = [getattr(module, "config", None) for module in model.modules()]
+    using = [config for config in configs if getattr(config, "use_cache", False)]
     try:
+        for config in using:
+            config.use_cache = False
         yield
     finally:
-        config.use_cache = True  # type: ignore[union-attr]
+        for config in using:
+            config.use_cache = True

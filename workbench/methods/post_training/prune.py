@@ -31,7 +31,8 @@ def prune_llm(
     `inputs` `[n, t]` are passed `rows` at a time. A block is calibrated on what the pruned blocks before it give; all
     layers inside it on what the dense block computes, in one pass. Every layer loses the same share; embeddings and the
     head stay. `model.load_state_dict(weights, strict=False)` puts the weights in; the model itself is untouched.
-    `report(name)` is called after each block.
+    `report(name)` is called after each block. A warning names matrices of no known layer, such as stacked experts,
+    which stay; other kinds of layers in the blocks must be named in `exclude`.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")
