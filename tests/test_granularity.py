@@ -183,6 +183,9 @@ def test_every_granularity_expands_what_it_reduces(name: str, kind_of_model: str
             assert all(torch.equal(mask, cut_once[own]) for own, mask in ranking.masks(sparsity).items())
             assert torch.equal(ranking.mask(layer, sparsity), cut_once[layer])
             assert ranking.masks(sparsity).keys() == cut_once.keys()
+            if kind.share is not None:
+                with pytest.raises(ValueError, match="removes"):
+                    ranking.counts(sparsity / 2)
         tried += 1
     refused = {"head": ["linear", "convolution"], "kernel": ["linear", "attention"], "2:4": ["convolution"]}
     assert tried or kind_of_model in {**refused, "vector": refused["kernel"], "pattern": refused["kernel"]}[name]

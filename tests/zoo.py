@@ -11,6 +11,19 @@ from torch.nn import functional
 import workbench as wb
 
 
+class Course(nn.Module):
+    """Layers by name, and what a test does with them."""
+
+    def __init__(self, course: Callable[..., Tensor], **layers: nn.Module | nn.Parameter) -> None:
+        super().__init__()
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self.course = course
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.course(self, x)
+
+
 class Tied(nn.Module):
     """One weight used by two layers."""
 

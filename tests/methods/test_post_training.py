@@ -183,16 +183,21 @@ def small(kind: str) -> nn.Module:
         "GPT2": dict(n_positions=64, n_embd=32, n_layer=2, n_head=4, vocab_size=256),
         "OPT": dict(shared, ffn_dim=64, word_embed_proj_dim=32),
         "GPTNeoX": dict(shared, intermediate_size=64),
+        "Bloom": dict(vocab_size=256, hidden_size=32, n_layer=2, n_head=4),
+        "Mpt": dict(vocab_size=256, d_model=32, n_layers=2, n_heads=4, max_seq_len=64, use_cache=True),
     }.get(kind, dict(shared, intermediate_size=64, num_key_value_heads=2, head_dim=8))
     config = getattr(transformers, f"{kind}Config")(**more, bos_token_id=0, eos_token_id=0, pad_token_id=0)
     return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
-@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Qwen2", "Gemma", "Gemma2", "OPT", "GPT2", "GPTNeoX"])
+@pytest.mark.parametrize(
+    "kind", ["Llama", "Mistral", "Qwen2", "Gemma", "Gemma2", "OPT", "GPT2", "GPTNeoX", "Bloom", "Mpt"]
+)
 def test_the_walk_gives_each_block_what_the_pruned_blocks_before_it_give(kind: str) -> None:
-    model, tokens = small(kind), torch.randint(256, (6, 16), generator=torch.Generator().manual_seed(0))
+    # As many samples as heads: some blocks read a tensor with a row for each head, or for each head of each sample.
+    model, tokens = small(kind), torch.randint(256, (4, 16), generator=torch.Generator().manual_seed(0))
     before = {name: p.clone() for name, p in model.named_parameters()}
-    masks, weights = prune_llm(model, tokens, "sparsegpt", 0.5, rows=4)
+    masks, weights = prune_llm(model, tokens, "sparsegpt", 0.5, rows=3)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     assert model.config.use_cache
     assert wb.sparsity(masks) == 0.5
@@ -212,6 +217,22 @@ def test_the_walk_gives_each_block_what_the_pruned_blocks_before_it_give(kind: s
                 module.weight.copy_(weights[f"{layer}.weight"])
     same = [float((masks[f"{layer}.weight"] == mask).float().mean()) for layer, mask in found.items()]
     assert min(same) > 0.99, same  # sums in another order may change a rank
+
+
+def test_a_decoder_inside_another_module_gives_the_same_weights() -> None:
+    class Logits(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x).logits
+
+    model, tokens = small("Llama"), torch.randint(256, (4, 16), generator=torch.Generator().manual_seed(0))
+    _, weights = prune_llm(model, tokens, "sparsegpt", 0.5, rows=2)
+    _, inside = prune_llm(Logits(model), tokens, "sparsegpt", 0.5, rows=2)
+    assert all(torch.equal(weight, inside[f"inner.{name}"]) for name, weight in weights.items())
+    assert model.config.use_cache
 
 
 def test_layers_that_read_one_tensor_share_its_gram(text: wb.Task) -> None:
@@ -235,6 +256,77 @@ def test_a_walk_that_fails_leaves_the_model_as_it_was(text: wb.Task) -> None:
     assert all("forward" not in vars(block) for block in blocks(model).values())
 
 
+class Chain(nn.Module):
+    """Blocks in a row that read numbers `[n, t, 8]`."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Pair(nn.Module):
+    """Two layers; the second reads the samples that begin with a number above 0, as an expert does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen, out = x[:, 0, 0] > 0, self.one(x)
+        out[chosen] += self.two(x[chosen])
+        return out
+
+
+def test_a_layer_may_see_no_tokens_of_a_part() -> None:
+    x = torch.ones(4, 2, 8)
+    x[:2] = -1
+    masks, _ = prune_llm(Chain(Pair()), x, "wanda", 0.5, rows=2)
+    assert list(masks) == ["layers.0.one.weight", "layers.0.two.weight"]
+    with pytest.raises(ValueError, match=r"'layers.0.two.weight' saw no calibration tokens"):
+        prune_llm(Chain(Pair()), x[:2], "wanda", 0.5)
+
+
+def test_a_block_that_runs_twice_is_pruned_once_and_one_with_a_forward_of_its_own_keeps_it() -> None:
+    block, mine = nn.Linear(8, 8), Pair()
+    model, before = Chain(block, block, mine), block.weight.clone()
+    own = mine.forward
+    mine.forward = lambda x: own(x)  # as wrappers of a model put there
+    given = mine.forward
+    masks, _ = prune_llm(model, torch.randn(4, 2, 8), "sparsegpt", 0.5)
+    assert len(masks) == 3  # a block may be a layer
+    assert torch.equal(block.weight, before)
+    assert mine.forward is given
+    assert "forward" not in vars(block)
+
+
+def test_what_is_not_pruned_is_named() -> None:
+    class Idle(Chain):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers[0](x)
+
+    x = torch.randn(4, 8, 8)
+    with pytest.raises(ValueError, match=r"linear layers; layers.1.weight are of another kind"):
+        prune_llm(Chain(nn.Linear(8, 8), nn.Conv1d(8, 8, 1)), x, "wanda", 0.5)
+    with pytest.raises(ValueError, match=r"these do not: layers.1"):
+        prune_llm(Idle(nn.Linear(8, 8), nn.Linear(8, 8)), x, "wanda", 0.5)
+    with pytest.raises(TypeError, match=r"'wanda' takes no options; got damp"):
+        prune_llm(Chain(nn.Linear(8, 8)), x, "wanda", 0.5, damp=0.1)
+    with pytest.raises(TypeError, match=r"got Batch. Pass the inputs alone"):
+        prune_llm(Chain(nn.Linear(8, 8)), wb.Batch(x, x), "wanda", 0.5)
+    with pytest.raises(ValueError, match=r"at least one sample"):
+        prune_llm(Chain(nn.Linear(8, 8)), x[:0], "wanda", 0.5)
+    block = nn.Linear(8, 8)
+    block.experts = nn.Parameter(torch.ones(2, 8, 8))
+    with pytest.warns(UserWarning, match=r"stay whole: layers.0.experts"):
+        masks, _ = prune_llm(Chain(block), x, "wanda", 0.5)
+    assert list(masks) == ["layers.0.weight"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -255,7 +347,12 @@ def test_nan_weights_are_named(text: wb.Task) -> None:
     model = wb.make("llama", text, width=0.25)
     with torch.no_grad():
         model.model.layers[1].self_attn.q_proj.weight[0, 0] = torch.nan
-    with pytest.raises(ValueError, match=r"inputs of 'model.layers.1.self_attn.o_proj.weight' are NaN"):
+    with pytest.raises(ValueError, match=r"'model.layers.1.self_attn.q_proj.weight' has 1 that are NaN"):
+        prune_llm(model, text.batch(1).inputs, "magnitude", 0.5)
+    with torch.no_grad():
+        model.model.layers[1].self_attn.q_proj.weight[0, 0] = 0
+        model.model.layers[1].input_layernorm.weight[0] = torch.inf
+    with pytest.raises(ValueError, match=r"inputs of 'model.layers.1.self_attn.q_proj.weight' are NaN"):
         prune_llm(model, text.batch(1).inputs, "wanda", 0.5)
 
 

@@ -204,8 +204,10 @@ def test_a_speedup_is_a_ratio_of_medians(monkeypatch: pytest.MonkeyPatch) -> Non
 
     shapes: list[list[tuple[int, ...]]] = []
     monkeypatch.setattr(room, "in_turns", timed)
+    state = torch.get_rng_state()
     assert csr_speedup(0.9, 4, (8, 8)) == csr_speedup(0.5, 2, (8, 3, 3, 3)) == 2.0
     assert csr_speedup(0.75, 4, (8, 6), removed=True) == 2.0
+    assert torch.equal(state, torch.get_rng_state())
     assert shapes == [[(4, 8), (4, 8)], [(2, 8, 14, 14), (2, 8, 14, 14)], [(4, 8), (4, 2)]]
     with pytest.raises(ValueError, match=r"a size is \[out, in\]"):
         csr_speedup(0.5, 1, (8, 8, 3))

@@ -9,22 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from zoo import ZOO
+from zoo import ZOO, Course
 
 import workbench as wb
-
-
-class Course(nn.Module):
-    """Layers by name, and what a test does with them."""
-
-    def __init__(self, course, **layers: nn.Module | nn.Parameter) -> None:
-        super().__init__()
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-        self.course = course
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.course(self, x)
 
 
 def found(model: nn.Module, example: Tensor) -> dict[str, wb.removal.Group]:
@@ -248,6 +235,8 @@ def test_scores_of_groups_add_what_writes_and_reads():
     assert wb.group_scores(model, scores, x, "mean")["a.weight"].tolist() == [37.0, 74.0]
     own = {name: value.sum(1) for name, value in scores.items()}  # of channels: those that write
     assert wb.group_scores(model, own, x)["a.weight"].tolist() == [11.0, 22.0]
+    mixed = {"a.weight": scores["a.weight"].bfloat16(), **{name: scores[name] for name in ("b.weight", "c.weight")}}
+    assert wb.group_scores(model, mixed, x)["a.weight"].tolist() == [111.0, 222.0]
 
 
 def test_scores_and_masks_of_groups_refuse_what_is_not_theirs():

@@ -8,21 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from zoo import Course
 
 import workbench as wb
-
-
-class Course(nn.Module):
-    """Layers by name, and what a test does with them."""
-
-    def __init__(self, course: Callable[..., Tensor], **layers: nn.Module | nn.Parameter) -> None:
-        super().__init__()
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-        self.course = course
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.course(self, x)
 
 
 def block(inner: int, outer: int) -> nn.Module:

@@ -21,8 +21,8 @@ def load_text(root: Path | None, device: torch.device) -> Task:
 
     A paragraph that the reference prints twice counts once, so that no held-out text is learned by heart. The text is
     cut into 160 pieces: of each ten one is for validation and one for test. Windows to train on overlap by half; those
-    that are measured do not, so that each byte is predicted once, from at most 255 before it. Other versions of Python
-    have another text: compare numbers within one.
+    that are measured do not, so that no byte is predicted twice; it is from at most 256 before it. Other versions of
+    Python have another text: compare numbers within one.
     """
     from pydoc_data.topics import topics
 

@@ -15,10 +15,10 @@ def largest(values: Tensor, n: int, m: int, dim: int = 1) -> Tensor:
     >>> largest(torch.tensor([[3.0, 4.0, 1.0, 2.0]]), 2, 4)
     tensor([[ True,  True, False, False]])
     """
-    turned = values.movedim(dim, -1)
-    rows = turned.reshape(-1, m)
+    last = values.movedim(dim, -1)
+    rows = last.reshape(-1, m)
     bits = _by_pairs(rows, n) if m <= SMALL else _by_threshold(rows, n)
-    return bits.view(turned.shape).movedim(-1, dim)
+    return bits.view(last.shape).movedim(-1, dim)
 
 
 SMALL = 16

@@ -29,6 +29,7 @@ class Ranking:
 
     def counts(self, sparsity: float) -> dict[str, int]:
         """Kept units per layer, without touching the masks."""
+        check_share(self.granularity, sparsity, self.allocation)
         if self.allocation != "global":
             return budgets({name: r.shape for name, r in self.ranks.items()}, sparsity, self.allocation)
         kept = kept_count(self.total, sparsity)

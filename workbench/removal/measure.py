@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench.metrics.cost import in_turns, on_threads
 from workbench.removal.kernels import Sparse
-from workbench.seeds import generator
+from workbench.seeds import seeded
 from workbench.types import check_choice, check_count, check_sparsity
 
 
@@ -85,11 +85,12 @@ def csr_speedup(
             f"a size is [out, in] or [out, in, rows, columns]; got {size!r}. Pass one such as (64, 64, 3, 3)"
         )
     smaller = (max(round(size[0] * (1 - sparsity)), 1), *size[1:])
-    layer, other = (_layer(sizes) for sizes in (size, smaller))
-    inputs = torch.randn(batch, size[1], *[16] * (len(size) - 2))
-    if not removed:
-        layer.weight.mul_((torch.rand(layer.weight.shape, generator=generator(0)) >= sparsity).float())
-        other = Sparse(layer)
+    with seeded(0):
+        layer, other = (_layer(sizes) for sizes in (size, smaller))
+        inputs = torch.randn(batch, size[1], *[16] * (len(size) - 2))
+        if not removed:
+            layer.weight.mul_(torch.rand_like(layer.weight) >= sparsity)
+            other = Sparse(layer)
     with on_threads(threads):
         seconds = in_turns({"dense": lambda: layer(inputs), "other": lambda: other(inputs)}, repeats)
     return seconds["dense"][0] / seconds["other"][0]

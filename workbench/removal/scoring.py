@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -64,12 +66,12 @@ def group_scores(
 
 def _of_units(parts: list[tuple[Tensor, int, np.ndarray]], count: int, reduce: str) -> Tensor:
     """One number for each unit, of all that it has in `parts`: values, a dimension, and whose its indices are."""
-    device = parts[0][0].device
-    total = torch.full((count + 1,), -torch.inf if reduce == "max" else 0, dtype=parts[0][0].dtype)  # the last: no unit
+    device, dtype = parts[0][0].device, functools.reduce(torch.promote_types, (values.dtype for values, _, _ in parts))
+    total = torch.full((count + 1,), -torch.inf if reduce == "max" else 0, dtype=dtype)  # the last: no unit
     sizes = torch.zeros_like(total)
     for values, dim, places in parts:
-        index, rows = torch.from_numpy(places) % (count + 1), values.movedim(dim, 0).unsqueeze(-1)
-        others, ones = [*range(1, rows.ndim)], torch.ones(len(rows), dtype=total.dtype)
+        index, rows = torch.from_numpy(places) % (count + 1), values.to(dtype).movedim(dim, 0).unsqueeze(-1)
+        others, ones = [*range(1, rows.ndim)], torch.ones(len(rows), dtype=dtype)
         if reduce == "max":
             total.scatter_reduce_(0, index, rows.amax(others).cpu(), "amax")
         else:

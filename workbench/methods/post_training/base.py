@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from workbench.allocation import kept_count
+from workbench.granularity import check_share
 from workbench.granularity.fixed import largest
 from workbench.registry import Registry
 from workbench.types import check_choice, check_sparsity
@@ -30,7 +31,9 @@ class Inputs:
     factors: dict[float, Tensor] = field(default_factory=dict)
 
     def add(self, rows: Tensor, needs: str) -> None:
-        """Take more tokens in, `[tokens, in]`."""
+        """Take more tokens in, `[tokens, in]`; none where an expert was not chosen."""
+        if not len(rows):
+            return
         rows, share = rows.float(), len(rows) / (self.n + len(rows))
         self.n += len(rows)
         if needs == "gram":
@@ -67,28 +70,28 @@ class Share:
         sparsity = check_sparsity(sparsity)
         if granularity == "weight":
             return cls(sparsity)
-        found = N_OF_M.fullmatch(granularity)
-        if not found or int(found[1]) > int(found[2]):
+        found = N_OF_M.fullmatch(str(granularity))
+        if not found:
             told = f"one-shot methods remove single weights, 'weight', or n:m such as '2:4'; got {granularity!r}"
             raise ValueError(f"{told}. Structures go with wb.groups and wb.remove")
-        n, m = int(found[1]), int(found[2])
-        if abs(sparsity - (1 - n / m)) > 1e-9:
-            told = f"{granularity!r} removes {1 - n / m:g} of the weights; got sparsity={sparsity:g}"
-            raise ValueError(f"{told}. Pass sparsity={1 - n / m:g}")
-        return cls(sparsity, n, m)
+        check_share(granularity, sparsity)
+        return cls(sparsity, int(found[1]), int(found[2]))
+
+    def groups(self, width: int) -> tuple[int, int]:
+        """How many stay of how many in a row of so many; a row without n:m is one group.
+
+        >>> Share(0.75).groups(8), Share.of(0.5, "2:4").groups(8)
+        ((2, 8), (2, 4))
+        """
+        return (self.n, self.m) if self.m else (kept_count(width, self.sparsity), width)
 
     def by_row(self, scores: Tensor) -> Tensor:
         """The mask of the highest scores `[out, in]` of each row, as many in each; of equal ones the earlier."""
-        if self.m:
-            return largest(scores, self.n, self.m)
-        return largest(scores, kept_count(scores.shape[1], self.sparsity), scores.shape[1])
+        return largest(scores, *self.groups(scores.shape[1]))
 
     def anywhere(self, scores: Tensor) -> Tensor:
         """The mask of the highest scores `[out, in]` of the whole layer."""
-        if self.m:
-            return largest(scores, self.n, self.m)
-        flat = scores.reshape(1, -1)
-        return largest(flat, kept_count(flat.shape[1], self.sparsity), flat.shape[1]).view(scores.shape)
+        return self.by_row(scores if self.m else scores.reshape(1, -1)).view(scores.shape)
 
 
 Method = Callable[..., tuple[Tensor, Tensor]]

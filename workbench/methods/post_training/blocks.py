@@ -2,16 +2,15 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from workbench.models import prunable
-from workbench.models.running import evaluating
+from workbench.models.running import evaluating, outputs
 
-Calls = list[tuple[tuple[Any, ...], dict[str, Any]]]
-"""Arguments of a block for one part of the samples after another."""
 Visit = Callable[[str, nn.Module, Callable[[], None]], None]
 
 
@@ -30,7 +29,7 @@ def blocks(model: nn.Module) -> dict[str, nn.Module]:
         told = f"a decoder keeps its blocks in an nn.ModuleList; {type(model).__name__} has none with weights"
         raise ValueError(f"{told}. Use wb.score and wb.keep_top, which take any model")
     found = max(lists, key=lambda name: size[name])  # of equal ones the first, which is the outer one
-    return {f"{found}.{at}": block for at, block in enumerate(lists[found])}
+    return {f"{found}.{at}": block for at, block in lists[found].named_children()}
 
 
 @torch.no_grad()
@@ -38,15 +37,31 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
     """Run `inputs` through the model once and stop behind the last block; before a block's outputs go on, `visit` it.
 
     `visit(name, block, run)` may change the block's weights; `run()` passes all samples through the block as it is now,
-    `rows` at a time, for hooks that watch. What the next block reads is computed afterwards.
+    `rows` at a time, for hooks that watch. What the next block reads is computed afterwards. A pass of one sample comes
+    first: its shapes tell which of a block's arguments have an entry for each sample. A block that runs several times
+    is visited the first time.
     """
-    found = blocks(model)
-    last = next(reversed(found))
+    if not isinstance(inputs, Tensor):
+        told = f"calibration reads a tensor of inputs, [n, t]; got {type(inputs).__name__}"
+        raise TypeError(f"{told}. Pass the inputs alone, such as task.batch(32).inputs")
+    if not inputs.ndim or not len(inputs):
+        raise ValueError(f"calibration needs at least one sample, [n, t]; got shape {tuple(inputs.shape)}. Pass more")
+    found, ones = blocks(model), dict[str, Any]()
     with contextlib.ExitStack() as stack:
         stack.enter_context(evaluating(model))
         stack.enter_context(without_cache(model))
+        note = [b.register_forward_pre_hook(partial(_note, ones, n), with_kwargs=True) for n, b in found.items()]
+        try:
+            outputs(model, inputs[:1])
+        finally:
+            for hook in note:
+                hook.remove()
+        if idle := found.keys() - ones:
+            told = f"blocks run when the model does; these do not: {', '.join(sorted(idle))}"
+            raise ValueError(f"{told}. Wrap the model in a module whose forward runs them all")
         for name, block in found.items():
-            stack.enter_context(_replaced(name, block, visit, len(inputs), rows, name == last))
+            last = name == next(reversed(ones))  # in the order in which they run
+            stack.enter_context(_replaced(name, block, visit, ones[name], len(inputs), rows, last))
         with contextlib.suppress(_Done):
             model(inputs)
 
@@ -55,16 +70,28 @@ class _Done(Exception):
     """The last block was visited."""
 
 
+def _note(ones: dict[str, Any], name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+    """Keep the arguments of a block's first call."""
+    ones.setdefault(name, (args, kwargs))
+
+
 @contextlib.contextmanager
-def _replaced(name: str, block: nn.Module, visit: Visit, n: int, rows: int, last: bool) -> Iterator[None]:
-    own = block.forward
+def _replaced(name: str, block: nn.Module, visit: Visit, one: Any, n: int, rows: int, last: bool) -> Iterator[None]:
+    own, before = block.forward, vars(block).get("forward")
+
+    def back() -> None:
+        if before is None:
+            vars(block).pop("forward", None)
+        else:
+            block.forward = before
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        parts = [_part((args, kwargs), n, slice(at, at + rows)) for at in range(0, n, rows)]
+        back()
+        parts = [_part((args, kwargs), one, n, slice(at, at + rows)) for at in range(0, n, rows)]
 
         def run() -> None:
             for some, named in parts:
-                own(*some, **named)
+                block(*some, **named)  # with its hooks: a block may be a layer that is watched
 
         visit(name, block, run)
         if last:
@@ -75,38 +102,42 @@ def _replaced(name: str, block: nn.Module, visit: Visit, n: int, rows: int, last
     try:
         yield
     finally:
-        del block.forward
+        back()
 
 
-def _part(value: Any, n: int, rows: slice) -> Any:
-    """The arguments of some of n samples: tensors with a row for each lose the other rows."""
-    if isinstance(value, Tensor):
-        return value[rows] if value.ndim and len(value) == n else value
+def _part(value: Any, one: Any, n: int, rows: slice) -> Any:
+    """The arguments of some of n samples: tensors that differ from those of `one` sample lose the other rows."""
+    if isinstance(value, Tensor) and value.shape != one.shape:
+        each = len(one)  # some tensors have a row for each head of each sample
+        if value.shape != (n * each, *one.shape[1:]):
+            told = f"samples stand along the first dimension of what a block reads; got {tuple(value.shape)} for {n}"
+            raise ValueError(f"{told} and {tuple(one.shape)} for one. Let the model put samples first")
+        return value[rows.start * each : rows.stop * each]
     if isinstance(value, tuple | list):
-        return type(value)(_part(item, n, rows) for item in value)
-    return {key: _part(item, n, rows) for key, item in value.items()} if isinstance(value, dict) else value
+        return type(value)(_part(item, single, n, rows) for item, single in zip(value, one, strict=True))
+    return {key: _part(item, one[key], n, rows) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _joined(parts: list[Any]) -> Any:
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat(parts)
-    return (
-        type(first)(_joined(list(same)) for same in zip(*parts, strict=True))
-        if isinstance(first, tuple | list)
-        else first
-    )
+    if isinstance(first, dict):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, tuple | list):
+        return type(first)(_joined(list(same)) for same in zip(*parts, strict=True))
+    return first
 
 
 @contextlib.contextmanager
 def without_cache(model: nn.Module) -> Iterator[None]:
-    """A model of `transformers` without its cache of keys and values: a block that runs twice would fill it twice."""
-    config = getattr(model, "config", None)
-    if not getattr(config, "use_cache", False):
-        yield
-        return
-    config.use_cache = False  # type: ignore[union-attr]
+    """Models of `transformers`, also inside others, without cache: a block that runs twice would fill it twice."""
+    configs: list[Any] = [getattr(module, "config", None) for module in model.modules()]
+    using = [config for config in configs if getattr(config, "use_cache", False)]
     try:
+        for config in using:
+            config.use_cache = False
         yield
     finally:
-        config.use_cache = True  # type: ignore[union-attr]
+        for config in using:
+            config.use_cache = True

@@ -3,7 +3,6 @@
 import torch  # noqa: F401  (for the doctests)
 from torch import Tensor
 
-from workbench.allocation import kept_count
 from workbench.methods.after.reconstruction import damped, exactly, solved
 from workbench.methods.post_training.base import Inputs, Share, one_shot
 from workbench.methods.post_training.scores import magnitude
@@ -19,9 +18,8 @@ def obc(weight: Tensor, inputs: Inputs, share: Share, *, damp: float = 1e-6) -> 
     >>> [[round(w, 2) for w in row] for row in obc(torch.tensor([[1.0, 2.0]]), inputs, Share(0.5))[1].tolist()]
     [[0.0, 3.0]]
     """
-    width = weight.shape[1]
-    n, m = (share.n, share.m) if share.m else (kept_count(width, share.sparsity), width)
-    mask, new = exactly(weight.double(), damped(inputs.whole.double(), damp), n, m)
+    matrix = damped(inputs.whole.double(), damp)
+    mask, new = exactly(weight.double(), matrix, *share.groups(weight.shape[1]))
     return mask, new.to(weight.dtype)
 
 

@@ -1,6 +1,7 @@
 """A decoder pruned without training, block by block, by a method of the registry."""
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -8,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench.methods.post_training.base import POST_TRAINING, Entry, Inputs, Share
-from workbench.methods.post_training.blocks import walk
-from workbench.models import prunable
-from workbench.models.weights import turned
+from workbench.methods.post_training.blocks import blocks, walk
+from workbench.models.weights import counted, turned
 from workbench.types import Masks, check_count, count_not_finite
 
 
@@ -31,7 +31,8 @@ def prune_llm(
     `inputs` `[n, t]` are passed `rows` at a time. A block is calibrated on what the pruned blocks before it give; all
     layers inside it on what the dense block computes, in one pass. Every layer loses the same share; embeddings and the
     head stay. `model.load_state_dict(weights, strict=False)` puts the weights in; the model itself is untouched.
-    `report(name)` is called after each block.
+    `report(name)` is called after each block. A warning names matrices of no known layer, such as stacked experts,
+    which stay; other kinds of layers in the blocks must be named in `exclude`.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")
@@ -42,9 +43,17 @@ def prune_llm(
     """
     entry, share = POST_TRAINING[method], Share.of(sparsity, granularity)
     check_count("rows", rows)
+    known_options = [*inspect.signature(entry.function).parameters][3:]
+    if unknown := [option for option in options if option not in known_options]:
+        told = f"{method!r} takes {', '.join(known_options) or 'no options'}; got {', '.join(unknown)}"
+        raise TypeError(f"{told}. Leave out what it does not take")
     masks: Masks = {}
     weights: dict[str, Tensor] = {}
-    known = prunable(model, exclude)
+    known = counted(model, exclude)
+    linear = {f"{layer}.weight" for name, block in blocks(model).items() for layer in _layers(name, block)}
+    if other := [w for w in known if w.startswith(tuple(f"{name}." for name in blocks(model))) and w not in linear]:
+        told = f"one-shot methods prune linear layers; {', '.join(other)} are of another kind"
+        raise ValueError(f"{told}. Pass exclude={other} to leave them whole")
 
     def visit(name: str, block: nn.Module, run: Callable[[], None]) -> None:
         layers = {layer: module for layer, module in _layers(name, block).items() if f"{layer}.weight" in known}
@@ -69,7 +78,8 @@ def prune_llm(
 
 
 def _layers(name: str, block: nn.Module) -> dict[str, nn.Module]:
-    return {f"{name}.{n}": m for n, m in block.named_modules() if isinstance(m, nn.Linear) or turned(m)}
+    found = {f"{name}.{inner}".rstrip("."): module for inner, module in block.named_modules()}
+    return {layer: module for layer, module in found.items() if isinstance(module, nn.Linear) or turned(module)}
 
 
 def _weight(layer: nn.Module) -> Tensor:
@@ -90,6 +100,8 @@ def _pruned(
         raise ValueError(f"{told}. Pass exclude=[{name!r}], or another n:m")
     if inputs.n and count_not_finite(inputs.power):
         raise ValueError(f"inputs of {name!r} are NaN or infinite. Check the weights, or calibrate in float32")
+    if count := count_not_finite(weight):
+        raise ValueError(f"weights are finite numbers; {name!r} has {count} that are NaN or infinite. Mend the model")
     mask, new = entry.function(weight, inputs, share, **options)
     return (mask.t(), new.t()) if turned(layer) else (mask, new)
 
@@ -104,7 +116,7 @@ def watched(layers: dict[str, nn.Module], entry: Entry) -> Iterator[dict[str, In
         if now[0] is given:  # the layer before read it, too
             seen[name] = now[1]
             return
-        seen[name].add(given.flatten(0, -2), entry.needs)
+        seen[name].add(given.reshape(-1, given.shape[-1]), entry.needs)
         now[:] = given, seen[name]
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
