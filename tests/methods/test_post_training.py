@@ -10,7 +10,8 @@ from torch import Tensor, nn
 import workbench as wb
 from workbench.methods.post_training.base import POST_TRAINING, Inputs, Share
 from workbench.methods.post_training.blocks import blocks, walk
-from workbench.methods.post_training.prune import prune_llm, watched
+from workbench.methods.post_training.owl import outlier_shares, owl
+from workbench.methods.post_training.prune import layers_of, prune_llm, watched
 from workbench.models.checkpoints import checkpoint_name
 from workbench.project_data import project_data
 
@@ -387,3 +388,27 @@ def test_the_program_of_the_document_runs(capsys: pytest.CaptureFixture[str]) ->
     page = (Path(__file__).parents[2] / "docs" / "language.md").read_text(encoding="utf-8")
     exec(page.split("```python\n")[1].split("```")[0], {})
     assert 1 < float(capsys.readouterr().out) < 3
+
+
+def test_owl_keeps_more_where_outliers_are_and_the_total(text: wb.Task) -> None:
+    model, tokens = wb.make("llama", text, width=0.25), text.batch(4).inputs
+    with torch.no_grad():
+        for layer in layers_of("", blocks(model)["model.layers.3"]).values():
+            layer.weight.mul_(0.1)
+            layer.weight[0] *= 500  # of each column one weight is an outlier
+    shares = outlier_shares(model, tokens)
+    assert max(shares, key=shares.__getitem__) == "model.layers.3"
+    budget = owl(shares, 0.5)
+    assert sum(budget.values()) == pytest.approx(2)
+    assert min(budget, key=budget.__getitem__) == "model.layers.3"
+    masks, _ = prune_llm(model, tokens, "wanda", budget)
+    for block, own in budget.items():
+        layers = {name: mask for name, mask in masks.items() if name.startswith(f"{block}.")}
+        assert wb.sparsity(layers) == pytest.approx(own, abs=0.02)  # whole weights of 32 in a row
+
+
+def test_sparsities_that_name_other_blocks_are_refused(text: wb.Task) -> None:
+    with pytest.raises(ValueError, match=r"each of model\.layers\.0, .*; got layers\.0"):
+        prune_llm(wb.make("llama", text, width=0.25), text.batch(1).inputs, "wanda", {"layers.0": 0.5})
+    with pytest.raises(ValueError, match="'b' would have"):
+        owl({"a": 0.0, "b": 0.1}, 0.05, most=0.1)

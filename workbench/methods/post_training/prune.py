@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ def prune_llm(
     model: nn.Module,
     inputs: Tensor,
     method: str,
-    sparsity: float,
+    sparsity: float | Mapping[str, float],
     *,
     granularity: str = "weight",
     exclude: Iterable[str] = (),
@@ -29,10 +29,10 @@ def prune_llm(
     """Prune the linear layers of a decoder's blocks in one pass of calibration tokens; masks, and the new weights.
 
     `inputs` `[n, t]` are passed `rows` at a time. A block is calibrated on what the pruned blocks before it give; all
-    layers inside it on what the dense block computes, in one pass. Every layer loses the same share; embeddings and the
-    head stay. `model.load_state_dict(weights, strict=False)` puts the weights in; the model itself is untouched.
-    `report(name)` is called after each block. A warning names matrices of no known layer, such as stacked experts,
-    which stay; other kinds of layers in the blocks must be named in `exclude`.
+    layers inside it on what the dense block computes, in one pass. Every layer loses the same share, or that of its
+    block, by name (`owl`); embeddings and the head stay. `model.load_state_dict(weights, strict=False)` puts the
+    weights in; the model itself is untouched. `report(name)` is called after each block. A warning names matrices of no
+    known layer, such as stacked experts, which stay; other kinds of layers in the blocks must be named in `exclude`.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")
@@ -41,7 +41,12 @@ def prune_llm(
     >>> len(masks), wb.sparsity(masks)
     (28, 0.5)
     """
-    entry, share = POST_TRAINING[method], Share.of(sparsity, granularity)
+    entry, names = POST_TRAINING[method], list(blocks(model))
+    budget = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(names, sparsity)
+    if budget.keys() != set(names):
+        told = f"sparsities by block name each of {', '.join(names)}; got {', '.join(map(str, budget)) or 'none'}"
+        raise ValueError(f"{told}. Pass one number, or the blocks' names as keys")
+    shares = {name: Share.of(budget[name], granularity) for name in names}
     check_count("rows", rows)
     known_options = [*inspect.signature(entry.function).parameters][3:]
     if unknown := [option for option in options if option not in known_options]:
@@ -50,18 +55,18 @@ def prune_llm(
     masks: Masks = {}
     weights: dict[str, Tensor] = {}
     known = counted(model, exclude)
-    linear = {f"{layer}.weight" for name, block in blocks(model).items() for layer in _layers(name, block)}
+    linear = {f"{layer}.weight" for name, block in blocks(model).items() for layer in layers_of(name, block)}
     if other := [w for w in known if w.startswith(tuple(f"{name}." for name in blocks(model))) and w not in linear]:
         told = f"one-shot methods prune linear layers; {', '.join(other)} are of another kind"
         raise ValueError(f"{told}. Pass exclude={other} to leave them whole")
 
     def visit(name: str, block: nn.Module, run: Callable[[], None]) -> None:
-        layers = {layer: module for layer, module in _layers(name, block).items() if f"{layer}.weight" in known}
+        layers = {layer: module for layer, module in layers_of(name, block).items() if f"{layer}.weight" in known}
         with watched(layers, entry) as seen:
             if entry.needs != "nothing":
                 run()
         for layer, module in layers.items():
-            mask, new = _pruned(f"{layer}.weight", module, seen[layer], entry, share, options)
+            mask, new = _pruned(f"{layer}.weight", module, seen[layer], entry, shares[name], options)
             before[module] = _weight(module).clone()
             _weight(module).copy_(new)
             masks[f"{layer}.weight"], weights[f"{layer}.weight"] = mask, new
@@ -77,7 +82,7 @@ def prune_llm(
     return masks, weights
 
 
-def _layers(name: str, block: nn.Module) -> dict[str, nn.Module]:
+def layers_of(name: str, block: nn.Module) -> dict[str, nn.Module]:
     found = {f"{name}.{inner}".rstrip("."): module for inner, module in block.named_modules()}
     return {layer: module for layer, module in found.items() if isinstance(module, nn.Linear) or turned(module)}
 
@@ -88,11 +93,15 @@ def _weight(layer: nn.Module) -> Tensor:
     return found.detach()
 
 
+def matrix(layer: nn.Module) -> Tensor:
+    """A layer's weight as `[out, in]`."""
+    return _weight(layer).t() if turned(layer) else _weight(layer)
+
+
 def _pruned(
     name: str, layer: nn.Module, inputs: Inputs, entry: Entry, share: Share, options: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
-    own = _weight(layer)
-    weight = own.t() if turned(layer) else own
+    weight = matrix(layer)
     if entry.needs != "nothing" and not inputs.n:
         raise ValueError(f"{name!r} saw no calibration tokens. Pass exclude=[{name!r}], or more tokens")
     if share.m and weight.shape[1] % share.m:
