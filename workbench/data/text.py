@@ -15,7 +15,7 @@ CONTEXT = 256
 PIECES = 160
 
 
-@source("text")
+@source("text", tokens=True)
 def load_text(root: Path | None, device: torch.device) -> Task:
     """Windows of 256 bytes of Python's own language reference (`pydoc_data.topics`), to predict the next byte of each.
 

@@ -11,6 +11,7 @@ from torch import nn
 from workbench import allocation, data, models
 from workbench.criteria import criteria
 from workbench.data import Task
+from workbench.data.registry import OF_TOKENS
 from workbench.explorers.cache import Cache
 from workbench.explorers.playground.choices import ROUNDS, Choices, compression_of, weight_timings
 from workbench.explorers.playground.points import Points
@@ -41,7 +42,7 @@ class Offer:
     ):
         self.tasks = dict(tasks)
         self.own_data = tuple(name for name in self.tasks if name not in data.sources())
-        self.data = sorted({*data.available(), *self.tasks})
+        self.data = sorted(({*data.available()} - OF_TOKENS) | {*self.tasks})  # a language model takes minutes
         self.home = next(iter(self.tasks))
         self.own_networks = {name: copy.deepcopy(model) for name, model in networks.items()}
         self.names = None if names is None else [check_choice("criterion", name, criteria()) for name in names]
