@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -249,6 +250,20 @@ def test_errors_say_what_to_do(arguments: tuple[str, float, str], told: str, tex
     method, sparsity, granularity = arguments
     with pytest.raises(ValueError, match="(?s).*" + told.replace("?", r"\?")):
         prune_llm(wb.make("llama", text, width=0.25), text.batch(1).inputs, method, sparsity, granularity=granularity)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"),
+    [
+        (torch.zeros(2, 8), r"whole numbers \[n, t\]; got torch.float32 \[2, 8\]"),
+        (torch.zeros(8, dtype=torch.int64), r"got torch.int64 \[8\]"),
+        ([[1, 2]], "got list"),
+        (torch.full((2, 8), 999), "cannot look up tokens 999 to 999 in rows of 8"),
+    ],
+)
+def test_tokens_that_do_not_fit_are_told(tokens: Any, told: str, text: wb.Task) -> None:
+    with pytest.raises(ValueError, match=told):
+        prune_llm(wb.make("llama", text, width=0.25), tokens, "wanda", 0.5)
 
 
 def test_nan_weights_are_named(text: wb.Task) -> None:

@@ -40,6 +40,9 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
     `visit(name, block, run)` may change the block's weights; `run()` passes all samples through the block as it is now,
     `rows` at a time, for hooks that watch. What the next block reads is computed afterwards.
     """
+    if not isinstance(inputs, Tensor) or inputs.ndim != 2 or inputs.is_floating_point():
+        shape = f"{inputs.dtype} {list(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise ValueError(f"tokens are whole numbers [n, t]; got {shape}. Pass task.batch(32).inputs, or a tokenizer's")
     found = blocks(model)
     last = next(reversed(found))
     with contextlib.ExitStack() as stack:
@@ -47,8 +50,13 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
         stack.enter_context(without_cache(model))
         for name, block in found.items():
             stack.enter_context(_replaced(name, block, visit, len(inputs), rows, name == last))
-        with contextlib.suppress(_Done):
+        try:
             model(inputs)
+        except _Done:
+            pass
+        except IndexError as error:
+            told = f"the model cannot look up tokens {inputs.min()} to {inputs.max()} in rows of {inputs.shape[1]}"
+            raise ValueError(f"{told}. Pass tokens of its vocabulary, in rows no longer than its positions") from error
 
 
 class _Done(Exception):
