@@ -466,7 +466,7 @@ def test_a_criterion_joins_the_open_explorers_menu_and_leaves_it_again(playgroun
         (dict(rows=[{"weights": "trained", "compression": 2, "accuracy": 0.5}]), "Write 'timing': 'after'"),
         (
             dict(model="lenet-300-100", state={"granularity": "kernel"}),
-            "cuts no layer .*kernels are of.*that do: weight, 1",
+            r"cuts no layer .*kernels are of .*has shape \(300, 64\)\. Granularities that do: weight, 1",
         ),
         (dict(state={"granularity": "kernels"}), "Did you mean 'kernel'"),
         (dict(state={"rounds": 0}), "rounds is a whole number"),

@@ -344,6 +344,20 @@ def test_errors_say_what_to_do(arguments: tuple[str, float, str], told: str, tex
         prune_llm(wb.make("llama", text, width=0.25), text.batch(1).inputs, method, sparsity, granularity=granularity)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "told"),
+    [
+        (torch.zeros(2, 8), r"inputs of shape \(1, 8\) and torch.float32 do not pass through it"),
+        (torch.zeros(8, dtype=torch.int64), r"at least one sample, \[n, t\]; got shape \(8,\)"),
+        (torch.full((2, 8), 999), r"inputs of shape \(1, 8\) and torch.int64 do not pass through it"),
+        (torch.tensor([[1, 2], [3, 999]]), "cannot look up tokens 1 to 999 in rows of 2"),
+    ],
+)
+def test_tokens_that_do_not_fit_are_told(tokens: Tensor, told: str, text: wb.Task) -> None:
+    with pytest.raises(ValueError, match=told):
+        prune_llm(wb.make("llama", text, width=0.25), tokens, "wanda", 0.5)
+
+
 def test_nan_weights_are_named(text: wb.Task) -> None:
     model = wb.make("llama", text, width=0.25)
     with torch.no_grad():

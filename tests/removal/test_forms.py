@@ -220,6 +220,8 @@ def test_break_even_on_disk_is_where_the_bytes_are_equal() -> None:
     assert abs(break_even(size=sizes, form="csr on disk", **how) - (0.5 + 17 / (2 * 16 * 40))) < 2e-3
     with pytest.raises(ValueError, match="form"):
         break_even(form="csc")
+    with pytest.raises(ValueError, match=r"a size is \[out, in\]"):
+        break_even(size=(8,), form="csr on disk")
 
 
 @pytest.mark.parametrize(("least", "most", "within"), [(0.5, 0.5, 0.1), (0.0, 1.0, 0.1), (0.0, 0.9, 0.0)])

@@ -87,5 +87,5 @@ def uncut(model: nn.Module, name: str) -> dict[str, str]:
         try:
             unit_shapes(model, {layer: weight}, name)
         except ValueError as error:
-            found[layer] = str(error)
+            found[layer] = str(error).partition(". Pass ")[0]  # without the remedy, which is of a call
     return found | ({[*weights][-1]: "its channels are the outputs"} if name == "channel" else {})

@@ -32,13 +32,14 @@ def group_members(group: Group, unit: int | None = None, *, ax: Axes | None = No
     members = [member for member in group.members if member.role != "along"]
     parts = [("all units", KEPT, range(group.units))]
     parts += [] if unit is None else [(f"unit {unit}", OFF_PATH, range(unit, unit + 1))]
-    with drawing(ax, height=1.5 + 0.3 * len(members)) as ax:
+    each = max(0.15, min(0.3, 3 / len(members)))  # inches of a row: many rows come closer
+    with drawing(ax, height=1.5 + each * len(members)) as ax:
         for label, colour, units in parts:
             bars = [(y, *run) for y, m in enumerate(members) for run in _runs(i for u in units for i in m.at[u])]
             rows, starts, lengths = zip(*bars, strict=True)
             ax.barh(rows, lengths, 0.7, left=starts, color=colour, label=label, linewidth=0)
         names = [f"{m.role} {ending(m.parameter)}, dim {m.dim}" for m in members]
-        ax.set_yticks(range(len(names)), names)
+        ax.set_yticks(range(len(names)), names, fontsize=min(12, 58 * each))
         ax.set(title=ending(group.name, 60), xlabel="index along the dimension", ylabel="member")
         ax.set_ylim(len(members) - 0.5, -0.5)
         ax.grid(visible=False, axis="y")

@@ -78,12 +78,8 @@ def csr_speedup(
     Dense seconds over the other's. `size` is `[out, in]` of a linear layer or `[out, in, rows, columns]` of a
     convolution, which sees images of 16 x 16.
     """
-    sparsity, batch = check_sparsity(sparsity), check_count("batch", batch)
+    sparsity, batch, size = check_sparsity(sparsity), check_count("batch", batch), _check_size(size)
     check_count("repeats", repeats, least=2)
-    if len(size) not in (2, 4) or min(size) < 1:
-        raise ValueError(
-            f"a size is [out, in] or [out, in, rows, columns]; got {size!r}. Pass one such as (64, 64, 3, 3)"
-        )
     smaller = (max(round(size[0] * (1 - sparsity)), 1), *size[1:])
     with seeded(0):
         layer, other = (_layer(sizes) for sizes in (size, smaller))
@@ -96,6 +92,13 @@ def csr_speedup(
     return seconds["dense"][0] / seconds["other"][0]
 
 
+def _check_size(size: Sequence[int]) -> Sequence[int]:
+    if len(size) not in (2, 4) or min(size) < 1:
+        told = f"a size is [out, in] or [out, in, rows, columns]; got {size!r}"
+        raise ValueError(f"{told}. Pass one such as (64, 64, 3, 3)")
+    return size
+
+
 def _layer(size: Sequence[int]) -> Any:
     out, inner, *kernel = size
     return nn.Conv2d(inner, out, (kernel[0], kernel[1]), bias=False) if kernel else nn.Linear(inner, out, bias=False)
@@ -103,7 +106,7 @@ def _layer(size: Sequence[int]) -> Any:
 
 def _fewer_bytes(form: str) -> Callable[..., float]:
     def gain(sparsity: float, batch: int, size: Sequence[int], **how: Any) -> float:
-        found = weight_bytes(size, round(math.prod(size) * (1 - sparsity)))
+        found = weight_bytes(_check_size(size), round(math.prod(size) * (1 - sparsity)))
         return found["dense"] / found[form]
 
     return gain

@@ -44,7 +44,7 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
     if not isinstance(inputs, Tensor):
         told = f"calibration reads a tensor of inputs, [n, t]; got {type(inputs).__name__}"
         raise TypeError(f"{told}. Pass the inputs alone, such as task.batch(32).inputs")
-    if not inputs.ndim or not len(inputs):
+    if inputs.ndim < 2 or not len(inputs):
         raise ValueError(f"calibration needs at least one sample, [n, t]; got shape {tuple(inputs.shape)}. Pass more")
     found, ones = blocks(model), dict[str, Any]()
     with contextlib.ExitStack() as stack:
@@ -62,8 +62,13 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
         for name, block in found.items():
             last = name == next(reversed(ones))  # in the order in which they run
             stack.enter_context(_replaced(name, block, visit, ones[name], len(inputs), rows, last))
-        with contextlib.suppress(_Done):
+        try:
             model(inputs)
+        except _Done:
+            pass
+        except IndexError as error:
+            told = f"the model cannot look up tokens {inputs.min()} to {inputs.max()} in rows of {inputs.shape[1]}"
+            raise ValueError(f"{told}. Pass tokens of its vocabulary, in rows no longer than its positions") from error
 
 
 class _Done(Exception):
