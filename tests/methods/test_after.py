@@ -11,6 +11,7 @@ from torch import nn
 
 import workbench as wb
 from workbench.methods import after
+from workbench.methods.after.reconstruction import exactly
 
 DAMP = 1e-12
 
@@ -187,5 +188,5 @@ def test_what_does_not_fit_is_told() -> None:
         after.prune_exactly(model, grams, 0.5, damp=0)
     with pytest.raises(ValueError, match="grams and masks or weights name the same layers; got weight and other"):
         after.layer_errors(model, {"other": model.weight}, grams)
-    with pytest.raises(ValueError, match="Leave the layer out of the grams"):
-        after.prune_exactly(nn.Linear(1000, 30), {"weight": torch.eye(1000).double()}, 0.5)
+    with pytest.raises(ValueError, match=r"20,000,000 numbers at most; got 25,000,000. Leave the layer out"):
+        exactly(torch.ones(2, 5000).double(), torch.ones(1).double().expand(5000, 5000), 1, 2)

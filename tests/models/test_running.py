@@ -69,10 +69,10 @@ def test_the_bound_of_work_counts_tokens_and_steps() -> None:
     assert work(nn.Conv1d(3, 5, 2), torch.zeros(2, 3, 7)) == 2 * 7 * 30
 
 
-def test_no_network_of_the_workbench_takes_tokens() -> None:
+def test_only_language_models_take_tokens() -> None:
     x = torch.zeros(20, 5, dtype=torch.long)
     task = wb.Task("tokens", {split: wb.Batch(x, torch.arange(20) % 2) for split in ("train", "val", "test")})
-    assert fitting(task) == []
+    assert fitting(task) == ["llama"]
 
 
 def test_a_model_and_its_inputs_are_on_one_device() -> None:

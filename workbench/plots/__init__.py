@@ -5,7 +5,7 @@ A name has one colour and one marker in all of them (`workbench.plots.looks`).
 
 from workbench.intervals import student
 from workbench.plots.areas import maps, matrix, regions
-from workbench.plots.costs import costs
+from workbench.plots.cost_bars import costs
 from workbench.plots.figures import axes, bundle, show, style
 from workbench.plots.groups import group_members
 from workbench.plots.ladders import differences, ladder
