@@ -2,7 +2,7 @@
 
 from workbench.methods.post_training import exact, scores, sparsegpt  # noqa: F401  (importing registers the methods)
 from workbench.methods.post_training.base import POST_TRAINING
-from workbench.methods.post_training.owl import outlier_shares, owl
+from workbench.methods.post_training.outliers import outlier_shares, owl
 from workbench.methods.post_training.prune import prune_llm
 
 __all__ = ["one_shot_methods", "outlier_shares", "owl", "prune_llm"]
