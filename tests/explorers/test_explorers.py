@@ -1305,3 +1305,22 @@ def test_the_live_bundle_shows_without_widgets(playground: Any) -> None:
     data = explorer._repr_mimebundle_()[0]
     assert {"application/vnd.jupyter.widget-view+json", "text/html", "image/png"} <= set(data)
     assert data["text/plain"].startswith("Pruning playground: lenet-300-100 on digits")
+
+
+class OutputFirst(nn.Module):
+    """A network that registers its last layer first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.first = nn.Linear(16, 10), nn.Linear(64, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.first(x.flatten(1))))
+
+
+def test_channels_of_the_outputs_stay_wherever_they_are_registered(digits: wb.Task) -> None:
+    session = Session({"digits": digits}, {"own": OutputFirst()})
+    choices = Choices(network="own", granularity="channel", criterion="magnitude", compression=2)
+    _, frame = settle(session, choices)
+    assert list(session.units(choices)) == ["first.weight"]
+    assert [layer["kept"] for layer in frame["sides"][0]["layers"]] == [160, 512]

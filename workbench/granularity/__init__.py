@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from workbench.granularity.base import GRANULARITIES, REDUCTIONS, Granularity, Rule, any_kept
 from workbench.granularity.fixed import n_of_m
 from workbench.granularity.parts import blocks
-from workbench.models.weights import prunable
 from workbench.types import check_choice
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "any_kept",
     "check_share",
     "find_granularity",
-    "uncut",
     "unit_shapes",
 ]
 
@@ -74,18 +72,3 @@ def unit_shapes(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> d
     bits = {layer: torch.ones(weight.shape, dtype=torch.bool) for layer, weight in weights.items()}
     units = find_granularity(name).reduce(model, bits, any_kept)
     return {layer: tuple(values.shape) for layer, values in units.items()}
-
-
-def uncut(model: nn.Module, name: str) -> dict[str, str]:
-    """The prunable weights that a granularity cannot cut, each with the reason; outputs are no channels to remove.
-
-    >>> list(uncut(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 2)), "2:4"))
-    ['0.weight']
-    """
-    found, weights = {}, prunable(model, strict=False)
-    for layer, weight in weights.items():
-        try:
-            unit_shapes(model, {layer: weight}, name)
-        except ValueError as error:
-            found[layer] = str(error).partition(". Pass ")[0]  # without the remedy, which is of a call
-    return found | ({[*weights][-1]: "its channels are the outputs"} if name == "channel" else {})

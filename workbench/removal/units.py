@@ -237,3 +237,13 @@ def groups(model: nn.Module, example: Tensor | None = None) -> Groups:
       along   3.bias    dim 0  3 units
     """
     return Groups(coupling(model, example))
+
+
+def output_layers(model: nn.Module, example: Tensor | None = None) -> list[str]:
+    """The weights that write the model's outputs, as seen in a pass: their channels cannot go.
+
+    >>> output_layers(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4)), torch.ones(1, 2))
+    ['2.weight']
+    """
+    of_outputs = [group for group in groups(model, example) if OUTPUT in group.why]
+    return [member.parameter for group in of_outputs for member in group.members if member.role == "writes"]

@@ -18,11 +18,12 @@ from workbench.explorers.playground.points import Points
 from workbench.explorers.playground.recorded import shipped
 from workbench.explorers.playground.scored import Prepared, measure, prepared
 from workbench.explorers.stops import stops
-from workbench.granularity import GRANULARITIES, REDUCTIONS, find_granularity, uncut
+from workbench.granularity import GRANULARITIES, REDUCTIONS, find_granularity, unit_shapes
 from workbench.methods import timing
 from workbench.methods.registry import METHODS
 from workbench.methods.when import early, takes
 from workbench.plots.looks import Look, looks
+from workbench.removal.units import output_layers
 from workbench.train import schedule
 from workbench.types import check_choice
 
@@ -93,10 +94,22 @@ class Offer:
         net, name = self.at_init(choices), choices.granularity
         key = (choices.data, choices.network, name, GRANULARITIES.own().get(name))
         if (found := self._units.get(key)) is None:
-            kind, left = find_granularity(name), uncut(net.model, name)
+            kind, left = find_granularity(name), self._uncut(choices)
             ones = {layer: torch.ones(w.shape) for layer, w in models.prunable(net.model).items() if layer not in left}
             sizes = ones if kind.share is not None else kind.reduce(net.model, ones, REDUCTIONS["sum"])
             found = self._units.put(key, {layer: (n.numel(), int(n.min())) for layer, n in sizes.items()}, 1)
+        return found
+
+    def _uncut(self, choices: Choices) -> dict[str, str]:
+        """The weights that the granularity cannot cut, each with the reason; outputs are no channels to remove."""
+        net, found = self.at_init(choices), dict[str, str]()
+        for layer, weight in models.prunable(net.model, strict=False).items():
+            try:
+                unit_shapes(net.model, {layer: weight}, choices.granularity)
+            except ValueError as error:
+                found[layer] = str(error).partition(". Pass ")[0]  # without the remedy, which is of a call
+        if choices.granularity == "channel":
+            found |= dict.fromkeys(output_layers(net.model, net.example), "its channels are the outputs")
         return found
 
     def _cuts(self, choices: Choices) -> bool:
@@ -154,7 +167,7 @@ class Offer:
                 check_choice("criterion", side.criterion, self.criteria(choices))
             check_choice("allocation", side.allocation, allocation.allocations())
             if not self._cuts(side):
-                why = next(iter(uncut(net.model, side.granularity).values()), "its layers have one unit each")
+                why = next(iter(self._uncut(side).values()), "its layers have one unit each")
                 told = f"{side.granularity!r} cuts no layer of {side.network!r}: {why}"
                 raise ValueError(f"{told}. Granularities that do: {', '.join(self.granularities(side))}")
             if side.k is not None:
