@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -74,12 +74,27 @@ class Group:
         return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
 
 
-class Groups(list[Group]):
-    """What `wb.groups` gives: a list, which other functions take in place of an example; they do not look again."""
+class Groups(Sequence[Group]):
+    """What `wb.groups` gives: the groups, listed when first looked at.
+
+    Other functions take them in place of an example, and do not run the model again.
+    """
 
     def __init__(self, found: Coupling) -> None:
-        super().__init__(found.listed())
         self.coupling = found
+
+    @cached_property
+    def _listed(self) -> list[Group]:
+        return list(self.coupling.listed())
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._listed[at]
+
+    def __len__(self) -> int:
+        return len(self.coupling.order)
+
+    def __repr__(self) -> str:
+        return repr(self._listed)
 
 
 class Coupling:
