@@ -21,7 +21,7 @@ from workbench.metrics.cost import in_turns
 from workbench.removal import measure as room
 from workbench.removal.forms import stored
 from workbench.removal.kernels import Sparse, half, sparse, sparse_layers
-from workbench.removal.measure import Peak, break_even, csr_speedup
+from workbench.removal.measure import Peak, break_even, layer_speedup
 from workbench.removal.onnx_file import export, export_int8, run, session
 
 
@@ -130,6 +130,10 @@ def test_the_picture_of_costs_has_a_bar_for_each_form_that_was_measured() -> Non
     assert "dense 4, removed, x 0.25 1" in wb.plots.describe(ax)
     with pytest.raises(ValueError, match="this table has 8, got batch=1"):
         wb.plots.costs(pd.DataFrame(rows), batch=1)
+    with pytest.raises(ValueError, match=r"measure is one of .*; got 'macs'"):
+        wb.plots.costs(pd.DataFrame(rows).drop(columns="macs", errors="ignore"), measure="macs")
+    with pytest.raises(ValueError, match="a whole table"):
+        wb.plots.costs(pd.DataFrame(rows)[:0])
 
 
 def test_what_cannot_be_removed_is_told() -> None:
@@ -205,12 +209,12 @@ def test_a_speedup_is_a_ratio_of_medians(monkeypatch: pytest.MonkeyPatch) -> Non
     shapes: list[list[tuple[int, ...]]] = []
     monkeypatch.setattr(room, "in_turns", timed)
     state = torch.get_rng_state()
-    assert csr_speedup(0.9, 4, (8, 8)) == csr_speedup(0.5, 2, (8, 3, 3, 3)) == 2.0
-    assert csr_speedup(0.75, 4, (8, 6), removed=True) == 2.0
+    assert layer_speedup(0.9, 4, (8, 8)) == layer_speedup(0.5, 2, (8, 3, 3, 3)) == 2.0
+    assert layer_speedup(0.75, 4, (8, 6), removed=True) == 2.0
     assert torch.equal(state, torch.get_rng_state())
     assert shapes == [[(4, 8), (4, 8)], [(2, 8, 14, 14), (2, 8, 14, 14)], [(4, 8), (4, 2)]]
     with pytest.raises(ValueError, match=r"a size is \[out, in\]"):
-        csr_speedup(0.5, 1, (8, 8, 3))
+        layer_speedup(0.5, 1, (8, 8, 3))
 
 
 def test_break_even_on_disk_is_where_the_bytes_are_equal() -> None:

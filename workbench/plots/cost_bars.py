@@ -32,9 +32,9 @@ def costs(table: pd.DataFrame, *, measure: str = "seconds", batch: int | None = 
     >>> [text.get_text() for text in ax.get_yticklabels()]
     ['dense', 'removed, x 0.25']
     """
-    scale, label = MEASURES[check_choice("measure", measure, MEASURES)]
+    scale, label = MEASURES[check_choice("measure", measure, MEASURES.keys() & {*table.columns})]
     batches = table["batch"].unique().tolist()
-    batch = batches[0] if batch is None else batch
+    batch = batches[0] if batch is None and batches else batch
     if batch not in batches or "dense" not in set(table["form"]):
         told = f"a picture of costs is of one batch size, beside dense; this table has {', '.join(map(str, batches))}"
         raise ValueError(f"{told}, got batch={batch!r}. Pass batch= and a whole table of wb.costs")

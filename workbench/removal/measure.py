@@ -64,7 +64,7 @@ def weight_bytes(shape: Sequence[int], kept: int, each: int = 4) -> dict[str, in
 
 
 @torch.no_grad()
-def csr_speedup(
+def layer_speedup(
     sparsity: float,
     batch: int = 1,
     size: Sequence[int] = (2048, 2048),
@@ -113,8 +113,8 @@ def _fewer_bytes(form: str) -> Callable[..., float]:
 
 
 GAINS: dict[str, Callable[..., float]] = {
-    "csr": csr_speedup,
-    "removed": functools.partial(csr_speedup, removed=True),
+    "csr": layer_speedup,
+    "removed": functools.partial(layer_speedup, removed=True),
     "bitmask on disk": _fewer_bytes("bitmask"),
     "csr on disk": _fewer_bytes("csr"),
 }

@@ -41,12 +41,12 @@ def prune_llm(
     >>> len(masks), wb.sparsity(masks)
     (28, 0.5)
     """
-    entry, names = POST_TRAINING[method], list(blocks(model))
-    budget = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(names, sparsity)
-    if budget.keys() != set(names):
-        told = f"sparsities by block name each of {', '.join(names)}; got {', '.join(map(str, budget)) or 'none'}"
+    entry, found = POST_TRAINING[method], blocks(model)
+    budget = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(found, sparsity)
+    if budget.keys() != found.keys():
+        told = f"sparsities by block name each of {', '.join(found)}; got {', '.join(map(str, budget)) or 'none'}"
         raise ValueError(f"{told}. Pass one number, or the blocks' names as keys")
-    shares = {name: Share.of(budget[name], granularity) for name in names}
+    shares = {name: Share.of(budget[name], granularity) for name in found}
     check_count("rows", rows)
     known_options = [*inspect.signature(entry.function).parameters][3:]
     if unknown := [option for option in options if option not in known_options]:
@@ -55,8 +55,8 @@ def prune_llm(
     masks: Masks = {}
     weights: dict[str, Tensor] = {}
     known = counted(model, exclude)
-    linear = {f"{layer}.weight" for name, block in blocks(model).items() for layer in layers_of(name, block)}
-    if other := [w for w in known if w.startswith(tuple(f"{name}." for name in blocks(model))) and w not in linear]:
+    linear = {f"{layer}.weight" for name, block in found.items() for layer in layers_of(name, block)}
+    if other := [w for w in known if w.startswith(tuple(f"{name}." for name in found)) and w not in linear]:
         told = f"one-shot methods prune linear layers; {', '.join(other)} are of another kind"
         raise ValueError(f"{told}. Pass exclude={other} to leave them whole")
 
