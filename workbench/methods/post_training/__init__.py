@@ -2,10 +2,13 @@
 
 from workbench.methods.post_training import exact, scores, sparsegpt  # noqa: F401  (importing registers the methods)
 from workbench.methods.post_training.base import POST_TRAINING
+from workbench.methods.post_training.depth import block_influence, drop_blocks
 from workbench.methods.post_training.outliers import outlier_shares, owl
 from workbench.methods.post_training.prune import prune_llm
+from workbench.methods.post_training.units import activation_scores, loss_changes
 
-__all__ = ["one_shot_methods", "outlier_shares", "owl", "prune_llm"]
+__all__ = ["activation_scores", "block_influence", "drop_blocks", "loss_changes"]
+__all__ += ["one_shot_methods", "outlier_shares", "owl", "prune_llm"]
 
 
 def one_shot_methods() -> list[str]:
