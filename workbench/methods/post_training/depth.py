@@ -71,8 +71,8 @@ def drop_blocks(model: nn.Module, names: Iterable[str]) -> nn.Module:
 
     What counts blocks follows: a number that is each block's own place (`layer_idx`), and in a config of `transformers`
     `num_hidden_layers` and lists with an entry for each block. So the copy generates with a cache, and
-    `from_pretrained` loads what its `save_pretrained` wrote. Raises ValueError for names that are no blocks, if none is left, or if the
-    config would not build such a model.
+    `from_pretrained` loads what its `save_pretrained` wrote. Raises ValueError for names that are no blocks, if none is
+    left, or if the config would not build such a model.
     Misleads without training afterwards if blocks are few: each then does much.
 
     >>> import workbench as wb
