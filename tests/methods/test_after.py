@@ -355,6 +355,21 @@ def test_adapters_of_gpt2_whose_weights_are_turned() -> None:
     assert all(not model.get_parameter(name)[~mask].any() for name, mask in masks.items())
 
 
+def test_what_adapters_give_is_measured_in_an_encoder_of_torch_too() -> None:
+    torch.manual_seed(0)
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1).eval()
+    x = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        before = model(x)
+        with after.adapters(model, rank=1):
+            for name, p in model.named_parameters():
+                if "lora_B" in name:
+                    p.fill_(1)
+            inside = model(x)
+        torch.testing.assert_close(model(x), inside)
+    assert not torch.allclose(before, inside, atol=0.01)
+
+
 def test_a_block_that_raises_merges_nothing() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.MultiheadAttention(4, 2))
     before = wb.snapshot(model)

@@ -272,3 +272,9 @@ def test_a_config_that_counts_in_another_way_is_refused() -> None:
     with pytest.raises(ValueError, match=r"differs in \d+ tensors, such as 'model\.layers\..*Its config counts"):
         wb.drop_blocks(model, ["model.layers.0"])
     assert len(wb.drop_blocks(model, ["model.layers.3"]).model.layers) == 3
+
+
+def test_the_program_of_the_document_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "language.md").read_text(encoding="utf-8")
+    exec(page.split("## Whole units and blocks")[1].split("```python\n")[1].split("```")[0], {})
+    assert 1 < float(capsys.readouterr().out) < 4

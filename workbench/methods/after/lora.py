@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from workbench.extras import lab
 from workbench.masks import apply_masks_
+from workbench.models.kernels import ATTENTION
 from workbench.models.weights import prunable, turned
 from workbench.seeds import seeded
 from workbench.types import Masks, check_count, check_masks
@@ -69,7 +70,10 @@ def adapters(
         if f"{layer}.weight" in masks:
             module.register_forward_hook(partial(_without_removed, ~masks[f"{layer}.weight"]))
     try:
-        yield model
+        with contextlib.ExitStack() as stack:
+            for switch in ATTENTION:  # the fast path of torch's encoder reads weights, and calls no layer
+                stack.enter_context(switch.held())
+            yield model
         with torch.no_grad():
             for layer, module in layers.items():
                 module.get_parameter("weight").add_(deltas[layer]())

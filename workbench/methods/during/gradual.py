@@ -1,6 +1,7 @@
 """Gradual magnitude pruning: the sparsity rises while the network trains (Zhu and Gupta 2017)."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
@@ -51,7 +52,7 @@ def gradual(
             return None
         scores = magnitudes({name: progress.model.get_parameter(name) for name in masks})
         now = sparsity if final else sparsity * rise(far, start, stop)
-        units = dict(granularity=granularity, model=progress.model, example=progress.batch.inputs)
+        units: dict[str, Any] = dict(granularity=granularity, model=progress.model, example=progress.batch.inputs)
         return keep_top(scores, now, allocation=allocation, within=progress.masks, **units)
 
     return {"masks": masks, "update": update}

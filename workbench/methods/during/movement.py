@@ -1,6 +1,7 @@
 """Movement pruning: weights that fine-tuning moves towards zero go, large or small (Sanh et al. 2020)."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -63,7 +64,7 @@ def movement(
             return None
         now = sparsity if final else sparsity * rise(progress.step / progress.total, start, stop)
         scores = {name: progress.memory["scores"][name] for name in masks}
-        units = dict(granularity=granularity, model=progress.model, example=progress.batch.inputs)
+        units: dict[str, Any] = dict(granularity=granularity, model=progress.model, example=progress.batch.inputs)
         return keep_top(scores, now, allocation=allocation, **units)
 
     return {"masks": masks, "update": update, "straight_through": True}
