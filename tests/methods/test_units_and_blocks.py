@@ -88,6 +88,7 @@ def test_the_two_orders_are_snip_and_what_fisher_adds() -> None:
     first = wb.loss_changes(model, batch, text_loss, order=1)
     rises = {order: wb.loss_changes(model, batch, text_loss, order=order, signed=True) for order in (1, 2)}
     for name in snip:
+        assert not rises[2][name].requires_grad  # nothing keeps the graph of what is not pruned
         torch.testing.assert_close(first[name], snip[name].double(), rtol=1e-3, atol=1e-9)
         torch.testing.assert_close(rises[2][name] - rises[1][name], fisher[name], rtol=1e-3, atol=1e-12)
 

@@ -35,7 +35,8 @@ def sample_gradients(model: nn.Module, weights: Weights, batch: Batch, loss_fn: 
 
     fixed = {name: w.detach() for name, w in weights.items()}
     for part in _parts(batch, sum(map(torch.numel, weights.values()))):
-        grads = _together(grad(loss), (None, 0, 0), fixed, *part)
+        with torch.no_grad():  # parameters that are not among the weights, such as embeddings, would keep a graph
+            grads = _together(grad(loss), (None, 0, 0), fixed, *part)
         if grads is None:
             each = [alone(*sample) for sample in zip(*part, strict=True)]
             grads = {name: torch.stack([own[name] for own in each]) for name in weights}
