@@ -390,5 +390,10 @@ def test_a_block_that_raises_merges_nothing() -> None:
 def test_adapters_need_a_linear_layer_and_a_rank() -> None:
     with pytest.raises(ValueError, match="Conv2d has none"), after.adapters(nn.Conv2d(1, 1, 1)):
         pass
-    with pytest.raises(ValueError, match="rank is a whole number"), after.adapters(nn.Linear(2, 2), rank=0):
+    with pytest.raises(ValueError, match="Linear has none"), after.adapters(nn.Linear(2, 2)):
+        pass
+    with (
+        pytest.raises(ValueError, match="rank is a whole number"),
+        after.adapters(nn.Sequential(nn.Linear(2, 2)), rank=0),
+    ):
         pass

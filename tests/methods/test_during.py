@@ -341,7 +341,7 @@ def test_heads_go_while_a_network_trains(name: str) -> None:
             rows = x[:, 0]
             return self.write(self.attention(rows, rows, rows)[0].mean(1))
 
-    model, knobs = Rows(), {"granularity": "head", "exclude": ["*out_proj", "write"], "allocation": "layer", "every": 2}
+    model, knobs = Rows(), {"unit": "head", "exclude": ["*out_proj", "write"], "allocation": "layer", "every": 2}
     *_, last = wb.steps(model, wb.load("digits", device="cpu"), steps=10, **method(name, model, 0.75, **knobs))
     heads = {n: mask.view(3, 4, -1).all(2) for n, mask in last.masks.items() if n.startswith("attention.in_proj")}
     assert list(heads) == ["attention.in_proj_weight", "attention.in_proj_bias"]

@@ -202,6 +202,15 @@ def test_influence_is_one_minus_the_cosine() -> None:
         wb.block_influence(model, x, span=5)
 
 
+def test_what_is_not_finite_and_what_reads_nothing_is_named() -> None:
+    model, x = Turns(Turn(0), Turn(1)), torch.ones(1, 2, 2)
+    model.parts[1].turn.weight.data[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"between 'parts\.1' and the end of 'parts\.1' it is NaN"):
+        wb.block_influence(model, x)
+    with pytest.raises(ValueError, match="these groups have none"):  # each turn writes what the next one must give
+        wb.activation_scores(Turns(Turn(0)), x, wb.groups(Turns(Turn(0)), x))
+
+
 def test_any_model_with_blocks_gets_shorter_and_keeps_its_own() -> None:
     model = Turns(Turn(0, 3.0), Turn(1), Turn(1, 0.5), Turn(2))
     x = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0))

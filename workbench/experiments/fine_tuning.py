@@ -103,7 +103,7 @@ def prune_while_tuning(
     task, model = task_of("digits", "5-9"), network_of(network, seed)
     model.load_state_dict(trained_first(network, seed, first), strict=False)
     whole = kept_whole(network, model, granularity)
-    knobs = dict(allocation="layer", granularity=granularity, exclude=whole, every=every)
+    knobs = dict(allocation="layer", unit=granularity, exclude=whole, every=every)
     how = {"masks": dense(model, whole)} if name == "dense" else method(name, model, sparsity, **knobs)
     epochs = epochs or {"vgg": 15}.get(network, 30)
     *_, last = steps(model, task, epochs=epochs, seed=seed, lr=lr, **ADAMW, **how)

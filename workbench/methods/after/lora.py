@@ -53,7 +53,7 @@ def adapters(
     peft, masks = lab("peft"), check_masks(model, masks or {})
     own = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     names = [name.rpartition(".") for name, weight in prunable(model, exclude).items() if own[id(weight)] == 1]
-    layers = {layer: module for layer, _, _ in names if _called(module := model.get_submodule(layer))}
+    layers = {layer: module for layer, _, _ in names if layer and _called(module := model.get_submodule(layer))}
     if not layers:
         told = f"adapters stand beside linear layers that are modules; {type(model).__name__} has none outside exclude"
         raise ValueError(f"{told}. Train its weights with wb.steps")
@@ -61,22 +61,23 @@ def adapters(
     config = peft.LoraConfig(r=check_count("rank", rank), lora_alpha=alpha, target_modules=pattern)
     flags, before = [(p, p.requires_grad) for p in model.parameters()], set(vars(model))
     apply_masks_(model, masks)
-    with seeded(seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about layers whose weight is [in, out], which peft treats rightly
-        peft.inject_adapter_in_model(config, model)
-    added: dict[str, Any] = {layer: model.get_submodule(layer) for layer in layers}
-    deltas = {layer: partial(_delta, module, masks.get(f"{layer}.weight")) for layer, module in added.items()}
-    for layer, module in added.items():
-        if f"{layer}.weight" in masks:
-            module.register_forward_hook(partial(_without_removed, ~masks[f"{layer}.weight"]))
     try:
+        with seeded(seed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about layers whose weight is [in, out], which peft treats rightly
+            peft.inject_adapter_in_model(config, model)
+        added: dict[str, Any] = {layer: model.get_submodule(layer) for layer in layers}
+        own_masks = {layer: masks[name] for layer in layers if (name := f"{layer}.weight") in masks}
+        kept = {layer: mask.to(layers[layer].get_parameter("weight").device) for layer, mask in own_masks.items()}
+        for layer, mask in kept.items():
+            added[layer].register_forward_hook(partial(_without_removed, ~mask))
         with contextlib.ExitStack() as stack:
             for switch in ATTENTION:  # the fast path of torch's encoder reads weights, and calls no layer
                 stack.enter_context(switch.held())
             yield model
         with torch.no_grad():
             for layer, module in layers.items():
-                module.get_parameter("weight").add_(deltas[layer]())
+                delta = added[layer].get_delta_weight("default")
+                module.get_parameter("weight").add_(delta.where(kept[layer], 0) if layer in kept else delta)
     finally:
         for layer, module in layers.items():
             path, _, child = layer.rpartition(".")
@@ -91,12 +92,6 @@ def _called(module: nn.Module) -> bool:
     """Whether a layer is linear and called as a module; attention of torch reads the weight of its last layer."""
     linear = isinstance(module, nn.Linear) or turned(module)
     return linear and not isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear)
-
-
-def _delta(layer: Any, mask: Tensor | None) -> Tensor:
-    """What is added to a layer's weight, in its shape."""
-    delta: Tensor = layer.get_delta_weight("default")
-    return delta if mask is None else delta.where(mask, 0)
 
 
 def _without_removed(removed: Tensor, layer: Any, args: tuple[Tensor, ...], outputs: Tensor) -> Tensor:

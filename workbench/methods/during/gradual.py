@@ -26,7 +26,7 @@ def gradual(
     sparsity: float,
     *,
     allocation: str = "global",
-    granularity: str = "weight",
+    unit: str = "weight",
     exclude: Iterable[str] = (),
     schedule: str = "cubic",
     every: int = 20,
@@ -36,8 +36,8 @@ def gradual(
     """Every `every` steps the weights of least magnitude go, so that `s_t = s (1 - (1 - p)^3)` are removed.
 
     p runs from 0 to 1 between the shares `start` and `stop` of the training; `schedule="linear"` removes `s p`. Removed
-    weights stay removed. The last change comes at the share `stop`, with exactly the sparsity asked for. Units of a
-    coarser `granularity`, such as "head", have the sum of their weights' magnitudes; layers in `exclude` stay whole.
+    weights stay removed. The last change comes at the share `stop`, with exactly the sparsity asked for. With a
+    `unit` other than a weight, such as "head", the sum of its weights' magnitudes counts. Layers in `exclude` stay.
 
     Misleads with few changes: then each removes as much as a single cut.
     """
@@ -52,7 +52,7 @@ def gradual(
             return None
         scores = magnitudes({name: progress.model.get_parameter(name) for name in masks})
         now = sparsity if final else sparsity * rise(far, start, stop)
-        units: dict[str, Any] = dict(granularity=granularity, model=progress.model, example=progress.batch.inputs)
+        units: dict[str, Any] = dict(granularity=unit, model=progress.model, example=progress.batch.inputs)
         return keep_top(scores, now, allocation=allocation, within=progress.masks, **units)
 
     return {"masks": masks, "update": update}

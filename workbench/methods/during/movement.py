@@ -28,7 +28,7 @@ def movement(
     sparsity: float,
     *,
     allocation: str = "layer",
-    granularity: str = "weight",
+    unit: str = "weight",
     exclude: Iterable[str] = (),
     schedule: str = "cubic",
     every: int = 20,
@@ -39,8 +39,8 @@ def movement(
 
     The sum is over all steps so far, of the gradient of the masked network at each weight and of the weight's own
     value, also behind the mask: so the score of a removed weight goes on (straight through), and it may come back with
-    the value it had. Removed weights get no gradient themselves. The sparsity rises as in "gradual". Units of a coarser
-    `granularity`, such as "head", have the sum of their weights' scores; layers in `exclude` stay whole.
+    the value it had. Removed weights get no gradient themselves. The sparsity rises as in "gradual". With a `unit`
+    other than a weight, such as "head", the sum of its weights' scores counts. Layers in `exclude` stay.
 
     Misleads from new weights: what trains from nothing moves away from zero everywhere.
     """
@@ -64,7 +64,7 @@ def movement(
             return None
         now = sparsity if final else sparsity * rise(progress.step / progress.total, start, stop)
         scores = {name: progress.memory["scores"][name] for name in masks}
-        units: dict[str, Any] = dict(granularity=granularity, model=progress.model, example=progress.batch.inputs)
+        units: dict[str, Any] = dict(granularity=unit, model=progress.model, example=progress.batch.inputs)
         return keep_top(scores, now, allocation=allocation, **units)
 
     return {"masks": masks, "update": update, "straight_through": True}

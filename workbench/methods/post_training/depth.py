@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -13,7 +14,10 @@ from torch.nn import functional
 from workbench.methods.post_training.blocks import blocks, walk
 from workbench.models.watch import tensors
 from workbench.seeds import seeded
-from workbench.types import check_choice, check_count
+from workbench.types import check_choice, check_count, count_not_finite
+
+OF_BLOCKS = re.compile("layer|block")
+"""Names of lists in a config that may have an entry for each block."""
 
 
 @torch.no_grad()
@@ -44,6 +48,9 @@ def block_influence(model: nn.Module, inputs: Tensor, span: int = 1, rows: int =
         if len(before) == span:
             first, start = before[0]
             near = functional.cosine_similarity(start.float(), torch.cat(gave).float(), dim=-1)
+            if count_not_finite(near):
+                told = f"what passes is finite; between {first!r} and the end of {name!r} it is NaN or infinite"
+                raise ValueError(f"{told}. Check the weights, or compute in float32")
             found[first] = float(1 - near.double().mean())
 
     walk(model, inputs, visit, rows)
@@ -122,7 +129,7 @@ def _shorten(config: Any, count: int, stay: list[int]) -> None:
     for own in parts:
         if getattr(own, "num_hidden_layers", None) == count:
             for name, value in list(vars(own).items()):
-                if isinstance(value, list) and len(value) == count:
+                if isinstance(value, list) and len(value) == count and OF_BLOCKS.search(name):
                     setattr(own, name, [value[at] for at in stay])
             own.num_hidden_layers = len(stay)
 
