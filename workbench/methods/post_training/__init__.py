@@ -3,9 +3,11 @@
 from workbench.methods.post_training import exact, scores, sparsegpt  # noqa: F401  (importing registers the methods)
 from workbench.methods.post_training.base import POST_TRAINING
 from workbench.methods.post_training.outliers import outlier_shares, owl
+from workbench.methods.post_training.planted import planted_outliers
 from workbench.methods.post_training.prune import prune_llm
+from workbench.methods.post_training.rounding import rounded
 
-__all__ = ["one_shot_methods", "outlier_shares", "owl", "prune_llm"]
+__all__ = ["one_shot_methods", "outlier_shares", "owl", "planted_outliers", "prune_llm", "rounded"]
 
 
 def one_shot_methods() -> list[str]:
