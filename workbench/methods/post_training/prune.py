@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from workbench.methods.post_training.base import POST_TRAINING, Entry, Inputs, Share
 from workbench.methods.post_training.blocks import blocks, walk
-from workbench.models.weights import counted, turned
+from workbench.methods.post_training.experts import prune_stack, stacks_of, watched_experts
+from workbench.models import left_out, prunable
+from workbench.models.weights import turned, warn_of
 from workbench.types import Masks, check_count, count_not_finite
 
 
@@ -30,9 +33,10 @@ def prune_llm(
 
     `inputs` `[n, t]` are passed `rows` at a time. A block is calibrated on what the pruned blocks before it give; all
     layers inside it on what the dense block computes, in one pass. Every layer loses the same share, or that of its
-    block, by name (`owl`); embeddings and the head stay. `model.load_state_dict(weights, strict=False)` puts the
-    weights in; the model itself is untouched. `report(name)` is called after each block. A warning names matrices of no
-    known layer, such as stacked experts, which stay; other kinds of layers in the blocks must be named in `exclude`.
+    block, by name (`owl`); embeddings and the head stay. Experts that are stacked in one parameter are layers of their
+    own, and its mask has its shape. `model.load_state_dict(weights, strict=False)` puts the weights in; the model
+    itself is untouched. `report(name)` is called after each block. At the end a warning names matrices of no known
+    layer, such as a router's, which stay; other kinds of layers in the blocks must be named in `exclude`.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")
@@ -54,7 +58,9 @@ def prune_llm(
         raise TypeError(f"{told}. Leave out what it does not take")
     masks: Masks = {}
     weights: dict[str, Tensor] = {}
-    known = counted(model, exclude)
+    excluded = [exclude] if isinstance(exclude, str) else [*exclude]
+    whole = left_out(model, excluded)
+    known = prunable(model, excluded)
     linear = {f"{layer}.weight" for name, block in found.items() for layer in layers_of(name, block)}
     if other := [w for w in known if w.startswith(tuple(f"{name}." for name in found)) and w not in linear]:
         told = f"one-shot methods prune linear layers; {', '.join(other)} are of another kind"
@@ -62,23 +68,34 @@ def prune_llm(
 
     def visit(name: str, block: nn.Module, run: Callable[[], None]) -> None:
         layers = {layer: module for layer, module in layers_of(name, block).items() if f"{layer}.weight" in known}
-        with watched(layers, entry) as seen:
-            if entry.needs != "nothing":
+        stacks = {stack: weight for stack, weight in stacks_of(name, block).items() if stack in whole}
+        with watched(layers, entry) as seen, watched_experts(block, stacks, entry.needs) as experts:
+            if entry.needs != "nothing" or stacks:
                 run()
+        share = shares[name]
         for layer, module in layers.items():
-            mask, new = _pruned(f"{layer}.weight", module, seen[layer], entry, shares[name], options)
-            before[module] = _weight(module).clone()
-            _weight(module).copy_(new)
-            masks[f"{layer}.weight"], weights[f"{layer}.weight"] = mask, new
+            mask, new = _pruned(f"{layer}.weight", matrix(module), seen[layer], entry, share, options)
+            put(f"{layer}.weight", _weight(module), *((mask.t(), new.t()) if turned(module) else (mask, new)))
+        for stack, seen_by in experts.items():
+            if seen_by.turned is not None:
+                prune = partial(_pruned, entry=entry, share=share, options=options)
+                put(stack, stacks[stack].detach(), *prune_stack(stack, seen_by, share, prune))
+                del whole[stack]
         report(name)
 
-    before: dict[nn.Module, Tensor] = {}
+    def put(name: str, weight: Tensor, mask: Tensor, new: Tensor) -> None:
+        before.append((weight, weight.clone()))
+        weight.copy_(new)
+        masks[name], weights[name] = mask, new
+
+    before: list[tuple[Tensor, Tensor]] = []
     try:
         walk(model, inputs, visit, rows)
     finally:
         with torch.no_grad():
-            for module, weight in before.items():
-                _weight(module).copy_(weight)
+            for weight, own in before:
+                weight.copy_(own)
+    warn_of(whole, model)
     return masks, weights
 
 
@@ -99,20 +116,19 @@ def matrix(layer: nn.Module) -> Tensor:
 
 
 def _pruned(
-    name: str, layer: nn.Module, inputs: Inputs, entry: Entry, share: Share, options: dict[str, Any]
+    name: str, weight: Tensor, inputs: Inputs, entry: Entry, share: Share, options: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
-    weight = matrix(layer)
+    """The mask and the new weight of a matrix `[out, in]`."""
     if entry.needs != "nothing" and not inputs.n:
         raise ValueError(f"{name!r} saw no calibration tokens. Pass exclude=[{name!r}], or more tokens")
     if share.m and weight.shape[1] % share.m:
         told = f"'{share.n}:{share.m}' groups inputs; {name!r} has {weight.shape[1]}, no multiple of {share.m}"
         raise ValueError(f"{told}. Pass exclude=[{name!r}], or another n:m")
-    if inputs.n and count_not_finite(inputs.power):
+    if inputs.n and entry.needs != "nothing" and count_not_finite(inputs.power):
         raise ValueError(f"inputs of {name!r} are NaN or infinite. Check the weights, or calibrate in float32")
     if count := count_not_finite(weight):
         raise ValueError(f"weights are finite numbers; {name!r} has {count} that are NaN or infinite. Mend the model")
-    mask, new = entry.function(weight, inputs, share, **options)
-    return (mask.t(), new.t()) if turned(layer) else (mask, new)
+    return entry.function(weight, inputs, share, **options)
 
 
 @contextlib.contextmanager
