@@ -77,10 +77,13 @@ def test_stacked_experts_are_pruned_as_layers_of_their_own(kind: str, method: st
     with torch.no_grad():
         torch.testing.assert_close(stacked(tokens).logits, apart(tokens).logits, rtol=1e-3, atol=1e-4)
     implementation = stacked.config._experts_implementation
-    with pytest.warns(UserWarning, match=r"stay whole: model.layers.0.mlp.(gate|router).weight .*layers.1") as warned:
+    only_routers = (
+        r"stay whole: model.layers.0.mlp.(gate|router).weight [^,]*, model.layers.1.mlp.(gate|router).weight [^,]*\. "
+    )
+    with pytest.warns(UserWarning, match=only_routers):
         masks, weights = wb.prune_llm(stacked, tokens, method, 0.5, granularity="2:4", rows=3)
+    with pytest.warns(UserWarning, match="routers?" if turned else "gate"):
         found, others = wb.prune_llm(apart, tokens, method, 0.5, granularity="2:4", rows=3)
-    assert not any("experts" in str(one.message) for one in warned)
     assert stacked.config._experts_implementation == implementation
     assert wb.sparsity(masks) == 0.5
     same = []
@@ -135,10 +138,9 @@ class Routed(nn.Module):
 
 def test_experts_without_tokens_and_stacks_without_products_are_named() -> None:
     model, x = Routed([0, 2]), torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(1))
-    with pytest.warns(UserWarning) as warned:
+    with pytest.warns(UserWarning, match="experts 1 of 'layers.0.stack' saw no calibration tokens") as warned:
         masks, weights = wb.prune_llm(model, x, "wanda", 0.5)
     told = " ".join(str(one.message) for one in warned)
-    assert "experts 1 of 'layers.0.stack' saw no calibration tokens" in told
     assert "stay whole: layers.0.idle" in told
     assert "layers.0.stack (" not in told
     own = model.layers[0].stack[1].detach().abs()

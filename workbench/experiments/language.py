@@ -1,4 +1,4 @@
-"""A small Llama pruned without training, in bits a byte: methods, granularities, outliers, rounding, large and small."""
+"""A small Llama pruned without training, in bits a byte: methods, n:m, outliers, OWL, rounding, large and small."""
 
 import functools
 from collections.abc import Mapping
@@ -115,7 +115,7 @@ def owl_bits(seed: int, factor: float = 1, width: float | None = None, sparsity:
     shares = owl(outlier_shares(model, calibration), sparsity)
     found = {"lowest": min(shares.values()), "highest": max(shares.values())}
     for method in ("magnitude", "wanda", "sparsegpt"):
-        for name, share in {"uniform": sparsity, "owl": shares}.items():
+        for name, share in (("uniform", sparsity), ("owl", shares)):
             found[f"{method}, {name}"] = bits(model, task, prune_llm(model, calibration, method, share)[1])
     return found
 

@@ -1,5 +1,6 @@
 """One layer pruned by every one-shot method: the error of its outputs, with and without outliers among its inputs."""
 
+import itertools
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ def _power(weight: Tensor, gram: Tensor) -> float:
 def next_over_each(rows: Rows) -> Effects:
     found = rows[(rows["factor"] == 20) & (rows["outliers"] == 1 / 16)]
     kinds = {"related": found[found["related"]], "independent": found[~found["related"]]}
-    pairs = list(zip(ORDER, ORDER[1:], strict=False))
+    pairs = list(itertools.pairwise(ORDER))
     return {f"{b} / {a}, {kind}": part[b] / part[a] for kind, part in kinds.items() for a, b in pairs}
 
 

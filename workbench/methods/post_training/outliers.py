@@ -16,7 +16,8 @@ from workbench.types import check_sparsity
 def outlier_shares(model: nn.Module, inputs: Tensor, outlier: float = 5.0, rows: int = 8) -> dict[str, float]:
     """The share of `|w_ij| ||X_j||` of each block that are above `outlier` times the mean of their layer.
 
-    `inputs` are calibration tokens `[n, t]`; no block is pruned; experts that saw no token do not count. Source: Yin et al. 2024, arXiv:2310.05175, section 3.
+    `inputs` are calibration tokens `[n, t]`; no block is pruned, and experts that saw no token do not count. Source:
+    Yin et al. 2024, arXiv:2310.05175, section 3.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")

@@ -1,6 +1,5 @@
 """Outlier features planted into a model without a change of its function: what magnitude cannot see, and Wanda can."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -100,8 +99,8 @@ def readers(model: nn.Module, inputs: Tensor) -> dict[Any, list[Any]]:
 def _offset(norm: Any) -> float:
     """What a norm adds to its weight before it multiplies (Gemma's: 1)."""
     x = torch.arange(1.0, norm.weight.numel() + 1, device=norm.weight.device, dtype=norm.weight.dtype)[None]
-    replaced: Callable[[Tensor], Any] = lambda weight: torch.func.functional_call(norm, {"weight": weight}, (x,))
-    none, one = replaced(torch.zeros_like(norm.weight)), replaced(torch.ones_like(norm.weight))
+    own = torch.zeros_like(norm.weight), torch.ones_like(norm.weight)
+    none, one = (torch.func.functional_call(norm, {"weight": weight}, (x,)) for weight in own)
     bias = 0 if getattr(norm, "bias", None) is None else norm.bias
     return float(torch.round(((none - bias) / (one - none))[0, -1]))
 
