@@ -138,9 +138,10 @@ class Routed(nn.Module):
 
 def test_experts_without_tokens_and_stacks_without_products_are_named() -> None:
     model, x = Routed([0, 2]), torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(1))
-    with pytest.warns(UserWarning, match="experts 1 of 'layers.0.stack' saw no calibration tokens") as warned:
+    with pytest.warns(UserWarning, match="saw no|stay whole") as warned:
         masks, weights = wb.prune_llm(model, x, "wanda", 0.5)
     told = " ".join(str(one.message) for one in warned)
+    assert "experts 1 of 'layers.0.stack' saw no calibration tokens" in told
     assert "stay whole: layers.0.idle" in told
     assert "layers.0.stack (" not in told
     own = model.layers[0].stack[1].detach().abs()
