@@ -28,7 +28,7 @@ EXACT = ("direct", "formula", "kept", "largest_first", "maximum", "removed", "sp
 # standard deviation over processors is 0.008 (at most 0.05 in some hundred rows), 0.05 is six of these.
 ABSOLUTE = {"accuracy": 0.05, "dead": 1, "effective": 0.02, "jaccard": 0.02}
 ABSOLUTE |= {f"layer {k}": 0.02 for k in range(1, 10)} | dict.fromkeys(("spread", "smallest", "largest", "slope"), 1e-7)
-ABSOLUTE |= dict.fromkeys((*one_shot_methods(), "magnitude, row", "sparsegpt, 1e-4"), 1e-3)  # errors of a layer's outputs
+ABSOLUTE |= dict.fromkeys((*one_shot_methods(), "magnitude, row", "sparsegpt, 1e-4"), 1e-3)  # errors
 
 
 def lines(name: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.experiments.common import SEEDS
+from workbench.experiments.common import SEEDS, chosen
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.methods.post_training.base import POST_TRAINING, Inputs, Share
 from workbench.seeds import generator
@@ -62,16 +62,17 @@ def _power(weight: Tensor, gram: Tensor) -> float:
     return float(((whole @ gram.double()) * whole).sum())
 
 
+KINDS = {"related": True, "independent": False}
+
+
 @reading("layer-order", of="layer-errors")
 def next_over_each(rows: Rows) -> Effects:
-    found = rows[(rows["factor"] == 20) & (rows["outliers"] == 1 / 16)]
-    kinds = {"related": found[found["related"]], "independent": found[~found["related"]]}
+    kinds = {kind: chosen(rows, factor=20, outliers=1 / 16, related=related) for kind, related in KINDS.items()}
     pairs = list(itertools.pairwise(ORDER))
     return {f"{b} / {a}, {kind}": part[b] / part[a] for kind, part in kinds.items() for a, b in pairs}
 
 
 @reading("wanda-is-magnitude", of="layer-errors")
 def wanda_off_magnitude(rows: Rows) -> Effects:
-    found = rows[rows["factor"] == 1]
-    kinds = {"related": found[found["related"]], "independent": found[~found["related"]]}
+    kinds = {kind: chosen(rows, factor=1, related=related) for kind, related in KINDS.items()}
     return {kind: (part["wanda"] / part["magnitude"] - 1).abs() for kind, part in kinds.items()}
