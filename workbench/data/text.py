@@ -1,4 +1,4 @@
-"""text: the language reference that ships inside Python, as bytes; and text of your own."""
+"""text: the language reference that ships inside Python, as bytes; and any other text as windows of bytes."""
 
 from pathlib import Path
 
@@ -40,12 +40,23 @@ def from_bytes(text: bytes, name: str, device: torch.device) -> Task:
     if len(text) < PIECES * (CONTEXT + 1):
         told = f"a text is cut into {PIECES} pieces of at least {CONTEXT + 1} bytes; got {len(text):,} bytes"
         raise ValueError(f"{told}. Pass more text")
-    pieces = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device, torch.int64).tensor_split(PIECES)
-    windows: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
+    pieces = numbers(text).tensor_split(PIECES)
+    parts: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
     for start in range(0, PIECES, 5):
-        windows["train"].append(torch.cat(pieces[start : start + 4]).unfold(0, CONTEXT + 1, CONTEXT // 2))
-        windows["test" if start % 10 else "val"].append(pieces[start + 4].unfold(0, CONTEXT + 1, CONTEXT))
-    whole = {split: torch.cat(parts) for split, parts in windows.items()}
-    splits = {split: Batch(rows[:, :-1], rows[:, 1:]) for split, rows in whole.items()}
+        parts["train"].append(torch.cat(pieces[start : start + 4]))
+        parts["test" if start % 10 else "val"].append(pieces[start + 4])
+    return of_windows(parts, name, device)
+
+
+def numbers(text: bytes) -> Tensor:
+    """A text as one number from 0 to 255 a byte, int64."""
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
+
+
+def of_windows(parts: dict[str, list[Tensor]], name: str, device: torch.device) -> Task:
+    """A task of windows of 256 bytes of each part: those of train overlap by half, the others do not."""
+    step = {"train": CONTEXT // 2}
+    rows = {s: torch.cat([p.unfold(0, CONTEXT + 1, step.get(s, CONTEXT)) for p in ps]) for s, ps in parts.items()}
+    splits = {split: Batch(r[:, :-1].to(device), r[:, 1:].to(device)) for split, r in rows.items()}
     classes = tuple(f"byte {value}" for value in range(256))
     return Task(name, splits, classes, loss=next_token, measure=bits_per_byte)
