@@ -1,5 +1,6 @@
 """Experts that are stacked in one parameter, against the same experts as linear layers of their own."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,3 +174,24 @@ def test_views_of_a_stack_are_told_apart() -> None:
         (stack,) = seen.values()
         assert stack.turned is turned, name
         assert [inputs.n for inputs in stack.inputs] == [0, 0 if turned is None else 5, 0], name
+
+
+@pytest.mark.parametrize("kind", ["Mixtral", "GptOss"])
+def test_experts_of_a_folder_are_those_of_the_model(kind: str, tmp_path: Path) -> None:
+    """Mixtral's files hold each expert by itself, GPT-OSS's the stacks."""
+    model = mixture(kind)
+    model.save_pretrained(tmp_path / "dense")
+    tokens = torch.randint(64, (4, 24), generator=torch.Generator().manual_seed(0))
+    with pytest.warns(UserWarning, match="gate|router"):
+        masks, weights = wb.prune_llm(model, tokens, "wanda", 0.5, granularity="2:4")
+    with pytest.warns(UserWarning, match="gate|router") as warned:
+        table = wb.prune_llm(tmp_path / "dense", tokens, "wanda", 0.5, granularity="2:4", out=tmp_path / "sparse")
+    assert "experts" not in str(warned[0].message)
+    assert set(table["layer"]) == set(masks)
+    assert (table["sparsity"] == 0.5).all()
+    found = type(model).from_pretrained(tmp_path / "sparse")
+    for name, weight in weights.items():
+        torch.testing.assert_close(found.get_parameter(name).detach(), weight, rtol=1e-3, atol=1e-5, msg=name)
+    with pytest.warns(UserWarning, match="gate|router") as warned:  # all is there already
+        wb.prune_llm(tmp_path / "dense", tokens, "wanda", 0.5, granularity="2:4", out=tmp_path / "sparse")
+    assert "experts" not in str(warned[0].message)
