@@ -199,3 +199,19 @@ def test_unknown_names_are_refused() -> None:
         recorded("headlines")
     with pytest.raises(ValueError, match="claim is one of"):
         verdict("snip-wins")
+
+
+def test_language_by_hand() -> None:
+    """What the update saves under 2:4 as a share of the damage, and the bits of rounded weights, row by row."""
+    rows = recorded("one-shot-networks").set_index(["granularity", "sparsity", "factor", "seed"])
+
+    def mended(unit: str, sparsity: float) -> float:
+        row = rows.loc[unit, sparsity, 1, 4]
+        return float((row["sparsegpt, no update"] - row["sparsegpt"]) / (row["sparsegpt, no update"] - row["dense"]))
+
+    found = READINGS["update-mends-more"](recorded("one-shot-networks"))
+    assert found.loc[4, "2:4 - 50%"] == pytest.approx(mended("2:4", 0.5) - mended("weight", 0.5))
+    assert found.loc[4, "70% - 50%"] == pytest.approx(mended("weight", 0.7) - mended("weight", 0.5))
+    bits = recorded("bits-and-zeros").dropna(subset="width").set_index("seed").loc[1]
+    found = READINGS["half-and-4-bits-beat-3"](recorded("bits-and-zeros"))
+    assert found.loc[1, "wanda"] == pytest.approx(bits["3 bits"] - bits["wanda, weight, 4 bits"])
