@@ -4,8 +4,9 @@ from workbench.methods.post_training import exact, scores, sparsegpt  # noqa: F4
 from workbench.methods.post_training.base import POST_TRAINING
 from workbench.methods.post_training.outliers import outlier_shares, owl
 from workbench.methods.post_training.prune import prune_llm
+from workbench.methods.post_training.tokens import calibration_tokens
 
-__all__ = ["one_shot_methods", "outlier_shares", "owl", "prune_llm"]
+__all__ = ["calibration_tokens", "one_shot_methods", "outlier_shares", "owl", "prune_llm"]
 
 
 def one_shot_methods() -> list[str]:
