@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -10,13 +10,20 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
+LARGE = 2**28
+"""Numbers in a tensor that can only be a parameter: the largest buffers, causal masks, are smaller."""
 
-class _Empty(TorchFunctionMode):
-    """`torch.empty` gives tensors without memory: code makes large parameters with it, and no buffers."""
+
+class _Hollow(TorchFunctionMode):
+    """`torch.empty`, and other functions that make something so large, give tensors without memory."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        more = {"device": "meta"} if func is torch.empty else {}
-        return func(*args, **{**(kwargs or {}), **more})
+        kwargs = kwargs or {}
+        if func in (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn):
+            found = func(*args, **{**kwargs, "device": "meta"})
+            if func is torch.empty or found.numel() > LARGE:
+                return found
+        return func(*args, **kwargs)
 
 
 @contextlib.contextmanager
@@ -35,7 +42,7 @@ def without_memory() -> Iterator[None]:
 
     hook = register_module_parameter_registration_hook(on_meta)  # type: ignore[arg-type]
     try:
-        with _Empty():
+        with _Hollow():
             yield
     finally:
         hook.remove()
@@ -46,16 +53,20 @@ def empty(module: nn.Module) -> None:
 
     >>> layer = nn.Linear(2, 2)
     >>> empty(layer)
-    >>> layer.weight
-    Parameter containing:
-    Parameter(..., device='meta', size=(2, 2), requires_grad=True)
+    >>> layer.weight.shape, layer.weight.is_meta
+    (torch.Size([2, 2]), True)
     """
     _each(module, lambda parameter: parameter.to("meta"))
 
 
-def zero(module: nn.Module, device: torch.device) -> None:
-    """Give zeros to the module's parameters that have no memory."""
-    _each(module, lambda p: torch.zeros(p.shape, dtype=p.dtype, device=device) if p.is_meta else p)
+def zero(modules: Collection[nn.Module], device: torch.device) -> None:
+    """Give zeros to all parameters that have no memory: they share one tensor, of the size of the largest."""
+    hollow = [part for module in modules for part in module.modules()]
+    meta = [p for part in hollow for p in part._parameters.values() if p is not None and p.is_meta]
+    most = {dtype: max(p.numel() for p in meta if p.dtype == dtype) for dtype in {p.dtype for p in meta}}
+    zeros = {dtype: torch.zeros(size, dtype=dtype, device=device) for dtype, size in most.items()}
+    for module in modules:
+        _each(module, lambda p: zeros[p.dtype][: p.numel()].view(p.shape) if p.is_meta else p)
 
 
 def _each(module: nn.Module, change: Callable[[Tensor], Tensor]) -> None:

@@ -6,8 +6,17 @@ from workbench.methods.post_training.outliers import outlier_shares, owl
 from workbench.methods.post_training.planted import planted_outliers
 from workbench.methods.post_training.prune import prune_llm
 from workbench.methods.post_training.rounding import rounded
+from workbench.methods.post_training.tokens import calibration_tokens
 
-__all__ = ["one_shot_methods", "outlier_shares", "owl", "planted_outliers", "prune_llm", "rounded"]
+__all__ = [
+    "calibration_tokens",
+    "one_shot_methods",
+    "outlier_shares",
+    "owl",
+    "planted_outliers",
+    "prune_llm",
+    "rounded",
+]
 
 
 def one_shot_methods() -> list[str]:
