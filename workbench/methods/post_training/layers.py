@@ -1,0 +1,137 @@
+"""The linear layers of a decoder's blocks: which of them go by what share, what they read, and how one is pruned."""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.methods.post_training.base import POST_TRAINING, Entry, Inputs, Share
+from workbench.methods.post_training.blocks import blocks
+from workbench.models.weights import counted, turned
+from workbench.types import count_not_finite
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of a decoder: the method with its options, and by block the share and the names of the layers."""
+
+    entry: Entry
+    options: dict[str, Any]
+    shares: dict[str, Share]
+    layers: dict[str, list[str]]
+
+    @torch.no_grad()
+    def pruned(
+        self, name: str, block: nn.Module, run: Callable[[], None]
+    ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+        """For each layer of a block the name of its weight, the weight itself, its mask and its new values.
+
+        All of them are watched in one `run` of the block, before the first is pruned.
+        """
+        layers = {layer: block.get_submodule(layer[len(name) + 1 :]) for layer in self.layers[name]}
+        with watched(layers, self.entry) as seen:
+            if self.entry.needs != "nothing":
+                run()
+        for layer, module in layers.items():
+            mask, new = _pruned(f"{layer}.weight", module, seen[layer], self.entry, self.shares[name], self.options)
+            yield f"{layer}.weight", weight_of(module), mask, new
+
+
+def planned(
+    model: nn.Module,
+    method: str,
+    sparsity: float | Mapping[str, float],
+    granularity: str,
+    exclude: Iterable[str],
+    options: dict[str, Any],
+) -> Plan:
+    """Check all that can be checked before anything is computed; the model needs shapes only.
+
+    >>> from workbench.methods.post_training import scores
+    >>> model = nn.Module()
+    >>> model.layers = nn.ModuleList([nn.Linear(4, 2)])
+    >>> planned(model, "wanda", 0.5, "2:4", [], {}).layers
+    {'layers.0': ['layers.0']}
+    """
+    entry, found = POST_TRAINING[method], blocks(model)
+    budget = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(found, sparsity)
+    if budget.keys() != found.keys():
+        told = f"sparsities by block name each of {', '.join(found)}; got {', '.join(map(str, budget)) or 'none'}"
+        raise ValueError(f"{told}. Pass one number, or the blocks' names as keys")
+    shares = {name: Share.of(budget[name], granularity) for name in found}
+    known_options = [*inspect.signature(entry.function).parameters][3:]
+    if unknown := [option for option in options if option not in known_options]:
+        told = f"{method!r} takes {', '.join(known_options) or 'no options'}; got {', '.join(unknown)}"
+        raise TypeError(f"{told}. Leave out what it does not take")
+    known = counted(model, exclude)
+    linear = {name: layers_of(name, block) for name, block in found.items()}
+    inside = {f"{layer}.weight" for layers in linear.values() for layer in layers}
+    if other := [w for w in known if w.startswith(tuple(f"{name}." for name in found)) and w not in inside]:
+        told = f"one-shot methods prune linear layers; {', '.join(other)} are of another kind"
+        raise ValueError(f"{told}. Pass exclude={other} to leave them whole")
+    layers = {name: [layer for layer in own if f"{layer}.weight" in known] for name, own in linear.items()}
+    for name, share in shares.items():
+        for layer in layers[name]:
+            width = matrix(linear[name][layer]).shape[1]
+            if share.m and width % share.m:
+                told = f"'{share.n}:{share.m}' groups inputs; {layer!r} has {width}, no multiple of {share.m}"
+                raise ValueError(f"{told}. Pass exclude=[{layer!r}], or another n:m")
+    return Plan(entry, options, shares, layers)
+
+
+def layers_of(name: str, block: nn.Module) -> dict[str, nn.Module]:
+    found = {f"{name}.{inner}".rstrip("."): module for inner, module in block.named_modules()}
+    return {layer: module for layer, module in found.items() if isinstance(module, nn.Linear) or turned(module)}
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    found = layer.weight
+    assert isinstance(found, Tensor)
+    return found.detach()
+
+
+def matrix(layer: nn.Module) -> Tensor:
+    """A layer's weight as `[out, in]`."""
+    return weight_of(layer).t() if turned(layer) else weight_of(layer)
+
+
+def _pruned(
+    name: str, layer: nn.Module, inputs: Inputs, entry: Entry, share: Share, options: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    weight = matrix(layer)
+    if entry.needs != "nothing" and not inputs.n:
+        raise ValueError(f"{name!r} saw no calibration tokens. Pass exclude=[{name!r}], or more tokens")
+    if inputs.n and count_not_finite(inputs.power):
+        raise ValueError(f"inputs of {name!r} are NaN or infinite. Check the weights, or calibrate in float32")
+    if count := count_not_finite(weight):
+        raise ValueError(f"weights are finite numbers; {name!r} has {count} that are NaN or infinite. Mend the model")
+    mask, new = entry.function(weight, inputs, share, **options)
+    return (mask.t(), new.t()) if turned(layer) else (mask, new)
+
+
+@contextlib.contextmanager
+def watched(layers: dict[str, nn.Module], entry: Entry) -> Iterator[dict[str, Inputs]]:
+    """What each layer reads while a block runs; layers that read one tensor share what is made of it."""
+    seen: dict[str, Inputs] = {layer: Inputs() for layer in layers}
+    now: list[Any] = [None, None]  # the tensor that was read last, and of which inputs it is
+
+    def look(name: str, given: Tensor) -> None:
+        if now[0] is given:  # the layer before read it, too
+            seen[name] = now[1]
+            return
+        seen[name].add(given.reshape(-1, given.shape[-1]), entry.needs)
+        now[:] = given, seen[name]
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, args: look(name, args[0])
+
+    hooks = [module.register_forward_pre_hook(hook(name)) for name, module in layers.items()]
+    try:
+        yield seen
+    finally:
+        for one in hooks:
+            one.remove()
