@@ -11,7 +11,8 @@ import workbench as wb
 from workbench.methods.post_training.base import POST_TRAINING, Inputs, Share
 from workbench.methods.post_training.blocks import blocks, walk
 from workbench.methods.post_training.outliers import outlier_shares, owl
-from workbench.methods.post_training.prune import layers_of, prune_llm, watched
+from workbench.methods.post_training.prune import prune_llm
+from workbench.methods.post_training.layers import layers_of, watched
 from workbench.models.checkpoints import checkpoint_name
 from workbench.project_data import project_data
 
