@@ -17,7 +17,7 @@ from workbench.data import Task, load
 from workbench.extras import check_lab
 from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_, rounds
 from workbench.methods import gated, input_macs, method, method_table, methods, timing, timings
-from workbench.methods.post_training import layer_inputs, one_shot_methods, prune_layer, prune_llm
+from workbench.methods.post_training import calibration_tokens, layer_inputs, one_shot_methods, prune_layer, prune_llm
 from workbench.metrics.accuracy import evaluate
 from workbench.metrics.collapse import collapsed, critical, critical_iterated, first_failure, max_compression
 from workbench.metrics.cost import latency, macs
@@ -58,7 +58,7 @@ __all__ += ["allocate", "apply_masks_", "dense", "find_masks", "keep_top", "mask
 __all__ += ["collapsed", "compression", "critical", "critical_iterated", "effective", "effective_sparsity", "evaluate"]
 __all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
 __all__ += ["Recording", "gated", "input_macs", "method", "method_table", "methods", "plan", "rounds", "snapshot"]
-__all__ += ["break_even", "costs", "export"]
+__all__ += ["break_even", "calibration_tokens", "costs", "export"]
 __all__ += ["group_masks", "group_scores", "groups", "load_removed", "masks_to", "remove", "save_removed"]
 __all__ += [
     "generate",

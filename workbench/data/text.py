@@ -8,7 +8,7 @@ from torch import Tensor
 from workbench.data.measures import bits_per_byte, next_token
 from workbench.data.registry import source
 from workbench.data.task import Task
-from workbench.types import Batch
+from workbench.types import Batch, check_choice
 
 CONTEXT = 256
 """Bytes that a language model reads at a time."""
@@ -24,10 +24,24 @@ def load_text(root: Path | None, device: torch.device) -> Task:
     that are measured do not, so that no byte is predicted twice; it is from at most 256 before it. Other versions of
     Python have another text: compare numbers within one.
     """
+    return from_bytes(_reference(), "text", device)
+
+
+def read_reference(split: str) -> str:
+    """The text of the pieces that are "train", "val" or "test", for models with a tokenizer of their own.
+
+    >>> len(read_reference("train")) > 6 * len(read_reference("test"))
+    True
+    """
+    parts = _parts(_reference())[check_choice("split", split, ("train", "val", "test"))]
+    return "".join(bytes(part.tolist()).decode(errors="ignore") for part in parts)
+
+
+def _reference() -> bytes:
     from pydoc_data.topics import topics
 
     paragraphs = dict.fromkeys(part.strip("\n") for topic in topics.values() for part in topic.split("\n\n"))
-    return from_bytes("\n\n".join(paragraphs).encode(), "text", device)
+    return "\n\n".join(paragraphs).encode()
 
 
 def from_bytes(text: bytes, name: str, device: torch.device) -> Task:
@@ -40,12 +54,17 @@ def from_bytes(text: bytes, name: str, device: torch.device) -> Task:
     if len(text) < PIECES * (CONTEXT + 1):
         told = f"a text is cut into {PIECES} pieces of at least {CONTEXT + 1} bytes; got {len(text):,} bytes"
         raise ValueError(f"{told}. Pass more text")
+    return of_windows(_parts(text), name, device)
+
+
+def _parts(text: bytes) -> dict[str, list[Tensor]]:
+    """The pieces of each split; those of train that stand beside each other are one."""
     pieces = numbers(text).tensor_split(PIECES)
     parts: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
     for start in range(0, PIECES, 5):
         parts["train"].append(torch.cat(pieces[start : start + 4]))
         parts["test" if start % 10 else "val"].append(pieces[start + 4])
-    return of_windows(parts, name, device)
+    return parts
 
 
 def numbers(text: bytes) -> Tensor:

@@ -10,13 +10,20 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
+LARGE = 2**28
+"""Numbers in a tensor that can only be a parameter: the largest buffers, causal masks, are smaller."""
 
-class _Empty(TorchFunctionMode):
-    """`torch.empty` gives tensors without memory: code makes large parameters with it, and no buffers."""
+
+class _Hollow(TorchFunctionMode):
+    """`torch.empty`, and other functions that make something so large, give tensors without memory."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        more = {"device": "meta"} if func is torch.empty else {}
-        return func(*args, **{**(kwargs or {}), **more})
+        kwargs = kwargs or {}
+        if func in (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn):
+            found = func(*args, **{**kwargs, "device": "meta"})
+            if func is torch.empty or found.numel() > LARGE:
+                return found
+        return func(*args, **kwargs)
 
 
 @contextlib.contextmanager
@@ -35,7 +42,7 @@ def without_memory() -> Iterator[None]:
 
     hook = register_module_parameter_registration_hook(on_meta)  # type: ignore[arg-type]
     try:
-        with _Empty():
+        with _Hollow():
             yield
     finally:
         hook.remove()
@@ -46,9 +53,8 @@ def empty(module: nn.Module) -> None:
 
     >>> layer = nn.Linear(2, 2)
     >>> empty(layer)
-    >>> layer.weight
-    Parameter containing:
-    Parameter(..., device='meta', size=(2, 2), requires_grad=True)
+    >>> layer.weight.shape, layer.weight.is_meta
+    (torch.Size([2, 2]), True)
     """
     _each(module, lambda parameter: parameter.to("meta"))
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from workbench.methods.post_training.layers import Plan
 
 
-def card(folder: Folder, plan: Plan, record: dict[str, Any], table: pd.DataFrame) -> str:
+def model_card(folder: Folder, plan: Plan, record: dict[str, Any], table: pd.DataFrame) -> str:
     """`README.md` of the folder; it has no date and no seconds, so that the same call writes the same file."""
     weights, kept, whole = int(table.weights.sum()), int(table.kept.sum()), folder.model.num_parameters()
     asked = record["sparsity"] if isinstance(record["sparsity"], float | int) else "by block, see `pruning.json`"
@@ -24,7 +24,7 @@ def card(folder: Folder, plan: Plan, record: dict[str, Any], table: pd.DataFrame
         "dense model": folder.name,
         "method": f"{record['method']} ({plan.entry.source})",
         "sparsity asked": asked,
-        "sparsity reached": f"{1 - kept / weights:.4f} of the pruned layers ({weights - kept:,} of {weights:,} weights)",
+        "reached": f"{1 - kept / weights:.4f} ({weights - kept:,} of {weights:,} weights of the pruned layers)",
         "of all parameters": f"{(weights - kept) / whole:.4f} are removed ({whole:,} in all)",
         "granularity": record["granularity"],
         "layers": f"{len(table)} linear layers in {len(plan.layers)} blocks; embeddings, norms and head are whole",

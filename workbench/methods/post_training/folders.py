@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from workbench.extras import lab
 from workbench.methods.post_training.blocks import blocks
 from workbench.models.hollow import without_memory
+from workbench.seeds import seeded
 
 ONE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = "*.bin", "*.pt", "*.pth", "*.ckpt"
@@ -41,8 +42,8 @@ class Folder:
     homes: dict[str, list[str]]
     transforms: list[Any]
 
-    def read(self, tensors: Iterable[str], device: torch.device, files: Mapping[str, Path] | None = None) -> None:
-        """Put these tensors into the model, from their own files or from others, as `from_pretrained` does."""
+    def read(self, tensors: Iterable[str], device: torch.device, files: Mapping[str, Path]) -> None:
+        """Put these tensors from these files into the model, as `from_pretrained` does."""
         loading = lab("transformers.core_model_loading").convert_and_load_state_dict_in_model
         settings = lab("transformers.modeling_utils").LoadStateDictConfig(
             device_map={"": str(device)},
@@ -51,7 +52,7 @@ class Folder:
             weight_mapping=self.transforms,
         )
         with contextlib.ExitStack() as stack, _without_bars():
-            slices = {key: part for key, part in slices_of(files or self.files, tensors, stack)}
+            slices = dict(slices_of(files, tensors, stack))
             told, _ = loading(self.model, slices, settings)
         if wrong := [*told.conversion_errors.values(), *told.mismatched_keys]:
             raise ValueError(
@@ -59,7 +60,7 @@ class Folder:
             )
 
     def back(self, block: str, changed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of the folder that hold changed parameters of a block, with the new values, in their own dtype."""
+        """The folder's tensors that hold changed parameters of a block, with the new values, in their own dtype."""
         found, own = {}, self.homes[block]
         groups = {group for group, names in self.groups.items() if not names.isdisjoint(changed)}
         for key in own:
@@ -127,8 +128,8 @@ def _without_bars() -> Iterator[None]:
 
 def opened(source: str | Path) -> Folder:
     """A folder, or a model of the hub by its id; ValueError for what is no whole decoder in safetensors."""
-    path, name = _located(source)
-    config = _config(path)
+    path, name = located(source)
+    config = config_of(path)
     files = _files(path)
     with contextlib.ExitStack() as stack:
         kinds = [part.get_dtype() for _, part in slices_of(files, files, stack)]
@@ -136,7 +137,7 @@ def opened(source: str | Path) -> Folder:
     dtype = config.dtype if isinstance(config.dtype, torch.dtype) else getattr(torch, str(config.dtype), first)
     transformers = lab("transformers")
     try:
-        with without_memory():
+        with without_memory(), seeded(0):  # some draw numbers for what is loaded anyway
             model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
     except ValueError as error:
         told = f"a decoder is a model of transformers that predicts the next token; {name} is {config.model_type!r}"
@@ -154,7 +155,8 @@ def opened(source: str | Path) -> Folder:
     return folder
 
 
-def _located(source: str | Path) -> tuple[Path, str]:
+def located(source: str | Path) -> tuple[Path, str]:
+    """The folder on this machine, and its name; a model of the hub is downloaded."""
     path = Path(source).expanduser()
     if path.is_dir():
         return path, path.resolve().name
@@ -174,11 +176,12 @@ def _located(source: str | Path) -> tuple[Path, str]:
             f"there is no folder {source!r} here, and as a model of the hub it cannot be had ({type(error).__name__})"
         )
         raise ValueError(
-            f"{told}: connect to the network and check the id, or copy the model's folder to this machine and pass its path"
+            f"{told}. Connect to the network and check the id, or copy the model's folder here and pass its path"
         ) from error
 
 
-def _config(path: Path) -> Any:
+def config_of(path: Path) -> Any:
+    """A decoder's configuration; ValueError for a model of another kind."""
     if not (path / "config.json").is_file():
         raise ValueError(f"a decoder's folder has a config.json; {path} has none. Pass one that save_pretrained wrote")
     try:
@@ -188,7 +191,8 @@ def _config(path: Path) -> Any:
         raise ValueError(
             f"{told}. Models with code of their own are not run; others may need a newer transformers"
         ) from error
-    if config.is_encoder_decoder or getattr(config, "is_decoder", None) is False:
+    masked = type(config) in lab("transformers").MODEL_FOR_MASKED_LM_MAPPING
+    if config.is_encoder_decoder or (masked and not getattr(config, "is_decoder", False)):
         kind = "an encoder and a decoder" if config.is_encoder_decoder else "an encoder"
         told = f"a decoder predicts the next token from those before it; {path} is {kind} ({config.model_type})"
         raise ValueError(f"{told}. Prune it with wb.score and wb.keep_top, which take any model")
@@ -201,7 +205,7 @@ def _config(path: Path) -> Any:
 def _files(path: Path) -> dict[str, Path]:
     """The file of each tensor; all files are opened once, so that one that is missing or cut short is known first."""
     index: dict[str, str] = {}
-    if (path / INDEX).is_file():
+    if not (path / ONE).is_file() and (path / INDEX).is_file():
         try:
             index = dict(json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"])
         except (ValueError, KeyError, TypeError) as error:

@@ -94,8 +94,7 @@ def prune_llm(
             raise TypeError(
                 "a folder is pruned into another one; got no out=. Pass out='a folder that is not there yet'"
             )
-        asked = dict(granularity=granularity, exclude=exclude, rows=rows, report=report)
-        return prune_folder(model, inputs, method, sparsity, out, options=options, **asked)
+        return prune_folder(model, inputs, method, sparsity, out, granularity, exclude, rows, report, options)
     if out is not None:
         told = f"out= is for a model in a folder; got it with {type(model).__name__}"
         raise TypeError(f"{told}. Put the weights in with load_state_dict, and use its save_pretrained")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench.methods.post_training.blocks import walk
-from workbench.methods.post_training.card import card
+from workbench.methods.post_training.card import model_card
 from workbench.methods.post_training.folders import (
     INDEX,
-    ONE,
     PICKLES,
     Folder,
     before_blocks,
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECORD = "pruning.json"
-WEIGHTS = "*.safetensors", "*.safetensors.index.json", "*.bin.index.json", *PICKLES, "*.h5", "*.msgpack", "*.gguf"
+LEFT = ".*", "README.md", RECORD, "*.safetensors", "*.index.json", *PICKLES, "*.h5", "*.msgpack", "*.gguf"
+"""What is not copied: weights in any form, and what is written anew."""
 
 
 def prune_folder(
@@ -46,7 +48,6 @@ def prune_folder(
     method: str,
     sparsity: float | Mapping[str, float],
     out: str | Path,
-    *,
     granularity: str,
     exclude: Iterable[str],
     rows: int,
@@ -60,8 +61,7 @@ def prune_folder(
     check_count("rows", rows)
     _check_tokens(folder, inputs)
     asked = dict(method=method, sparsity=sparsity, granularity=granularity, exclude=exclude, options=options, rows=rows)
-    record = _record(folder, inputs, asked)
-    _begin(out, folder, record)
+    record = _begun(out, folder, _record(folder, inputs, asked))
     rest = _parts(folder)
     total = len(rest) + len(plan.layers)
     names = [f"model-{number:05}-of-{total:05}.safetensors" for number in range(1, total + 1)]
@@ -72,15 +72,15 @@ def prune_folder(
     shards = dict(zip(plan.layers, (out / name for name in names[len(rest) :]), strict=True))
     seconds = dict[str, float]()
     if not all(path.exists() for path in shards.values()):
-        _walk(folder, plan, inputs, shards, rows, seconds, report)
+        _walk(folder, plan, inputs, shards, rows, seconds, report, record)
     weight_map = {key: name for name in names for key in _keys(out / name)}
     if weight_map.keys() != folder.files.keys():
         raise ValueError(f"{out} holds other tensors than {folder.path}. Remove it, and start again")
-    table = _table(shards, seconds)
+    table = _table(plan, record, seconds)
     _copy(folder, out)
-    _write(out / "README.md", card(folder, plan, record, table))
+    _write(out / "README.md", model_card(folder, plan, record, table))
     index = {"metadata": {"total_size": sum(_size(out / name) for name in names)}, "weight_map": weight_map}
-    _write(out / INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")
+    _write(out / INDEX, index)
     return table
 
 
@@ -92,20 +92,30 @@ def _walk(
     rows: int,
     seconds: dict[str, float],
     report: Callable[[str], None],
+    record: dict[str, Any],
 ) -> None:
-    """Prune the blocks that have no file yet; each block goes on with the weights in its file."""
+    """Prune the blocks that have no file yet; each block goes on with the weights in its file.
+
+    What the record says of a block's layers is on disk before the block's file is.
+    """
     model, device, held = folder.model, inputs.device, list[nn.Module]()
     for module in model.modules():
         for name, buffer in module._buffers.items():
             module._buffers[name] = None if buffer is None else buffer.to(device)
-    folder.read(before_blocks(folder), device)
+    folder.read(before_blocks(folder), device, folder.files)
+
+    def hold(name: str, block: nn.Module, *run: Any) -> None:
+        """Read a block, from its file if there is one, in place of the block that was held."""
+        if held != [block]:
+            for other in held:
+                empty(other)
+            held[:] = [block]
+            there = dict.fromkeys(folder.homes[name], shards[name]) if shards[name].exists() else folder.files
+            folder.read(folder.homes[name], device, there)
 
     def visit(name: str, block: nn.Module, run: Callable[[], None]) -> None:
-        while held:
-            empty(held.pop())
-        held.append(block)
+        hold(name, block)
         if not shards[name].exists():
-            folder.read(folder.homes[name], device)
             counts, changed = {}, {}
             start = time.perf_counter()
             for layer, weight, mask, new in plan.pruned(name, block, run):
@@ -115,11 +125,16 @@ def _walk(
             tensors = folder.back(name, changed)
             changed.clear()
             empty(block)
+            held.clear()
             with contextlib.ExitStack() as stack:
                 others = [key for key in folder.homes[name] if key not in tensors]
                 tensors |= {key: part[...] for key, part in slices_of(folder.files, others, stack)}
-            _save(tensors, shards[name], layers=json.dumps(counts))
-        folder.read(folder.homes[name], device, dict.fromkeys(folder.homes[name], shards[name]))
+            record["layers"] |= counts
+            _write(shards[name].with_name(RECORD), record)
+            _save(tensors, shards[name])
+            tensors.clear()
+            hold(name, block)
+        block.register_forward_pre_hook(partial(hold, name))  # it may run again
         report(name)
 
     walk(model, inputs, visit, rows)
@@ -128,7 +143,9 @@ def _walk(
 def _check_tokens(folder: Folder, inputs: Tensor) -> None:
     if not isinstance(inputs, Tensor) or inputs.dtype != torch.int64 or inputs.ndim != 2 or not inputs.numel():
         got = f"{inputs.dtype} {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise TypeError(f"calibration reads tokens, an int64 tensor [n, t]; got {got}. Make them with wb.calibration")
+        raise TypeError(
+            f"calibration reads tokens, an int64 tensor [n, t]; got {got}. Make them with wb.calibration_tokens"
+        )
     known = folder.model.get_input_embeddings().weight.shape[0]
     low, high = int(inputs.min()), int(inputs.max())
     if low < 0 or high >= known:
@@ -155,13 +172,14 @@ def _record(folder: Folder, inputs: Tensor, asked: dict[str, Any]) -> dict[str, 
     return dict(json.loads(json.dumps(found, default=repr)))
 
 
-def _begin(out: Path, folder: Folder, record: dict[str, Any]) -> None:
-    """Make the folder of the result, or find that it holds a part of the same one."""
+def _begun(out: Path, folder: Folder, record: dict[str, Any]) -> dict[str, Any]:
+    """Make the folder of the result, or find that it holds a part of the same one; the record that is there then."""
     if out.resolve() == folder.path.resolve():
         raise ValueError(f"the result stands in a folder of its own; got out={str(out)!r}, the model's. Pass another")
     if out.exists() and not out.is_dir():
         raise ValueError(f"out= is a folder; {out} is a file. Pass another name")
     there = {path.name for path in out.iterdir() if not path.name.endswith(".part")} if out.exists() else set[str]()
+    old = {"layers": dict[str, list[int]]()}
     if RECORD in there:
         old = json.loads((out / RECORD).read_text(encoding="utf-8"))
         if other := [name for name in record if old.get(name) != record[name]]:
@@ -182,9 +200,11 @@ def _begin(out: Path, folder: Folder, record: dict[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for part in out.glob(".*.part"):
             part.unlink()
-        _write(out / RECORD, json.dumps(record, indent=1) + "\n")
+        record["layers"] = old["layers"]
+        _write(out / RECORD, record)
     except OSError as error:
         raise ValueError(f"out= is a folder that can be written; {error}. Pass another one") from error
+    return record
 
 
 def _short(value: Any) -> str:
@@ -204,38 +224,34 @@ def _parts(folder: Folder) -> list[list[str]]:
     return parts
 
 
-def _save(tensors: dict[str, Tensor], path: Path, **metadata: str) -> None:
-    from safetensors.torch import save_file
-
+@contextlib.contextmanager
+def _finished(path: Path) -> Iterator[Path]:
+    """A file to write, which gets its name once it is on the disk as a whole."""
     part = path.with_name(f".{path.name}.part")
-    save_file(tensors, part, {"format": "pt", **metadata})
-    _replace(part, path)
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    _replace(part, path)
-
-
-def _replace(part: Path, path: Path) -> None:
-    """Give a finished file its name, once it is on the disk."""
+    yield part
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
 
 
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with _finished(path) as part:
+        save_file(tensors, part, {"format": "pt"})
+
+
+def _write(path: Path, text: str | dict[str, Any]) -> None:
+    with _finished(path) as part:
+        part.write_text(text if isinstance(text, str) else json.dumps(text, indent=1) + "\n", encoding="utf-8")
+
+
 def _copy(folder: Folder, out: Path) -> None:
     """Config, tokenizer and what else stands beside the weights."""
     for path in sorted(folder.path.iterdir()):
-        if (
-            path.is_file()
-            and path.name[0] != "."
-            and not any(path.match(pattern) for pattern in (*WEIGHTS, "README.md"))
-        ):
-            part = out / f".{path.name}.part"
-            shutil.copyfile(path, part)
-            _replace(part, out / path.name)
+        if path.is_file() and not any(path.match(pattern) for pattern in LEFT):
+            with _finished(out / path.name) as part:
+                shutil.copyfile(path, part)
 
 
 def _keys(path: Path) -> list[str]:
@@ -252,16 +268,15 @@ def _bytes(tensor: Tensor) -> bytes:
     return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def _table(shards: Mapping[str, Path], seconds: Mapping[str, float]) -> pd.DataFrame:
-    """A row for each layer, from what stands in the blocks' files."""
+def _table(plan: Plan, record: dict[str, Any], seconds: Mapping[str, float]) -> pd.DataFrame:
+    """A row for each layer."""
     import pandas as pd
 
     rows = []
-    for block, path in shards.items():
-        with whole(path) as file:
-            counts = json.loads(file.metadata()["layers"])
-        for layer, (*shape, kept) in counts.items():
+    for block, layers in plan.layers.items():
+        for layer in layers:
+            *shape, kept = record["layers"][f"{layer}.weight"]
             weights = shape[0] * shape[1]
-            rows.append({"block": block, "layer": layer, "shape": tuple(shape), "weights": weights, "kept": kept})
-            rows[-1] |= {"sparsity": 1 - kept / weights, "seconds": seconds.get(layer, float("nan"))}
+            row = {"block": block, "layer": f"{layer}.weight", "shape": tuple(shape), "weights": weights, "kept": kept}
+            rows.append({**row, "sparsity": 1 - kept / weights, "seconds": seconds.get(f"{layer}.weight", math.nan)})
     return pd.DataFrame(rows)
