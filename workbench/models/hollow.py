@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -59,9 +59,14 @@ def empty(module: nn.Module) -> None:
     _each(module, lambda parameter: parameter.to("meta"))
 
 
-def zero(module: nn.Module, device: torch.device) -> None:
-    """Give zeros to the module's parameters that have no memory."""
-    _each(module, lambda p: torch.zeros(p.shape, dtype=p.dtype, device=device) if p.is_meta else p)
+def zero(modules: Collection[nn.Module], device: torch.device) -> None:
+    """Give zeros to all parameters that have no memory: they share one tensor, of the size of the largest."""
+    hollow = [part for module in modules for part in module.modules()]
+    meta = [p for part in hollow for p in part._parameters.values() if p is not None and p.is_meta]
+    most = {dtype: max(p.numel() for p in meta if p.dtype == dtype) for dtype in {p.dtype for p in meta}}
+    zeros = {dtype: torch.zeros(size, dtype=dtype, device=device) for dtype, size in most.items()}
+    for module in modules:
+        _each(module, lambda p: zeros[p.dtype][: p.numel()].view(p.shape) if p.is_meta else p)
 
 
 def _each(module: nn.Module, change: Callable[[Tensor], Tensor]) -> None:

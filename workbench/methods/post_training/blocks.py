@@ -40,7 +40,7 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
     `visit(name, block, run)` may change the block's weights; `run()` passes all samples through the block as it is now,
     `rows` at a time, for hooks that watch. What the next block reads is computed afterwards. A pass of one sample comes
     first: its shapes tell which of a block's arguments have an entry for each sample. In this pass a block whose
-    parameters are on the meta device has zeros, one block at a time; `visit` must fill it. A block that runs several
+    parameters are on the meta device has zeros; `visit` must fill it. A block that runs several
     times is visited the first time.
     """
     if not isinstance(inputs, Tensor):
@@ -56,10 +56,10 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
             for name, block in found.items():
                 note = partial(_note, ones, name, len(found))
                 hooks.callback(block.register_forward_pre_hook(note, with_kwargs=True).remove)
-                if any(parameter.is_meta for parameter in block.parameters()):
-                    hooks.callback(empty, block)
-                    hooks.callback(block.register_forward_pre_hook(partial(_zeros, inputs.device)).remove)
-                    hooks.callback(block.register_forward_hook(_free).remove)
+            hollow = [block for block in found.values() if any(p.is_meta for p in block.parameters())]
+            for block in hollow:
+                hooks.callback(empty, block)
+            zero(hollow, inputs.device)
             outputs(model, inputs[:1])
         if idle := found.keys() - ones:
             told = f"blocks run when the model does; these do not: {', '.join(sorted(idle))}"
@@ -85,14 +85,6 @@ def _note(ones: dict[str, Any], name: str, blocks: int, module: nn.Module, args:
     ones.setdefault(name, (args, kwargs))
     if len(ones) == blocks:
         raise _Done
-
-
-def _zeros(device: torch.device, block: nn.Module, args: Any) -> None:
-    zero(block, device)
-
-
-def _free(block: nn.Module, args: Any, given: Any) -> None:
-    empty(block)
 
 
 @contextlib.contextmanager

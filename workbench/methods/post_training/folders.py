@@ -258,8 +258,14 @@ def _targets(model: Any, keys: Iterable[str], transforms: list[Any]) -> tuple[di
 
 
 def _check_whole(folder: Folder) -> None:
-    """Every parameter has its tensor, but for the head, which is not run; and none belongs to two blocks."""
-    model = folder.model
+    """Every parameter has its tensor, but for the head, which is not run; shapes fit; none belongs to two blocks."""
+    model, state = folder.model, folder.model.state_dict()
+    with contextlib.ExitStack() as stack:
+        for key, part in slices_of(folder.files, folder.targets, stack):
+            name, there = folder.targets[key], list(part.get_shape())
+            if name not in folder.groups and there != list(state[name].shape):
+                told = f"the tensors of {folder.path} fit its config.json; {key} is {there} there"
+                raise ValueError(f"{told}, {list(state[name].shape)} by the config. Get both from one place")
     given = set(folder.targets.values()).union(*folder.groups.values())
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
