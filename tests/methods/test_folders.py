@@ -495,13 +495,14 @@ def test_calibration_tokens_are_windows_of_the_text(text: str, n: int, t: int, s
 
 def words(folder: Path) -> Any:
     """A tokenizer of five words, in a folder."""
-    import tokenizers
     import transformers
 
     known = {word: number for number, word in enumerate(["a", "b", "c", "d", "[UNK]"])}
-    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(known, unk_token="[UNK]"))
-    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    found = transformers.PreTrainedTokenizerFast(tokenizer_object=model, model_max_length=4)
+    told = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}}
+    told |= {"model": {"type": "WordLevel", "vocab": known, "unk_token": "[UNK]"}}
+    file = folder.with_suffix(".words")
+    file.write_text(json.dumps(told), encoding="utf-8")
+    found = transformers.PreTrainedTokenizerFast(tokenizer_file=str(file), model_max_length=4)
     found.save_pretrained(folder)
     return found
 
