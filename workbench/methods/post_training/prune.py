@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.methods.post_training.blocks import walk
-from workbench.methods.post_training.layers import planned
+from workbench.methods.post_training.plan import planned
 from workbench.methods.post_training.stream import prune_folder
 from workbench.types import Masks, check_count
 

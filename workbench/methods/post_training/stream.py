@@ -29,7 +29,7 @@ from workbench.methods.post_training.folders import (
     slices_of,
     whole,
 )
-from workbench.methods.post_training.layers import Plan, planned
+from workbench.methods.post_training.plan import Plan, planned
 from workbench.models.hollow import empty
 from workbench.seeds import versions
 from workbench.types import check_count
