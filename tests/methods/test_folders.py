@@ -99,6 +99,19 @@ def test_names_of_another_layout_stay_as_they_are(tmp_path: Path) -> None:
     assert all(torch.equal(value, expected[key]) for key, value in found.items())
 
 
+def test_of_tied_weights_only_the_head_may_be_stored(tmp_path: Path) -> None:
+    source, out = saved(small("GPT2"), tmp_path / "dense"), tmp_path / "pruned"
+    whole = load_file(source / ONE)
+    whole["lm_head.weight"] = whole.pop("transformer.wte.weight")
+    save_file(whole, source / ONE, {"format": "pt"})
+    wb.prune_llm(source, TOKENS, "wanda", 0.5, out=out)
+    model = loaded(source)
+    _, weights = wb.prune_llm(model, TOKENS, "wanda", 0.5)
+    model.load_state_dict(weights, strict=False)
+    with torch.no_grad():
+        assert torch.equal(loaded(out)(TOKENS).logits, model(TOKENS).logits)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_weights_keep_their_dtype_and_shards_do_not_matter(dtype: torch.dtype, tmp_path: Path) -> None:
     model = small("Llama", tie_word_embeddings=True).to(dtype)
