@@ -7,7 +7,7 @@ from torch import Tensor, nn
 import workbench as wb
 from workbench.methods.post_training import planted_outliers, rounded
 from workbench.methods.post_training.base import POST_TRAINING
-from workbench.methods.post_training.layers import layers_of, watched
+from workbench.methods.post_training.plan import layers_of, watched
 
 TOKENS = torch.randint(64, (3, 16), generator=torch.Generator().manual_seed(0))
 

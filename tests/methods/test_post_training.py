@@ -11,8 +11,8 @@ from torch import Tensor, nn
 import workbench as wb
 from workbench.methods.post_training.base import POST_TRAINING, Inputs, Share
 from workbench.methods.post_training.blocks import blocks, walk
-from workbench.methods.post_training.layers import layers_of, watched
 from workbench.methods.post_training.outliers import outlier_shares, owl
+from workbench.methods.post_training.plan import layers_of, watched
 from workbench.methods.post_training.prune import prune_llm
 from workbench.models.checkpoints import checkpoint_name
 from workbench.project_data import project_data

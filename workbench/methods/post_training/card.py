@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.methods.post_training.folders import Folder
-    from workbench.methods.post_training.layers import Plan
+    from workbench.methods.post_training.plan import Plan
 
 
 def model_card(folder: Folder, plan: Plan, record: dict[str, Any], table: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from workbench.methods.post_training.base import POST_TRAINING
 from workbench.methods.post_training.blocks import walk
 from workbench.methods.post_training.experts import stacks_of, watched_experts
-from workbench.methods.post_training.layers import layers_of, matrix, watched
+from workbench.methods.post_training.plan import layers_of, matrix, watched
 from workbench.types import check_sparsity
 
 

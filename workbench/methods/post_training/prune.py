@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.methods.post_training.blocks import walk
-from workbench.methods.post_training.layers import planned
+from workbench.methods.post_training.plan import planned
 from workbench.methods.post_training.stream import prune_folder
 from workbench.types import Masks, check_count
 
@@ -74,11 +74,16 @@ def prune_llm(
     itself is untouched. `report(name)` is called after each block. At the end a warning names matrices of no known
     layer, such as a router's, which stay; other kinds of layers in the blocks must be named in `exclude`.
 
-    A folder (or an id of the hub) in place of the model is pruned without ever being in memory as a whole: of its
-    weights, what stands before the blocks and one block. `out` is the folder of the result, which `from_pretrained`
-    loads; it must be empty, or hold what the same call wrote before it was stopped, which then goes on with the same
-    bits. Blocks are computed on the device of `inputs`. The same weights as of the model that `from_pretrained` gives,
-    and a table with a row for each layer: the seconds are those of this call (NaN for a block that was there).
+    A folder (or an id of the hub) in place of the model is pruned without being in memory as a whole: of its weights
+    only what stands before the blocks, and one block. It needs `out`, the folder of the result, which `from_pretrained`
+    loads: a new or empty one, or one that holds what the same call wrote before it was stopped; then it goes on, and
+    ends with the same bits. Blocks are computed on the device of `inputs`. The weights are those of the live model; the
+    return value is a table with a row for each layer. Its seconds are of this call (NaN where the block was there
+    already), those of a block's first layer with the pass in which all are watched. Raises ValueError, before anything
+    is written, for all that can be known then: files that are missing or cut short, no decoder, tokens that the model
+    does not know, n:m that does not divide a row, no room on the disk.
+
+    Misleads where calibration is not of the kind of text that the model will read.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")

@@ -29,7 +29,7 @@ from workbench.methods.post_training.folders import (
     slices_of,
     whole,
 )
-from workbench.methods.post_training.layers import Plan, planned
+from workbench.methods.post_training.plan import Plan, planned
 from workbench.models.hollow import empty
 from workbench.seeds import versions
 from workbench.types import check_count
@@ -106,6 +106,8 @@ def _walk(
         for name, buffer in module._buffers.items():
             module._buffers[name] = None if buffer is None else buffer.to(device)
     folder.read(before_blocks(folder), device, folder.files)
+    missing = {name for name, parameter in model.named_parameters(remove_duplicate=False) if parameter.is_meta}
+    model.tie_weights(missing_keys=missing, recompute_mapping=False)  # where only the head of a tied pair is stored
 
     def hold(name: str, block: nn.Module, *run: Any) -> None:
         """Read a block, from its file if there is one, in place of the block that was held."""

@@ -20,9 +20,8 @@ def calibration_tokens(text: str, n: int, t: int, *, tokenizer: Any = None, seed
 
     Misleads where the text is not of the kind that the model will read: calibrate on what you use it for.
 
-    >>> calibration_tokens("abcdef", 2, 3)
-    tensor([[100, 101, 102],
-            [ 99, 100, 101]])
+    >>> bytes(calibration_tokens("abcdef", 1, 5)[0].tolist())
+    b'bcdef'
     """
     check_count("n", n)
     check_count("t", t)
