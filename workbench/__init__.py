@@ -17,9 +17,14 @@ from workbench.data import Task, load
 from workbench.extras import check_lab
 from workbench.masks import allocate, apply_masks_, dense, find_masks, keep_top, mask_grads_, rank, reset_state_, rounds
 from workbench.methods import gated, input_macs, method, method_table, methods, timing, timings
+from workbench.methods.after import adapters, distilled
 from workbench.methods.post_training import (
+    activation_scores,
+    block_influence,
     calibration_tokens,
+    drop_blocks,
     layer_inputs,
+    loss_changes,
     one_shot_methods,
     prune_layer,
     prune_llm,
@@ -64,21 +69,11 @@ __all__ += ["allocate", "apply_masks_", "dense", "find_masks", "keep_top", "mask
 __all__ += ["collapsed", "compression", "critical", "critical_iterated", "effective", "effective_sparsity", "evaluate"]
 __all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
 __all__ += ["Recording", "gated", "input_macs", "method", "method_table", "methods", "plan", "rounds", "snapshot"]
+__all__ += ["activation_scores", "adapters", "block_influence", "distilled", "drop_blocks", "loss_changes"]
 __all__ += ["break_even", "calibration_tokens", "costs", "export"]
 __all__ += ["group_masks", "group_scores", "groups", "load_removed", "masks_to", "remove", "save_removed"]
-__all__ += [
-    "generate",
-    "layer_inputs",
-    "one_shot_methods",
-    "perplexity",
-    "prune_layer",
-    "prune_llm",
-    "steps",
-    "timing",
-    "timings",
-    "train",
-    "trained",
-]
+__all__ += ["generate", "layer_inputs", "one_shot_methods", "perplexity", "prune_layer", "prune_llm"]
+__all__ += ["steps", "timing", "timings", "train", "trained"]
 # Imported when first used:
 __all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots", "runs"]
 

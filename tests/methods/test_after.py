@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import workbench as wb
+from workbench.data.measures import next_token
 from workbench.methods import after
 from workbench.methods.after.reconstruction import exactly
 
@@ -190,3 +191,204 @@ def test_what_does_not_fit_is_told() -> None:
         after.layer_errors(model, {"other": model.weight}, grams)
     with pytest.raises(ValueError, match=r"20,000,000 numbers at most; got 25,000,000. Leave the layer out"):
         exactly(torch.ones(2, 5000).double(), torch.ones(1).double().expand(5000, 5000), 1, 2)
+
+
+# Distillation
+
+
+class Fixed(nn.Module):
+    """Gives its own logits for any input."""
+
+    def __init__(self, *logits: list[float]) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor(logits))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(len(x), *self.logits.shape[1:]) if len(self.logits) == 1 else self.logits
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_distillation_by_hand(share: float) -> None:
+    """Odds of 3 : 1 against odds of 1 : 1 at temperature 2, and the cross entropy of even odds."""
+    teacher, student = Fixed([2 * math.log(3), 0.0]), Fixed([0.0, 0.0])
+    loss = after.distilled(teacher, temperature=2.0, share=share)(
+        student, wb.Batch(torch.ones(3, 1), torch.zeros(3).long())
+    )
+    far = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert loss.item() == pytest.approx(share * 4 * far + (1 - share) * math.log(2), rel=1e-5)
+    loss.backward()
+    want = share * 2 * (0.5 - 0.75) + (1 - share) * (0.5 - 1)  # T (q - p), whatever the temperature, in size
+    assert student.logits.grad[0, 0].item() == pytest.approx(want, rel=1e-5)
+    assert teacher.logits.grad is None
+
+
+def test_places_without_a_label_do_not_count_and_classes_stand_where_the_loss_has_them() -> None:
+    torch.manual_seed(0)
+    theirs, ours = torch.randn(2, 2, 3, 5).unbind()
+    labels = torch.tensor([[1, -100, 4], [-100, 0, 2]])
+    kept = labels != -100
+    p, q = (rows[kept].div(3).softmax(1) for rows in (theirs, ours))
+    want = 9 * (p * (p / q).log()).sum(1).mean()
+    x = torch.ones(2, 1)
+    tokens = after.distilled(Fixed(*theirs.tolist()), next_token, temperature=3.0, share=1.0)
+    torch.testing.assert_close(tokens(Fixed(*ours.tolist()), wb.Batch(x, labels)), want)
+    turned = after.distilled(Fixed(*theirs.mT.tolist()), temperature=3.0, share=1.0)  # [n, classes, places]
+    torch.testing.assert_close(turned(Fixed(*ours.mT.tolist()), wb.Batch(x, labels)), want)
+
+
+def test_a_student_learns_from_its_teacher_alone(digits: wb.Task) -> None:
+    """Without labels: it agrees with a trained teacher, whose flags stay, also in a model of other outputs."""
+    teacher, student = (wb.make("lenet-300-100", digits, seed, width=0.2) for seed in (0, 1))
+    wb.train(teacher, digits, epochs=3)
+    teacher.train()
+    rows = wb.train(student, digits, epochs=3, loss=after.distilled(teacher, share=1.0))
+    assert teacher.training
+    assert rows[-1]["loss"] < rows[0]["loss"] / 5
+    x = digits.splits["val"].inputs
+    with torch.no_grad():
+        assert (teacher(x).argmax(1) == student(x).argmax(1)).float().mean() > 0.8
+
+
+def test_distillation_of_tokens_mends_a_shorter_llama() -> None:
+    text = wb.load("text", device="cpu")
+    dense = wb.trained("llama", text)
+    dropped, small = (wb.drop_blocks(dense, ["model.layers.3"]) for _ in range(2))
+    x, y = text.take("val", slice(8))
+    wb.train(small, text, steps=8, batch_size=4, lr=0.03, loss=wb.distilled(dense, text.loss))
+    with torch.no_grad():
+        lost, found, whole = (text.loss(one(x), y).item() for one in (dropped, small, dense))
+    assert whole < found < lost - 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": 0.0}, "got temperature=0.0"),
+        ({"temperature": math.nan}, "got temperature=nan"),
+        ({"share": 1.5}, "and share=1.5"),
+        ({"loss_fn": nn.functional.mse_loss}, "probabilities of classes; got .*mse_loss"),
+    ],
+)
+def test_what_distillation_refuses(options: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        after.distilled(nn.Linear(1, 2), **options)
+
+
+def test_a_teacher_is_another_model_of_the_same_outputs() -> None:
+    batch, model = wb.Batch(torch.ones(2, 1), torch.zeros(2).long()), nn.Linear(1, 2)
+    with pytest.raises(ValueError, match="one model for both"):
+        after.distilled(model)(model, batch)
+    with pytest.raises(ValueError, match=r"got \(2, 3\) and \(2, 2\)"):
+        after.distilled(nn.Linear(1, 3))(model, batch)
+
+
+# Adapters
+
+
+def linear_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in wb.prunable(model).items()}
+
+
+def test_adapters_add_a_low_rank_and_leave_nothing_behind(digits: wb.Task) -> None:
+    model = wb.make("lenet-300-100", digits, width=0.2)
+    before, names, held = linear_weights(model), list(model.state_dict()), set(vars(model))
+    biases = {name: p.detach().clone() for name, p in model.named_parameters() if p.ndim == 1}
+    model.fc2.weight.requires_grad_(False)
+    flags = [p.requires_grad for p in model.parameters()]
+    x = digits.splits["val"].inputs
+    with after.adapters(model, rank=2, exclude=["fc3"]) as adapted:
+        assert adapted is model
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        assert trained == 2 * sum(sum(before[f"{layer}.weight"].shape) for layer in ("fc1", "fc2"))
+        wb.train(adapted, digits, steps=20)
+        with torch.no_grad():
+            inside = model(x)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), inside, atol=1e-4, rtol=1e-4)
+    deltas = {name: (new - before[name]).double() for name, new in linear_weights(model).items()}
+    assert not deltas["fc3.weight"].any()
+    for layer in ("fc1.weight", "fc2.weight"):
+        sizes = torch.linalg.svdvals(deltas[layer])
+        assert sizes[0] > 1e-3
+        assert sizes[2] < 1e-5 * sizes[0] + 1e-5
+    assert all(torch.equal(model.get_parameter(name), bias) for name, bias in biases.items())
+    assert list(model.state_dict()) == names
+    assert set(vars(model)) == held
+    assert [p.requires_grad for p in model.parameters()] == flags
+
+
+def test_adapters_of_a_masked_model_never_fill_its_zeros(digits: wb.Task) -> None:
+    """Also while they are trained: what is measured inside is what is merged."""
+    model = wb.make("lenet-300-100", digits, width=0.2)
+    masks = wb.find_masks(model, None, "magnitude", sparsity=0.8)
+    x = digits.splits["val"].inputs
+    with after.adapters(model, rank=4, masks=masks):
+        wb.train(model, digits, steps=20)
+        with torch.no_grad():
+            inside = model(x)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), inside, atol=1e-4, rtol=1e-4)
+    for name, mask in masks.items():
+        assert not model.get_parameter(name)[~mask].any()
+
+
+def test_adapters_of_gpt2_whose_weights_are_turned() -> None:
+    hub = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = hub.GPT2Config(
+        n_embd=16, n_layer=2, n_head=2, vocab_size=40, n_positions=16, bos_token_id=1, eos_token_id=2
+    )
+    model, x = hub.GPT2LMHeadModel(config), torch.randint(3, 40, (2, 8))
+    masks = wb.find_masks(model, None, "magnitude", sparsity=0.5)
+    with after.adapters(model, rank=2, masks=masks):
+        model.train()
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 0.05)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(x, labels=x).loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            inside = model.eval()(x).logits
+    with torch.no_grad():
+        torch.testing.assert_close(model(x).logits, inside, atol=1e-5, rtol=1e-5)
+    assert model.lm_head.weight is model.transformer.wte.weight
+    assert all(not model.get_parameter(name)[~mask].any() for name, mask in masks.items())
+
+
+def test_what_adapters_give_is_measured_in_an_encoder_of_torch_too() -> None:
+    torch.manual_seed(0)
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1).eval()
+    x = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        before = model(x)
+        with after.adapters(model, rank=1):
+            for name, p in model.named_parameters():
+                if "lora_B" in name:
+                    p.fill_(1)
+            inside = model(x)
+        torch.testing.assert_close(model(x), inside)
+    assert not torch.allclose(before, inside, atol=0.01)
+
+
+def test_a_block_that_raises_merges_nothing() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.MultiheadAttention(4, 2))
+    before = wb.snapshot(model)
+
+    def interrupted() -> None:
+        with after.adapters(model, rank=1):
+            assert type(model[0]) is not nn.Linear
+            assert isinstance(model[1].out_proj, nn.Linear)  # attention reads its weight, and does not call it
+            next(p for n, p in model.named_parameters() if "lora_B" in n).data.fill_(1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert all(torch.equal(value, before[name]) for name, value in wb.snapshot(model).items())
+    assert type(model[0]) is nn.Linear
+
+
+def test_adapters_need_a_linear_layer_and_a_rank() -> None:
+    with pytest.raises(ValueError, match="Conv2d has none"), after.adapters(nn.Conv2d(1, 1, 1)):
+        pass
+    with pytest.raises(ValueError, match="rank is a whole number"), after.adapters(nn.Linear(2, 2), rank=0):
+        pass

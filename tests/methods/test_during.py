@@ -310,6 +310,49 @@ def test_layers_whose_weights_are_turned_have_no_groups() -> None:
         method("ste", model[0], 0.5)
 
 
+def test_movement_sums_what_goes_away_from_zero() -> None:
+    """By hand: -w dL/dw of two steps, where the second sees a removed weight behind its mask, without its gradient."""
+    behind, memory = {"weight": torch.tensor([[1.0, -2.0, 3.0, -4.0]])}, dict[str, Any]()
+    memory["behind"] = behind
+    model = layer([1.0, -2.0, 3.0, -4.0], [0.5, 1.0, 1.0, -0.5])
+    ones = torch.ones(1, 4, dtype=torch.bool)
+    assert updated("movement", model, progress(model, {"weight": ones}, 19, memory=memory), 0.5) is None
+    assert memory["scores"]["weight"].tolist() == [[-0.5, 2.0, -3.0, -2.0]]
+    assert model.weight.grad.tolist() == [[0.5, 1.0, 1.0, -0.5]]
+    mask = torch.tensor([[True, True, False, True]])
+    model = layer([1.0, -2.0, 0.0, -4.0], [0.5, 1.0, -2.0, -0.5])
+    found = updated("movement", model, progress(model, {"weight": mask}, 20, memory=memory), 0.5, schedule="linear")
+    assert memory["scores"]["weight"].tolist() == [[-1.0, 4.0, 3.0, -4.0]]
+    assert model.weight.grad.tolist() == [[0.5, 1.0, 0.0, -0.5]]
+    assert bits(found) == [1, 1, 1, 0]  # a fifth of the way of three quarters: one of four
+
+
+@pytest.mark.parametrize("name", ["gradual", "movement"])
+def test_heads_go_while_a_network_trains(name: str) -> None:
+    """All but one of four heads, with their biases; what is left out stays whole."""
+    torch.manual_seed(0)
+
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention, self.write = nn.MultiheadAttention(8, 4, batch_first=True), nn.Linear(8, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows = x[:, 0]
+            return self.write(self.attention(rows, rows, rows)[0].mean(1))
+
+    model, knobs = Rows(), {"granularity": "head", "exclude": ["*out_proj", "write"], "allocation": "layer", "every": 2}
+    *_, last = wb.steps(model, wb.load("digits", device="cpu"), steps=10, **method(name, model, 0.75, **knobs))
+    heads = {n: mask.view(3, 4, -1).all(2) for n, mask in last.masks.items() if n.startswith("attention.in_proj")}
+    assert list(heads) == ["attention.in_proj_weight", "attention.in_proj_bias"]
+    for kept in heads.values():
+        assert (kept == kept[0]).all()
+        assert kept[0].sum() == 1
+    for n, mask in last.masks.items():
+        assert not model.get_parameter(n)[~mask].any()
+    assert all(n in heads or mask.all() for n, mask in last.masks.items())
+
+
 def test_sr_ste_is_the_gradient_of_a_penalty_on_removed_weights() -> None:
     """By finite differences: the masked network's loss, where weights pass straight through, plus strength / 2 w^2."""
     behind, mask = torch.tensor([[4.0, -3.0, 2.0, -1.0]], dtype=torch.float64), torch.tensor([[1.0, 1.0, 0.0, 0.0]])

@@ -85,6 +85,7 @@ LOOKS: dict[str, Look] = {
     "hard-filter": Look("#222255", "s"),
     "iterative-taylor": Look("#997700", "h"),
     "l0": Look("#72190E", "v"),
+    "movement": Look("#663333", "D"),
     "rigl": Look("#AA4499", "D"),
     "set": Look("#8a5a00", "v"),
     "slimming": Look("#666633", "o"),

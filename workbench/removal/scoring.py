@@ -14,6 +14,9 @@ from workbench.models.weights import prunable
 from workbench.removal.units import Groups, coupling
 from workbench.types import Masks, Scores, check_bools, check_choice, check_scores
 
+VECTORS = "vectors"
+"""The rule that takes the size of what a unit's weights in one member sum to."""
+
 
 def group_scores(
     model: nn.Module, scores: Scores, example: Tensor | Groups | None = None, reduce: str = "sum"
@@ -21,8 +24,10 @@ def group_scores(
     """One score for each unit of each coupled group: group name -> `[units]`, for `wb.keep_top`.
 
     The rule `reduce` ("sum", "mean", "max", "norm") combines the scores of all a unit's weights, in all members: those
-    that write it and those that read it. With scores of channels, `[out]`, those that write it. Groups that stay, as
-    the model's outputs, have no scores. Source: Fang et al. 2023, arXiv:2301.12900, section 3.3.
+    that write it and those that read it. With scores of channels, `[out]`, those that write it. "vectors" is for scores
+    with signs, which a sum within one member may cancel: the sum of the sums' sizes, one for each member (Ma et al.
+    2023, arXiv:2305.11627, "vector-wise"). Groups that stay, as the model's outputs, have no scores. Source: Fang et
+    al. 2023, arXiv:2301.12900, section 3.3.
     Misleads under allocation="global" where groups differ in size: a sum grows with the members.
 
     >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
@@ -30,7 +35,7 @@ def group_scores(
     >>> group_scores(model, scores, torch.ones(1, 2))["0.weight"].tolist()
     [13.0, 27.0]
     """
-    scores, reduce = check_scores(scores), check_choice("reduce", reduce, REDUCTIONS)
+    scores, reduce = check_scores(scores), check_choice("reduce", reduce, [*REDUCTIONS, VECTORS])
     found, kept = coupling(model, example), Scores()
     weights, sizes = prunable(model, strict=False), channels(model, strict=False)
     for name, values in scores.items():
@@ -75,7 +80,10 @@ def _of_units(parts: list[tuple[Tensor, int, np.ndarray]], count: int, reduce: s
         if reduce == "max":
             total.scatter_reduce_(0, index, rows.amax(others).cpu(), "amax")
         else:
-            total.index_add_(0, index, (rows.square() if reduce == "norm" else rows).sum(others).cpu())
+            own = torch.zeros_like(total).index_add_(
+                0, index, (rows.square() if reduce == "norm" else rows).sum(others).cpu()
+            )
+            total += own.abs() if reduce == VECTORS else own
         sizes.index_add_(0, index, ones * rows[0].numel())
     found = total / sizes if reduce == "mean" else total.sqrt() if reduce == "norm" else total
     return found[:-1].to(device)

@@ -1,5 +1,8 @@
 """Gradual magnitude pruning: the sparsity rises while the network trains (Zhu and Gupta 2017)."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from torch import nn
 
 from workbench.masks import dense, keep_top
@@ -23,6 +26,8 @@ def gradual(
     sparsity: float,
     *,
     allocation: str = "global",
+    granularity: str = "weight",
+    exclude: Iterable[str] = (),
     schedule: str = "cubic",
     every: int = 20,
     start: float = 0.0,
@@ -31,20 +36,23 @@ def gradual(
     """Every `every` steps the weights of least magnitude go, so that `s_t = s (1 - (1 - p)^3)` are removed.
 
     p runs from 0 to 1 between the shares `start` and `stop` of the training; `schedule="linear"` removes `s p`. Removed
-    weights stay removed. The last change comes at the share `stop`, with exactly the sparsity asked for.
+    weights stay removed. The last change comes at the share `stop`, with exactly the sparsity asked for. Units of a
+    coarser `granularity`, such as "head", have the sum of their weights' magnitudes; layers in `exclude` stay whole.
 
     Misleads with few changes: then each removes as much as a single cut.
     """
     rise = SCHEDULES[check_choice("schedule", schedule, SCHEDULES)]
     rise(0.0, start, stop)  # says what is wrong with them
+    masks = dense(model, exclude)
 
     def update(progress: Progress) -> Masks | None:
         far = progress.step / progress.total
         final = last(progress, stop)
         if not final and (progress.step % check_count("every", every) or not start < far < stop):
             return None
-        scores = magnitudes({name: progress.model.get_parameter(name) for name in progress.masks})
+        scores = magnitudes({name: progress.model.get_parameter(name) for name in masks})
         now = sparsity if final else sparsity * rise(far, start, stop)
-        return keep_top(scores, now, allocation=allocation, within=progress.masks)
+        units: dict[str, Any] = dict(granularity=granularity, model=progress.model, example=progress.batch.inputs)
+        return keep_top(scores, now, allocation=allocation, within=progress.masks, **units)
 
-    return {"masks": dense(model), "update": update}
+    return {"masks": masks, "update": update}
