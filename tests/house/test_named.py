@@ -58,7 +58,7 @@ def missing(text: str) -> Iterator[str]:
         yield from () if known(name) else [f"wb.{name}"]
     for task in re.findall(r"`make ([a-z]+)", text):
         yield from () if task in TASKS else [f"make {task}"]
-    for command, words in re.findall(r"`workbench ([a-z-]+)((?: [^`\s]+)*)", text):
+    for command, words in re.findall(r"`workbench ([a-z][a-z-]*)((?: [^`\s]+)*)", text):
         yield from () if command in COMMANDS else [f"workbench {command}"]
         if command == "evidence" and words and words.split()[0] not in {*wb.experiments.EXPERIMENTS, "NAME"}:
             yield f"experiment {words.split()[0]}"
