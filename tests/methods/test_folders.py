@@ -65,7 +65,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.filterwarnings("ignore:sparsity and compression count")  # stacked experts stay whole
+@pytest.mark.filterwarnings("ignore:sparsity and compression count")  # routers stay whole
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_becomes_what_the_live_model_becomes(kind: str, tmp_path: Path) -> None:
     source, out = saved(small(kind), tmp_path / "dense"), tmp_path / "pruned"

@@ -28,7 +28,7 @@ def loss_changes(
 ) -> Scores:
     """How much the loss changes when a weight goes: `|w g - w² F / 2|` of each weight, or with `order=1` `|w g|`.
 
-    g is the mean over the batch's samples of the gradient of each one's own loss, F the mean of its squares, the
+    g is the mean over the batch's samples of the gradient of each sample's loss, F the mean of its squares, the
     diagonal of the empirical Fisher matrix. `signed` gives the rise of the loss itself, `w² F / 2 - w g`, for
     `wb.group_scores(..., reduce="vectors")`. The model is untouched, in evaluation mode. Source: LLM-Pruner, Ma et al.
     2023, arXiv:2305.11627, equations 3 and 5; both terms are means over samples there, too.
