@@ -13,6 +13,7 @@ from chromium import ARGS, CHROMIUM, unavailable
 from torch import nn
 
 import workbench as wb
+from workbench.data.text import from_bytes
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
@@ -61,6 +62,7 @@ def tasks(digits: wb.Task, moons: wb.Task) -> dict[str, wb.Task]:
         "fashion-mnist": (1, 28),
     }
     embedded = {name: wb.load(name, device="cpu") for name in ("circles", "spirals", "text")}
+    embedded["wikitext2"] = from_bytes(bytes(range(256)) * 200, "wikitext2", torch.device("cpu"))
     return {"digits": digits, "moons": moons} | embedded | {k: images(k, *v) for k, v in stand_ins.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -63,3 +64,30 @@ def rejects_other_forms(notebook: str, number: int, right: dict[str, Any]) -> No
     for name in right:
         for odd in ODD:
             rejected(("must",), notebook, number, **{**right, name: odd})
+
+
+def tests(
+    notebook: str, right: dict[int, dict[str, Any]], wrong: list[tuple[int, dict[str, Any], str]]
+) -> tuple[Callable[..., None], ...]:
+    """Three tests of a notebook's exercises: right answers, wrong ones by their mistake, and answers of other forms.
+
+    `right`: number -> answers by name; `wrong`: number, some answers, and words of the message that names the mistake.
+    """
+
+    @pytest.mark.parametrize("number", right)
+    def the_right_answer_is_accepted(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+        accepted(capsys, notebook, number, **right[number])
+
+    @pytest.mark.parametrize(("number", "answers", "words"), wrong)
+    def a_wrong_answer_is_rejected(number: int, answers: dict[str, Any], words: str) -> None:
+        rejected((words,), notebook, number, **answers)
+
+    @pytest.mark.parametrize("number", right)
+    def another_form_is_told_its_form(number: int) -> None:
+        rejects_other_forms(notebook, number, right[number])
+
+    return (
+        the_right_answer_is_accepted,
+        a_wrong_answer_is_rejected,
+        another_form_is_told_its_form,
+    )

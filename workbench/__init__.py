@@ -21,19 +21,24 @@ from workbench.methods.after import adapters, distilled
 from workbench.methods.post_training import (
     activation_scores,
     block_influence,
+    calibration_tokens,
     drop_blocks,
+    layer_inputs,
     loss_changes,
     one_shot_methods,
+    prune_layer,
     prune_llm,
 )
 from workbench.metrics.accuracy import evaluate
 from workbench.metrics.collapse import collapsed, critical, critical_iterated, first_failure, max_compression
 from workbench.metrics.cost import latency, macs
+from workbench.metrics.language import perplexity
 from workbench.metrics.paths import effective, effective_sparsity
 from workbench.metrics.size import compression, layers, size_ratio, sparsity
 from workbench.models import left_out, make, networks, prunable
 from workbench.models.checkpoints import trained
 from workbench.models.untouched import untouched
+from workbench.models.writing import generate
 from workbench.profiles import plan
 from workbench.recording import Recording
 from workbench.removal import (
@@ -65,9 +70,10 @@ __all__ += ["collapsed", "compression", "critical", "critical_iterated", "effect
 __all__ += ["first_failure", "latency", "layers", "macs", "max_compression", "size_ratio", "sparsity"]
 __all__ += ["Recording", "gated", "input_macs", "method", "method_table", "methods", "plan", "rounds", "snapshot"]
 __all__ += ["activation_scores", "adapters", "block_influence", "distilled", "drop_blocks", "loss_changes"]
-__all__ += ["break_even", "costs", "export"]
+__all__ += ["break_even", "calibration_tokens", "costs", "export"]
 __all__ += ["group_masks", "group_scores", "groups", "load_removed", "masks_to", "remove", "save_removed"]
-__all__ += ["one_shot_methods", "prune_llm", "steps", "timing", "timings", "train", "trained"]
+__all__ += ["generate", "layer_inputs", "one_shot_methods", "perplexity", "prune_layer", "prune_llm"]
+__all__ += ["steps", "timing", "timings", "train", "trained"]
 # Imported when first used:
 __all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots", "runs"]
 

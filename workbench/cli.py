@@ -6,6 +6,7 @@ import argparse
 import functools
 import io
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,33 @@ def _evidence(options: argparse.Namespace) -> int:
     return 0
 
 
+def _prune_llm(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from workbench.data.text import read_reference
+    from workbench.methods.post_training import calibration_tokens, prune_llm
+    from workbench.methods.post_training.folders import config_of, located
+    from workbench.methods.post_training.tokens import tokenizer_of
+    from workbench.seeds import pick_device
+
+    folder, _ = located(options.model)
+    config, device = config_of(folder).get_text_config(), pick_device(options.device)
+    context = options.context or min(2048, getattr(config, "max_position_embeddings", 2048))
+    text = Path(options.text).read_text(encoding="utf-8") if options.text else read_reference("train")
+    tokenizer = tokenizer_of(folder, config.vocab_size)
+    tokens = calibration_tokens(text, options.samples, context, tokenizer=tokenizer, seed=options.seed)
+    start = time.perf_counter()
+
+    def say(block: str) -> None:
+        print(f"{block}: {time.perf_counter() - start:.1f} s", flush=True)
+
+    given = {name: getattr(options, name) for name in ("granularity", "exclude", "rows", "out")}
+    table = prune_llm(options.model, tokens.to(device), options.method, options.sparsity, report=say, **given)
+    share = 1 - table.kept.sum() / table.weights.sum()
+    print(f"{share:.1%} of the weights of {len(table)} layers removed; see {options.out}/README.md")
+    return 0
+
+
 def _list(notebooks: Sequence[str]) -> int:
     """Print what each notebook takes; 1 where one cannot be read."""
     from workbench.headless.notebook import find_notebooks, read_notebook
@@ -154,6 +182,24 @@ def _parser() -> argparse.ArgumentParser:
     evidence.add_argument("names", nargs="*", help="experiments (default: all)")
     evidence.add_argument("-o", "--out", help="folder of the rows (default: the shipped data/rows)")
     evidence.add_argument("--jobs", type=int, default=1, help="how many rows are computed at a time (default: 1)")
+
+    prune = commands.add_parser(
+        "prune-llm", help="prune a language model's folder into another one, a block in memory at a time"
+    )
+    prune.set_defaults(command=_prune_llm)
+    prune.add_argument("model", help="a decoder's folder with safetensors, or its id on the hub")
+    prune.add_argument("-o", "--out", required=True, help="folder of the result; the same command goes on with it")
+    prune.add_argument("--method", default="wanda", help="one of wb.one_shot_methods() (default: wanda)")
+    prune.add_argument("--sparsity", type=float, default=0.5, help="share of each layer that goes (default: 0.5)")
+    prune.add_argument("--granularity", default="weight", help="weight, or n:m such as 2:4 (default: weight)")
+    what = "a layer that stays whole, * for any part of its name; may be given several times"
+    prune.add_argument("--exclude", action="append", default=[], metavar="NAME", help=what)
+    prune.add_argument("--text", help="calibration text, a file in UTF-8 (default: Python's language reference)")
+    prune.add_argument("--samples", type=int, default=128, help="calibration samples (default: 128)")
+    prune.add_argument("--context", type=int, help="tokens of a sample (default: what the model reads, at most 2048)")
+    prune.add_argument("--seed", type=int, default=0, help="where in the text the samples begin (default: 0)")
+    prune.add_argument("--rows", type=int, default=8, help="samples that pass a block at a time (default: 8)")
+    prune.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     return parser
 
 

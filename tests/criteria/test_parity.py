@@ -1,4 +1,4 @@
-"""Every criterion and allocation agrees with independent sources; data/parity.csv is the table of these checks."""
+"""Criteria, allocations and one-shot methods agree with independent sources; data/parity.csv is their table."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def test_it_agrees(check: Parity) -> None:
     assert check.check() < 1e-6
 
 
-def test_every_criterion_is_compared() -> None:
+def test_every_criterion_and_one_shot_method_is_compared() -> None:
     compared = {(check.name, check.granularity) for check in CHECKS}
     for granularity in ("weight", "channel"):
         assert {(name, granularity) for name in wb.criteria(granularity)} - compared <= {("random", "weight")}
+    assert {(name, "one-shot") for name in wb.one_shot_methods()} <= compared
 
 
 def test_the_table_is_that_of_the_checks() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 import workbench as wb
-from workbench.data import available, hub, sources
+from workbench.data import available, hub, sources, wikitext
 from workbench.data.pictures import crop_and_flip
 from workbench.data.standardise import Standardise
 from workbench.data.text import from_bytes
@@ -42,6 +42,62 @@ def test_text_is_split_without_a_shared_window(tasks: dict[str, wb.Task]) -> Non
     train = bytes(rows["train"].to(torch.uint8).flatten().tolist())
     for split in ("val", "test"):
         assert all(bytes(row.to(torch.uint8).tolist()) not in train for row in rows[split])
+
+
+ARTICLE = "Pruning removes weights; what is left still answers. "
+
+
+@pytest.fixture
+def articles(tmp_path: Path) -> Path:
+    folder = tmp_path / "wikitext2"
+    folder.mkdir()
+    for name, times in {"train": 300, "valid": 200, "test": 100}.items():
+        (folder / f"{name}.txt").write_text(ARTICLE * times)
+    return tmp_path
+
+
+def test_wikitext2_is_read_from_a_local_copy(articles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wikitext, "downloaded", None)  # a download would fail
+    assert "wikitext2" in available(articles)
+    task = wb.load("wikitext2", root=articles, device="cpu")
+    length = len(ARTICLE)
+    assert (task.shape, task.outputs) == ((256,), 256)
+    assert task.size("train") == (300 * length - 257) // 128 + 1
+    assert [task.size(split) for split in ("val", "test")] == [(n * length - 257) // 256 + 1 for n in (200, 100)]
+    assert bytes(task.splits["test"].inputs[0].tolist()).decode().startswith(ARTICLE)
+    assert torch.equal(task.splits["val"].inputs[:, 1:], task.splits["val"].targets[:, :-1])
+
+
+def test_wikitext2_without_its_training_text_trains_on_most_of_the_validation_text(
+    articles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wikitext, "downloaded", None)
+    (articles / "wikitext2" / "train.txt").unlink()
+    task, length = wb.load("wikitext2", root=articles, device="cpu"), 200 * len(ARTICLE)
+    assert task.size("train") == (length * 9 // 10 - 257) // 128 + 1
+    assert task.size("val") == (length - length * 9 // 10 - 257) // 256 + 1
+
+
+@pytest.mark.usefixtures("no_network")
+def test_wikitext2_without_a_copy_and_a_network_names_both_ways_out(articles: Path) -> None:
+    (articles / "wikitext2" / "test.txt").unlink()
+    assert "wikitext2" not in available(articles)
+    with pytest.raises(FileNotFoundError, match=r"'Salesforce/wikitext'.*put valid.txt and test.txt"):
+        wb.load("wikitext2", root=articles)
+
+
+def test_a_copy_of_wikitext2_that_was_cut_is_refused(articles: Path) -> None:
+    (articles / "wikitext2" / "valid.txt").write_text("cut")
+    with pytest.raises(ValueError, match=r"'val' of wikitext2 has at least 2,570 bytes; got 3. Copy valid.txt again"):
+        wb.load("wikitext2", root=articles)
+
+
+@pytest.mark.skipif("WORKBENCH_DATA" not in os.environ, reason="WORKBENCH_DATA names no folder of local copies")
+def test_the_real_wikitext2_from_a_local_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wikitext, "downloaded", None)
+    task = wb.load("wikitext2", device="cpu")
+    assert task.size("test") == 4908  # 1,256,449 bytes
+    assert b"English film , television" in bytes(task.splits["test"].inputs[0].tolist())
 
 
 def test_a_text_that_is_too_short_is_refused() -> None:

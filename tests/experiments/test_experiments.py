@@ -13,12 +13,13 @@ import pytest
 
 from workbench.claims import load_claims
 from workbench.experiments import EXPERIMENTS, READINGS, compute, recorded, verdict, verdicts
+from workbench.methods.post_training import one_shot_methods
 from workbench.project_data import project_data
 from workbench.runs import key
 
 # Functions that train no network; `prune_then_train` is one where no path is left to train (0 steps).
 UNTRAINED = ("critical_compression", "effective_against_direct", "layer_densities", "layer_sums", "score_sizes")
-UNTRAINED += ("snip_overlap", "failure_on_a_grid", "removed_parameters")
+UNTRAINED += ("snip_overlap", "failure_on_a_grid", "removed_parameters", "one_layer_errors")
 
 # Counts that another processor, which rounds sums differently, cannot change.
 EXACT = ("direct", "formula", "kept", "largest_first", "maximum", "removed", "sparsity", "steps")
@@ -27,6 +28,7 @@ EXACT = ("direct", "formula", "kept", "largest_first", "maximum", "removed", "sp
 # standard deviation over processors is 0.008 (at most 0.05 in some hundred rows), 0.05 is six of these.
 ABSOLUTE = {"accuracy": 0.05, "dead": 1, "effective": 0.02, "jaccard": 0.02}
 ABSOLUTE |= {f"layer {k}": 0.02 for k in range(1, 10)} | dict.fromkeys(("spread", "smallest", "largest", "slope"), 1e-7)
+ABSOLUTE |= dict.fromkeys((*one_shot_methods(), "magnitude, row", "sparsegpt, 1e-4"), 1e-3)  # errors
 
 
 def lines(name: str) -> list[dict[str, Any]]:
@@ -197,3 +199,19 @@ def test_unknown_names_are_refused() -> None:
         recorded("headlines")
     with pytest.raises(ValueError, match="claim is one of"):
         verdict("snip-wins")
+
+
+def test_language_by_hand() -> None:
+    """What the update saves under 2:4 as a share of the damage, and the bits of rounded weights, row by row."""
+    rows = recorded("one-shot-networks").set_index(["granularity", "sparsity", "factor", "seed"])
+
+    def mended(unit: str, sparsity: float) -> float:
+        row = rows.loc[unit, sparsity, 1, 4]
+        return float((row["sparsegpt, no update"] - row["sparsegpt"]) / (row["sparsegpt, no update"] - row["dense"]))
+
+    found = READINGS["update-mends-more"](recorded("one-shot-networks"))
+    assert found.loc[4, "2:4 - 50%"] == pytest.approx(mended("2:4", 0.5) - mended("weight", 0.5))
+    assert found.loc[4, "70% - 50%"] == pytest.approx(mended("weight", 0.7) - mended("weight", 0.5))
+    bits = recorded("bits-and-zeros").dropna(subset="width").set_index("seed").loc[1]
+    found = READINGS["half-and-4-bits-beat-3"](recorded("bits-and-zeros"))
+    assert found.loc[1, "wanda"] == pytest.approx(bits["3 bits"] - bits["wanda, weight, 4 bits"])

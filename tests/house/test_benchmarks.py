@@ -37,6 +37,8 @@ BOUNDS = {
     "are from the multiply-adds": 0.25,
     "wanda at half": 1.0,
     "sparsegpt at half": 1.8,
+    "wanda / the same by bare": 1.1,
+    "sparsegpt / the same by bare": 1.1,
     "step of rigl /": 1.03,
     "step of l0 /": 1.25,
     "step of str /": 1.25,

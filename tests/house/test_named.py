@@ -19,7 +19,7 @@ TEXTS += [*ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.ipynb"), ROOT / "data
 TEXTS += [path for path in ROOT.rglob("workbench/**/*") if path.suffix in (".py", ".html", ".js")]
 STEMS = {path.stem for path in ROOT.glob("notebooks/*.ipynb")}
 TASKS = set((ROOT / "Makefile").read_text().partition("TASKS = ")[2].splitlines()[0].split())
-COMMANDS = re.findall(r'add_parser\(\s*"(\w+)"', (ROOT / "workbench" / "cli.py").read_text(encoding="utf-8"))
+COMMANDS = re.findall(r'add_parser\(\s*"([\w-]+)"', (ROOT / "workbench" / "cli.py").read_text(encoding="utf-8"))
 FOLDERS = "benchmarks|data|docs|notebooks|tests|tools|workbench"
 WORDS = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"]
 NUMBER = rf"({'|'.join(WORDS)}|\d+)"
@@ -58,7 +58,7 @@ def missing(text: str) -> Iterator[str]:
         yield from () if known(name) else [f"wb.{name}"]
     for task in re.findall(r"`make ([a-z]+)", text):
         yield from () if task in TASKS else [f"make {task}"]
-    for command, words in re.findall(r"`workbench ([a-z]+)((?: [^`\s]+)*)", text):
+    for command, words in re.findall(r"`workbench ([a-z][a-z-]*)((?: [^`\s]+)*)", text):
         yield from () if command in COMMANDS else [f"workbench {command}"]
         if command == "evidence" and words and words.split()[0] not in {*wb.experiments.EXPERIMENTS, "NAME"}:
             yield f"experiment {words.split()[0]}"

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from decoders import small
 from torch import Tensor, nn
 
 import workbench as wb
 from workbench.methods.post_training.base import POST_TRAINING, Inputs, Share
 from workbench.methods.post_training.blocks import blocks, walk
 from workbench.methods.post_training.outliers import outlier_shares, owl
-from workbench.methods.post_training.prune import layers_of, prune_llm, watched
+from workbench.methods.post_training.plan import layers_of, watched
+from workbench.methods.post_training.prune import prune_llm
 from workbench.models.checkpoints import checkpoint_name
 from workbench.project_data import project_data
 
@@ -165,30 +167,16 @@ def test_a_singular_gram_is_damped_and_said() -> None:
     inputs = Inputs(1, gram=torch.tensor([[1e30, 1e30], [1e30, 1e30]]))
     with pytest.warns(UserWarning, match="damping grew"):
         POST_TRAINING["sparsegpt"].function(torch.ones(2, 2), inputs, Share(0.5), damp=1e-12)
+    indefinite = Inputs(1, gram=torch.tensor([[1.0, 1.0 + 1e-4], [1.0 + 1e-4, 1.0]]))  # as sums in float32 give
+    with pytest.warns(UserWarning, match="damping grew from 1e-06 to 0.001"):
+        mask, new = POST_TRAINING["obc"].function(torch.tensor([[1.0, 2.0]]), indefinite, Share(0.5))
+    assert mask.tolist() == [[False, True]]
+    assert new[0, 1].item() == pytest.approx(3, abs=0.01)
 
 
 @pytest.fixture(scope="module")
 def text() -> wb.Task:
     return wb.load("text", device="cpu")
-
-
-def small(kind: str) -> nn.Module:
-    """A tiny random decoder of `transformers`."""
-    import transformers
-
-    torch.manual_seed(0)
-    shared = dict(
-        vocab_size=256, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64
-    )
-    more = {
-        "GPT2": dict(n_positions=64, n_embd=32, n_layer=2, n_head=4, vocab_size=256),
-        "OPT": dict(shared, ffn_dim=64, word_embed_proj_dim=32),
-        "GPTNeoX": dict(shared, intermediate_size=64),
-        "Bloom": dict(vocab_size=256, hidden_size=32, n_layer=2, n_head=4),
-        "Mpt": dict(vocab_size=256, d_model=32, n_layers=2, n_heads=4, max_seq_len=64, use_cache=True),
-    }.get(kind, dict(shared, intermediate_size=64, num_key_value_heads=2, head_dim=8))
-    config = getattr(transformers, f"{kind}Config")(**more, bos_token_id=0, eos_token_id=0, pad_token_id=0)
-    return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
 @pytest.mark.parametrize(

@@ -23,20 +23,7 @@ WRONG = [
     (2, {"below_2": [2 / 3, 0.96875]}, "columns of 16 bits"),
 ]
 
-
-@pytest.mark.parametrize("number", RIGHT)
-def test_the_right_answer_is_accepted(number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    exercises.accepted(capsys, NOTEBOOK, number, **RIGHT[number])
-
-
-@pytest.mark.parametrize(("number", "answers", "words"), WRONG)
-def test_a_wrong_answer_is_rejected_by_its_mistake(number: int, answers: dict[str, Any], words: str) -> None:
-    exercises.rejected((words,), NOTEBOOK, number, **answers)
-
-
-@pytest.mark.parametrize("number", RIGHT)
-def test_another_form_is_told_which_form_is_asked(number: int) -> None:
-    exercises.rejects_other_forms(NOTEBOOK, number, RIGHT[number])
+test_right, test_wrong, test_other_form = exercises.tests(NOTEBOOK, RIGHT, WRONG)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import exercises
-import pytest
 
 NOTEBOOK = "06-run-time.ipynb"
 RIGHT: dict[int, dict[str, Any]] = {
@@ -33,17 +32,4 @@ WRONG = [
     (2, {"batch_2": 625}, "MACs of the mean image"),
 ]
 
-
-@pytest.mark.parametrize("number", RIGHT)
-def test_the_right_answer_is_accepted(number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    exercises.accepted(capsys, NOTEBOOK, number, **RIGHT[number])
-
-
-@pytest.mark.parametrize(("number", "answers", "words"), WRONG)
-def test_a_wrong_answer_is_rejected_by_its_mistake(number: int, answers: dict[str, Any], words: str) -> None:
-    exercises.rejected((words,), NOTEBOOK, number, **answers)
-
-
-@pytest.mark.parametrize("number", RIGHT)
-def test_another_form_is_told_which_form_is_asked(number: int) -> None:
-    exercises.rejects_other_forms(NOTEBOOK, number, RIGHT[number])
+test_right, test_wrong, test_other_form = exercises.tests(NOTEBOOK, RIGHT, WRONG)

@@ -1,4 +1,4 @@
-"""Every criterion and allocation against independent sources: the largest difference, and where a source deviates.
+"""Criteria, allocations and one-shot methods against independent sources: the largest difference, and known deviations.
 
     python tests/parity            prints the table and writes it to data/parity.csv
 
@@ -18,7 +18,7 @@ Check = Callable[[], float]
 
 @dataclass(frozen=True)
 class Parity:
-    """One check: what is compared (a criterion or allocation), at which granularity, with which independent source."""
+    """One check: what is compared, at which granularity (or what else it is), with which independent source."""
 
     name: str
     granularity: str

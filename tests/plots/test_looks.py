@@ -18,6 +18,7 @@ KINDS = {
     "networks": wb.networks(),
     "data": sources(),
     "methods": ["iterative", "one-shot", "one-shot, as long"],
+    "one-shot methods": wb.one_shot_methods(),
 }
 MAIN = ["random", "magnitude", "snip", "grasp", "synflow"]
 DARK = "#181c23"  # the playground's dark ground
@@ -51,7 +52,7 @@ def seen(colour: str, eye: str) -> np.ndarray:
 def test_no_two_names_look_alike(kind: str) -> None:
     found = looks(KINDS[kind])
     assert len(set(found.values())) == len(set(KINDS[kind]))
-    if kind in ("criteria", "allocations"):  # drawn as bars, too: without markers
+    if kind in ("criteria", "allocations", "one-shot methods"):  # drawn as bars, too: without markers
         assert len({look.colour for look in found.values()}) == len(found)
 
 

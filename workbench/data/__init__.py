@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from workbench.data import digits, hub, text, toy  # noqa: F401  (importing registers the sources)
+from workbench.data import digits, hub, text, toy, wikitext  # noqa: F401  (importing registers the sources)
 from workbench.data.measures import squared_error
-from workbench.data.registry import SOURCES
+from workbench.data.registry import COPIES, SOURCES
 from workbench.data.task import Task
 from workbench.seeds import pick_device
 
@@ -34,14 +34,14 @@ def available(root: str | Path | None = None) -> list[str]:
     >>> {"circles", "digits", "moons", "spirals"} <= set(available())
     True
     """
-    return [name for name in SOURCES if name not in hub.LISTINGS or hub.has_copy(name, _root(root))]
+    return [name for name in SOURCES if name not in COPIES or COPIES[name](_root(root))]
 
 
 def load(name: str, root: str | Path | None = None, device: str | torch.device | None = None) -> Task:
     """Load a data set as a Task with fixed train/val/test splits, on `device` (default: CUDA if there, else CPU).
 
     Embedded, no network: `digits`, `moons`, `circles`, `spirals`, `text`. By hub name: `mnist`, `fashion-mnist`,
-    `cifar10`, `cifar100`, `svhn`, first from local parquet copies below `root` (default: the folder in
+    `cifar10`, `cifar100`, `svhn`, `wikitext2`, first from local copies below `root` (default: the folder in
     `WORKBENCH_DATA`), then through the `datasets` library. Raises ValueError for an unknown name or a damaged copy,
     FileNotFoundError if there is neither a copy nor a network.
 

@@ -117,23 +117,28 @@ def _read_parquet(file: Path, listing: Listing) -> Columns:
 
 
 def _from_hub(name: str, listing: Listing, split: str, root: Path | None) -> Columns:
+    data = downloaded(name, listing.hub, listing.config, split, root, "the hub's parquet files")
+    data = data.cast_column(listing.image, lab("datasets").Image(decode=False))
+    return data[listing.image][:], data[listing.label][:]
+
+
+def downloaded(name: str, hub: str, config: str | None, split: str, root: Path | None, files: str) -> Any:
+    """A split from the hub, as the library's data set; FileNotFoundError with both ways out where that fails."""
     datasets = lab("datasets")
     offline = datasets.config.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = offline or not _reachable()  # else the library tries for half a minute
     try:
-        data = datasets.load_dataset(listing.hub, listing.config, split=split)
+        return datasets.load_dataset(hub, config, split=split)
     except Exception as error:  # the library raises its own, requests', huggingface_hub's and OSError alike
         looked = f"{root / name}" if root else "WORKBENCH_DATA is not set"
         raise FileNotFoundError(
-            f"{name!r} is read from a local copy or downloaded as {listing.hub!r}; no copy was found ({looked}) and "
-            f"the download failed ({type(error).__name__}). Either connect to the network, or put the hub's parquet "
-            f"files into <folder>/{name}/ and set WORKBENCH_DATA=<folder> (or pass root=<folder>). "
-            "Embedded data needs neither: digits, moons, circles, spirals"
+            f"{name!r} is read from a local copy or downloaded as {hub!r}; no copy was found ({looked}) and "
+            f"the download failed ({type(error).__name__}). Either connect to the network, or put {files} "
+            f"into <folder>/{name}/ and set WORKBENCH_DATA=<folder> (or pass root=<folder>). "
+            "Embedded data needs neither: digits, moons, circles, spirals, text"
         ) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = offline
-    data = data.cast_column(listing.image, datasets.Image(decode=False))
-    return data[listing.image][:], data[listing.label][:]
 
 
 def _reachable() -> bool:
@@ -166,4 +171,4 @@ def _decode(parts: list[Columns], listing: Listing) -> tuple[np.ndarray, list[in
 
 
 for _name in LISTINGS:
-    source(_name)(partial(load_listing, _name))
+    source(_name, copy=partial(has_copy, _name))(partial(load_listing, _name))

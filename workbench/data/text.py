@@ -1,4 +1,4 @@
-"""text: the language reference that ships inside Python, as bytes; and text of your own."""
+"""text: the language reference that ships inside Python, as bytes; and any other text as windows of bytes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from workbench.data.measures import bits_per_byte, next_token
 from workbench.data.registry import source
 from workbench.data.task import Task
-from workbench.types import Batch
+from workbench.types import Batch, check_choice
 
 CONTEXT = 256
 """Bytes that a language model reads at a time."""
@@ -24,10 +24,24 @@ def load_text(root: Path | None, device: torch.device) -> Task:
     that are measured do not, so that no byte is predicted twice; it is from at most 256 before it. Other versions of
     Python have another text: compare numbers within one.
     """
+    return from_bytes(_reference(), "text", device)
+
+
+def read_reference(split: str) -> str:
+    """The text of the pieces that are "train", "val" or "test", for models with a tokenizer of their own.
+
+    >>> len(read_reference("train")) > 6 * len(read_reference("test"))
+    True
+    """
+    parts = _parts(_reference())[check_choice("split", split, ("train", "val", "test"))]
+    return "".join(bytes(part.tolist()).decode(errors="ignore") for part in parts)
+
+
+def _reference() -> bytes:
     from pydoc_data.topics import topics
 
     paragraphs = dict.fromkeys(part.strip("\n") for topic in topics.values() for part in topic.split("\n\n"))
-    return from_bytes("\n\n".join(paragraphs).encode(), "text", device)
+    return "\n\n".join(paragraphs).encode()
 
 
 def from_bytes(text: bytes, name: str, device: torch.device) -> Task:
@@ -40,12 +54,28 @@ def from_bytes(text: bytes, name: str, device: torch.device) -> Task:
     if len(text) < PIECES * (CONTEXT + 1):
         told = f"a text is cut into {PIECES} pieces of at least {CONTEXT + 1} bytes; got {len(text):,} bytes"
         raise ValueError(f"{told}. Pass more text")
-    pieces = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device, torch.int64).tensor_split(PIECES)
-    windows: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
+    return of_windows(_parts(text), name, device)
+
+
+def _parts(text: bytes) -> dict[str, list[Tensor]]:
+    """The pieces of each split; those of train that stand beside each other are one."""
+    pieces = numbers(text).tensor_split(PIECES)
+    parts: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
     for start in range(0, PIECES, 5):
-        windows["train"].append(torch.cat(pieces[start : start + 4]).unfold(0, CONTEXT + 1, CONTEXT // 2))
-        windows["test" if start % 10 else "val"].append(pieces[start + 4].unfold(0, CONTEXT + 1, CONTEXT))
-    whole = {split: torch.cat(parts) for split, parts in windows.items()}
-    splits = {split: Batch(rows[:, :-1], rows[:, 1:]) for split, rows in whole.items()}
+        parts["train"].append(torch.cat(pieces[start : start + 4]))
+        parts["test" if start % 10 else "val"].append(pieces[start + 4])
+    return parts
+
+
+def numbers(text: bytes) -> Tensor:
+    """A text as one number from 0 to 255 a byte, int64."""
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
+
+
+def of_windows(parts: dict[str, list[Tensor]], name: str, device: torch.device) -> Task:
+    """A task of windows of 256 bytes of each part: those of train overlap by half, the others do not."""
+    step = {"train": CONTEXT // 2}
+    rows = {s: torch.cat([p.unfold(0, CONTEXT + 1, step.get(s, CONTEXT)) for p in ps]) for s, ps in parts.items()}
+    splits = {split: Batch(r[:, :-1].to(device), r[:, 1:].to(device)) for split, r in rows.items()}
     classes = tuple(f"byte {value}" for value in range(256))
     return Task(name, splits, classes, loss=next_token, measure=bits_per_byte)

@@ -3,6 +3,7 @@
 from workbench.metrics.accuracy import evaluate
 from workbench.metrics.collapse import collapsed, critical, critical_iterated, first_failure, max_compression
 from workbench.metrics.cost import latency, macs
+from workbench.metrics.language import perplexity
 from workbench.metrics.paths import effective, effective_sparsity
 from workbench.metrics.size import compression, layers, size_ratio, sparsity
 
@@ -19,6 +20,7 @@ __all__ = [
     "layers",
     "macs",
     "max_compression",
+    "perplexity",
     "size_ratio",
     "sparsity",
 ]

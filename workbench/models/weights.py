@@ -102,13 +102,18 @@ def counted(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, nn.Param
     """
     patterns = _patterns(exclude)
     found = prunable(model, patterns)
-    if missed := left_out(model, patterns):
+    warn_of(left_out(model, patterns), model)
+    return found
+
+
+def warn_of(missed: dict[str, float], model: nn.Module) -> None:
+    """Warn of matrices that stay whole, if there are any, and of their share of the weights (`left_out`)."""
+    if missed:
         warn(
             f"sparsity and compression count the weights that can be pruned; of those in the matrices of "
             f"{type(model).__name__} {sum(missed.values()):.1%} are in no known layer and stay whole: "
             f"{shares(missed)}. Put them into layers such as nn.Linear, or name them in exclude if you want this"
         )
-    return found
 
 
 def shares(missed: dict[str, float], most: int = 3) -> str:

@@ -96,6 +96,12 @@ LOOKS: dict[str, Look] = {
     "ste": Look("#4477AA", "o"),
     "str": Look("#D55E00", "o"),
     "top-kast": Look("#225555", "^"),
+    # one-shot methods
+    "adaprune": Look("#AA4499", "<"),
+    "obc": Look("#222255", "X"),
+    "ria": Look("#8a5a00", "^"),
+    "sparsegpt": Look("#009E73", "D"),
+    "wanda": Look("#D55E00", "v"),
     # networks
     "lenet-300-100": Look("#0072B2", "D"),
     "lenet-5": Look("#3399CC", "v"),

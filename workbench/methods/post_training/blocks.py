@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models import prunable
+from workbench.models.hollow import empty, zero
 from workbench.models.running import evaluating, outputs
 
 Visit = Callable[[str, nn.Module, Callable[[], None]], None]
@@ -38,8 +39,9 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
 
     `visit(name, block, run)` may change the block's weights; `run()` passes all samples through the block as it is now,
     `rows` at a time, for hooks that watch. What the next block reads is computed afterwards. A pass of one sample comes
-    first: its shapes tell which of a block's arguments have an entry for each sample. A block that runs several times
-    is visited the first time.
+    first: its shapes tell which of a block's arguments have an entry for each sample. In this pass a block whose
+    parameters are on the meta device has zeros; `visit` must fill it. A block that runs several
+    times is visited the first time.
     """
     if not isinstance(inputs, Tensor):
         told = f"calibration reads a tensor of inputs, [n, t]; got {type(inputs).__name__}"
@@ -50,12 +52,15 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(evaluating(model))
         stack.enter_context(without_cache(model))
-        note = [b.register_forward_pre_hook(partial(_note, ones, n), with_kwargs=True) for n, b in found.items()]
-        try:
+        with contextlib.ExitStack() as hooks, contextlib.suppress(_Done):
+            for name, block in found.items():
+                note = partial(_note, ones, name, len(found))
+                hooks.callback(block.register_forward_pre_hook(note, with_kwargs=True).remove)
+            hollow = [block for block in found.values() if any(p.is_meta for p in block.parameters())]
+            for block in hollow:
+                hooks.callback(empty, block)
+            zero(hollow, inputs.device)
             outputs(model, inputs[:1])
-        finally:
-            for hook in note:
-                hook.remove()
         if idle := found.keys() - ones:
             told = f"blocks run when the model does; these do not: {', '.join(sorted(idle))}"
             raise ValueError(f"{told}. Wrap the model in a module whose forward runs them all")
@@ -72,12 +77,14 @@ def walk(model: nn.Module, inputs: Tensor, visit: Visit, rows: int = 8) -> None:
 
 
 class _Done(Exception):
-    """The last block was visited."""
+    """The last block was reached; what is behind it does not matter."""
 
 
-def _note(ones: dict[str, Any], name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-    """Keep the arguments of a block's first call."""
+def _note(ones: dict[str, Any], name: str, blocks: int, module: nn.Module, args: Any, kwargs: Any) -> None:
+    """Keep the arguments of a block's first call; those of the last block end the pass."""
     ones.setdefault(name, (args, kwargs))
+    if len(ones) == blocks:
+        raise _Done
 
 
 @contextlib.contextmanager

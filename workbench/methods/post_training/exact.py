@@ -1,24 +1,31 @@
 """Methods that solve a layer: OBC, which takes one weight after another, and AdaPrune, which mends a magnitude mask."""
 
-import torch  # noqa: F401  (for the doctests)
+import torch
 from torch import Tensor
 
 from workbench.methods.after.reconstruction import damped, exactly, solved
 from workbench.methods.post_training.base import Inputs, Share, one_shot
 from workbench.methods.post_training.scores import magnitude
+from workbench.types import warn
 
 
 @one_shot("obc", needs="gram", source="Frantar, Singh and Alistarh 2022, arXiv:2208.11580, section 4")
 def obc(weight: Tensor, inputs: Inputs, share: Share, *, damp: float = 1e-6) -> tuple[Tensor, Tensor]:
     """In each row the weight of least `w_q² / [H^-1]_qq` goes, the others make up for it, and again; in float64.
 
-    Every row loses the same number. Misleads as a method for large layers: it keeps an inverse for each row.
+    Every row loses the same number. Damping grows tenfold, and says so, until `X'X` has an inverse. Misleads as a
+    method for large layers: it keeps an inverse for each row.
 
     >>> inputs = Inputs(2, gram=torch.ones(2, 2))
     >>> [[round(w, 2) for w in row] for row in obc(torch.tensor([[1.0, 2.0]]), inputs, Share(0.5))[1].tolist()]
     [[0.0, 3.0]]
     """
-    matrix = damped(inputs.whole.double(), damp)
+    matrix, used = damped(inputs.whole.double(), damp), damp
+    while used < 1 and torch.linalg.cholesky_ex(matrix).info:
+        used *= 10
+        matrix = damped(inputs.whole.double(), used)
+    if used > damp:
+        warn(f"the inputs' X'X is singular: damping grew from {damp:g} to {used:g} of its mean diagonal")
     mask, new = exactly(weight.double(), matrix, *share.groups(weight.shape[1]))
     return mask, new.to(weight.dtype)
 

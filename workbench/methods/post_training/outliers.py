@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from workbench.methods.post_training.base import POST_TRAINING
 from workbench.methods.post_training.blocks import walk
-from workbench.methods.post_training.prune import layers_of, matrix, watched
+from workbench.methods.post_training.experts import stacks_of, watched_experts
+from workbench.methods.post_training.plan import layers_of, matrix, watched
 from workbench.types import check_sparsity
 
 
@@ -15,7 +16,8 @@ from workbench.types import check_sparsity
 def outlier_shares(model: nn.Module, inputs: Tensor, outlier: float = 5.0, rows: int = 8) -> dict[str, float]:
     """The share of `|w_ij| ||X_j||` of each block that are above `outlier` times the mean of their layer.
 
-    `inputs` are calibration tokens `[n, t]`; no block is pruned. Source: Yin et al. 2024, arXiv:2310.05175, section 3.
+    `inputs` are calibration tokens `[n, t]`; no block is pruned, and experts that saw no token do not count. Source:
+    Yin et al. 2024, arXiv:2310.05175, section 3.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")
@@ -26,11 +28,16 @@ def outlier_shares(model: nn.Module, inputs: Tensor, outlier: float = 5.0, rows:
     found: dict[str, float] = {}
 
     def visit(name: str, block: nn.Module, run: Callable[[], None]) -> None:
-        layers, above, count = layers_of(name, block), 0, 0
-        with watched(layers, POST_TRAINING["wanda"]) as seen:
+        layers, above, count, wanda = layers_of(name, block), 0, 0, POST_TRAINING["wanda"]
+        with (
+            watched(layers, wanda) as seen,
+            watched_experts(block, stacks_of(name, block), wanda.needs) as stacks,
+        ):
             run()
-        for layer, module in layers.items():
-            scores = matrix(module).abs() * seen[layer].power.sqrt()
+        read = [(matrix(module), seen[layer]) for layer, module in layers.items()]
+        read += [(s.matrix(e), inputs) for s in stacks.values() for e, inputs in enumerate(s.inputs) if inputs.n]
+        for weight, inputs in read:
+            scores = weight.abs() * inputs.power.sqrt()
             above += int((scores > outlier * scores.mean()).sum())
             count += scores.numel()
         found[name] = above / count

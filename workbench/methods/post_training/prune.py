@@ -1,19 +1,26 @@
 """A decoder pruned without training, block by block, by a method of the registry."""
 
-import contextlib
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from workbench.methods.post_training.base import POST_TRAINING, Entry, Inputs, Share
-from workbench.methods.post_training.blocks import blocks, walk
-from workbench.models.weights import counted, turned
-from workbench.types import Masks, check_count, count_not_finite
+from workbench.methods.post_training.blocks import walk
+from workbench.methods.post_training.plan import planned
+from workbench.methods.post_training.stream import prune_folder
+from workbench.types import Masks, check_count
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Report = Callable[[str], None]
 
 
+@overload
 def prune_llm(
     model: nn.Module,
     inputs: Tensor,
@@ -23,16 +30,60 @@ def prune_llm(
     granularity: str = "weight",
     exclude: Iterable[str] = (),
     rows: int = 8,
-    report: Callable[[str], None] = lambda block: None,
+    report: Report = ...,
+    out: None = None,
     **options: Any,
-) -> tuple[Masks, dict[str, Tensor]]:
+) -> tuple[Masks, dict[str, Tensor]]: ...
+
+
+@overload
+def prune_llm(
+    model: str | Path,
+    inputs: Tensor,
+    method: str,
+    sparsity: float | Mapping[str, float],
+    *,
+    granularity: str = "weight",
+    exclude: Iterable[str] = (),
+    rows: int = 8,
+    report: Report = ...,
+    out: str | Path,
+    **options: Any,
+) -> pd.DataFrame: ...
+
+
+def prune_llm(
+    model: nn.Module | str | Path,
+    inputs: Tensor,
+    method: str,
+    sparsity: float | Mapping[str, float],
+    *,
+    granularity: str = "weight",
+    exclude: Iterable[str] = (),
+    rows: int = 8,
+    report: Report = lambda block: None,
+    out: str | Path | None = None,
+    **options: Any,
+) -> tuple[Masks, dict[str, Tensor]] | pd.DataFrame:
     """Prune the linear layers of a decoder's blocks in one pass of calibration tokens; masks, and the new weights.
 
     `inputs` `[n, t]` are passed `rows` at a time. A block is calibrated on what the pruned blocks before it give; all
     layers inside it on what the dense block computes, in one pass. Every layer loses the same share, or that of its
-    block, by name (`owl`); embeddings and the head stay. `model.load_state_dict(weights, strict=False)` puts the
-    weights in; the model itself is untouched. `report(name)` is called after each block. A warning names matrices of no
-    known layer, such as stacked experts, which stay; other kinds of layers in the blocks must be named in `exclude`.
+    block, by name (`owl`); embeddings and the head stay. Experts that are stacked in one parameter are layers of their
+    own, and its mask has its shape. `model.load_state_dict(weights, strict=False)` puts the weights in; the model
+    itself is untouched. `report(name)` is called after each block. At the end a warning names matrices of no known
+    layer, such as a router's, which stay; other kinds of layers in the blocks must be named in `exclude`.
+
+    A folder (or an id of the hub) in place of the model is pruned without being in memory as a whole: of its weights
+    only what stands before the blocks, and one block. It needs `out`, the folder of the result, which `from_pretrained`
+    loads: a new or empty one, or one that holds what the same call wrote before it was stopped; then it goes on, and
+    ends with the same bits. Blocks are computed on the device of `inputs`. The weights are those of the live model; the
+    return value is a table with a row for each layer. Its seconds are of this call (NaN where the block was there
+    already), those of a block's first layer with the pass in which all are watched. Raises ValueError, before anything
+    is written, for all that can be known then: files that are missing or cut short, no decoder, tokens that the model
+    does not know, n:m that does not divide a row, no room on the disk.
+
+    Misleads where calibration is not of the kind of text that the model will read.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")
@@ -41,99 +92,36 @@ def prune_llm(
     >>> len(masks), wb.sparsity(masks)
     (28, 0.5)
     """
-    entry, found = POST_TRAINING[method], blocks(model)
-    budget = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(found, sparsity)
-    if budget.keys() != found.keys():
-        told = f"sparsities by block name each of {', '.join(found)}; got {', '.join(map(str, budget)) or 'none'}"
-        raise ValueError(f"{told}. Pass one number, or the blocks' names as keys")
-    shares = {name: Share.of(budget[name], granularity) for name in found}
+    if not isinstance(model, nn.Module):
+        if not isinstance(model, str | Path):
+            told = f"model is an nn.Module, a folder or an id of the hub; got {type(model).__name__}"
+            raise TypeError(f"{told}. Pass a decoder of transformers, or the folder that it was saved in")
+        if out is None:
+            raise TypeError(
+                "a folder is pruned into another one; got no out=. Pass out='a folder that is not there yet'"
+            )
+        return prune_folder(model, inputs, method, sparsity, out, granularity, exclude, rows, report, options)
+    if out is not None:
+        told = f"out= is for a model in a folder; got it with {type(model).__name__}"
+        raise TypeError(f"{told}. Put the weights in with load_state_dict, and use its save_pretrained")
+    plan = planned(model, method, sparsity, granularity, exclude, options)
     check_count("rows", rows)
-    known_options = [*inspect.signature(entry.function).parameters][3:]
-    if unknown := [option for option in options if option not in known_options]:
-        told = f"{method!r} takes {', '.join(known_options) or 'no options'}; got {', '.join(unknown)}"
-        raise TypeError(f"{told}. Leave out what it does not take")
     masks: Masks = {}
     weights: dict[str, Tensor] = {}
-    known = counted(model, exclude)
-    linear = {f"{layer}.weight" for name, block in found.items() for layer in layers_of(name, block)}
-    if other := [w for w in known if w.startswith(tuple(f"{name}." for name in found)) and w not in linear]:
-        told = f"one-shot methods prune linear layers; {', '.join(other)} are of another kind"
-        raise ValueError(f"{told}. Pass exclude={other} to leave them whole")
+    before: list[tuple[Tensor, Tensor]] = []
 
     def visit(name: str, block: nn.Module, run: Callable[[], None]) -> None:
-        layers = {layer: module for layer, module in layers_of(name, block).items() if f"{layer}.weight" in known}
-        with watched(layers, entry) as seen:
-            if entry.needs != "nothing":
-                run()
-        for layer, module in layers.items():
-            mask, new = _pruned(f"{layer}.weight", module, seen[layer], entry, shares[name], options)
-            before[module] = _weight(module).clone()
-            _weight(module).copy_(new)
-            masks[f"{layer}.weight"], weights[f"{layer}.weight"] = mask, new
+        for layer, weight, mask, new in plan.pruned(name, block, run):
+            before.append((weight, weight.clone()))
+            weight.copy_(new)
+            masks[layer], weights[layer] = mask, new
         report(name)
 
-    before: dict[nn.Module, Tensor] = {}
     try:
         walk(model, inputs, visit, rows)
     finally:
         with torch.no_grad():
-            for module, weight in before.items():
-                _weight(module).copy_(weight)
+            for weight, own in before:
+                weight.copy_(own)
+    plan.warn(model)
     return masks, weights
-
-
-def layers_of(name: str, block: nn.Module) -> dict[str, nn.Module]:
-    found = {f"{name}.{inner}".rstrip("."): module for inner, module in block.named_modules()}
-    return {layer: module for layer, module in found.items() if isinstance(module, nn.Linear) or turned(module)}
-
-
-def _weight(layer: nn.Module) -> Tensor:
-    found = layer.weight
-    assert isinstance(found, Tensor)
-    return found.detach()
-
-
-def matrix(layer: nn.Module) -> Tensor:
-    """A layer's weight as `[out, in]`."""
-    return _weight(layer).t() if turned(layer) else _weight(layer)
-
-
-def _pruned(
-    name: str, layer: nn.Module, inputs: Inputs, entry: Entry, share: Share, options: dict[str, Any]
-) -> tuple[Tensor, Tensor]:
-    weight = matrix(layer)
-    if entry.needs != "nothing" and not inputs.n:
-        raise ValueError(f"{name!r} saw no calibration tokens. Pass exclude=[{name!r}], or more tokens")
-    if share.m and weight.shape[1] % share.m:
-        told = f"'{share.n}:{share.m}' groups inputs; {name!r} has {weight.shape[1]}, no multiple of {share.m}"
-        raise ValueError(f"{told}. Pass exclude=[{name!r}], or another n:m")
-    if inputs.n and count_not_finite(inputs.power):
-        raise ValueError(f"inputs of {name!r} are NaN or infinite. Check the weights, or calibrate in float32")
-    if count := count_not_finite(weight):
-        raise ValueError(f"weights are finite numbers; {name!r} has {count} that are NaN or infinite. Mend the model")
-    mask, new = entry.function(weight, inputs, share, **options)
-    return (mask.t(), new.t()) if turned(layer) else (mask, new)
-
-
-@contextlib.contextmanager
-def watched(layers: dict[str, nn.Module], entry: Entry) -> Iterator[dict[str, Inputs]]:
-    """What each layer reads while a block runs; layers that read one tensor share what is made of it."""
-    seen: dict[str, Inputs] = {layer: Inputs() for layer in layers}
-    now: list[Any] = [None, None]  # the tensor that was read last, and of which inputs it is
-
-    def look(name: str, given: Tensor) -> None:
-        if now[0] is given:  # the layer before read it, too
-            seen[name] = now[1]
-            return
-        seen[name].add(given.reshape(-1, given.shape[-1]), entry.needs)
-        now[:] = given, seen[name]
-
-    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda module, args: look(name, args[0])
-
-    hooks = [module.register_forward_pre_hook(hook(name)) for name, module in layers.items()]
-    try:
-        yield seen
-    finally:
-        for one in hooks:
-            one.remove()

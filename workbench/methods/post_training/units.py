@@ -9,7 +9,7 @@ from torch.nn import functional
 from workbench.criteria.curvature import sample_gradients
 from workbench.methods.post_training.base import POST_TRAINING
 from workbench.methods.post_training.blocks import walk
-from workbench.methods.post_training.prune import layers_of, matrix, watched
+from workbench.methods.post_training.plan import layers_of, matrix, watched
 from workbench.models.running import Loss, evaluating
 from workbench.models.untouched import untouched
 from workbench.models.weights import counted, turned

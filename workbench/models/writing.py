@@ -1,0 +1,40 @@
+"""What a language model writes."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from workbench.models.running import evaluating
+from workbench.seeds import seeded
+from workbench.types import check_count
+
+
+def generate(
+    model: nn.Module, prompt: str, length: int = 200, *, tokenizer: Any = None, seed: int | None = None
+) -> str:
+    """What a decoder of `transformers` writes behind a prompt: `length` tokens, the prompt not among them.
+
+    Each token is the likeliest one; with a `seed` it is drawn as often as the model thinks it likely. Without a
+    `tokenizer` (any of `transformers`) a token is a byte of UTF-8, and bytes that are no text show as a mark. The model
+    is untouched. Raises TypeError for a model that cannot write.
+
+    Misleads as a measure: likely text repeats itself, and looks good long after the bits have risen.
+
+    >>> import workbench as wb
+    >>> generate(wb.trained("llama", wb.load("text", device="cpu")), "The while stat", 8)
+    'ement is'
+    """
+    if not callable(getattr(model, "generate", None)):
+        told = f"decoders of transformers write, by their method generate; got {type(model).__name__}"
+        raise TypeError(f"{told}. Load it with transformers.AutoModelForCausalLM")
+    check_count("length", length)
+    tokens = list(prompt.encode()) if tokenizer is None else tokenizer(prompt).input_ids
+    if not tokens:
+        raise ValueError("a model goes on behind at least one token; got an empty prompt. Pass a word")
+    inputs = torch.tensor([tokens], device=next(model.parameters()).device)
+    drawn: dict[str, Any] = {"do_sample": seed is not None, "eos_token_id": None, "pad_token_id": 0}
+    with torch.no_grad(), evaluating(model), seeded(seed or 0):
+        found = model.generate(inputs, max_new_tokens=length, use_cache=True, **drawn)  # type: ignore[operator]
+    new = found[0, len(tokens) :].tolist()
+    return bytes(new).decode(errors="replace") if tokenizer is None else str(tokenizer.decode(new))
