@@ -423,6 +423,11 @@ def test_a_place_that_cannot_take_the_result_is_refused(tmp_path: Path, monkeypa
     full.mkdir()
     (full / "thesis.tex").touch()
     file.touch()
+    for name, text in {"list": "[]", "none": "{}", "cut": '{"layers": '}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pruning.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"{name}.pruning.json is no record of prune_llm: .* Pass another out="):
+            wb.prune_llm(source, TOKENS, "wanda", 0.5, out=tmp_path / name)
     before = contents(source)
     for out, told in {
         source: "a folder of its own; got out=",

@@ -47,7 +47,7 @@ class Plan:
                 run()
         prune = partial(_pruned, entry=self.entry, share=self.shares[name], options=self.options)
         for layer, module in layers.items():
-            mask, new = prune(f"{layer}.weight", matrix(module), seen[layer])
+            mask, new = prune(f"{layer}.weight", matrix(module), seen.pop(layer))
             yield f"{layer}.weight", weight_of(module), *((mask.t(), new.t()) if turned(module) else (mask, new))
         for stack, read in experts.items():
             if read.turned is not None:

@@ -72,7 +72,8 @@ def upper_inverse(gram: Tensor, damp: float) -> Tensor:
         whole.diagonal().add_(used * mean).add_(torch.where(diagonal == 0, mean, 0.0))
         lower, failed = torch.linalg.cholesky_ex(whole)
         if not failed:
-            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+            torch.cholesky_inverse(lower, out=whole)
+            upper, failed = torch.linalg.cholesky_ex(whole, upper=True, out=(lower, failed))
         if not failed:
             if used > damp:
                 warn(f"the inputs' X'X is singular: damping grew from {damp:g} to {used:g} of its mean diagonal")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from workbench.extras import lab
 from workbench.methods.post_training.blocks import walk
 from workbench.methods.post_training.card import model_card
 from workbench.methods.post_training.folders import (
@@ -173,7 +174,7 @@ def _record(folder: Folder, inputs: Tensor, asked: dict[str, Any]) -> dict[str, 
     found = {"model": folder.name, "tensors": weights.hexdigest(), **asked}
     found |= {"tokens": list(inputs.shape), "calibration": tokens.hexdigest(), "device": inputs.device.type}
     libraries = {name: version for name, version in versions().items() if name in ("torch", "workbench")}
-    found["versions"] = libraries | {"transformers": folder.model.config.transformers_version}
+    found["versions"] = libraries | {"transformers": lab("transformers").__version__}
     return dict(json.loads(json.dumps(found, default=repr)))
 
 
@@ -186,7 +187,11 @@ def _begun(out: Path, folder: Folder, record: dict[str, Any]) -> dict[str, Any]:
     there = {path.name for path in out.iterdir() if not path.name.endswith(".part")} if out.exists() else set[str]()
     old = {"layers": dict[str, list[int]]()}
     if RECORD in there:
-        old = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        try:
+            old = json.loads((out / RECORD).read_text(encoding="utf-8"))
+            dict(old["layers"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{out / RECORD} is no record of prune_llm: {error!r}. Pass another out=") from error
         if other := [name for name in record if old.get(name) != record[name]]:
             was = ", ".join(f"{name} {_short(old.get(name))} there, {_short(record[name])} now" for name in other)
             raise ValueError(
