@@ -97,6 +97,34 @@ def cut_and_retrain(
     return {**found, "accuracy": accuracy, "cost": cost, "share": share, "epochs_after": new}
 
 
+WIDE, NARROW = 1.0, 0.25
+EQUAL = {  # network -> sparsities of the narrow and the wide one that leave equal numbers of weights
+    "lenet-300-100": [(0.2, 0.88964), (0.8, 0.97241)],
+    "vgg": [(0.20001, 0.94927), (0.79999, 0.98732)],
+}
+experiment(
+    "sizes-and-widths",
+    grids=[
+        {**SINGLE, "seed": SEEDS, "criterion": ["magnitude"], "way": WAYS[1:2], "network": [network]}
+        | {"width": [width], "sparsity": list(sparsities)}
+        for network, pairs in EQUAL.items()
+        for width, sparsities in zip((NARROW, WIDE), zip(*pairs, strict=True), strict=True)
+    ],
+)(cut_and_retrain)
+
+
+@reading("large-and-hard-images", of="sizes-and-widths")
+def wide_minus_narrow(rows: Rows) -> Effects:
+    def accuracy(network: str, width: float, sparsity: float) -> Any:
+        return chosen(rows, network=network, width=width, sparsity=sparsity)["accuracy"]
+
+    return {
+        f"{network}, {1 - narrow:.0%} of the small": accuracy(network, WIDE, wide) - accuracy(network, NARROW, narrow)
+        for network, pairs in EQUAL.items()
+        for narrow, wide in pairs
+    }
+
+
 reading("rate-rewinding-beats-fine-tuning", of="rates", arm="way", a="rate-rewound", b="fine-tuned")(gap)
 
 
