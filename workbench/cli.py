@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--context", type=int, help="tokens of a sample (default: what the model reads, at most 2048)")
     prune.add_argument("--seed", type=int, default=0, help="where in the text the samples begin (default: 0)")
     prune.add_argument("--rows", type=int, default=8, help="samples that pass a block at a time (default: 8)")
-    prune.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    prune.add_argument("--device", help="cpu or cuda (default: cuda, where there is one)")
     return parser
 
 
