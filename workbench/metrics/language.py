@@ -40,7 +40,7 @@ def perplexity(
     if context < 2 or stride > context:
         told = f"context is at least 2 and stride at most context, or tokens are left out; got {context} and {stride}"
         raise ValueError(f"{told}. Pass stride={context}, or a smaller one")
-    most = getattr(getattr(model, "config", None), "max_position_embeddings", context)
+    most = getattr(getattr(model, "config", None), "max_position_embeddings", None) or context
     if context > most:
         raise ValueError(f"this model reads at most {most} tokens; got context={context}. Pass a smaller one")
     sums, counted, done = 0.0, 0, 1
@@ -55,5 +55,6 @@ def perplexity(
             if done == len(tokens):
                 break
     bits = sums / math.log(2)
-    found = {"perplexity": math.exp(sums / counted), "bits_per_token": bits / counted, "tokens": counted}
+    mean = torch.tensor(sums / counted, dtype=torch.float64)
+    found = {"perplexity": float(mean.exp()), "bits_per_token": bits / counted, "tokens": counted}
     return found | ({} if text_bytes is None else {"bits_per_byte": bits / check_count("text_bytes", text_bytes)})
