@@ -168,10 +168,11 @@ def test_a_singular_gram_is_damped_and_said() -> None:
     with pytest.warns(UserWarning, match="damping grew"):
         POST_TRAINING["sparsegpt"].function(torch.ones(2, 2), inputs, Share(0.5), damp=1e-12)
     indefinite = Inputs(1, gram=torch.tensor([[1.0, 1.0 + 1e-4], [1.0 + 1e-4, 1.0]]))  # as sums in float32 give
-    with pytest.warns(UserWarning, match="damping grew from 1e-06 to 0.001"):
-        mask, new = POST_TRAINING["obc"].function(torch.tensor([[1.0, 2.0]]), indefinite, Share(0.5))
-    assert mask.tolist() == [[False, True]]
-    assert new[0, 1].item() == pytest.approx(3, abs=0.01)
+    for name in ("obc", "adaprune"):
+        with pytest.warns(UserWarning, match="damping grew from 1e-06 to 0.001"):
+            mask, new = POST_TRAINING[name].function(torch.tensor([[1.0, 2.0]]), indefinite, Share(0.5))
+        assert mask.tolist() == [[False, True]]
+        assert new[0, 1].item() == pytest.approx(3, abs=0.01)
 
 
 @pytest.fixture(scope="module")
