@@ -108,3 +108,5 @@ def test_rounding_is_to_the_nearest_of_even_steps_of_the_kept_weights() -> None:
     torch.testing.assert_close(rounded(weight, 16), weight, rtol=1e-3, atol=1e-3)
     assert torch.equal(rounded(torch.full((2, 3), 0.7), 2), torch.full((2, 3), 0.7))
     assert not rounded(weight, 3, torch.zeros_like(mask)).any(), "nothing kept"
+    half = weight.bfloat16()
+    assert torch.equal(rounded(half, 4, mask), rounded(half.float(), 4, mask).bfloat16())
