@@ -25,7 +25,8 @@ def perplexity(
     Returns `perplexity`, `bits_per_token`, `tokens` (predicted ones) and, with the length of the same text in bytes,
     `bits_per_byte`: all bits by all bytes, a unit that tokenizers share. Raises ValueError for a context longer than
     the model's, and for tokens that it cannot look up. Misleads between tokenizers, contexts and strides: compare
-    perplexities of equal ones only.
+    perplexities of equal ones only. Tokens that are not predicted add bytes and no bits: one in `context` without
+    overlap.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")
