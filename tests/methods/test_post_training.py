@@ -163,6 +163,17 @@ def test_without_outliers_wanda_is_near_magnitude() -> None:
     assert abs(wanda - magnitude) < 0.1 * magnitude
 
 
+def test_a_layer_that_runs_twice_keeps_all_that_it_saw() -> None:
+    first, second, x = nn.Linear(2, 2), nn.Linear(2, 2), torch.ones(3, 2)
+    with watched({"first": first, "second": second}, POST_TRAINING["wanda"]) as seen:
+        for _ in range(2):
+            y = first(x)
+            second(y)
+            first(y)  # reads what the layer before has read
+    assert [seen[name].n for name in ("first", "second")] == [12, 6]
+    torch.testing.assert_close(seen["first"].power, (x.square().mean(0) + y.detach().square().mean(0)) / 2)
+
+
 def test_a_singular_gram_is_damped_and_said() -> None:
     inputs = Inputs(1, gram=torch.tensor([[1e30, 1e30], [1e30, 1e30]]))
     with pytest.warns(UserWarning, match="damping grew"):

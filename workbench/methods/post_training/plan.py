@@ -144,7 +144,7 @@ def watched(layers: dict[str, nn.Module], entry: Entry) -> Iterator[dict[str, In
     now: list[Any] = [None, None]  # the tensor that was read last, and of which inputs it is
 
     def look(name: str, given: Tensor) -> None:
-        if now[0] is given:  # the layer before read it, too
+        if now[0] is given and (not seen[name].n or seen[name] is now[1]):  # the layer before read it, too
             seen[name] = now[1]
             return
         seen[name].add(given.reshape(-1, given.shape[-1]), entry.needs)
