@@ -155,6 +155,23 @@ def test_experts_without_tokens_and_stacks_without_products_are_named() -> None:
     assert list(masks) == ["layers.0.out.weight"]
 
 
+def test_magnitude_needs_no_tokens_of_an_expert() -> None:
+    model, x = Routed([0, 2]), torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(1))
+    with pytest.warns(UserWarning, match="stay whole: layers.0.idle") as warned:
+        masks, _ = wb.prune_llm(model, x, "magnitude", 0.5)
+    assert len(warned) == 1
+    for mask, weight in zip(masks["layers.0.stack"], model.layers[0].stack.detach().abs(), strict=True):
+        assert torch.equal(mask, weight > weight.flatten().sort().values[31])
+
+
+def test_groups_that_do_not_divide_the_rows_of_an_unseen_expert_are_refused() -> None:
+    model, x = Routed([1]), torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(1))
+    model.layers[0].stack, model.layers[0].out = nn.Parameter(torch.randn(3, 12, 8)), nn.Linear(12, 8)
+    told = "'6:12' groups inputs; 'layers.0.stack' has 8, no multiple of 12. Pass exclude="
+    with pytest.raises(ValueError, match=told):
+        wb.prune_llm(model, x, "wanda", 0.5, granularity="6:12")
+
+
 def test_views_of_a_stack_are_told_apart() -> None:
     block = nn.Linear(2, 2)
     block.stack = nn.Parameter(torch.randn(3, 2, 2))

@@ -258,6 +258,18 @@ def test_other_arguments_do_not_go_on_with_a_run(change: dict[str, Any], told: s
     assert contents(tmp_path / "out") == before
 
 
+def test_another_number_of_threads_does_not_go_on_with_a_run(tmp_path: Path) -> None:
+    """It gives other last bits."""
+    source, threads = saved(small("Llama"), tmp_path / "dense"), torch.get_num_threads()
+    wb.prune_llm(source, TOKENS, "wanda", 0.5, out=tmp_path / "out")
+    try:
+        torch.set_num_threads(threads + 1)
+        with pytest.raises(ValueError, match=f"threads {threads} there, {threads + 1} now"):
+            wb.prune_llm(source, TOKENS, "wanda", 0.5, out=tmp_path / "out")
+    finally:
+        torch.set_num_threads(threads)
+
+
 LIMITED = """
     import resource, sys
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from decoders import TOKENS, small
 from torch import Tensor, nn
 
 import workbench as wb
@@ -9,29 +10,15 @@ from workbench.methods.post_training import planted_outliers, rounded
 from workbench.methods.post_training.base import POST_TRAINING
 from workbench.methods.post_training.plan import layers_of, watched
 
-TOKENS = torch.randint(64, (3, 16), generator=torch.Generator().manual_seed(0))
 
-
-def small(kind: str) -> nn.Module:
-    import transformers
-
-    torch.manual_seed(0)
-    shared = dict(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
-    more = {
-        "GPT2": dict(n_embd=32, n_layer=2, n_head=4, vocab_size=64),
-        "OPT": dict(shared, ffn_dim=48, word_embed_proj_dim=32),
-        "Bloom": dict(vocab_size=64, hidden_size=32, n_layer=2, n_head=4),
-        "GPTNeoX": shared,
-    }.get(kind, dict(shared, num_key_value_heads=2, head_dim=8))
-    ends = dict(bos_token_id=0, eos_token_id=0, pad_token_id=0)
-    model: nn.Module = transformers.AutoModelForCausalLM.from_config(
-        getattr(transformers, f"{kind}Config")(**more, **ends)
-    )
+def trained(kind: str) -> nn.Module:
+    """A decoder whose norms have no ones and zeros, as after training."""
+    model: nn.Module = small(kind)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "norm" in name or "ln_" in name:  # as after training: no ones and zeros
+            if "norm" in name or "ln_" in name:
                 weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)), alpha=0.2)
-    return model.eval()
+    return model
 
 
 def powers(model: nn.Module) -> dict[str, Tensor]:
@@ -44,7 +31,7 @@ def powers(model: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("kind", ["Llama", "Gemma", "Qwen2", "OPT", "GPT2", "GPTNeoX", "Bloom"])
 def test_planted_outliers_change_inputs_and_no_output(kind: str) -> None:
-    model = small(kind)
+    model = trained(kind)
     with torch.no_grad():
         before, usual = model(TOKENS).logits, powers(model)
     weights = planted_outliers(model, TOKENS, 20, share=1 / 8, seed=3)
@@ -67,7 +54,7 @@ def test_planted_outliers_change_inputs_and_no_output(kind: str) -> None:
 
 
 def test_magnitude_sees_no_outliers_and_wanda_does() -> None:
-    model = small("Llama")
+    model = trained("Llama")
     chosen: dict[str, list[dict[str, Tensor]]] = {"magnitude": [], "wanda": []}
     for factor in (1, 20):
         model.load_state_dict(planted_outliers(model, TOKENS, factor), strict=False)
@@ -121,3 +108,5 @@ def test_rounding_is_to_the_nearest_of_even_steps_of_the_kept_weights() -> None:
     torch.testing.assert_close(rounded(weight, 16), weight, rtol=1e-3, atol=1e-3)
     assert torch.equal(rounded(torch.full((2, 3), 0.7), 2), torch.full((2, 3), 0.7))
     assert not rounded(weight, 3, torch.zeros_like(mask)).any(), "nothing kept"
+    half = weight.bfloat16()
+    assert torch.equal(rounded(half, 4, mask), rounded(half.float(), 4, mask).bfloat16())

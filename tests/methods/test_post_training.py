@@ -163,15 +163,27 @@ def test_without_outliers_wanda_is_near_magnitude() -> None:
     assert abs(wanda - magnitude) < 0.1 * magnitude
 
 
+def test_a_layer_that_runs_twice_keeps_all_that_it_saw() -> None:
+    first, second, x = nn.Linear(2, 2), nn.Linear(2, 2), torch.ones(3, 2)
+    with watched({"first": first, "second": second}, POST_TRAINING["wanda"]) as seen:
+        for _ in range(2):
+            y = first(x)
+            second(y)
+            first(y)  # reads what the layer before has read
+    assert [seen[name].n for name in ("first", "second")] == [12, 6]
+    torch.testing.assert_close(seen["first"].power, (x.square().mean(0) + y.detach().square().mean(0)) / 2)
+
+
 def test_a_singular_gram_is_damped_and_said() -> None:
     inputs = Inputs(1, gram=torch.tensor([[1e30, 1e30], [1e30, 1e30]]))
     with pytest.warns(UserWarning, match="damping grew"):
         POST_TRAINING["sparsegpt"].function(torch.ones(2, 2), inputs, Share(0.5), damp=1e-12)
     indefinite = Inputs(1, gram=torch.tensor([[1.0, 1.0 + 1e-4], [1.0 + 1e-4, 1.0]]))  # as sums in float32 give
-    with pytest.warns(UserWarning, match="damping grew from 1e-06 to 0.001"):
-        mask, new = POST_TRAINING["obc"].function(torch.tensor([[1.0, 2.0]]), indefinite, Share(0.5))
-    assert mask.tolist() == [[False, True]]
-    assert new[0, 1].item() == pytest.approx(3, abs=0.01)
+    for name in ("obc", "adaprune"):
+        with pytest.warns(UserWarning, match="damping grew from 1e-06 to 0.001"):
+            mask, new = POST_TRAINING[name].function(torch.tensor([[1.0, 2.0]]), indefinite, Share(0.5))
+        assert mask.tolist() == [[False, True]]
+        assert new[0, 1].item() == pytest.approx(3, abs=0.01)
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,15 @@ def test_what_is_no_text_is_refused(tokens: Tensor, context: int, stride: int | 
         wb.perplexity(nn.Embedding(7, 7), tokens, context, stride)
 
 
+def test_a_model_that_is_lost_has_an_infinite_perplexity() -> None:
+    lost = nn.Embedding(2, 2)
+    with torch.no_grad():
+        lost.weight.copy_(torch.tensor([[0.0, 2000.0], [2000.0, 0.0]]))
+    found = wb.perplexity(lost, torch.zeros(4, dtype=torch.int64), 4)
+    assert found["perplexity"] == math.inf
+    assert found["bits_per_token"] == pytest.approx(2000 / math.log(2))
+
+
 def test_a_context_longer_than_the_models_is_refused(tasks: dict[str, wb.Task]) -> None:
     model = wb.make("llama", tasks["text"], width=0.25)
     with pytest.raises(ValueError, match=r"reads at most 512 tokens; got context=1024\. Pass a smaller one"):
@@ -118,16 +127,34 @@ def test_greedy_text_is_the_likeliest_token_each_time(tasks: dict[str, wb.Task])
     assert wb.generate(model, "The while stat", 10) == bytes(tokens[14:]).decode()
 
 
+def test_what_a_model_asks_for_does_not_change_what_it_writes(tasks: dict[str, wb.Task]) -> None:
+    """Models of the hub come with a temperature, a penalty, marks that end a text; and transformers draws from 50."""
+    model = wb.make("llama", tasks["text"], width=0.25)
+    texts = [wb.generate(model, "for", 300, seed=seed) for seed in (None, 0)]
+    own = model.generation_config
+    own.update(repetition_penalty=1.3, temperature=0.1, top_p=0.5, num_beams=2, eos_token_id=list(range(200)))
+    assert [wb.generate(model, "for", 300, seed=seed) for seed in (None, 0)] == texts
+    assert model.generation_config is own
+    even = wb.make("llama", tasks["text"], width=0.25)
+    nn.init.zeros_(even.lm_head.weight)  # all of 256 bytes are as likely
+    drawn = wb.generate(even, "for", 300, tokenizer=Letters(), seed=0)
+    assert len(drawn) == 300
+    assert len(set(drawn)) > 100
+
+
+class Letters:
+    """A tokenizer by the numbers of letters."""
+
+    def __call__(self, text: str) -> Any:
+        return SimpleNamespace(input_ids=[ord(letter) for letter in text])
+
+    def decode(self, tokens: list[int]) -> str:
+        return "".join(map(chr, tokens))
+
+
 def test_a_tokenizer_of_ones_own_reads_and_writes(tasks: dict[str, wb.Task]) -> None:
-    class Tokenizer:
-        def __call__(self, text: str) -> Any:
-            return SimpleNamespace(input_ids=[ord(letter) for letter in text])
-
-        def decode(self, tokens: list[int]) -> str:
-            return "".join(map(chr, tokens))
-
     model = wb.trained("llama", tasks["text"])
-    assert wb.generate(model, "The while stat", 5, tokenizer=Tokenizer()) == wb.generate(model, "The while stat", 5)
+    assert wb.generate(model, "The while stat", 5, tokenizer=Letters()) == wb.generate(model, "The while stat", 5)
 
 
 def test_who_cannot_write_is_told() -> None:

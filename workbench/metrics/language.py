@@ -25,7 +25,8 @@ def perplexity(
     Returns `perplexity`, `bits_per_token`, `tokens` (predicted ones) and, with the length of the same text in bytes,
     `bits_per_byte`: all bits by all bytes, a unit that tokenizers share. Raises ValueError for a context longer than
     the model's, and for tokens that it cannot look up. Misleads between tokenizers, contexts and strides: compare
-    perplexities of equal ones only.
+    perplexities of equal ones only. Tokens that are not predicted add bytes and no bits: one in `context` without
+    overlap.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")
@@ -40,7 +41,7 @@ def perplexity(
     if context < 2 or stride > context:
         told = f"context is at least 2 and stride at most context, or tokens are left out; got {context} and {stride}"
         raise ValueError(f"{told}. Pass stride={context}, or a smaller one")
-    most = getattr(getattr(model, "config", None), "max_position_embeddings", context)
+    most = getattr(getattr(model, "config", None), "max_position_embeddings", None) or context
     if context > most:
         raise ValueError(f"this model reads at most {most} tokens; got context={context}. Pass a smaller one")
     sums, counted, done = 0.0, 0, 1
@@ -55,5 +56,6 @@ def perplexity(
             if done == len(tokens):
                 break
     bits = sums / math.log(2)
-    found = {"perplexity": math.exp(sums / counted), "bits_per_token": bits / counted, "tokens": counted}
+    mean = torch.tensor(sums / counted, dtype=torch.float64)
+    found = {"perplexity": float(mean.exp()), "bits_per_token": bits / counted, "tokens": counted}
     return found | ({} if text_bytes is None else {"bits_per_byte": bits / check_count("text_bytes", text_bytes)})

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from workbench.extras import lab
 from workbench.models.running import evaluating
 from workbench.seeds import seeded
 from workbench.types import check_count
@@ -17,7 +18,8 @@ def generate(
 
     Each token is the likeliest one; with a `seed` it is drawn as often as the model thinks it likely. Without a
     `tokenizer` (any of `transformers`) a token is a byte of UTF-8, and bytes that are no text show as a mark. The model
-    is untouched. Raises TypeError for a model that cannot write.
+    is untouched. What its own `generation_config` asks for (an end, a temperature, a penalty) does not count. Raises
+    TypeError for a model that cannot write.
 
     Misleads as a measure: likely text repeats itself, and looks good long after the bits have risen.
 
@@ -33,8 +35,15 @@ def generate(
     if not tokens:
         raise ValueError("a model goes on behind at least one token; got an empty prompt. Pass a word")
     inputs = torch.tensor([tokens], device=next(model.parameters()).device)
-    drawn: dict[str, Any] = {"do_sample": seed is not None, "eos_token_id": None, "pad_token_id": 0}
-    with torch.no_grad(), evaluating(model), seeded(seed or 0):
-        found = model.generate(inputs, max_new_tokens=length, use_cache=True, **drawn)  # type: ignore[operator]
+    plain = lab("transformers").GenerationConfig(top_k=0, pad_token_id=0)  # else one of the 50 likeliest is drawn
+    own: Any = model.generation_config
+    try:
+        model.generation_config = plain
+        with torch.no_grad(), evaluating(model), seeded(seed or 0):
+            found = model.generate(  # type: ignore[operator]
+                inputs, max_new_tokens=length, use_cache=True, do_sample=seed is not None
+            )
+    finally:
+        model.generation_config = own
     new = found[0, len(tokens) :].tolist()
     return bytes(new).decode(errors="replace") if tokenizer is None else str(tokenizer.decode(new))

@@ -20,13 +20,7 @@ def obc(weight: Tensor, inputs: Inputs, share: Share, *, damp: float = 1e-6) -> 
     >>> [[round(w, 2) for w in row] for row in obc(torch.tensor([[1.0, 2.0]]), inputs, Share(0.5))[1].tolist()]
     [[0.0, 3.0]]
     """
-    matrix, used = damped(inputs.whole.double(), damp), damp
-    while used < 1 and torch.linalg.cholesky_ex(matrix).info:
-        used *= 10
-        matrix = damped(inputs.whole.double(), used)
-    if used > damp:
-        warn(f"the inputs' X'X is singular: damping grew from {damp:g} to {used:g} of its mean diagonal")
-    mask, new = exactly(weight.double(), matrix, *share.groups(weight.shape[1]))
+    mask, new = exactly(weight.double(), definite(inputs.whole, damp), *share.groups(weight.shape[1]))
     return mask, new.to(weight.dtype)
 
 
@@ -34,9 +28,26 @@ def obc(weight: Tensor, inputs: Inputs, share: Share, *, damp: float = 1e-6) -> 
 def adaprune(weight: Tensor, inputs: Inputs, share: Share, *, damp: float = 1e-6) -> tuple[Tensor, Tensor]:
     """A mask of magnitude, and on it the weights of least squared error of the layer's outputs; in float64.
 
+    Damping grows as in "obc". Misleads as a method for large layers: it solves a system of equations for each row.
+
     >>> new = adaprune(torch.tensor([[1.0, 2.0]]), Inputs(2, gram=torch.ones(2, 2)), Share(0.5))[1]
     >>> [round(w, 2) for w in new[0].tolist()]
     [0.0, 3.0]
     """
     mask, _ = magnitude(weight, inputs, share)
-    return mask, solved(weight.double(), damped(inputs.whole.double(), damp), mask).to(weight.dtype)
+    return mask, solved(weight.double(), definite(inputs.whole, damp), mask).to(weight.dtype)
+
+
+def definite(gram: Tensor, damp: float) -> Tensor:
+    """The damped X'X in float64; damping grows tenfold, and says so, until there is an inverse.
+
+    >>> definite(torch.eye(2), 0.5).tolist()
+    [[1.5, 0.0], [0.0, 1.5]]
+    """
+    matrix, used = damped(gram.double(), damp), damp
+    while used < 1 and torch.linalg.cholesky_ex(matrix).info:
+        used *= 10
+        matrix = damped(gram.double(), used)
+    if used > damp:
+        warn(f"the inputs' X'X is singular: damping grew from {damp:g} to {used:g} of its mean diagonal")
+    return matrix

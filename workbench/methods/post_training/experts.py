@@ -70,16 +70,20 @@ def watched_experts(block: nn.Module, stacks: dict[str, Tensor], needs: str) -> 
         yield found
 
 
-def prune_stack(name: str, stack: Stack, share: Share, prune: Prune) -> tuple[Tensor, Tensor]:
-    """The mask and the new weight of a whole stack; experts that saw no token lose the smallest weights of each row."""
-    unseen = [expert for expert, inputs in enumerate(stack.inputs) if not inputs.n]
+def prune_stack(name: str, stack: Stack, share: Share, needs: str, prune: Prune) -> tuple[Tensor, Tensor]:
+    """The mask and the new weight of a whole stack.
+
+    Experts that saw no token lose the smallest weights of each row, where a method needs inputs.
+    """
+    unseen = [expert for expert, inputs in enumerate(stack.inputs) if not inputs.n and needs != "nothing"]
     if unseen:
         told = f"experts {', '.join(map(str, unseen))} of {name!r} saw no calibration tokens"
         warn(f"{told}: the smallest weights of each row go. Pass more tokens for a better choice")
     mask, new = torch.ones_like(stack.parameter, dtype=torch.bool), stack.parameter.detach().clone()
     for expert, inputs in enumerate(stack.inputs):
         weight = stack.matrix(expert)
-        kept, own = prune(name, weight, inputs) if inputs.n else magnitude(weight, inputs, share, by_row=True)
+        blind = expert in unseen
+        kept, own = magnitude(weight, inputs, share, by_row=True) if blind else prune(name, weight, inputs)
         mask[expert], new[expert] = (kept.t(), own.t()) if stack.turned else (kept, own)
     return mask, new
 

@@ -14,7 +14,8 @@ from workbench.types import count_not_finite
 def layer_inputs(model: nn.Module, inputs: Tensor, layer: str) -> Tensor:
     """What a layer reads while the model runs on `inputs`: `[rows, in]`, a row for each token of each sample.
 
-    `layer` is a module's name, as in `model.get_submodule`. The model is untouched, in evaluation mode.
+    `layer` is a module's name, as in `model.get_submodule`. The model is untouched, in evaluation mode. Raises
+    ValueError for a layer that does not run. Misleads as what `wb.prune_llm` sees: there the blocks before are pruned.
 
     >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
     >>> layer_inputs(model, torch.ones(3, 2), "0").tolist()

@@ -52,7 +52,9 @@ class Plan:
         for stack, read in experts.items():
             if read.turned is not None:
                 del self.left[stack]
-                yield stack, stacks[stack].detach(), *prune_stack(stack, read, self.shares[name], prune)
+                check_groups(stack, self.shares[name], read.matrix(0))
+                found = prune_stack(stack, read, self.shares[name], self.entry.needs, prune)
+                yield stack, stacks[stack].detach(), *found
 
     def warn(self, model: nn.Module) -> None:
         """Warn of what stayed whole."""
@@ -95,9 +97,7 @@ def planned(
     layers = {name: [layer for layer in own if f"{layer}.weight" in known] for name, own in linear.items()}
     for name, share in shares.items():
         for layer in layers[name]:
-            width = matrix(linear[name][layer]).shape[1]
-            if share.m and width % share.m:
-                raise ValueError(not_grouped(layer, share, width))
+            check_groups(layer, share, matrix(linear[name][layer]))
     return Plan(entry, options, shares, layers, left_out(model, exclude))
 
 
@@ -123,8 +123,6 @@ def _pruned(
     """The mask and the new values of a weight `[out, in]`."""
     if entry.needs != "nothing" and not inputs.n:
         raise ValueError(f"{name!r} saw no calibration tokens. Pass exclude=[{name!r}], or more tokens")
-    if share.m and weight.shape[1] % share.m:  # of an expert: of layers it was checked before
-        raise ValueError(not_grouped(name, share, weight.shape[1]))
     if inputs.n and entry.needs != "nothing" and count_not_finite(inputs.power):
         raise ValueError(f"inputs of {name!r} are NaN or infinite. Check the weights, or calibrate in float32")
     if count := count_not_finite(weight):
@@ -132,9 +130,11 @@ def _pruned(
     return entry.function(weight, inputs, share, **options)
 
 
-def not_grouped(name: str, share: Share, width: int) -> str:
-    told = f"'{share.n}:{share.m}' groups inputs; {name!r} has {width}, no multiple of {share.m}"
-    return f"{told}. Pass exclude=[{name!r}], or another n:m"
+def check_groups(name: str, share: Share, weight: Tensor) -> None:
+    """Raise ValueError where n:m does not divide the rows of a weight `[out, in]`."""
+    if share.m and weight.shape[1] % share.m:
+        told = f"'{share.n}:{share.m}' groups inputs; {name!r} has {weight.shape[1]}, no multiple of {share.m}"
+        raise ValueError(f"{told}. Pass exclude=[{name!r}], or another n:m")
 
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ def watched(layers: dict[str, nn.Module], entry: Entry) -> Iterator[dict[str, In
     now: list[Any] = [None, None]  # the tensor that was read last, and of which inputs it is
 
     def look(name: str, given: Tensor) -> None:
-        if now[0] is given:  # the layer before read it, too
+        if now[0] is given and (not seen[name].n or seen[name] is now[1]):  # the layer before read it, too
             seen[name] = now[1]
             return
         seen[name].add(given.reshape(-1, given.shape[-1]), entry.needs)

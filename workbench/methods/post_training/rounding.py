@@ -20,7 +20,8 @@ def rounded(weight: Tensor, bits: int, mask: Tensor | None = None) -> Tensor:
     """
     steps = 2 ** check_count("bits", bits) - 1
     kept = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask.bool()
-    least = weight.masked_fill(~kept, torch.inf).amin(1, keepdim=True)
-    most = weight.masked_fill(~kept, -torch.inf).amax(1, keepdim=True)
+    values = weight.to(torch.promote_types(weight.dtype, torch.float32))  # else bfloat16 counts steps wrongly
+    least = values.masked_fill(~kept, torch.inf).amin(1, keepdim=True)
+    most = values.masked_fill(~kept, -torch.inf).amax(1, keepdim=True)
     step = torch.where(most > least, (most - least) / steps, 1.0)
-    return torch.where(kept, ((weight - least) / step).round() * step + least, 0)
+    return torch.where(kept, ((values - least) / step).round() * step + least, 0).to(weight.dtype)

@@ -173,6 +173,8 @@ def _record(folder: Folder, inputs: Tensor, asked: dict[str, Any]) -> dict[str, 
     tokens = hashlib.sha256(_bytes(inputs.cpu()))
     found = {"model": folder.name, "tensors": weights.hexdigest(), **asked}
     found |= {"tokens": list(inputs.shape), "calibration": tokens.hexdigest(), "device": inputs.device.type}
+    if inputs.device.type == "cpu":
+        found["threads"] = torch.get_num_threads()  # sums are split among them
     libraries = {name: version for name, version in versions().items() if name in ("torch", "workbench")}
     found["versions"] = libraries | {"transformers": lab("transformers").__version__}
     return dict(json.loads(json.dumps(found, default=repr)))

@@ -15,8 +15,8 @@ def calibration_tokens(text: str, n: int, t: int, *, tokenizer: Any = None, seed
     """Windows `[n, t]` of a text's tokens, int64, that begin at random places and may overlap.
 
     A `tokenizer` is any of `transformers`; without one a token is a byte of UTF-8. The text is one row of tokens,
-    without marks of begin or end, as Frantar and Alistarh (arXiv:2301.00774) draw theirs from C4. Raises ValueError for
-    a text of fewer than `t` tokens.
+    without marks of begin or end; Frantar and Alistarh (arXiv:2301.00774) draw each window from another document of C4.
+    Raises ValueError for a text of fewer than `t` tokens.
 
     Misleads where the text is not of the kind that the model will read: calibrate on what you use it for.
 
