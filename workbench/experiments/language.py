@@ -191,10 +191,9 @@ def magnitude_minus_wanda(rows: Rows) -> Effects:
     return found["magnitude"] - found["wanda"]
 
 
-@reading("owl-beats-uniform", of="owl", factor=1)
-@reading("owl-beats-uniform-outliers", of="owl", factor=20)
-def uniform_minus_owl(rows: Rows, factor: float) -> Effects:
-    found = chosen(rows, width=LARGE, factor=factor)
+@reading("owl-beats-uniform", of="owl")
+def uniform_minus_owl(rows: Rows) -> Effects:
+    found = chosen(rows, width=LARGE, factor=1)
     return {method: found[f"{method}, uniform"] - found[f"{method}, owl"] for method in ("wanda", "sparsegpt")}
 
 
