@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -69,3 +72,26 @@ def test_a_layer_that_does_not_run_is_refused() -> None:
 
     with pytest.raises(ValueError, match="'other' does not run"):
         wb.layer_inputs(Idle(), torch.ones(1, 2), "other")
+
+
+def test_what_other_threads_run_is_not_among_a_layers_inputs(tasks: dict[str, wb.Task]) -> None:
+    """Explorers share a model, each in a thread of its own; pruning takes a copy."""
+    model, tokens = wb.make("llama", tasks["text"], width=0.25), tasks["text"].batch(4).inputs
+    alone, read = wb.prune_llm(model, tokens, "wanda", 0.5)[1], wb.layer_inputs(model, tokens, NAME)
+    with torch.no_grad():
+        logits = model(tokens).logits
+
+    def pruned() -> bool:
+        found = wb.prune_llm(deepcopy(model), tokens, "wanda", 0.5)[1]
+        return all(torch.equal(alone[name], weight) for name, weight in found.items())
+
+    def ran() -> bool:
+        with torch.no_grad():
+            return torch.equal(model(tokens).logits, logits)
+
+    def seen() -> bool:
+        return torch.equal(wb.layer_inputs(model, tokens, NAME), read)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(work) for work in (pruned, ran, seen, pruned) * 5]
+    assert all(one.result() for one in found)

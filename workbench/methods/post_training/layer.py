@@ -1,5 +1,6 @@
 """One layer by itself: what it reads, and what a one-shot method makes of it."""
 
+import threading
 from typing import Any
 
 import torch
@@ -14,15 +15,22 @@ from workbench.types import count_not_finite
 def layer_inputs(model: nn.Module, inputs: Tensor, layer: str) -> Tensor:
     """What a layer reads while the model runs on `inputs`: `[rows, in]`, a row for each token of each sample.
 
-    `layer` is a module's name, as in `model.get_submodule`. The model is untouched, in evaluation mode. Raises
-    ValueError for a layer that does not run. Misleads as what `wb.prune_llm` sees: there the blocks before are pruned.
+    `layer` is a module's name, as in `model.get_submodule`. The model is untouched, in evaluation mode; what other
+    threads run meanwhile does not count. Raises ValueError for a layer that does not run. Misleads as what
+    `wb.prune_llm` sees: there the blocks before are pruned.
 
     >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
     >>> layer_inputs(model, torch.ones(3, 2), "0").tolist()
     [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
     """
     seen: list[Tensor] = []
-    hook = model.get_submodule(layer).register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
+    own = threading.get_ident()
+
+    def look(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() == own:
+            seen.append(given[0].detach())
+
+    hook = model.get_submodule(layer).register_forward_pre_hook(look)
     try:
         with evaluating(model):
             outputs(model, fitted(model, inputs))

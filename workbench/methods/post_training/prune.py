@@ -83,7 +83,9 @@ def prune_llm(
     is written, for all that can be known then: files that are missing or cut short, no decoder, tokens that the model
     does not know, n:m that does not divide a row, no room on the disk.
 
-    Misleads where calibration is not of the kind of text that the model will read.
+    While it runs, blocks of the live model are changed, and put back at the end: to use the model in another thread
+    meanwhile, as explorers do, pass a copy. Misleads where calibration is not of the kind of text that the model will
+    read.
 
     >>> import workbench as wb
     >>> task = wb.load("text", device="cpu")
