@@ -119,6 +119,13 @@ def test_a_model_writes_the_same_from_one_seed_and_stays_as_it_was(tasks: dict[s
     assert not model.config.use_cache
 
 
+def test_a_low_temperature_draws_the_likeliest_tokens(tasks: dict[str, wb.Task]) -> None:
+    model = wb.trained("llama", tasks["text"])
+    assert wb.generate(model, "The while stat", 8, seed=0, temperature=1e-3) == wb.generate(model, "The while stat", 8)
+    with pytest.raises(ValueError, match="a number above 0; got 0"):
+        wb.generate(model, "a", seed=0, temperature=0)
+
+
 def test_greedy_text_is_the_likeliest_token_each_time(tasks: dict[str, wb.Task]) -> None:
     model = wb.trained("llama", tasks["text"])
     tokens = list(b"The while stat")

@@ -1,5 +1,6 @@
 """What a language model writes."""
 
+import copy
 from typing import Any
 
 import torch
@@ -12,14 +13,21 @@ from workbench.types import check_count
 
 
 def generate(
-    model: nn.Module, prompt: str, length: int = 200, *, tokenizer: Any = None, seed: int | None = None
+    model: nn.Module,
+    prompt: str,
+    length: int = 200,
+    *,
+    tokenizer: Any = None,
+    seed: int | None = None,
+    temperature: float = 1.0,
 ) -> str:
     """What a decoder of `transformers` writes behind a prompt: `length` tokens, the prompt not among them.
 
-    Each token is the likeliest one; with a `seed` it is drawn as often as the model thinks it likely. Without a
-    `tokenizer` (any of `transformers`) a token is a byte of UTF-8, and bytes that are no text show as a mark. The model
-    is untouched. What its own `generation_config` asks for (an end, a temperature, a penalty) does not count. Raises
-    TypeError for a model that cannot write.
+    Each token is the likeliest one; with a `seed` it is drawn as often as the model thinks it likely, with its logits
+    divided by the `temperature` (below 1: likely ones more often). Without a `tokenizer` (any of `transformers`) a
+    token is a byte of UTF-8, and bytes that are no text show as a mark. The model is untouched. What its own
+    `generation_config` asks for (an end, a temperature, a penalty) does not count. Raises TypeError for a model that
+    cannot write.
 
     Misleads as a measure: likely text repeats itself, and looks good long after the bits have risen.
 
@@ -31,19 +39,16 @@ def generate(
         told = f"decoders of transformers write, by their method generate; got {type(model).__name__}"
         raise TypeError(f"{told}. Load it with transformers.AutoModelForCausalLM")
     check_count("length", length)
+    if not temperature > 0:
+        raise ValueError(f"temperature divides the logits, a number above 0; got {temperature}. Leave out seed instead")
     tokens = list(prompt.encode()) if tokenizer is None else tokenizer(prompt).input_ids
     if not tokens:
         raise ValueError("a model goes on behind at least one token; got an empty prompt. Pass a word")
     inputs = torch.tensor([tokens], device=next(model.parameters()).device)
-    plain = lab("transformers").GenerationConfig(top_k=0, pad_token_id=0)  # else one of the 50 likeliest is drawn
-    own: Any = model.generation_config
-    try:
-        model.generation_config = plain
-        with torch.no_grad(), evaluating(model), seeded(seed or 0):
-            found = model.generate(  # type: ignore[operator]
-                inputs, max_new_tokens=length, use_cache=True, do_sample=seed is not None
-            )
-    finally:
-        model.generation_config = own
+    writer: Any = copy.copy(model)  # shares all but its settings: another thread may use the model
+    writer.generation_config = lab("transformers").GenerationConfig(top_k=0, pad_token_id=0)  # else 50 are drawn from
+    drawn = {"do_sample": seed is not None} | ({} if seed is None else {"temperature": temperature})
+    with torch.no_grad(), evaluating(model), seeded(seed or 0):
+        found = writer.generate(inputs, max_new_tokens=length, use_cache=True, **drawn)
     new = found[0, len(tokens) :].tolist()
     return bytes(new).decode(errors="replace") if tokenizer is None else str(tokenizer.decode(new))
