@@ -45,10 +45,12 @@ def generate(
     if not tokens:
         raise ValueError("a model goes on behind at least one token; got an empty prompt. Pass a word")
     inputs = torch.tensor([tokens], device=next(model.parameters()).device)
+    drawn = (
+        {} if seed is None else {"do_sample": True, "top_k": 0, "temperature": temperature}
+    )  # else 50 are drawn from
     writer: Any = copy.copy(model)  # shares all but its settings: another thread may use the model
-    writer.generation_config = lab("transformers").GenerationConfig(top_k=0, pad_token_id=0)  # else 50 are drawn from
-    drawn = {"do_sample": seed is not None} | ({} if seed is None else {"temperature": temperature})
+    writer.generation_config = lab("transformers").GenerationConfig(pad_token_id=0, **drawn)
     with torch.no_grad(), evaluating(model), seeded(seed or 0):
-        found = writer.generate(inputs, max_new_tokens=length, use_cache=True, **drawn)
+        found = writer.generate(inputs, max_new_tokens=length, use_cache=True)
     new = found[0, len(tokens) :].tolist()
     return bytes(new).decode(errors="replace") if tokenizer is None else str(tokenizer.decode(new))
