@@ -101,7 +101,9 @@ def _prune_llm(options: argparse.Namespace) -> int:
     if options.context is not None:
         check_count("--context", options.context)
     config, device = config_of(folder).get_text_config(), pick_device(options.device)
-    context = options.context if options.context is not None else min(2048, getattr(config, "max_position_embeddings", 2048))
+    context = (
+        options.context if options.context is not None else min(2048, getattr(config, "max_position_embeddings", 2048))
+    )
     text = read_reference("train") if options.text is None else _text(Path(options.text))
     tokenizer = tokenizer_of(folder, config.vocab_size)
     tokens = calibration_tokens(text, options.samples, context, tokenizer=tokenizer, seed=options.seed)
@@ -115,8 +117,11 @@ def _prune_llm(options: argparse.Namespace) -> int:
     try:
         table = prune_llm(options.model, tokens.to(device), options.method, options.sparsity, report=say, **given)
     except ValueError as error:
-        if "exclude=" in str(error):
-            raise ValueError(f"{error} (in a terminal: --exclude NAME, once for each)") from error
+        words = {"exclude=": "--exclude NAME", "out=": "-o"}
+        if typed := [
+            word for name, word in words.items() if f"ass {name}" in str(error) or f"other {name}" in str(error)
+        ]:
+            raise ValueError(f"{error} (in a terminal: {', '.join(typed)})") from error
         raise
     share = 1 - table.kept.sum() / table.weights.sum()
     print(f"{share:.1%} of the weights of {len(table)} layers removed; see {options.out}/README.md")

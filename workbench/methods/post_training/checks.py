@@ -33,15 +33,17 @@ def check_tokens(model: Any, name: str, inputs: object) -> None:
     known = model.get_input_embeddings().weight.shape[0]
     low, high = int(inputs.min()), int(inputs.max())
     if low < 0 or high >= known:
-        raise ValueError(f"{name} knows the tokens 0 to {known - 1}; got {low} to {high}. Use the tokenizer of this model")
+        raise ValueError(
+            f"{name} knows the tokens 0 to {known - 1}; got {low} to {high}. Use the tokenizer of this model"
+        )
     most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if most and inputs.shape[1] > most:
         raise ValueError(f"{name} reads at most {most} tokens; got rows of {inputs.shape[1]}. Pass shorter rows")
 
 
-def warn_of_bytes(name: str, vocabulary: int, has_tokenizer: bool, inputs: Tensor) -> None:
-    """Warn where tokens look like bytes, all below 256, and the model does not read bytes."""
-    if int(inputs.max()) < 256 and (has_tokenizer or vocabulary > 256):
-        reads = "has a tokenizer" if has_tokenizer else f"knows {vocabulary} tokens"
-        told = f"no calibration token is over 255, as if they were bytes, and {name} {reads}"
-        warn(f"{told}. If so, pass wb.calibration_tokens(text, n, t, tokenizer=...) of this model")
+def warn_of_bytes(model: Any, name: str, inputs: Tensor) -> None:
+    """Warn where tokens look like bytes, all below 256, and the model knows more of them."""
+    known = model.get_input_embeddings().weight.shape[0]
+    if known > 256 and int(inputs.max()) < 256:
+        told = f"{name} knows {known} tokens; no calibration token is over 255, as if they were bytes"
+        warn(f"{told}. If they are, use its tokenizer: wb.calibration_tokens(text, n, t, tokenizer=...)")

@@ -55,7 +55,9 @@ def prune_layer(
     """
     for name, given in (("weight", weight), ("inputs", inputs)):
         if not isinstance(given, Tensor) or not given.is_floating_point():
-            remedy = "Pass layer.weight" if isinstance(given, nn.Module) else "Make it one with torch.as_tensor and float()"
+            remedy = (
+                "Pass layer.weight" if isinstance(given, nn.Module) else "Make it one with torch.as_tensor and float()"
+            )
             got = str(given.dtype) if isinstance(given, Tensor) else type(given).__name__
             raise TypeError(f"weight and inputs are floating-point tensors; {name} is {got}. {remedy}")
     entry, share = POST_TRAINING[method], Share.of(sparsity, granularity)

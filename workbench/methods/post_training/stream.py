@@ -32,7 +32,6 @@ from workbench.methods.post_training.folders import (
     whole,
 )
 from workbench.methods.post_training.plan import Plan, planned
-from workbench.methods.post_training.tokens import has_tokenizer
 from workbench.models.hollow import empty
 from workbench.seeds import versions
 from workbench.types import check_count
@@ -63,7 +62,7 @@ def prune_folder(
     plan = planned(folder.model, method, sparsity, granularity, exclude, options)
     check_count("rows", rows)
     check_tokens(folder.model, folder.name, inputs)
-    warn_of_bytes(folder.name, folder.model.config.get_text_config().vocab_size, has_tokenizer(folder.path), inputs)
+    warn_of_bytes(folder.model, folder.name, inputs)
     asked = dict(method=method, sparsity=sparsity, granularity=granularity, exclude=exclude, options=options, rows=rows)
     record = _begun(out, folder, _record(folder, inputs, asked))
     rest = _parts(folder)

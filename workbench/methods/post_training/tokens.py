@@ -44,14 +44,10 @@ def calibration_tokens(text: str, n: int, t: int, *, tokenizer: Any = None, seed
 TOKENIZERS = "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model"
 
 
-def has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in TOKENIZERS)
-
-
 def tokenizer_of(folder: str | Path, vocabulary: int) -> Any:
     """The tokenizer in a decoder's folder, or None for a model of bytes, which has 256 tokens and needs none."""
     path = Path(folder)
-    if has_tokenizer(path):
+    if any((path / name).is_file() for name in TOKENIZERS):
         try:
             return lab("transformers").AutoTokenizer.from_pretrained(path, local_files_only=True)
         except (OSError, ValueError, ImportError) as error:
