@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -92,22 +93,19 @@ def _evidence(options: argparse.Namespace) -> int:
 def _prune_llm(options: argparse.Namespace) -> int:
     from workbench.data.text import read_reference
     from workbench.methods.post_training import calibration_tokens, prune_llm
-    from workbench.methods.post_training.folders import config_of, located
+    from workbench.methods.post_training.folders import opened
     from workbench.methods.post_training.tokens import tokenizer_of
     from workbench.seeds import pick_device
     from workbench.types import check_count
 
-    folder, _ = located(options.model)
-    if options.context is not None:
-        check_count("--context", options.context)
-    config, device = config_of(folder).get_text_config(), pick_device(options.device)
-    context = (
-        options.context if options.context is not None else min(2048, getattr(config, "max_position_embeddings", 2048))
-    )
+    folder = opened(options.model)
+    config, device = folder.model.config.get_text_config(), pick_device(options.device)
+    most = min(2048, getattr(config, "max_position_embeddings", 2048))
+    context = most if options.context is None else check_count("--context", options.context)
     text = read_reference("train") if options.text is None else _text(Path(options.text))
-    tokenizer = tokenizer_of(folder, config.vocab_size)
+    tokenizer = tokenizer_of(folder.path, config.vocab_size)
     tokens = calibration_tokens(text, options.samples, context, tokenizer=tokenizer, seed=options.seed)
-    start, total = time.perf_counter(), config.num_hidden_layers
+    start, total = time.perf_counter(), len(folder.homes) - 1
 
     def say(block: str) -> None:
         seconds, number = time.perf_counter() - start, int(block.rpartition(".")[2]) + 1
@@ -117,10 +115,8 @@ def _prune_llm(options: argparse.Namespace) -> int:
     try:
         table = prune_llm(options.model, tokens.to(device), options.method, options.sparsity, report=say, **given)
     except ValueError as error:
-        words = {"exclude=": "--exclude NAME", "out=": "-o"}
-        if typed := [
-            word for name, word in words.items() if f"ass {name}" in str(error) or f"other {name}" in str(error)
-        ]:
+        words = {"exclude=": "--exclude NAME", "out=": "-o FOLDER"}
+        if typed := [word for name, word in words.items() if re.search(f"(Pass|another) {name}", str(error))]:
             raise ValueError(f"{error} (in a terminal: {', '.join(typed)})") from error
         raise
     share = 1 - table.kept.sum() / table.weights.sum()

@@ -584,8 +584,8 @@ def test_a_tokenizer_by_name_is_refused() -> None:
     [
         (["--context", "0"], "--context is a whole number of at least 1; got 0"),
         (["--text", "missing"], "--text is a file that can be read; missing cannot (No such file or directory)"),
-        (["--text", "{latin}"], "latin is not (invalid start byte at byte 1). Save it as UTF-8, or name"),
-        (["-o", "{source}/pruned"], "in the model's folder. Pass another out= (in a terminal: -o)"),
+        (["--text", "{latin}"], "latin is not (invalid continuation byte at byte 1). Save it as UTF-8, or name"),
+        (["-o", "{source}/pruned"], "in the model's folder. Pass another out= (in a terminal: -o FOLDER)"),
         (["--granularity", "3:6"], "or another n:m (in a terminal: --exclude NAME)"),
     ],
 )

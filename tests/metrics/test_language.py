@@ -185,9 +185,9 @@ def test_what_cannot_be_written_is_told(tasks: dict[str, wb.Task]) -> None:
     model = wb.make("llama", tasks["text"], width=0.25)
     with pytest.raises(TypeError, match=r"a prompt is a text; got 3 \(int\). Pass a str"):
         wb.generate(model, 3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="reads at most 512 tokens; got a prompt of 3 and length=510. Pass a shorter"):
+    with pytest.raises(ValueError, match=r"reads at most 512 tokens; got a prompt of 3 and length=510. Pass a shorter"):
         wb.generate(model, "for", 510)
     with torch.device("meta"):
         large = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_layer=1, n_embd=12))
-    with pytest.raises(ValueError, match="is one of 256 bytes; this model knows 50257. Pass tokenizer="):
+    with pytest.raises(ValueError, match=r"is one of 256 bytes; this model knows 50257. Pass tokenizer="):
         wb.generate(large, "for")

@@ -188,7 +188,8 @@ def config_of(path: Path) -> Any:
     try:
         config = lab("transformers").AutoConfig.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError, lab("huggingface_hub.errors").StrictDataclassError) as error:
-        told = f"transformers cannot read {path / 'config.json'}: {' '.join(str(error).split())}"
+        why = " ".join(" ".join(str(error).splitlines()[:2]).split()).rstrip(".")  # the second line may be the reason
+        told = f"transformers cannot read {path / 'config.json'}: {why}"
         raise ValueError(
             f"{told}. Models with code of their own are not run; others may need a newer transformers"
         ) from error
