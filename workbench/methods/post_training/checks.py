@@ -19,7 +19,11 @@ def check_decoder(config: Any, name: str) -> None:
 
 
 def is_pretrained(model: nn.Module) -> bool:
-    """Whether a model is one of `transformers`, by what it has; a module around such a model is none."""
+    """Whether a model is one of `transformers`, by what it has; a module around such a model is none.
+
+    >>> is_pretrained(nn.Linear(2, 2))
+    False
+    """
     return hasattr(getattr(model, "config", None), "is_encoder_decoder") and hasattr(model, "get_input_embeddings")
 
 

@@ -49,7 +49,8 @@ class Plan:
                 run()
         if unseen := [layer for layer in layers if needed and not seen[layer].n]:
             told = f"layers read calibration tokens; of {name!r} these saw none: {', '.join(unseen)}"
-            raise ValueError(f"{told}. Pass exclude={unseen}, or more tokens where they are experts")
+            more = "with * for the block's number they are those of all blocks"
+            raise ValueError(f"{told}. Pass exclude={unseen} ({more}), or more tokens if they are experts")
         prune = partial(_pruned, entry=self.entry, share=self.shares[name], options=self.options)
         for layer, module in layers.items():
             mask, new = prune(f"{layer}.weight", matrix(module), seen.pop(layer))
