@@ -545,6 +545,8 @@ def one_head(model: nn.MultiheadAttention, x: Tensor) -> Tensor:
     ("how", "words"),
     [
         ({"granularity": "2:4"}, r"removes 0\.5 of the weights; got sparsity=0\.6\. Pass 0\.5"),
+        ({"granularity": "3:5"}, r"removes 0\.4 of the weights; got sparsity=0\.6\. Pass 0\.4$"),
+        ({"granularity": "1:3"}, r"Pass 0\.666666666667$"),
         ({"granularity": "2:4", "sparsity": 0.5, "allocation": "erk"}, "same share; got allocation='erk'"),
         ({"granularity": "2:4", "sparsity": 0.5, "within": {"0.weight": torch.ones(3, 8).bool()}}, "is one cut"),
         ({"granularity": "3:8", "sparsity": 0.625, "rounds": 2}, "is one cut; got rounds=2"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import re
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import stopping
@@ -89,30 +91,48 @@ def _evidence(options: argparse.Namespace) -> int:
 
 
 def _prune_llm(options: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from workbench.data.text import read_reference
     from workbench.methods.post_training import calibration_tokens, prune_llm
-    from workbench.methods.post_training.folders import config_of, located
+    from workbench.methods.post_training.folders import opened
     from workbench.methods.post_training.tokens import tokenizer_of
     from workbench.seeds import pick_device
+    from workbench.types import check_count
 
-    folder, _ = located(options.model)
-    config, device = config_of(folder).get_text_config(), pick_device(options.device)
-    context = options.context or min(2048, getattr(config, "max_position_embeddings", 2048))
-    text = Path(options.text).read_text(encoding="utf-8") if options.text else read_reference("train")
-    tokenizer = tokenizer_of(folder, config.vocab_size)
+    folder = opened(options.model)
+    config, device = folder.model.config.get_text_config(), pick_device(options.device)
+    most = min(2048, getattr(config, "max_position_embeddings", 2048))
+    context = most if options.context is None else check_count("--context", options.context)
+    text = read_reference("train") if options.text is None else _text(Path(options.text))
+    tokenizer = tokenizer_of(folder.path, config.vocab_size)
     tokens = calibration_tokens(text, options.samples, context, tokenizer=tokenizer, seed=options.seed)
-    start = time.perf_counter()
+    start, total = time.perf_counter(), len(folder.homes) - 1
 
     def say(block: str) -> None:
-        print(f"{block}: {time.perf_counter() - start:.1f} s", flush=True)
+        seconds, number = time.perf_counter() - start, int(block.rpartition(".")[2]) + 1
+        print(f"block {number} of {total}, {block}: {seconds:.1f} s since the start", flush=True)
 
     given = {name: getattr(options, name) for name in ("granularity", "exclude", "rows", "out")}
-    table = prune_llm(options.model, tokens.to(device), options.method, options.sparsity, report=say, **given)
+    try:
+        table = prune_llm(options.model, tokens.to(device), options.method, options.sparsity, report=say, **given)
+    except ValueError as error:
+        words = {"exclude=": "--exclude NAME", "out=": "-o FOLDER"}
+        if typed := [word for name, word in words.items() if re.search(f"(Pass|another) {name}", str(error))]:
+            raise ValueError(f"{error} (in a terminal: {', '.join(typed)})") from error
+        raise
     share = 1 - table.kept.sum() / table.weights.sum()
     print(f"{share:.1%} of the weights of {len(table)} layers removed; see {options.out}/README.md")
     return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        told = f"--text is a file in UTF-8; {path} is not ({error.reason} at byte {error.start})"
+        raise ValueError(f"{told}. Save it as UTF-8, or name another file") from error
+    except OSError as error:
+        told = f"--text is a file that can be read; {path} cannot ({error.strerror})"
+        raise ValueError(f"{told}. Check its name, or leave --text out") from error
 
 
 def _list(notebooks: Sequence[str]) -> int:

@@ -331,6 +331,9 @@ def spoiled(folder: Path, how: str) -> None:
     elif how == "quantized":
         told = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
         (folder / "config.json").write_text(json.dumps({**config, **told}))
+    elif how == "layers":
+        told = {"num_hidden_layers": 4, "layer_types": ["full_attention"] * 3, "model_type": "qwen3"}
+        (folder / "config.json").write_text(json.dumps({**config, **told}))
     elif how == "shard missing":
         shard.unlink()
     elif how == "shard cut short":
@@ -360,6 +363,7 @@ def spoiled(folder: Path, how: str) -> None:
     [
         ("no config", r"has a config.json; .*dense has none. Pass one that save_pretrained wrote"),
         ("unknown", r"transformers cannot read .*config.json: .*mine.* newer transformers"),
+        ("layers", r"transformers cannot read .*config.json: .*layer_types.* newer transformers"),
         ("quantized", r"dense is quantized. Prune the model it was made from"),
         ("shard missing", r"names \d+ shards; model-00002-of-\d+.safetensors missing in .* Get it again"),
         (
@@ -444,6 +448,7 @@ def test_a_place_that_cannot_take_the_result_is_refused(tmp_path: Path, monkeypa
     for out, told in {
         source: "a folder of its own; got out=",
         source / ".." / "dense": "a folder of its own; got out=",
+        source / "pruned": "a folder of its own; got out=.*, in the model's folder. Pass another",
         full: "holds thesis.tex. Pass another out=",
         file: "out= is a folder; .*file is a file",
         file / "below": r"out= is a folder that can be written; \[Errno",
@@ -544,16 +549,69 @@ def test_a_tokenizer_makes_the_tokens_without_marks(tmp_path: Path) -> None:
         wb.calibration_tokens(b"abc", 1, 1)
 
 
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_finished_file_that_is_damaged_is_told_before_a_block_is_computed(cut: int, tmp_path: Path) -> None:
+    source, out, seen = saved(small("Llama"), tmp_path / "dense"), tmp_path / "out", list[str]()
+    wb.prune_llm(source, TOKENS, "wanda", 0.5, out=out)
+    whole = contents(out)
+    first, *_, last = sorted(out.glob("*.safetensors"))
+    first.unlink()
+    last.write_bytes(last.read_bytes()[: -1 if cut else 0])
+    told = rf"{last.name} is not: .*by an earlier call: remove this file and call again"
+    with pytest.raises(ValueError, match=told):
+        wb.prune_llm(source, TOKENS, "wanda", 0.5, out=out, report=seen.append)
+    assert not first.exists()
+    last.unlink()
+    wb.prune_llm(source, TOKENS, "wanda", 0.5, out=out, report=seen.append)
+    assert contents(out) == whole
+    assert len(seen) == 2
+
+
+def test_bytes_for_a_model_that_knows_more_tokens_give_a_warning(tmp_path: Path) -> None:
+    source = saved(small("Llama", vocab_size=300), tmp_path / "dense")
+    with pytest.warns(UserWarning, match="dense knows 300 tokens; no calibration token is over 255, as if"):
+        wb.prune_llm(source, TOKENS, "wanda", 0.5, out=tmp_path / "bytes")
+    wb.prune_llm(source, TOKENS + 44, "wanda", 0.5, out=tmp_path / "tokens")  # warnings are errors here
+
+
+def test_a_tokenizer_by_name_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"got 'qwen3' \(str\). Pass transformers.AutoTokenizer"):
+        wb.calibration_tokens("abc", 1, 1, tokenizer="qwen3")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--context", "0"], "--context is a whole number of at least 1; got 0"),
+        (["--text", "missing"], "--text is a file that can be read; missing cannot (No such file or directory)"),
+        (["--text", "{latin}"], "latin is not (invalid continuation byte at byte 1). Save it as UTF-8, or name"),
+        (["-o", "{source}/pruned"], "in the model's folder. Pass another out= (in a terminal: -o FOLDER)"),
+        (["--granularity", "3:6"], "or another n:m (in a terminal: --exclude NAME)"),
+    ],
+)
+def test_a_mistake_in_the_command_is_told(
+    more: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = saved(small("Llama"), tmp_path / "dense")
+    (tmp_path / "latin").write_bytes("aé".encode("latin-1") + b"b")
+    more = [word.format(latin=tmp_path / "latin", source=source) for word in more]
+    given = ["prune-llm", str(source), "-o", str(tmp_path / "out"), "--samples", "1"]
+    assert main([*given, *more]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_prunes_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = saved(small("Llama"), tmp_path / "dense"), tmp_path / "out"
     given = ["prune-llm", str(source), "-o", str(out), "--samples", "3", "--context", "8", "--seed", "5"]
     assert main([*given, "--granularity", "2:4", "--exclude", "*.down_proj"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in lines] == [
-        "model.layers.0",
-        "model.layers.1",
-        lines[2].partition(":")[0],
-    ]
+    names = ["block 1 of 2, model.layers.0", "block 2 of 2, model.layers.1"]
+    assert [line.partition(":")[0] for line in lines[:2]] == names
+    assert all(line.endswith(" s since the start") for line in lines[:2])
     assert lines[2] == f"50.0% of the weights of 12 layers removed; see {out}/README.md"
     tokens = wb.calibration_tokens(read_reference("train"), 3, 8, seed=5)
     again = wb.prune_llm(source, tokens, "wanda", 0.5, granularity="2:4", exclude=["*.down_proj"], out=tmp_path / "b")

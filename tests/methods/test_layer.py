@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -62,6 +63,20 @@ def test_inputs_of_a_layer_that_runs_twice_come_one_after_the_other() -> None:
 def test_what_is_no_layer_is_refused(weight: Tensor, inputs: Tensor, how: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         wb.prune_layer(weight, inputs, **{"method": "wanda", "sparsity": 0.5} | how)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("weight", "inputs", "words"),
+    [
+        (nn.Linear(8, 4), X, "weight is Linear. Pass layer.weight"),
+        (None, X, "weight is NoneType. Make it one"),
+        (W, X.numpy(), "inputs is ndarray. Make it one with torch.as_tensor"),
+        (W.long(), X, "weight is torch.int64"),
+    ],
+)
+def test_what_is_no_tensor_of_numbers_is_refused(weight: Any, inputs: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=f"are floating-point tensors; {words}"):
+        wb.prune_layer(weight, inputs, "wanda", 0.5)
 
 
 def test_a_layer_that_does_not_run_is_refused() -> None:

@@ -288,7 +288,7 @@ def test_a_layer_may_see_no_tokens_of_a_part() -> None:
     x[:2] = -1
     masks, _ = prune_llm(Chain(Pair()), x, "wanda", 0.5, rows=2)
     assert list(masks) == ["layers.0.one.weight", "layers.0.two.weight"]
-    with pytest.raises(ValueError, match=r"'layers.0.two.weight' saw no calibration tokens"):
+    with pytest.raises(ValueError, match=r"of 'layers.0' these saw none: layers.0.two. Pass exclude="):
         prune_llm(Chain(Pair()), x[:2], "wanda", 0.5)
 
 
@@ -347,15 +347,44 @@ def test_errors_say_what_to_do(arguments: tuple[str, float, str], told: str, tex
 @pytest.mark.parametrize(
     ("tokens", "told"),
     [
-        (torch.zeros(2, 8), r"inputs of shape \(1, 8\) and torch.float32 do not pass through it"),
-        (torch.zeros(8, dtype=torch.int64), r"at least one sample, \[n, t\]; got shape \(8,\)"),
-        (torch.full((2, 8), 999), r"inputs of shape \(1, 8\) and torch.int64 do not pass through it"),
-        (torch.tensor([[1, 2], [3, 999]]), "cannot look up tokens 1 to 999 in rows of 2"),
+        (torch.zeros(2, 8), r"an int64 tensor \[n, t\]; got torch.float32 \(2, 8\). Make them with"),
+        (torch.zeros(8, dtype=torch.int64), r"got torch.int64 \(8,\). Pass tokens\[None\]"),
+        (torch.tensor([[1, 2], [3, 999]]), "LlamaForCausalLM knows the tokens 0 to 255; got 1 to 999"),
+        (torch.zeros(1, 600, dtype=torch.int64), "reads at most 512 tokens; got rows of 600"),
     ],
 )
 def test_tokens_that_do_not_fit_are_told(tokens: Tensor, told: str, text: wb.Task) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises((TypeError, ValueError), match=told):
         prune_llm(wb.make("llama", text, width=0.25), tokens, "wanda", 0.5)
+
+
+def test_tokens_that_a_model_in_a_module_cannot_look_up_are_told(text: wb.Task) -> None:
+    """Which tokens it knows is seen when it runs."""
+    inner = wb.make("llama", text, width=0.25)
+    with pytest.raises(ValueError, match="cannot look up tokens 1 to 999 in rows of 2"):
+        prune_llm(nn.Sequential(inner), torch.tensor([[1, 2], [3, 999]]), "wanda", 0.5)
+
+
+@pytest.mark.parametrize(("kind", "what"), [("Bert", "an encoder"), ("T5", "an encoder and a decoder")])
+def test_a_live_model_that_is_no_decoder_is_refused(kind: str, what: str) -> None:
+    import transformers
+
+    with torch.device("meta"):
+        config = getattr(transformers, f"{kind}Config")(num_hidden_layers=1, num_layers=1)
+        forms = {"Bert": transformers.BertForMaskedLM, "T5": transformers.T5ForConditionalGeneration}
+        model = forms[kind](config)
+    with pytest.raises(ValueError, match=rf"{kind}For\w+ is {what} \({kind.lower()}\). Prune it with wb.score"):
+        prune_llm(model, torch.zeros(1, 2, dtype=torch.int64), "wanda", 0.5)
+
+
+def test_of_many_layers_a_few_are_named(text: wb.Task) -> None:
+    with pytest.raises(ValueError, match=r"match none. Prunable here: ([\w.]+, ){7}[\w.]+ and 21 more$"):
+        prune_llm(wb.make("llama", text, width=0.25), text.batch(1).inputs, "wanda", 0.5, exclude=["nothing"])
+
+
+def test_names_of_blocks_that_are_none_are_told(text: wb.Task) -> None:
+    with pytest.raises(TypeError, match=r"such as \['model.layers.0', 'model.layers.1'\]; got None \(NoneType\)"):
+        wb.drop_blocks(wb.make("llama", text, width=0.25), None)  # type: ignore[arg-type]
 
 
 def test_nan_weights_are_named(text: wb.Task) -> None:

@@ -83,8 +83,8 @@ def test_bits_of_full_windows_are_those_of_evaluate(tasks: dict[str, wb.Task]) -
         (torch.zeros(2, 3, dtype=torch.int64), 4, None, r"tokens of one text, int64 \[n\].*got torch.int64 \(2, 3\)"),
         (torch.zeros(9), 4, None, r"got torch.float32 \(9,\)"),
         (torch.zeros(1, dtype=torch.int64), 4, None, "at least 2"),
-        (torch.zeros(9, dtype=torch.int64), 4, 5, "stride at most context.*got 4 and 5"),
-        (torch.zeros(9, dtype=torch.int64), 1, None, "context is at least 2"),
+        (torch.zeros(9, dtype=torch.int64), 4, 5, "stride is at most context.*got 5 and 4. Pass stride=4"),
+        (torch.zeros(9, dtype=torch.int64), 1, None, "context is at least 2.*got 1. Pass more"),
         (torch.full((9,), 7), 4, None, "do not pass through"),
     ],
 )
@@ -172,3 +172,29 @@ def test_who_cannot_write_is_told() -> None:
 def test_an_empty_prompt_is_refused(tasks: dict[str, wb.Task]) -> None:
     with pytest.raises(ValueError, match="got an empty prompt"):
         wb.generate(wb.make("llama", tasks["text"], width=0.25), "")
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "words"),
+    [
+        (nn.Embedding(7, 7), "text", r"int64 \[n\]; got str. Make them with the model's tokenizer"),
+        ("folder", torch.zeros(9, dtype=torch.int64), "model is an nn.Module; got str. Load a folder with"),
+    ],
+)
+def test_a_text_and_a_folder_are_not_measured_as_they_are(model: Any, tokens: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        wb.perplexity(model, tokens, 4)
+
+
+def test_what_cannot_be_written_is_told(tasks: dict[str, wb.Task]) -> None:
+    import transformers
+
+    model = wb.make("llama", tasks["text"], width=0.25)
+    with pytest.raises(TypeError, match=r"a prompt is a text; got 3 \(int\). Pass a str"):
+        wb.generate(model, 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"reads at most 512 tokens; got a prompt of 3 and length=510. Pass a shorter"):
+        wb.generate(model, "for", 510)
+    with torch.device("meta"):
+        large = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_layer=1, n_embd=12))
+    with pytest.raises(ValueError, match=r"is one of 256 bytes; this model knows 50257. Pass tokenizer="):
+        wb.generate(large, "for")

@@ -59,7 +59,7 @@ def check_share(name: str, sparsity: float, allocation: Any = "global", rounds: 
     if share is None:
         return
     if abs(sparsity - share) > 1e-9:
-        raise ValueError(f"{name!r} removes {share:g} of the weights; got sparsity={sparsity:g}. Pass {share:.17g}")
+        raise ValueError(f"{name!r} removes {share:g} of the weights; got sparsity={sparsity:g}. Pass {share:.12g}")
     if allocation not in ("global", "layer"):
         told = f"under {name!r} every layer keeps the same share; got allocation={allocation!r}"
         raise ValueError(f'{told}. Leave it out, or pass "layer"')

@@ -34,12 +34,20 @@ def perplexity(
     >>> found["tokens"], round(found["bits_per_token"]) in (8, 9)
     (1020, True)
     """
+    if not isinstance(model, nn.Module):
+        told = f"model is an nn.Module; got {type(model).__name__}"
+        raise TypeError(f"{told}. Load a folder with transformers.AutoModelForCausalLM.from_pretrained")
+    if not isinstance(tokens, Tensor):
+        told = f"tokens of one text are a tensor, int64 [n]; got {type(tokens).__name__}"
+        raise TypeError(f"{told}. Make them with the model's tokenizer, or of bytes: torch.tensor(list(text.encode()))")
     stride = check_count("stride", check_count("context", context) if stride is None else stride)
     if tokens.ndim != 1 or tokens.dtype != torch.int64 or len(tokens) < 2:
         told = f"tokens of one text, int64 [n], at least 2; got {tokens.dtype} {tuple(tokens.shape)}"
         raise ValueError(f"{told}. Pass the text's tokens in one row")
-    if context < 2 or stride > context:
-        told = f"context is at least 2 and stride at most context, or tokens are left out; got {context} and {stride}"
+    if context < 2:
+        raise ValueError(f"context is at least 2: one token is read to predict the next; got {context}. Pass more")
+    if stride > context:
+        told = f"stride is at most context, or tokens are left out; got {stride} and {context}"
         raise ValueError(f"{told}. Pass stride={context}, or a smaller one")
     most = getattr(getattr(model, "config", None), "max_position_embeddings", None) or context
     if context > most:

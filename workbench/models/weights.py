@@ -53,7 +53,8 @@ def prunable(model: nn.Module, exclude: Iterable[str] = (), strict: bool = True)
         elif strict:
             raise ValueError(fault)
     if unused and (unused := unused - _matching(patterns, left_out(model))):
-        everything = ", ".join(found) or "nothing"
+        more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+        everything = ", ".join([*found][:8]) + more or "nothing"
         raise ValueError(f"exclude names layers of the model; {sorted(unused)} match none. Prunable here: {everything}")
     if not found:
         missed, outside = ", ".join(left_out(model, patterns)), f" outside exclude={patterns}" if patterns else ""

@@ -27,7 +27,7 @@ def generate(
     divided by the `temperature` (below 1: likely ones more often). Without a `tokenizer` (any of `transformers`) a
     token is a byte of UTF-8, and bytes that are no text show as a mark. The model is untouched. What its own
     `generation_config` asks for (an end, a temperature, a penalty) does not count. Raises TypeError for a model that
-    cannot write.
+    cannot write, ValueError for more tokens than it reads.
 
     Misleads as a measure: likely text repeats itself, and looks good long after the bits have risen.
 
@@ -41,9 +41,19 @@ def generate(
     check_count("length", length)
     if not temperature > 0:
         raise ValueError(f"temperature divides the logits, a number above 0; got {temperature}. Leave out seed instead")
+    if not isinstance(prompt, str):
+        raise TypeError(f"a prompt is a text; got {prompt!r} ({type(prompt).__name__}). Pass a str")
+    config = model.config.get_text_config()  # type: ignore[union-attr, operator]
+    if tokenizer is None and config.vocab_size > 256:
+        told = f"without a tokenizer a token is one of 256 bytes; this model knows {config.vocab_size}"
+        raise ValueError(f"{told}. Pass tokenizer=transformers.AutoTokenizer.from_pretrained(name or folder)")
     tokens = list(prompt.encode()) if tokenizer is None else tokenizer(prompt).input_ids
     if not tokens:
         raise ValueError("a model goes on behind at least one token; got an empty prompt. Pass a word")
+    most = getattr(config, "max_position_embeddings", None)
+    if most and len(tokens) + length > most:
+        told = f"this model reads at most {most} tokens; got a prompt of {len(tokens)} and length={length}"
+        raise ValueError(f"{told}. Pass a shorter prompt or a smaller length")
     inputs = torch.tensor([tokens], device=next(model.parameters()).device)
     drawn = (
         {} if seed is None else {"do_sample": True, "top_k": 0, "temperature": temperature}

@@ -88,6 +88,9 @@ def drop_blocks(model: nn.Module, names: Iterable[str]) -> nn.Module:
     (3, 3)
     """
     found = blocks(model)
+    if not isinstance(names, Iterable):
+        told = f"names are those of blocks, such as {[*found][:2]}; got {names!r} ({type(names).__name__})"
+        raise TypeError(f"{told}. Take them from wb.block_influence(model, tokens)")
     gone = [check_choice("block", name, found) for name in ([names] if isinstance(names, str) else names)]
     stay = [at for at, name in enumerate(found) if name not in gone]
     if not stay or not gone:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from workbench.extras import lab
 from workbench.methods.post_training.blocks import blocks
+from workbench.methods.post_training.checks import check_decoder
 from workbench.models.hollow import without_memory
 from workbench.seeds import seeded
 
@@ -99,8 +100,8 @@ def size_of(part: Any) -> int:
     return math.prod(part.get_shape()) * (int(bits[0]) if bits else 8) // 8
 
 
-def whole(path: Path) -> Any:
-    """An open safetensors file; ValueError where it is none, or cut short.
+def whole(path: Path, remedy: str = "It may be cut short: get it again") -> Any:
+    """An open safetensors file; ValueError with the remedy where it is none, or cut short.
 
     It is read, not mapped: a mapped file would count in full where memory is limited.
     """
@@ -110,7 +111,7 @@ def whole(path: Path) -> Any:
         return safe_open(path, framework="pt", backend="pread")
     except (SafetensorError, OSError) as error:
         told = f"weights are whole safetensors files; {path} is not: {error}"
-        raise ValueError(f"{told}. It may be cut short: get it again") from error
+        raise ValueError(f"{told}. {remedy}") from error
 
 
 @contextlib.contextmanager
@@ -186,16 +187,13 @@ def config_of(path: Path) -> Any:
         raise ValueError(f"a decoder's folder has a config.json; {path} has none. Pass one that save_pretrained wrote")
     try:
         config = lab("transformers").AutoConfig.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        told = f"transformers cannot read {path / 'config.json'}: {str(error).splitlines()[0]}"
+    except (OSError, ValueError, KeyError, lab("huggingface_hub.errors").StrictDataclassError) as error:
+        why = " ".join(" ".join(str(error).splitlines()[:2]).split()).rstrip(".")  # the second line may be the reason
+        told = f"transformers cannot read {path / 'config.json'}: {why}"
         raise ValueError(
             f"{told}. Models with code of their own are not run; others may need a newer transformers"
         ) from error
-    masked = type(config) in lab("transformers").MODEL_FOR_MASKED_LM_MAPPING
-    if config.is_encoder_decoder or (masked and not getattr(config, "is_decoder", False)):
-        kind = "an encoder and a decoder" if config.is_encoder_decoder else "an encoder"
-        told = f"a decoder predicts the next token from those before it; {path} is {kind} ({config.model_type})"
-        raise ValueError(f"{told}. Prune it with wb.score and wb.keep_top, which take any model")
+    check_decoder(config, str(path))
     if getattr(config, "quantization_config", None):
         told = f"weights to prune are floating-point numbers; {path} is quantized"
         raise ValueError(f"{told}. Prune the model it was made from, and quantize afterwards")

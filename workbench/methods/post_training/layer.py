@@ -61,6 +61,13 @@ def prune_layer(
     >>> prune_layer(torch.tensor([[1.0, 2.0]]), inputs, "wanda", 0.5)[1].tolist()
     [[1.0, 0.0]]
     """
+    for name, given in (("weight", weight), ("inputs", inputs)):
+        if not isinstance(given, Tensor) or not given.is_floating_point():
+            remedy = (
+                "Pass layer.weight" if isinstance(given, nn.Module) else "Make it one with torch.as_tensor and float()"
+            )
+            got = str(given.dtype) if isinstance(given, Tensor) else type(given).__name__
+            raise TypeError(f"weight and inputs are floating-point tensors; {name} is {got}. {remedy}")
     entry, share = POST_TRAINING[method], Share.of(sparsity, granularity)
     if weight.ndim != 2 or inputs.ndim != 2 or inputs.shape[1] != weight.shape[1] or not len(inputs):
         told = f"weight is [out, in] and inputs [tokens, in]; got {tuple(weight.shape)} and {tuple(inputs.shape)}"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from workbench.methods.post_training.base import POST_TRAINING, Entry, Inputs, Share
 from workbench.methods.post_training.blocks import blocks
+from workbench.methods.post_training.checks import check_decoder, is_pretrained
 from workbench.methods.post_training.experts import prune_stack, stacks_of, watched_experts
 from workbench.models import left_out, prunable
 from workbench.models.weights import turned, warn_of
@@ -41,10 +42,15 @@ class Plan:
         pruned.
         """
         layers = {layer: block.get_submodule(layer[len(name) + 1 :]) for layer in self.layers[name]}
+        needed = self.entry.needs != "nothing"
         stacks = {stack: weight for stack, weight in stacks_of(name, block).items() if stack in self.left}
         with watched(layers, self.entry) as seen, watched_experts(block, stacks, self.entry.needs) as experts:
-            if self.entry.needs != "nothing" or stacks:
+            if needed or stacks:
                 run()
+        if unseen := [layer for layer in layers if needed and not seen[layer].n]:
+            told = f"layers read calibration tokens; of {name!r} these saw none: {', '.join(unseen)}"
+            more = "with * for the block's number they are those of all blocks"
+            raise ValueError(f"{told}. Pass exclude={unseen} ({more}), or more tokens if they are experts")
         prune = partial(_pruned, entry=self.entry, share=self.shares[name], options=self.options)
         for layer, module in layers.items():
             mask, new = prune(f"{layer}.weight", matrix(module), seen.pop(layer))
@@ -77,6 +83,8 @@ def planned(
     >>> planned(model, "wanda", 0.5, "2:4", [], {}).layers
     {'layers.0': ['layers.0']}
     """
+    if is_pretrained(model):
+        check_decoder(model.config, type(model).__name__)
     entry, found = POST_TRAINING[method], blocks(model)
     budget = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(found, sparsity)
     if budget.keys() != found.keys():
@@ -121,8 +129,6 @@ def _pruned(
     name: str, weight: Tensor, inputs: Inputs, entry: Entry, share: Share, options: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
     """The mask and the new values of a weight `[out, in]`."""
-    if entry.needs != "nothing" and not inputs.n:
-        raise ValueError(f"{name!r} saw no calibration tokens. Pass exclude=[{name!r}], or more tokens")
     if inputs.n and entry.needs != "nothing" and count_not_finite(inputs.power):
         raise ValueError(f"inputs of {name!r} are NaN or infinite. Check the weights, or calibrate in float32")
     if count := count_not_finite(weight):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.methods.post_training.blocks import walk
+from workbench.methods.post_training.checks import check_tokens, is_pretrained
 from workbench.methods.post_training.plan import planned
 from workbench.methods.post_training.stream import prune_folder
 from workbench.types import Masks, check_count
@@ -103,6 +104,8 @@ def prune_llm(
                 "a folder is pruned into another one; got no out=. Pass out='a folder that is not there yet'"
             )
         return prune_folder(model, inputs, method, sparsity, out, granularity, exclude, rows, report, options)
+    if is_pretrained(model):
+        check_tokens(model, type(model).__name__, inputs)
     if out is not None:
         told = f"out= is for a model in a folder; got it with {type(model).__name__}"
         raise TypeError(f"{told}. Put the weights in with load_state_dict, and use its save_pretrained")

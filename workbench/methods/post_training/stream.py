@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from workbench.extras import lab
 from workbench.methods.post_training.blocks import walk
 from workbench.methods.post_training.card import model_card
+from workbench.methods.post_training.checks import check_tokens, warn_of_bytes
 from workbench.methods.post_training.folders import (
     INDEX,
     PICKLES,
@@ -60,12 +61,16 @@ def prune_folder(
     folder = opened(source)
     plan = planned(folder.model, method, sparsity, granularity, exclude, options)
     check_count("rows", rows)
-    _check_tokens(folder, inputs)
+    check_tokens(folder.model, folder.name, inputs)
+    warn_of_bytes(folder.model, folder.name, inputs)
     asked = dict(method=method, sparsity=sparsity, granularity=granularity, exclude=exclude, options=options, rows=rows)
     record = _begun(out, folder, _record(folder, inputs, asked))
     rest = _parts(folder)
     total = len(rest) + len(plan.layers)
     names = [f"model-{number:05}-of-{total:05}.safetensors" for number in range(1, total + 1)]
+    for name in names:  # what is damaged is told before anything is computed
+        if (out / name).exists():
+            _keys(out / name)
     for name, tensors in zip(names, rest, strict=False):
         if not (out / name).exists():
             with contextlib.ExitStack() as stack:
@@ -146,22 +151,6 @@ def _walk(
     walk(model, inputs, visit, rows)
 
 
-def _check_tokens(folder: Folder, inputs: Tensor) -> None:
-    if not isinstance(inputs, Tensor) or inputs.dtype != torch.int64 or inputs.ndim != 2 or not inputs.numel():
-        got = f"{inputs.dtype} {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise TypeError(
-            f"calibration reads tokens, an int64 tensor [n, t]; got {got}. Make them with wb.calibration_tokens"
-        )
-    known = folder.model.get_input_embeddings().weight.shape[0]
-    low, high = int(inputs.min()), int(inputs.max())
-    if low < 0 or high >= known:
-        told = f"{folder.name} knows the tokens 0 to {known - 1}; got {low} to {high}"
-        raise ValueError(f"{told}. Use the tokenizer of this model")
-    most = getattr(folder.model.config.get_text_config(), "max_position_embeddings", None)
-    if most and inputs.shape[1] > most:
-        raise ValueError(f"{folder.name} reads at most {most} tokens; got rows of {inputs.shape[1]}. Pass shorter rows")
-
-
 def _record(folder: Folder, inputs: Tensor, asked: dict[str, Any]) -> dict[str, Any]:
     """All that the bits of the result follow from."""
     weights = hashlib.sha256()
@@ -182,8 +171,9 @@ def _record(folder: Folder, inputs: Tensor, asked: dict[str, Any]) -> dict[str, 
 
 def _begun(out: Path, folder: Folder, record: dict[str, Any]) -> dict[str, Any]:
     """Make the folder of the result, or find that it holds a part of the same one; the record that is there then."""
-    if out.resolve() == folder.path.resolve():
-        raise ValueError(f"the result stands in a folder of its own; got out={str(out)!r}, the model's. Pass another")
+    if out.resolve().is_relative_to(folder.path.resolve()):
+        told = f"the result stands in a folder of its own; got out={str(out)!r}, in the model's folder"
+        raise ValueError(f"{told}. Pass another out=")
     if out.exists() and not out.is_dir():
         raise ValueError(f"out= is a folder; {out} is a file. Pass another name")
     there = {path.name for path in out.iterdir() if not path.name.endswith(".part")} if out.exists() else set[str]()
@@ -267,7 +257,8 @@ def _copy(folder: Folder, out: Path) -> None:
 
 
 def _keys(path: Path) -> list[str]:
-    with whole(path) as file:
+    """The tensors in a file of the result."""
+    with whole(path, "It was written by an earlier call: remove this file and call again") as file:
         return sorted(file.keys())
 
 

@@ -27,11 +27,14 @@ def calibration_tokens(text: str, n: int, t: int, *, tokenizer: Any = None, seed
     check_count("t", t)
     if not isinstance(text, str):
         raise TypeError(f"calibration tokens are made from a text; got {type(text).__name__}. Pass a str")
+    if tokenizer is not None and not callable(tokenizer):
+        told = f"tokenizer is one of transformers, or None for bytes; got {tokenizer!r} ({type(tokenizer).__name__})"
+        raise TypeError(f"{told}. Pass transformers.AutoTokenizer.from_pretrained(name or folder)")
     whole = (
         list(text.encode()) if tokenizer is None else tokenizer(text, add_special_tokens=False, verbose=False).input_ids
     )
     if len(whole) < t:
-        told = f"a text of at least as many tokens as a sample has, {t:,}; got {len(whole):,}"
+        told = f"a text has at least as many tokens as a sample has, {t:,}; got {len(whole):,}"
         raise ValueError(f"{told}. Pass a longer text, or shorter samples")
     tokens = torch.tensor(whole)
     starts = torch.randint(len(whole) - t + 1, (n,), generator=generator(seed, "calibration"))
