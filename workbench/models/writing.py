@@ -55,11 +55,11 @@ def generate(
         told = f"this model reads at most {most} tokens; got a prompt of {len(tokens)} and length={length}"
         raise ValueError(f"{told}. Pass a shorter prompt or a smaller length")
     inputs = torch.tensor([tokens], device=next(model.parameters()).device)
-    drawn = (
-        {} if seed is None else {"do_sample": True, "top_k": 0, "temperature": temperature}
-    )  # else 50 are drawn from
+    drawn: dict[str, Any] = {} if seed is None else {"do_sample": True, "temperature": temperature}
     writer: Any = copy.copy(model)  # shares all but its settings: another thread may use the model
     writer.generation_config = lab("transformers").GenerationConfig(pad_token_id=0, **drawn)
+    if drawn:
+        writer.generation_config.top_k = 0  # else one of the 50 likeliest is drawn
     with torch.no_grad(), evaluating(model), seeded(seed or 0):
         found = writer.generate(inputs, max_new_tokens=length, use_cache=True)
     new = found[0, len(tokens) :].tolist()
