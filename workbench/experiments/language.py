@@ -55,14 +55,14 @@ def network(seed: int, width: float | None, factor: float = 1) -> tuple[Task, nn
     return task, model, calibration
 
 
-def bits(model: nn.Module, task: Task, weights: Mapping[str, Tensor]) -> float:
-    """Bits a byte with these weights in place of the model's own."""
-    before = snapshot(model)
+def bits(model: nn.Module, task: Task, weights: Mapping[str, Tensor] | None = None, split: str = "test") -> float:
+    """Bits a byte, with these weights in place of the model's own."""
+    before = snapshot(model) if weights else {}
     try:
-        model.load_state_dict(weights, strict=False)
-        return evaluate(model, task, split="test")["bits_per_byte"]
+        model.load_state_dict(weights or {}, strict=False)
+        return evaluate(model, task, split=split)["bits_per_byte"]
     finally:
-        model.load_state_dict(before)
+        model.load_state_dict(before, strict=False)
 
 
 @experiment(
@@ -91,7 +91,7 @@ def one_shot_bits(
     calibration. All linear layers of the blocks lose the same share; the test text is each third of its windows.
     """
     task, model, calibration = network(seed, width, factor)
-    found = {"dense": bits(model, task, {})}
+    found = {"dense": bits(model, task)}
     for method in METHODS:
         masks, weights = prune_llm(model, calibration, method, sparsity, granularity=granularity)
         found[method] = bits(model, task, weights)
@@ -129,7 +129,7 @@ def half_and_bits(seed: int, width: float | None = None) -> dict[str, float]:
     """
     task, model, calibration = network(seed, width)
     linear = prune_llm(model, calibration, "magnitude", 0.0)[1]
-    found = {"dense": bits(model, task, {})}
+    found = {"dense": bits(model, task)}
     for b in (2, 3, 4, 8):
         found[f"{b} bits"] = bits(model, task, {name: rounded(weight, b) for name, weight in linear.items()})
     for method in ("wanda", "sparsegpt"):
@@ -155,7 +155,7 @@ def kept_weights(kept: int, width: float, seed: int, retrained: int = 300) -> di
     task, model, calibration = network(seed, width)
     total = sum(weight.numel() for weight in prune_llm(model, calibration, "magnitude", 0.0)[1].values())
     masks, weights = prune_llm(model, calibration, "sparsegpt", 1 - kept / total)
-    found = {"dense": bits(model, task, {}), "cut": bits(model, task, weights)}
+    found = {"dense": bits(model, task), "cut": bits(model, task, weights)}
     left = sum(int(mask.sum()) for mask in masks.values())
     found |= {"left": left, "parameters": sum(p.numel() for p in model.parameters()) - total + left}
     model.load_state_dict(weights, strict=False)

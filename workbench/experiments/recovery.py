@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 from workbench.experiments.common import SEEDS
-from workbench.experiments.language import network
+from workbench.experiments.language import bits, network
 from workbench.experiments.registry import experiment
 from workbench.masks import keep_top
 from workbench.methods.after import adapters, distilled
 from workbench.methods.post_training import drop_blocks, loss_changes, prune_llm
-from workbench.metrics import evaluate
 from workbench.removal import group_masks, group_scores, groups, remove
 from workbench.train import steps as train_steps
 from workbench.types import Masks
@@ -48,7 +47,7 @@ def recovered_bits(how: str, way: str, seed: int, lr: float | None = None, split
     """
     task, dense, calibration = network(seed, None)
     model, masks = smaller(dense, calibration, task, how, seed)
-    found = {"dense": _bits(dense, task, split), "step 0": _bits(model, task, split)}
+    found = {"dense": bits(dense, task, split=split), "step 0": bits(model, task, split=split)}
     lora = way == "LoRA"
     loss = distilled(dense, task.loss) if way == "distilled" else None
     kept: dict[str, Any] = {} if lora else {"masks": masks or None}
@@ -56,9 +55,5 @@ def recovered_bits(how: str, way: str, seed: int, lr: float | None = None, split
         rate = RATES[way] * (GENTLE if how == CUTS[1] else 1) if lr is None else lr
         for record in train_steps(learner, task, steps=SHOWN[-1], loss=loss, seed=seed, lr=rate, batch_size=8, **kept):
             if record["step"] in SHOWN:
-                found[f"step {record['step']}"] = _bits(learner, task, split)
+                found[f"step {record['step']}"] = bits(learner, task, split=split)
     return found
-
-
-def _bits(model: nn.Module, task: Any, split: str) -> float:
-    return evaluate(model, task, split=split)["bits_per_byte"]

@@ -1,14 +1,15 @@
 """What methods of sparse training share: a random start, when a change is due, and one drop and growth."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from workbench.criteria import score
 from workbench.masks import keep_top
+from workbench.methods.schedules import SCHEDULES
 from workbench.states import Progress
-from workbench.types import Masks, Scores, check_count
+from workbench.types import Masks, Scores, check_choice, check_count
 
 Order = Tensor
 """Numbers of a layer's weights: who has more is first to be kept, or to grow; among equal ones the earlier."""
@@ -35,6 +36,23 @@ def last(progress: Progress, stop: float) -> bool:
         return False
     progress.memory["cut"] = progress.step
     return True
+
+
+def rising(sparsity: float, schedule: str, every: int, start: float, stop: float) -> Callable[[Progress], float | None]:
+    """The sparsity of each step at which masks change, None at the others: it rises between two shares of a training.
+
+    The last change has exactly `sparsity`. Raises ValueError for a schedule that is unknown, or ends before it starts.
+    """
+    rise = SCHEDULES[check_choice("schedule", schedule, SCHEDULES)]
+    rise(0.0, start, stop)  # says what is wrong with them
+
+    def now(progress: Progress) -> float | None:
+        if last(progress, stop):
+            return sparsity
+        far = progress.step / progress.total
+        return sparsity * rise(far, start, stop) if far > start and due(progress, every, stop) else None
+
+    return now
 
 
 def first(order: Order, among: Tensor, count: int) -> Tensor:

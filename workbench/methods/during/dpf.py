@@ -4,10 +4,9 @@ from torch import nn
 
 from workbench.masks import dense, keep_top
 from workbench.methods.registry import Arguments, named
-from workbench.methods.regrow import due, last, magnitudes
-from workbench.methods.schedules import SCHEDULES
+from workbench.methods.regrow import magnitudes, rising
 from workbench.states import Progress
-from workbench.types import Masks, check_choice
+from workbench.types import Masks
 
 
 @named(
@@ -37,13 +36,11 @@ def dynamic_pruning_with_feedback(
 
     Misleads as sparse training: weights, gradients and moments are dense.
     """
-    rise = SCHEDULES[check_choice("schedule", schedule, SCHEDULES)]
-    rise(0.0, start, stop)  # says what is wrong with them
+    rise = rising(sparsity, schedule, every, start, stop)
 
     def update(progress: Progress) -> Masks | None:
-        if not (final := last(progress, stop)) and not due(progress, every, stop):
+        if (now := rise(progress)) is None:
             return None
-        now = sparsity if final else sparsity * rise(progress.step / progress.total, start, stop)
         return keep_top(magnitudes(progress.behind), now, allocation=allocation)
 
     return {"masks": dense(model), "update": update, "straight_through": True}

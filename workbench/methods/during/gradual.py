@@ -7,10 +7,9 @@ from torch import nn
 
 from workbench.masks import dense, keep_top
 from workbench.methods.registry import Arguments, named
-from workbench.methods.regrow import last, magnitudes
-from workbench.methods.schedules import SCHEDULES
+from workbench.methods.regrow import magnitudes, rising
 from workbench.states import Progress
-from workbench.types import Masks, check_choice, check_count
+from workbench.types import Masks
 
 
 @named(
@@ -41,17 +40,13 @@ def gradual(
 
     Misleads with few changes: then each removes as much as a single cut.
     """
-    rise = SCHEDULES[check_choice("schedule", schedule, SCHEDULES)]
-    rise(0.0, start, stop)  # says what is wrong with them
+    rise = rising(sparsity, schedule, every, start, stop)
     masks = dense(model, exclude)
 
     def update(progress: Progress) -> Masks | None:
-        far = progress.step / progress.total
-        final = last(progress, stop)
-        if not final and (progress.step % check_count("every", every) or not start < far < stop):
+        if (now := rise(progress)) is None:
             return None
         scores = magnitudes({name: progress.model.get_parameter(name) for name in masks})
-        now = sparsity if final else sparsity * rise(far, start, stop)
         units: dict[str, Any] = dict(granularity=unit, model=progress.model, example=progress.batch.inputs)
         return keep_top(scores, now, allocation=allocation, within=progress.masks, **units)
 

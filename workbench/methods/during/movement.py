@@ -8,10 +8,9 @@ from torch import nn
 
 from workbench.masks import dense, keep_top
 from workbench.methods.registry import Arguments, named
-from workbench.methods.regrow import due, last
-from workbench.methods.schedules import SCHEDULES
+from workbench.methods.regrow import rising
 from workbench.states import Progress
-from workbench.types import Masks, check_choice
+from workbench.types import Masks
 
 
 @named(
@@ -44,8 +43,7 @@ def movement(
 
     Misleads from new weights: what trains from nothing moves away from zero everywhere.
     """
-    rise = SCHEDULES[check_choice("schedule", schedule, SCHEDULES)]
-    rise(0.0, start, stop)  # says what is wrong with them
+    rise = rising(sparsity, schedule, every, start, stop)
     masks = dense(model, exclude)
 
     @torch.no_grad()
@@ -60,9 +58,8 @@ def movement(
         for name, grad in gradients.items():
             if grad is not None:
                 grad.mul_(progress.in_force.get(name, True))
-        if not (final := last(progress, stop)) and not due(progress, every, stop):
+        if (now := rise(progress)) is None:
             return None
-        now = sparsity if final else sparsity * rise(progress.step / progress.total, start, stop)
         scores = {name: progress.memory["scores"][name] for name in masks}
         units: dict[str, Any] = dict(granularity=unit, model=progress.model, example=progress.batch.inputs)
         return keep_top(scores, now, allocation=allocation, **units)
