@@ -8,6 +8,8 @@ import os
 import statistics
 from typing import Any
 
+from playwright.sync_api import expect
+
 SLACK = float(os.environ.get("BROWSER_SLACK", "3"))
 """How many times longer than promised an answer may take, as other work may go on beside the tests."""
 
@@ -33,7 +35,9 @@ TIMER = """
 def presses(page: Any, keys: list[str], root: str = ".wb-root[data-drawn]", slider: int = 0) -> list[float]:
     """Press keys on a slider (the first one) one after another; milliseconds from each key press to its picture."""
     page.locator(root).first.evaluate(TIMER)
-    page.locator("input.wb-range").nth(slider).focus()
+    moved = page.locator("input.wb-range").nth(slider)
+    expect(moved).to_be_enabled(timeout=20_000)  # a disabled one takes no focus, and a key would go nowhere
+    moved.focus()
     for count, key in enumerate(keys, start=1):
         page.keyboard.press(key)
         page.wait_for_function(f"() => window.times.length >= {count}", timeout=20_000)
