@@ -59,7 +59,8 @@ def make(path: Path, *cells, parameters: str | None = PARAMETERS) -> Path:
 def record(**facts) -> dict:
     """The record of a run that finished, with these facts."""
     usual = {"title": "Title", "parameters": {}, "given": {}, "face": "picture", "key": "k", "threads": {}}
-    return {**usual, "finished": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "problems": [], "page": [], **facts}
+    usual |= {"finished": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "problems": [], "page": []}
+    return {**usual, "picture": "", "alt": "", **facts}
 
 
 def text_of(path: Path) -> str:

@@ -117,6 +117,11 @@ def claim_rows(notebook: NotebookNode) -> list[dict[str, Any]]:
     return [row for rows in found if isinstance(rows, list) for row in rows if isinstance(row, dict)]
 
 
+def results(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """Every output of a notebook, in order."""
+    return [output for cell in notebook.cells for output in cell.get("outputs", ())]
+
+
 def _bundles(notebook: NotebookNode) -> list[dict[str, Any]]:
     """The data of every rich output."""
-    return [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]
+    return [output.get("data", {}) for output in results(notebook)]
