@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 """On Linux the package index's own PyTorch is a CUDA build; its CPU build stands in PyTorch's index."""
 
-SLOW = ("tests/browser", "tests/headless", "tests/house", "tests/notebooks", "tests/test_cli.py", "tests/test_runs.py")
+SLOW = ("tests/browser", "tests/headless", "tests/house", "tests/notebooks", "tests/test_cli.py", "tests/sweeps")
 """Tests with a browser, with kernels or with processes of their own, which `quick` leaves out."""
 
 Run = Callable[[Sequence[str | Path]], None]

@@ -55,11 +55,12 @@ from workbench.removal import (
 )
 from workbench.seeds import versions
 from workbench.states import State
+from workbench.sweeps import results, sweep
 from workbench.train import Progress, snapshot, steps, train
 from workbench.types import Batch, Masks, Scores
 
 if TYPE_CHECKING:
-    from workbench import claims, exercises, experiments, explorers, plots, runs
+    from workbench import claims, exercises, experiments, explorers, plots
     from workbench.explorers import controls as controls
     from workbench.explorers import explore
 
@@ -73,9 +74,9 @@ __all__ += ["activation_scores", "adapters", "block_influence", "distilled", "dr
 __all__ += ["break_even", "calibration_tokens", "costs", "export"]
 __all__ += ["group_masks", "group_scores", "groups", "load_removed", "masks_to", "remove", "save_removed"]
 __all__ += ["generate", "layer_inputs", "one_shot_methods", "perplexity", "prune_layer", "prune_llm"]
-__all__ += ["steps", "timing", "timings", "train", "trained"]
+__all__ += ["results", "steps", "sweep", "timing", "timings", "train", "trained"]
 # Imported when first used:
-__all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots", "runs"]
+__all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots"]
 
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import math
 import re
 import sys
 import time
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"workbench: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError | TypeError) else 1
+    except KeyboardInterrupt:  # of a sweep, which listens itself
+        print(stopping.LINE.decode(), end="", file=sys.stderr)
+        return 130
 
 
 def _values_marked(arguments: Sequence[str]) -> list[str]:
@@ -88,6 +92,34 @@ def _evidence(options: argparse.Namespace) -> int:
         print(f"workbench: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from workbench.headless.spec import read_spec
+    from workbench.sweeps import MOST, sweep_all
+
+    spec = read_spec(options.spec)
+    given = {name: getattr(options, name) for name in ("jobs", "limit") if getattr(options, name) is not None}
+    count, out = sum(math.prod(map(len, grid.values())) for grid in spec.grids), options.out or spec.out
+    if count > MOST and not (options.yes or _agreed(f"{count:,} runs?")):
+        raise ValueError(f"a grid of {count:,} runs may be a mistake. Shorten its lists, or pass --yes")
+
+    def say(row: dict[str, Any], done: int, total: int) -> None:
+        print(f"{row['function']}: run {done} of {total}, {row['seconds']:.1f} s", flush=True)
+
+    try:
+        sweep_all(
+            spec.run, out, spec.grids, **{**spec.options, **given}, retry=not options.keep, most=count, on_row=say
+        )
+    except RuntimeError as error:  # some runs failed; the others are on disk
+        print(f"workbench: {error}", file=sys.stderr)
+        return 1
+    print(f"{count:,} runs in {out}")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _prune_llm(options: argparse.Namespace) -> int:
@@ -202,6 +234,15 @@ def _parser() -> argparse.ArgumentParser:
     evidence.add_argument("names", nargs="*", help="experiments (default: all)")
     evidence.add_argument("-o", "--out", help="folder of the rows (default: the shipped data/rows)")
     evidence.add_argument("--jobs", type=int, default=1, help="how many rows are computed at a time (default: 1)")
+
+    sweep = commands.add_parser("sweep", help="run a function or a notebook at every point of a grid; rows on disk")
+    sweep.set_defaults(command=_sweep)
+    sweep.add_argument("spec", help="YAML file with run, grid, out")
+    sweep.add_argument("-o", "--out", help="folder of the results (default: the file's, else out/ and its name)")
+    sweep.add_argument("--jobs", type=int, help="processes (default: the file's, else one for each core)")
+    sweep.add_argument("--limit", type=float, help="seconds that a run may take")
+    sweep.add_argument("--keep", action="store_true", help="do not try failed runs again")
+    sweep.add_argument("--yes", action="store_true", help="do not ask, however many runs there are")
 
     prune = commands.add_parser(
         "prune-llm", help="prune a language model's folder into another one, a block in memory at a time"

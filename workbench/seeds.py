@@ -125,6 +125,11 @@ def versions() -> dict[str, str]:
     >>> sorted(versions())
     ['numpy', 'pandas', 'processor', 'python', 'scikit-learn', 'torch', 'workbench']
     """
+    return {**_libraries(), "processor": processor()}
+
+
+@functools.cache
+def _libraries() -> dict[str, str]:
     import platform
     from importlib import metadata
 
@@ -135,4 +140,4 @@ def versions() -> dict[str, str]:
             found[label] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[label] = "not installed"
-    return {**found, "processor": processor()}
+    return found

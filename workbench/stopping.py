@@ -17,7 +17,7 @@ at_stop: list[Callable[[], None]] = []
 
 def is_command() -> bool:
     """Whether this process was started as the command: by its script, or by `python -m workbench.cli`."""
-    if multiprocessing.parent_process() is not None or any("popen_loky" in word for word in sys.orig_argv):
+    if multiprocessing.parent_process() is not None:
         return False  # a worker, which has the command's words
     first = sys.argv[0] if sys.argv else ""
     by_module = first == "-m" and "workbench.cli" in sys.orig_argv  # so it is while a module is looked for
@@ -30,7 +30,6 @@ def listen() -> None:
     It does not raise: an exception in the middle of an import or of a callback can be swallowed there. What the command
     writes is whole or not there, so that it may end anywhere.
     """
-    sys.warnoptions.append("ignore:resource_tracker")  # by which joblib's clearing up after killed workers is silent
     with contextlib.suppress(ValueError):  # only the main thread can listen
         for number in SIGNALS:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):

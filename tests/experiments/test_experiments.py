@@ -15,7 +15,7 @@ from workbench.claims import load_claims
 from workbench.experiments import EXPERIMENTS, READINGS, compute, recorded, verdict, verdicts
 from workbench.methods.post_training import one_shot_methods
 from workbench.project_data import project_data
-from workbench.runs import key
+from workbench.sweeps import key
 
 # Functions that train no network; `prune_then_train` is one where no path is left to train (0 steps).
 UNTRAINED = ("critical_compression", "effective_against_direct", "layer_densities", "layer_sums", "score_sizes")

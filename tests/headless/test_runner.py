@@ -21,6 +21,7 @@ from nbformat.v4 import new_markdown_cell
 from notebook_maker import FAILING_EXPLORER, FAILING_WIDGET, code, make, text_of
 
 from workbench import stopping
+from workbench.files import PART, make_folder, write_whole
 from workbench.headless import (
     files,
     hidden_errors,
@@ -35,7 +36,6 @@ from workbench.headless import (
     worker,
 )
 from workbench.headless.client import PatientChannel
-from workbench.headless.files import PART, make_folder, write_whole
 from workbench.headless.record import read_record
 from workbench.headless.scratch import LOCK, PREFIX
 from workbench.stopping import LINE

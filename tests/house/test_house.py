@@ -33,7 +33,7 @@ def load_tool(name):
 
 lock = load_tool("lock")
 GROUPS = lock.declared()
-CORE, LAB, DEV = ({requirement.name for requirement in GROUPS[group]} for group in ("core", "lab", "dev"))
+CORE, LAB, CLUSTER, MLFLOW, DEV = ({requirement.name for requirement in GROUPS[group]} for group in GROUPS)
 DECLARED = {requirement.name: requirement for group in GROUPS.values() for requirement in group}
 
 
@@ -219,7 +219,7 @@ def test_the_readme_says_why_each_dependency_is_there():
     section = README.split("## What it stands on")[1].split("\n## ")[0]
     tables = section.split("| package | why |")[1:]
     told = [re.findall(r"^\| ([a-z0-9-]+) \| .+ \|$", table, re.M) for table in tables]
-    assert [sorted(names) for names in told] == [sorted(names) for names in (CORE, LAB, DEV)]
+    assert [sorted(names) for names in told] == [sorted(names) for names in (CORE, LAB, CLUSTER, MLFLOW, DEV)]
 
 
 def test_the_readme_names_the_tasks_there_are():
@@ -319,7 +319,7 @@ print(*wb.plots.bundle(wb.plots.score_histogram(scores, masks), alt="a", caption
 def twice(x):
     return {{"y": 2 * x}}
 
-print(wb.runs.grid(twice, "rows.jsonl", x=[1, 2], jobs=2)["y"].tolist())
+print(wb.sweep(twice, "rows.jsonl", x=[1, 2], jobs=2)["y"].tolist())
 print(len(wb.experiments.recorded("critical")) > 0, wb.experiments.verdicts("synflow-conserves")[0].verdict)
 
 def refused(function, *arguments, **options):

@@ -14,7 +14,7 @@ from workbench.claims import Evidence, Verdicts, adjust, judge, load_claims
 from workbench.experiments.common import authors
 from workbench.experiments.registry import EXPERIMENTS, READINGS, experiment, reading
 from workbench.project_data import project_data
-from workbench.runs import Row, grid, read_rows
+from workbench.sweeps import Row, results, sweep_all
 from workbench.types import check_choice
 
 if TYPE_CHECKING:
@@ -27,18 +27,15 @@ for _topic in pkgutil.iter_modules(__path__):
 
 
 def compute(
-    name: str, folder: str | Path | None = None, jobs: int = 1, on_row: Callable[[Row, int, int], None] | None = None
+    name: str, folder: str | Path | None = None, jobs: int = 0, on_row: Callable[[Row, int, int], None] | None = None
 ) -> pd.DataFrame:
     """Compute the missing rows of an experiment in `folder` (default: its own, or `data/rows`); return all its rows.
 
     `workbench evidence` does it for every experiment. A row that is there is not computed again: delete it first.
     """
-    import pandas as pd
-
     found = EXPERIMENTS[name]
     path = Path(folder or found.folder or project_data("rows")) / f"{name}.jsonl"
-    tables = [grid(found.function, path, jobs=jobs, on_row=on_row, **axes) for axes in found.grids]
-    return pd.concat(tables, ignore_index=True)
+    return sweep_all(found.function, path, list(found.grids), jobs=jobs, on_row=on_row)
 
 
 def recorded(name: str, bn: str = "authors") -> pd.DataFrame:
@@ -54,7 +51,7 @@ def recorded(name: str, bn: str = "authors") -> pd.DataFrame:
     folder = found.folder or project_data("rows")
     if not (path := folder / f"{name}.jsonl").exists():
         raise ValueError(f"experiment {name!r} has no rows in {folder}. Compute them first: compute({name!r})")
-    rows = read_rows(path)
+    rows = results(path)
     for argument, parameter in inspect.signature(found.function).parameters.items():
         if argument not in rows:
             rows.insert(0, argument, parameter.default)

@@ -54,9 +54,9 @@ def experiment(
 ) -> Callable[[Run], Run]:
     """Register a run as an experiment: each grid gives a list of values for some of its arguments.
 
-    Each combination of a grid's values is a row, found by the function's name and its arguments (`runs.key`). Your own
-    experiment needs a `folder` for its rows; if you register it again, as a cell does that runs twice, it replaces the
-    old one. If several experiments share a run, put several decorators above it.
+    Each combination of a grid's values is a row, found by the function's name and its arguments (`sweeps.key`). Your
+    own experiment needs a `folder` for its rows; if you register it again, as a cell does that runs twice, it replaces
+    the old one. If several experiments share a run, put several decorators above it.
 
     >>> import tempfile
     >>> @experiment("areas", [{"width": [1, 2], "seed": [0]}], folder=tempfile.mkdtemp())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.claims import load_claims
-from workbench.headless.files import results_folder, write_whole
+from workbench.files import results_folder, write_whole
 from workbench.headless.notebook import claim_rows, read_notebook
 from workbench.headless.parameters import aligned
 from workbench.headless.record import read_record

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.headless.files import address, results_folder, write_whole
+from workbench.files import address, results_folder, write_whole
 from workbench.headless.notebook import read_notebook
 from workbench.headless.record import Run
 from workbench.headless.reference import write_reference

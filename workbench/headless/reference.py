@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from workbench.headless.files import make_folder, write_whole
+from workbench.files import make_folder, write_whole
 
 
 def write_reference(folder: Path) -> Path:

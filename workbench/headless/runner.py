@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.explorers.faces import FACES
-from workbench.headless.files import make_folder, results_folder
+from workbench.files import make_folder, results_folder
 from workbench.headless.notebook import INJECTED, find_notebooks, read_notebook, title
 from workbench.headless.parameters import check_values, read_parameters
 from workbench.headless.processes import executed

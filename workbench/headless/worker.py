@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from workbench.headless.files import address, write_whole
+from workbench.files import address, write_whole
 from workbench.headless.notebook import hidden_errors, places, read_notebook
 from workbench.headless.parameters import Value
 from workbench.headless.picture import small_picture

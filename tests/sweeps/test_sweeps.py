@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -17,8 +18,11 @@ import pytest
 
 from workbench.criteria import register_criterion
 from workbench.criteria.registry import unregister_criterion
-from workbench.runs import grid, key, read_rows
 from workbench.seeds import versions
+from workbench.sweeps import key, results, sweep
+
+here = functools.partial(sweep, jobs=0)
+"""Without processes."""
 
 
 def area(width: float, height: float = 1, kind: str = "box") -> dict[str, Any]:
@@ -41,7 +45,7 @@ def test_key_leaves_out_defaults_and_number_types() -> None:
 
 
 def test_grid_gives_every_combination_in_order(tmp_path: Path) -> None:
-    df = grid(area, tmp_path / "rows.jsonl", width=[2, 3], height=[5.0, 7.0])
+    df = here(area, tmp_path / "rows.jsonl", width=[2, 3], height=[5.0, 7.0])
     assert df["area"].tolist() == [10, 14, 15, 21]
     assert df["width"].tolist() == [2, 2, 3, 3]
     row = json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[0])
@@ -58,13 +62,13 @@ def test_done_rows_are_not_computed_again(tmp_path: Path) -> None:
         return {"double": 2 * width}
 
     path = tmp_path / "rows.jsonl"
-    first = grid(count, path, width=[1, 2])
+    first = here(count, path, width=[1, 2])
     seen: list[tuple[int, int]] = []
-    again = grid(count, path, on_row=lambda row, done, total: seen.append((done, total)), width=[1, 2, 3])
+    again = here(count, path, on_row=lambda row, done, total: seen.append((done, total)), width=[1, 2, 3])
     assert calls == [1, 2, 3]
     assert seen == [(3, 3)]
     pd.testing.assert_frame_equal(first, again.iloc[:2])
-    assert len(read_rows(path)) == 3
+    assert len(results(path)) == 3
 
 
 def test_numpy_values_and_nan(tmp_path: Path) -> None:
@@ -73,7 +77,7 @@ def test_numpy_values_and_nan(tmp_path: Path) -> None:
     def ratio(width: float) -> dict[str, Any]:
         return {"ratio": np.float64(width) * 2, "loss": float("nan")}
 
-    df = grid(ratio, tmp_path / "rows.jsonl", width=np.array([1, 2]))
+    df = here(ratio, tmp_path / "rows.jsonl", width=np.array([1, 2]))
     assert df["ratio"].tolist() == [2.0, 4.0]
     assert df["loss"].isna().all()
 
@@ -81,21 +85,21 @@ def test_numpy_values_and_nan(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", range(2, 600, 37))
 def test_torn_last_line_is_dropped_and_computed_again(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "rows.jsonl"
-    whole = grid(area, path, width=[1, 2, 3])
+    whole = here(area, path, width=[1, 2, 3])
     last = path.read_bytes().splitlines(keepends=True)[-1]
     path.write_bytes(path.read_bytes()[: -min(cut, len(last) - 1)])
-    assert len(read_rows(path)) == 2
-    pd.testing.assert_frame_equal(numbers(grid(area, path, width=[1, 2, 3])), numbers(whole))
+    assert len(results(path)) == 2
+    pd.testing.assert_frame_equal(numbers(here(area, path, width=[1, 2, 3])), numbers(whole))
     assert path.read_bytes().count(b"\n") == 3
 
 
 def test_a_whole_last_line_without_its_end_is_a_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    whole = grid(area, path, width=[1, 2])
+    whole = here(area, path, width=[1, 2])
     path.write_bytes(path.read_bytes()[:-1])
-    pd.testing.assert_frame_equal(read_rows(path), whole)
-    grid(area, path, on_row=lambda row, done, total: None, width=[1, 2, 3])
-    assert read_rows(path)["area"].tolist() == [1, 2, 3]
+    pd.testing.assert_frame_equal(results(path), whole)
+    here(area, path, on_row=lambda row, done, total: None, width=[1, 2, 3])
+    assert results(path)["area"].tolist() == [1, 2, 3]
 
 
 ROW = (
@@ -126,13 +130,13 @@ ROW = (
     ],
 )
 def test_only_a_file_of_rows_is_touched(tmp_path: Path, text: bytes, line: int | None, why: str) -> None:
-    path = tmp_path / "notes.txt"
+    path = tmp_path / "notes.jsonl"
     path.write_bytes(text)
     if line is None:
-        assert len(grid(area, path, width=[1])) == 1
+        assert len(here(area, path, width=[1])) == 1
         return
-    for use in (lambda: grid(area, path, width=[1]), lambda: read_rows(path)):
-        with pytest.raises(ValueError, match=f"line {line} of {re.escape(str(path))} is not a row of a grid: .*{why}"):
+    for use in (lambda: here(area, path, width=[1]), lambda: results(path)):
+        with pytest.raises(ValueError, match=f"line {line} of {re.escape(str(path))} is not a row of a sweep: .*{why}"):
             use()
     assert path.read_bytes() == text
 
@@ -141,15 +145,15 @@ def test_of_rows_with_one_key_the_last_counts(tmp_path: Path) -> None:
     one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
     one.write_bytes(ROW + b"\n\n" + ROW.replace(b'"area": 2', b'"area": 3') + b"\n")
     two.write_bytes(ROW.replace(b'"area": 2', b'"area": 4') + b"\r\n")
-    assert grid(area, one, width=[2])["area"].tolist() == read_rows(one)["area"].tolist() == [3]
-    assert read_rows(one, two)["area"].tolist() == [4]
-    assert read_rows(two, one)["area"].tolist() == [3]
+    assert here(area, one, width=[2])["area"].tolist() == results(one)["area"].tolist() == [3]
+    assert results(one, two)["area"].tolist() == [4]
+    assert results(two, one)["area"].tolist() == [3]
 
 
 def test_a_row_says_where_it_was_made(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(ROW + b"\n")
-    df = grid(area, path, width=[2, 3])
+    df = here(area, path, width=[2, 3])
     assert df["processor"].tolist() == ["not recorded", versions()["processor"]]
     assert df["versions"].tolist()[0] == "torch 2"
     assert "processor" not in df["versions"].tolist()[1]
@@ -172,11 +176,11 @@ def gone(pid: int, seconds: float) -> bool:
 
 SLOW = """
 import os, sys, time
-from workbench.runs import grid
+from workbench.sweeps import sweep
 def slow(width, seed):
     time.sleep(0.05)
     return {"text": "x" * 20000, "value": width * 10 + seed, "pid": os.getpid()}
-grid(slow, sys.argv[1], width=[1, 2, 3, 4], seed=[0, 1, 2], jobs=int(sys.argv[2]))
+sweep(slow, sys.argv[1], width=[1, 2, 3, 4], seed=[0, 1, 2], jobs=int(sys.argv[2]))
 """
 
 
@@ -191,7 +195,7 @@ def test_killed_anywhere_and_started_again_gives_the_same_rows(tmp_path: Path, j
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the process ended before its kill: the test proved nothing"
-    assert all(gone(pid, 5) for pid in set(read_rows(path)["pid"]))
+    assert all(gone(pid, 5) for pid in set(results(path)["pid"]))
     subprocess.run(command, check=True)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     values = [line["metrics"]["value"] for line in lines]
@@ -215,8 +219,8 @@ def test_workers_take_the_users_criterion_and_give_the_same_rows(tmp_path: Path)
 
     try:
         axes = {"criterion": ["cubes", "magnitude"], "seed": [0, 1, 2]}
-        alone = grid(total, tmp_path / "one.jsonl", jobs=1, **axes)
-        workers = grid(total, tmp_path / "two.jsonl", jobs=2, **axes)
+        alone = sweep(total, tmp_path / "one.jsonl", jobs=0, **axes)
+        workers = sweep(total, tmp_path / "two.jsonl", jobs=2, **axes)
     finally:
         unregister_criterion("cubes")
     pd.testing.assert_frame_equal(numbers(alone), numbers(workers))
@@ -236,24 +240,24 @@ def test_a_failing_run_is_named_and_the_others_stay(tmp_path: Path) -> None:
     with pytest.raises(
         RuntimeError, match=r"(?s)2 of 5 runs failed.*fragile\(width=0\).*ZeroDivisionError.*SystemExit"
     ):
-        grid(fragile, path, width=[1, 0, -2, 2, 4])
-    assert sorted(read_rows(path)["inverse"]) == [0.25, 0.5, 1.0]
+        here(fragile, path, width=[1, 0, -2, 2, 4])
+    assert sorted(results(path)["inverse"]) == [0.25, 0.5, 1.0]
 
 
 def test_a_run_that_takes_its_worker_down_is_named_and_the_others_are_computed(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with pytest.raises(RuntimeError) as error:
-        grid(fragile, path, jobs=2, width=[-1, 1, 0, 2, -2, 4])
+        sweep(fragile, path, jobs=2, width=[-1, 1, 0, 2, -2, 4])
     words = str(error.value)
     assert "3 of 6 runs failed" in words
     assert re.search(r"fragile\(width=-1\)\nits process died", words)
     assert re.search(r"(?s)fragile\(width=0\)\n.*ZeroDivisionError", words)
     assert re.search(r"(?s)fragile\(width=-2\)\n.*SystemExit", words)
-    rows = read_rows(path)
+    rows = results(path)
     assert sorted(rows["inverse"]) == [0.25, 0.5, 1.0]
     assert all(gone(pid, 5) for pid in rows["pid"]), "workers end with the grid"
     with pytest.raises(RuntimeError, match="1 of 2 runs failed"):  # alone it must not run in this process
-        grid(fragile, path, jobs=2, width=[-1, 1])
+        sweep(fragile, path, jobs=2, width=[-1, 1])
 
 
 @pytest.mark.parametrize(
@@ -265,18 +269,18 @@ def test_a_run_that_takes_its_worker_down_is_named_and_the_others_are_computed(t
         ({"height": [1]}, TypeError, "area needs a value for width"),
         ({"width": [print]}, TypeError, "Pass names, not objects"),
         ({"width": [float("inf")]}, TypeError, "finite number"),
-        ({"width": [1], "jobs": 0}, ValueError, "jobs is a whole number"),
+        ({"width": [1], "jobs": -1}, ValueError, "jobs is a whole number"),
         ({"width": [1], "seconds": [1]}, ValueError, "axis of area is one of"),
     ],
 )
 def test_wrong_axes_are_refused(tmp_path: Path, axes: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        grid(area, tmp_path / "rows.jsonl", **axes)
+        sweep(area, tmp_path / "rows.jsonl", **{"jobs": 0, **axes})
 
 
 def test_lambdas_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="Define it with def"):
-        grid(lambda width: {"a": width}, tmp_path / "rows.jsonl", width=[1])
+        here(lambda width: {"a": width}, tmp_path / "rows.jsonl", width=[1])
 
 
 @pytest.mark.parametrize("name", ["date", "key", "processor", "seconds", "versions", "width"])
@@ -287,8 +291,8 @@ def test_nothing_in_a_row_is_overwritten(tmp_path: Path, name: str) -> None:
     path = tmp_path / "rows.jsonl"
     why = "width is an argument and a metric" if name == "width" else f"{name} is a column that the table adds"
     with pytest.raises(RuntimeError, match=f"metrics of clash: {why}"):
-        grid(clash, path, width=[1])
+        here(clash, path, width=[1])
     assert path.read_bytes() == b""
     if name != "width":
         with pytest.raises(ValueError, match=f"axes of clash: {why}"):
-            grid(clash, path, **{name: [1]})
+            here(clash, path, **{name: [1]})

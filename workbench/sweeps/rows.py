@@ -1,0 +1,131 @@
+"""One run and its row: computed here, checked where it is read, shown as a line of a table."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+import subprocess
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workbench.criteria.registry import add_criteria
+from workbench.seeds import versions
+from workbench.sweeps.points import Arguments, Run, clash, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, Any]
+
+PARTS = dict(key=str, function=str, arguments=dict, metrics=dict | list, seconds=int | float, versions=dict, date=str)
+"""What a row on disk consists of, in this order. A failed run's has no metrics and an `error`."""
+
+
+class Task(NamedTuple):
+    """All that another process needs for one run. `own` holds the criteria registered where the sweep was called."""
+
+    function: Run
+    key: str
+    arguments: Arguments
+    revision: str = ""
+    own: Any = None
+
+    def row(self, metrics: Any, seconds: float, error: str = "") -> Row:
+        """The row of this run, made now in this process."""
+        told = {"key": self.key, "function": self.function.__name__, "arguments": self.arguments, "metrics": metrics}
+        told |= {"seconds": round(seconds, 3), "versions": versions(), "revision": self.revision}
+        return told | {"date": datetime.now(UTC).date().isoformat()} | ({"error": error} if error else {})
+
+    def failed(self, why: str, seconds: float) -> Row:
+        """The row of a run that ended without metrics."""
+        return self.row({}, seconds, error=f"{self}\n{why}")
+
+    def __str__(self) -> str:
+        return f"{self.function.__name__}({', '.join(f'{n}={v!r}' for n, v in self.arguments.items())})"
+
+
+def compute(task: Task) -> Row:
+    """Run a task on one thread; whatever it raises is the row of a failed run."""
+    import torch
+
+    threads, start = torch.get_num_threads(), time.perf_counter()
+    torch.set_num_threads(1)
+    try:
+        add_criteria(task.own or {})
+        found = task.function(**task.arguments)
+        several = inspect.isgenerator(found)
+        lines = [_metrics(task, one) for one in found] if several else [_metrics(task, found)]
+        return task.row(lines if several else lines[0], time.perf_counter() - start)
+    except (Exception, SystemExit):
+        return task.failed(traceback.format_exc(), time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _metrics(task: Task, metrics: Any) -> dict[str, Any]:
+    name = task.function.__name__
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"{name} returns a dict of metrics, or yields such dicts; got {metrics!r}")
+    if fault := clash(task.arguments, metrics):
+        raise ValueError(f"metrics of {name}: {fault}")
+    return {n: plain(v, f"metric {n!r} of {name}") for n, v in metrics.items()}
+
+
+def parsed(text: bytes) -> tuple[Any, str]:
+    """What a text holds (None if it is no whole JSON), and why that is no row ("" if it is one)."""
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        return None, f"no JSON ({error})"
+    if not isinstance(row, dict):
+        return row, f"{type(row).__name__} instead of an object"
+    for part, kind in PARTS.items():
+        if not isinstance(row.get(part), kind):
+            return row, f"its {part!r} is {row[part]!r}" if part in row else f"it has no {part!r}"
+    lines = row["metrics"] if isinstance(row["metrics"], list) else [row["metrics"]]
+    return row, next(filter(None, (clash(row["arguments"], line) for line in lines)), "")
+
+
+def table(rows: Iterable[Row]) -> pd.DataFrame:
+    """Rows as a table: a line for each dict of metrics, or one for a run that has none."""
+    import pandas as pd
+
+    lines = []
+    for row in rows:
+        found = row["metrics"] if isinstance(row["metrics"], list) else [row["metrics"]]
+        processor, made = _made(json.dumps(row["versions"]))
+        told = {
+            "seconds": row["seconds"],
+            "versions": made,
+            "revision": row.get("revision", ""),
+            "processor": processor,
+        }
+        told |= {"date": row["date"], "key": row["key"]} | ({"error": row["error"]} if "error" in row else {})
+        lines += [{**row["arguments"], **metrics, **told} for metrics in found]
+    return pd.DataFrame(lines)
+
+
+@functools.cache
+def _made(text: str) -> tuple[str, str]:
+    """The processor, and all other versions as words; one string for all rows made alike."""
+    made = {"processor": "not recorded", **json.loads(text)}
+    return made.pop("processor"), ", ".join(f"{n} {v}" for n, v in made.items())
+
+
+def revision(function: Run) -> str:
+    """The git revision of the folder that the function's code is in ("" without one); "-dirty" where files differ."""
+    source = ""
+    with contextlib.suppress(TypeError, OSError):
+        source = inspect.getsourcefile(function) or ""
+    folder = Path(source).resolve().parent if source else Path.cwd()
+    command = ["git", "-C", str(folder if folder.is_dir() else Path.cwd()), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

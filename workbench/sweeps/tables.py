@@ -1,0 +1,48 @@
+"""Rows on disk as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.sweeps.files import Store, unique
+from workbench.sweeps.points import Points, combinations, key_of
+from workbench.sweeps.rows import Row, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def results(out: str | Path, *more: str | Path, errors: bool = False) -> pd.DataFrame:
+    """The table of the rows in folders and packed files: arguments, metrics, then seconds, versions, revision,
+    processor, date, key; in the order of the grids, as far as these are known. Of rows with one key the last counts.
+
+    `errors=True` gives the failed runs instead, with the column `error`. Raises ValueError with the name of what is not
+    a row, and where there is no such folder or file.
+
+    >>> import tempfile, workbench as wb
+    >>> def area(width, height=1): return {"area": width * height}
+    >>> _ = wb.sweep(area, out := tempfile.mkdtemp(), jobs=0, width=[2, 3])
+    >>> results(out)["area"].tolist()
+    [2, 3]
+    """
+    rows: list[Row] = []
+    order: dict[str, int] = {}
+    for one in (out, *more):
+        store = Store(one)
+        if not store.folder.is_dir() and not (store.packed and store.packed.exists()):
+            raise ValueError(f"results are in a folder of a sweep or a .jsonl file; there is none at {one}")
+        rows += store.rows()
+        for point in asked(store):
+            order.setdefault(point, len(order))
+    found = [row for row in unique(rows) if ("error" in row) is errors]
+    return table(sorted(found, key=lambda row: order.get(row["key"], len(order))))
+
+
+def asked(store: Store) -> Points:
+    """The points of all grids that sweeps into a folder were asked for; what is not among its rows is missing."""
+    return {
+        key_of(grid["function"], grid["defaults"], point): point
+        for grid in store.grids()
+        for point in combinations(grid["axes"])
+    }
