@@ -95,6 +95,7 @@ def _evidence(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    from workbench.headless import NotebookRun, sweep_notebook
     from workbench.headless.spec import read_spec
     from workbench.sweeps import MOST, sweep_all
 
@@ -107,10 +108,9 @@ def _sweep(options: argparse.Namespace) -> int:
     def say(row: dict[str, Any], done: int, total: int) -> None:
         print(f"{row['function']}: run {done} of {total}, {row['seconds']:.1f} s", flush=True)
 
+    start: Any = sweep_notebook if isinstance(spec.run, NotebookRun) else sweep_all
     try:
-        sweep_all(
-            spec.run, out, spec.grids, **{**spec.options, **given}, retry=not options.keep, most=count, on_row=say
-        )
+        start(spec.run, out, spec.grids, **{**spec.options, **given}, retry=not options.keep, most=count, on_row=say)
     except RuntimeError as error:  # some runs failed; the others are on disk
         print(f"workbench: {error}", file=sys.stderr)
         return 1

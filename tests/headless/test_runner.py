@@ -20,10 +20,9 @@ from jupyter_client.session import Session
 from nbformat.v4 import new_markdown_cell
 from notebook_maker import FAILING_EXPLORER, FAILING_WIDGET, code, make, text_of
 
-from workbench import stopping
+from workbench import files, stopping
 from workbench.files import PART, make_folder, write_whole
 from workbench.headless import (
-    files,
     hidden_errors,
     numbers,
     read_notebook,

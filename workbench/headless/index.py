@@ -22,7 +22,7 @@ def run_with_index(
     page = runs_table(folder)
 
     def write(runs: list[Run]) -> None:
-        _write_list(folder / "index.html", page(runs), report)
+        write_list(folder / "index.html", page(runs), report)
 
     return run(notebooks, out, on_run=write, report=report, **options)
 
@@ -47,11 +47,11 @@ def site(
     except OSError as error:
         report(f"the reference could not be written: {error.strerror}")
         reference = ""
-    _write_list(folder / "index.html", html("contents", items=items, reference=reference), report)
+    write_list(folder / "index.html", html("contents", items=items, reference=reference), report)
     return runs
 
 
-def _write_list(path: Path, content: str, report: Callable[[str], None]) -> None:
+def write_list(path: Path, content: str, report: Callable[[str], None]) -> None:
     """Write a list of runs; where it cannot be written, the runs go on all the same."""
     try:
         write_whole(path, content)

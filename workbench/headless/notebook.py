@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.claims import CLAIM_MIME, NUMBERS_MIME
+from workbench.headless.record import KEY
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -62,6 +63,18 @@ def find_notebooks(names: list[str]) -> list[Path]:
             raise ValueError(f"{path} holds no notebook (*.ipynb). Name notebooks, or a folder of them")
         found += inside
     return list(dict.fromkeys(found))
+
+
+def bare(notebook: NotebookNode) -> NotebookNode:
+    """A notebook without what an earlier run left in it: outputs, injected parameters, widgets, records."""
+    notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        cell.metadata.pop("papermill", None)
+    for name in (KEY, "papermill", "widgets"):
+        notebook.metadata.pop(name, None)
+    return notebook
 
 
 def places(notebook: NotebookNode) -> dict[int, int]:

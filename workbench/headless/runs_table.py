@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.headless.files import address
+from workbench.files import address
 from workbench.headless.record import Run, read_record
 from workbench.templates import html
 
