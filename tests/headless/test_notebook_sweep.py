@@ -7,7 +7,7 @@ import cloudpickle
 import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell
-from notebook_maker import code, make, text_of
+from notebook_maker import code, gone, make, text_of
 
 from workbench.claims import CLAIM_MIME, NUMBERS_MIME
 from workbench.cli import main
@@ -17,7 +17,9 @@ from workbench.sweeps import key, results
 
 PARTS = """\
 import os
-if seeds == 1: os.kill(os.getppid(), 9)
+if seeds == 1:
+    with open("pid", "w") as file: file.write(str(os.getpid()))
+    os.kill(os.getppid(), 9)
 1 / seeds
 print(sparsity, seeds, os.environ["WORKBENCH_FACE"])
 from IPython.display import display
@@ -90,6 +92,11 @@ def test_what_fails_is_a_row_with_its_reason_and_the_others_finish(several):
         assert f'href="lesson-{row_key}.ipynb"' in text
 
 
+def test_a_kernel_ends_with_the_process_that_executes_it(several):
+    out, _, _ = several
+    assert gone((out.parent / "pid").read_text())
+
+
 def test_finished_points_are_not_executed_again(tmp_path, instant):
     path, out = make(tmp_path / "a.ipynb"), tmp_path / "out"
     first = swept(path, out, {"sparsity": [0.5], "seeds": [3]})
@@ -100,6 +107,13 @@ def test_finished_points_are_not_executed_again(tmp_path, instant):
     assert len(list(out.glob("*.ipynb"))) == 2
     assert "2 runs, 0 failed" in (out / "index.html").read_text()
     assert key(NotebookRun(path), {"sparsity": 0.5}) == first["key"][0]
+
+
+def test_rows_in_one_file_have_their_notebooks_in_the_folder_of_its_name(tmp_path, instant):
+    table = swept(make(tmp_path / "a.ipynb"), tmp_path / "rows.jsonl", {"seeds": [1, 2]})
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 2
+    files = {*table["page"], *table["notebook"], "index.html"}
+    assert {path.name for path in (tmp_path / "rows").iterdir()} == files
 
 
 def test_a_failed_point_is_tried_again_and_leaves_nothing_of_the_failure(tmp_path, instant, monkeypatch):

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -18,7 +17,7 @@ import zmq.asyncio
 from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.session import Session
 from nbformat.v4 import new_markdown_cell
-from notebook_maker import FAILING_EXPLORER, FAILING_WIDGET, code, make, text_of
+from notebook_maker import FAILING_EXPLORER, FAILING_WIDGET, code, gone, make, text_of
 
 from workbench import files, stopping
 from workbench.files import PART, make_folder, write_whole
@@ -78,16 +77,6 @@ def instant(monkeypatch):
     monkeypatch.setattr(worker, "_execute", execute)
     monkeypatch.setattr(runner, "executed", executed)
     return outcomes
-
-
-def gone(pid, seconds=10):
-    """Whether a process ends within some seconds."""
-    for _ in range(seconds * 10):
-        stat = Path(f"/proc/{pid}/stat")
-        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def check_whole(folder):

@@ -83,7 +83,8 @@ class NotebookRun:
             raise ValueError("a notebook is executed into a folder. Use sweep_notebook, or NotebookRun(path, out)")
         values = check_values(self.declared, arguments, self.path.name)
         usual = {name: one.default for name, one in self.declared.items()}
-        name = f"{self.__name__}-{key(self, arguments)}"
+        row_key = key(self, arguments)
+        name = f"{self.__name__}-{row_key}"
         return Job(
             source=self.path,
             text=self.text,
@@ -91,7 +92,7 @@ class NotebookRun:
             parameters=usual | values,
             given={name: value for name, value in values.items() if value != usual[name]},
             face=self.face,
-            key=key(self, arguments),
+            key=row_key,
             threads=kernel_threads(),
             executed=self.out / f"{name}.ipynb",
             page=self.out / f"{name}.html",
@@ -136,7 +137,7 @@ def sweep_notebook(
     It is `sweep_all` for a notebook, with its options and errors: finished runs are not executed again, a failed cell
     is a failed run. Every value is checked against the typed parameters before the first run starts: ValueError. The
     list of all runs, `index.html`, is written while they run. As with a function, the code is not part of a row's key:
-    a warning says how many rows were computed before the code changed.
+    a warning says how many rows are of an earlier code.
     """
     run = run if isinstance(run, NotebookRun) else NotebookRun(run)
     placed = run.into(Store(out).folder)
