@@ -390,8 +390,9 @@ def test_results_of_nothing_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_what_was_asked_for_is_known_without_the_function(tmp_path: Path) -> None:
-    sweep_all(area, tmp_path, [{"width": [1, 2], "height": [1, 3]}, {"width": [2, 5]}], jobs=0)
-    assert asked(Store(tmp_path)).keys() == points(area, {"width": [1, 2], "height": [1, 3]}, {"width": [2, 5]}).keys()
+    grids = [{"width": [1, 2], "height": [1, 3]}, {"width": [2, 5]}]
+    sweep_all(area, tmp_path, grids, jobs=0)
+    assert asked(Store(tmp_path)).keys() == points(area, grids).keys()
     assert len(asked(Store(tmp_path))) == 5  # width=2 twice
 
 
