@@ -31,6 +31,7 @@ ROOMS = [
     "states",
     "removal",
     "train",
+    "together",
     "recording",
     "methods",
     "runs",
