@@ -32,7 +32,7 @@ def rows(quick: bool) -> Iterator[Row]:
             found = cost.in_turns(functions, 1 if quick else 3, warmup=1, clock=clock)
             ratio = relative({name: median for name, (median, _, _) in found.items()}, "together")["alone"]
             yield Row(f"{number} trainings of {network} on digits one after another / together, {where}", ratio, "x")
-        few, many = (Runs(network, task, number, 1).memory() for number in (2, 4))
+        few, many = (Runs(network, task, number, 2).memory() for number in (2, 4))
         yield Row(f"memory of each more {network} trained together, {where}", (many - few) / 2 / 1e6, "MB")
 
 

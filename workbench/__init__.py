@@ -11,6 +11,7 @@ from workbench import stopping
 if stopping.is_command():
     stopping.listen()  # before torch is imported, which takes a second
 
+from workbench.batching import batched
 from workbench.criteria import criteria, criterion_table, register_criterion, score
 from workbench.criteria.contract import check_criterion
 from workbench.data import Task, load
@@ -55,7 +56,7 @@ from workbench.removal import (
 )
 from workbench.seeds import versions
 from workbench.states import State
-from workbench.together import batched, train_together
+from workbench.together import train_together
 from workbench.train import Progress, snapshot, steps, train
 from workbench.types import Batch, Masks, Scores
 

@@ -1,14 +1,16 @@
-"""Many small networks of one architecture, trained in one computation; and runs put into such batches."""
+"""Many small networks of one architecture, trained in one computation."""
 
+import contextlib
 import copy
 import inspect
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +28,6 @@ from workbench.states import Record
 from workbench.train import check_data, frozen_parts, length, not_finite, own_masks, train_mode
 from workbench.types import Batch, Masks, check_choice, check_count, warn
 
-Point = dict[str, Any]
-"""The arguments of one run by name."""
-Several = Callable[[list[Point]], Sequence[Mapping[str, Any] | Exception]]
 T = TypeVar("T")
 
 
@@ -53,13 +52,14 @@ def train_together(
 
     Parameters, buffers and masks are stacked, `[models, ...]`, and `torch.vmap` maps the loss over them. The optimizer
     makes a step of rate 1, which is scaled by each model's rate: steps of SGD, Adam and AdamW are proportional to it.
-    Memory grows with the number of models: each needs 5 copies of its weights (Adam: 6) and its batch's activations.
+    Memory grows with the number of models: each needs 6 copies of its weights (Adam: 7) and its batch's activations.
 
     A model whose loss is not finite changes no other: its record is that of the step and tells it under "error", and a
     warning names the models. Raises ValueError where the models differ, and where torch cannot map a model over its
     weights: dropout and other random functions, recurrent layers, `item()`. Train such models one by one.
 
-    Misleads as a way to save time on a CPU: there it gains little or nothing (`python -m benchmarks together`).
+    Misleads as a way to save time on a CPU: there it gains little or nothing, and many models of much work lose
+    (`python -m benchmarks together`).
 
     >>> import workbench as wb
     >>> task = wb.load("moons", device="cpu")
@@ -67,7 +67,7 @@ def train_together(
     >>> [row["step"] for row in train_together(models, task, seeds=[0, 1], lr=[0.1, 0.2], steps=3)]
     [3, 3]
     """
-    models = _check_alike(models)
+    models = _checked(models, task)
     for name in changes:
         check_choice("option of training together", name, {*Recipe.__dataclass_fields__, *_KEYWORDS} - {"fast"})
     used = replace(recipe(task, models[0]), **changes)
@@ -80,8 +80,6 @@ def train_together(
         got = "one dict" if isinstance(masks, Mapping) else f"{len(masks)} masks"
         raise ValueError(f"masks are a list with a dict or None for each of the {len(models)} models; got {got}")
     own = [own_masks(model, given or {}) for model, given in zip(models, masks or [None] * len(models), strict=True)]
-    for model in models:
-        check_data(model, task, None)
     stack = _stacked(models)
     _check_mapped(stack, models, task, used.batch_size)
     rates = [optimizer.param_groups[0]["lr"] for optimizer in made]
@@ -129,7 +127,7 @@ def _run(
     clear_weights_(held)
     train_mode(stack, frozen_parts(stack))
     try:
-        with plain_kernels(stack):
+        with _mapping(stack):
             for step, batch in enumerate(itertools.islice(_batches(task, used.batch_size, seeds, per_epoch), total)):
                 losses = _losses(stack, task, batch)
                 optimizer.zero_grad()
@@ -144,14 +142,22 @@ def _run(
     return found, time.perf_counter() - start
 
 
-def _losses(stack: nn.Module, task: Task, batch: Batch, **others: Tensor) -> Tensor:
-    """The loss of each model on its own batch, `[models]`; `others` in place of the stack's own tensors."""
+@contextlib.contextmanager
+def _mapping(stack: nn.Module) -> Iterator[None]:
+    """Run a block with kernels that can be mapped over models; that some are mapped slowly is no news."""
+    with plain_kernels(stack), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        yield
 
-    def loss(tensors: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        given = taken(task.loss, functional_call(stack, tensors, (inputs,)))
+
+def _losses(stack: nn.Module, task: Task, batch: Batch, tensors: dict[str, Tensor] | None = None) -> Tensor:
+    """The loss of each model on its own batch, `[models]`; with other `tensors` in place of all that the stack has."""
+
+    def loss(own: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        given = taken(task.loss, functional_call(stack, own, (inputs,)))
         return task.loss(given, targets).reshape(())
 
-    found: Tensor = vmap(loss)({**_tensors(stack), **others}, fitted(stack, batch.inputs), batch.targets)
+    found: Tensor = vmap(loss)(tensors or _tensors(stack), fitted(stack, batch.inputs), batch.targets)
     return found
 
 
@@ -239,11 +245,13 @@ def _facts(model: nn.Module) -> dict[str, Any]:
     return {"its layers": repr(model), "its frozen parts": frozen_parts(model), **kinds}
 
 
-def _check_alike(models: Sequence[nn.Module]) -> list[nn.Module]:
-    """Raise ValueError unless these are models of one architecture that share no tensor."""
+def _checked(models: Sequence[nn.Module], task: Task) -> list[nn.Module]:
+    """Raise ValueError unless these are models of one architecture that share no tensor, and that take the data."""
     models = list(models)
     if not models:
         raise ValueError("models are a list of at least one model; got none")
+    for model in models:
+        check_data(model, task, None)
     first = _facts(models[0])
     for index, model in enumerate(models):
         facts = _facts(model)
@@ -265,82 +273,23 @@ def _check_mapped(stack: nn.Module, models: list[nn.Module], task: Task, batch_s
     batch = Batch(*(part.expand(len(models), *part.shape) for part in sample))
     remedy = "Train such models one by one: [wb.train(model, task) for model in models]"
     flags = [(module, module.training) for module in stack.modules()]
-    buffers = {name: buffer.clone() for name, buffer in stack.named_buffers()}
+    spare = {**_tensors(stack), **{name: buffer.clone() for name, buffer in stack.named_buffers()}}
     try:
-        with threads(), plain_kernels(stack):
+        with threads(), _mapping(stack):
             train_mode(stack, frozen_parts(stack))
-            _losses(stack, task, batch, **buffers).sum().backward()
+            _losses(stack, task, batch, spare).sum().backward()
             stack.eval()
             found = _losses(stack, task, batch).detach()
     except Exception as error:
-        told = f"models are trained together by torch.vmap, which cannot take {type(stack).__name__}: {error}"
+        told = f"torch.vmap trains models together, and cannot take {type(stack).__name__}: {str(error).rstrip('.')}"
         raise ValueError(f"{told}. {remedy}") from error
     finally:
         stack.zero_grad()
         for module, training in flags:
             module.training = training
-    with torch.no_grad(), threads(), plain_kernels(stack):
+    with torch.no_grad(), threads(), _mapping(stack):
         alone = torch.stack([_own_loss(model, task, sample) for model in models])
     near = math.sqrt(torch.finfo(found.dtype).eps)
     if wrong := (~torch.isclose(found, alone, rtol=near, atol=near, equal_nan=True)).nonzero().flatten().tolist():
         told = f"together, model {wrong[0]} has the loss {found[wrong[0]]:.6g}, alone {alone[wrong[0]]:.6g}"
         raise ValueError(f"models trained together compute what each computes alone; {told}. {remedy}")
-
-
-class Batched(NamedTuple):
-    """The batched form of a run: `function(points)` returns a row or an exception for each; `over` may differ in it."""
-
-    function: Several
-    over: tuple[str, ...]
-
-
-def batched(run: Callable[..., Any], over: Sequence[str]) -> Callable[[Several], Several]:
-    """Say that the function below computes several runs of `run` at once, as long as they differ only in `over`.
-
-    It takes a list of dicts of arguments, and returns for each the row that `run` would return, or the exception that
-    it would raise. It is found as `run.batched`.
-
-    >>> def area(width, height=1): return {"area": width * height}
-    >>> @batched(area, over=["width"])
-    ... def areas(points): return [area(**point) for point in points]
-    >>> area.batched.function([{"width": 2}, {"width": 3}]), area.batched.over
-    ([{'area': 2}, {'area': 3}], ('width',))
-    """
-    for name in over:
-        check_choice(f"argument of {run.__name__}", name, inspect.signature(run).parameters)
-
-    def register(function: Several) -> Several:
-        run.batched = Batched(function, tuple(over))  # type: ignore[attr-defined]
-        return function
-
-    return register
-
-
-def batches(points: Sequence[Point], over: Sequence[str], size: int) -> list[list[Point]]:
-    """The points in lists of at most `size` whose points differ only in the arguments `over`.
-
-    Points keep their order within a list, and lists that of their first points.
-
-    >>> batches([{"seed": s, "data": d} for s in (0, 1, 2) for d in "ab"], over=["seed"], size=2)[0]
-    [{'seed': 0, 'data': 'a'}, {'seed': 1, 'data': 'a'}]
-    """
-    check_count("size", size)
-    groups: dict[str, list[list[Point]]] = {}
-    found: list[list[Point]] = []
-    for point in points:
-        rest = repr(sorted((name, value) for name, value in point.items() if name not in over))
-        group = groups.setdefault(rest, [])
-        if not group or len(group[-1]) == size:
-            group.append([])
-            found.append(group[-1])
-        group[-1].append(point)
-    return found
-
-
-def worth_it(device: str | torch.device) -> bool:
-    """Whether batches are chosen where nobody asked for them: on CUDA devices, which one small network leaves idle.
-
-    >>> worth_it("cpu")
-    False
-    """
-    return torch.device(device).type == "cuda"

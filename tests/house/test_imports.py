@@ -32,6 +32,7 @@ ROOMS = [
     "removal",
     "train",
     "together",
+    "batching",
     "recording",
     "methods",
     "runs",

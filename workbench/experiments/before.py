@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from workbench.batching import Point, batched
 from workbench.criteria import score
 from workbench.data import Task
 from workbench.experiments.common import BOTH, SEEDS, authors, chosen, gap, size, start
@@ -16,7 +17,7 @@ from workbench.metrics import effective_sparsity, evaluate
 from workbench.models import make
 from workbench.seeds import generator
 from workbench.states import Record
-from workbench.together import Point, batched, train_together
+from workbench.together import train_together
 from workbench.train import train
 from workbench.types import Batch, Masks, check_choice
 
@@ -129,8 +130,11 @@ def prune_then_train_together(points: list[Point]) -> list[dict[str, float] | Ex
         models, task = [run.model for run in going], going[0].task
         masks, seeds = [run.masks for run in going], [run.seed for run in going]
         records = train_together(models, task, masks=masks, seeds=seeds, epochs=points[0].get("epochs"))
-    trained = {id(run): record for run, record in zip(going, records, strict=True)}
-    return [run if isinstance(run, Exception) else _row(run, trained.get(id(run), {"step": 0})) for run in runs]
+    left = iter(records)
+    return [
+        run if isinstance(run, Exception) else _row(run, next(left) if run.effective < 1 else {"step": 0})
+        for run in runs
+    ]
 
 
 class Pruned(NamedTuple):
