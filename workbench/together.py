@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from workbench.data.task import Task
-from workbench.masks import clear_grads_, clear_weights_, kept_bits
+from workbench.masks import clear_weights_, kept_bits
 from workbench.metrics.accuracy import evaluate
 from workbench.models import work
 from workbench.models.kernels import plain_kernels
@@ -132,7 +132,6 @@ def _run(
                 losses = _losses(stack, task, batch)
                 optimizer.zero_grad()
                 losses.sum().backward()
-                clear_grads_(held)
                 _step(optimizer, learning, scale * used.share(step, total))
                 clear_weights_(held)
                 history.append(losses.detach())
