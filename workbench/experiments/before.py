@@ -1,14 +1,23 @@
 """Pruning before training: accuracy against compression, sanity checks of the masks, random masks, width."""
 
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import torch
+from torch import nn
 
 from workbench.criteria import score
+from workbench.data import Task
 from workbench.experiments.common import BOTH, SEEDS, authors, chosen, gap, size, start
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
 from workbench.metrics import effective_sparsity, evaluate
 from workbench.models import make
 from workbench.seeds import generator
+from workbench.states import Record
+from workbench.sweeps import Point, batched
+from workbench.together import train_together
 from workbench.train import train
 from workbench.types import Batch, Masks, check_choice
 
@@ -99,6 +108,59 @@ def prune_then_train(
     >>> row["kept"], row["dead"]
     (29403, 0)
     """
+    run = _pruned(criterion, compression, seed, rounds, allocation, data, network, change, width, device, bn)
+    steps = 0
+    if run.effective < 1:
+        steps = len(train(run.model, run.task, masks=run.masks, epochs=epochs, seed=seed, fast=False))
+    return _measured(run, steps)
+
+
+@batched(prune_then_train, over=["criterion", "compression", "seed", "rounds", "allocation", "change", "bn"])
+def prune_then_train_together(points: list[Point]) -> list[dict[str, float] | Exception]:
+    """`prune_then_train` at several points: the networks are pruned one by one, and trained in one computation.
+
+    >>> points = [{"criterion": "random", "compression": c, "seed": 0, "epochs": 1} for c in (1, 10)]
+    >>> [row["kept"] for row in prune_then_train_together(points)]
+    [294032, 29403]
+    """
+    runs = [_tried(point) for point in points]
+    going = [run for run in runs if isinstance(run, Pruned) and run.effective < 1]
+    records: list[Record] = []
+    if going:
+        models, task = [run.model for run in going], going[0].task
+        masks, seeds = [run.masks for run in going], [run.seed for run in going]
+        records = train_together(models, task, masks=masks, seeds=seeds, epochs=points[0].get("epochs"))
+    left = iter(records)
+    return [
+        run if isinstance(run, Exception) else _row(run, next(left) if run.effective < 1 else {"step": 0})
+        for run in runs
+    ]
+
+
+class Pruned(NamedTuple):
+    """A network before its training, with its masks, and how sparse these are in effect."""
+
+    task: Task
+    model: nn.Module
+    masks: Masks
+    effective: float
+    seed: int
+
+
+def _pruned(
+    criterion: str,
+    compression: float,
+    seed: int,
+    rounds: int,
+    allocation: str,
+    data: str,
+    network: str,
+    change: str,
+    width: float,
+    device: str,
+    bn: str | None,
+) -> Pruned:
+    """What `prune_then_train` trains."""
     check_choice("change", change, CHANGES)
     task, model, batch = start(data, network, seed, width, device)
     sparsity = 1 - 1 / compression
@@ -115,10 +177,25 @@ def prune_then_train(
         masks = shuffled(masks, seed)
     if change == "reinitialise":
         model = make(network, task, seed + 1000, width)
-    effective = effective_sparsity(model, masks, batch.inputs[:1])
-    steps = len(train(model, task, masks=masks, epochs=epochs, seed=seed, fast=False)) if effective < 1 else 0
-    accuracy = evaluate(model, task, masks, "test")["accuracy"]
-    return {"accuracy": accuracy, **size(masks), "effective": effective, "steps": steps}
+    return Pruned(task, model, masks, effective_sparsity(model, masks, batch.inputs[:1]), seed)
+
+
+def _tried(point: Point) -> Pruned | Exception:
+    arguments = inspect.signature(prune_then_train).bind(**point)
+    arguments.apply_defaults()
+    try:
+        return _pruned(**{name: value for name, value in arguments.arguments.items() if name != "epochs"})
+    except Exception as error:
+        return error
+
+
+def _row(run: Pruned, record: Mapping[str, Any]) -> dict[str, float] | Exception:
+    return ValueError(record["error"]) if "error" in record else _measured(run, record["step"])
+
+
+def _measured(run: Pruned, steps: int) -> dict[str, float]:
+    accuracy = evaluate(run.model, run.task, run.masks, "test")["accuracy"]
+    return {"accuracy": accuracy, **size(run.masks), "effective": run.effective, "steps": steps}
 
 
 def shuffled_labels(batch: Batch, seed: int) -> Batch:

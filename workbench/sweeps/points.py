@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from workbench.types import check_choice
+from workbench.types import check_choice, check_count
 
 Arguments = dict[str, Any]
 Points = dict[str, Arguments]
@@ -48,21 +48,24 @@ def defaults(function: Run) -> dict[str, Any]:
     return {name: p.default for name, p in parameters.items() if p.default is not p.empty}
 
 
-def points(function: Run, *grids: Mapping[str, Any]) -> Points:
+def points(function: Run, grids: Iterable[Mapping[str, Any]], most: int | None = None) -> Points:
     """The points of grids, in their order: every combination of an axis's values, each once.
 
     An axis is a list of plain values (numbers, strings, booleans, None) for one argument. Raises TypeError and
-    ValueError for what the function's signature does not take, and for a grid without a point.
+    ValueError for what the function's signature does not take, for a grid without a point, and for more than `most`.
 
     >>> def area(width, height=1): ...
-    >>> list(points(area, {"width": [2, 3], "height": [5]}).values())
+    >>> list(points(area, [{"width": [2, 3], "height": [5]}]).values())
     [{'width': 2, 'height': 5}, {'width': 3, 'height': 5}]
     """
-    usual, found = defaults(function), {}
-    for grid in grids:
-        axes = columns(function, grid)
-        found.update({key_of(function.__name__, usual, one): one for one in combinations(axes)})
-    return found
+    axes = [columns(function, grid) for grid in grids]
+    count = sum(math.prod(map(len, one.values())) for one in axes)
+    if most is not None and count > check_count("most", most):
+        raise ValueError(
+            f"a grid of {count:,} runs is more than most={most:,}. Shorten its lists, or pass most={count}"
+        )
+    name, usual = function.__name__, defaults(function)
+    return {key_of(name, usual, point): point for one in axes for point in combinations(one)}
 
 
 def combinations(axes: Mapping[str, Iterable[Any]]) -> Iterator[Arguments]:
