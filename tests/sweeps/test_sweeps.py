@@ -416,3 +416,24 @@ def test_combinations_are_the_product_of_the_axes(axes: dict[str, list[int]]) ->
     assert all(point[name] in axes[name] for point in found for name in axes)
     assert found[0] == {name: values[0] for name, values in axes.items()}
     assert found[-1] == {name: values[-1] for name, values in axes.items()}
+
+
+def test_a_misspelt_name_is_refused_before_a_run_starts(tmp_path: Path) -> None:
+    from workbench.experiments.before import prune_then_train
+
+    for axes, why in [
+        ({"criterion": ["snip", "snpi"]}, "'snpi'. Did you mean 'snip'"),
+        ({"criterion": ["snip"], "network": ["vg"]}, "network is one of"),
+        ({"criterion": ["snip"], "data": ["digit"]}, "data is one of"),
+        ({"criterion": ["snip"], "allocation": ["erg"]}, "allocation is one of"),
+        ({"criterion": ["snip"], "compression": [0.5]}, "at least 1; got 0.5"),
+    ]:
+        with pytest.raises(ValueError, match=r"of \d runs are refused, none was started") as error:
+            here(prune_then_train, tmp_path / "out", **{"compression": [10], "seed": [0], **axes})
+        assert why in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_half_a_character_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="half a character"):
+        here(area, tmp_path, width=["\ud800"])

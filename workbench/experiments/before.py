@@ -7,16 +7,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from workbench.criteria import score
+from workbench.allocation import allocations
+from workbench.criteria import criteria, score
 from workbench.data import Task
+from workbench.data.registry import SOURCES
 from workbench.experiments.common import BOTH, SEEDS, authors, chosen, gap, size, start
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
 from workbench.metrics import effective_sparsity, evaluate
-from workbench.models import make
+from workbench.models import make, networks
 from workbench.seeds import generator
 from workbench.states import Record
-from workbench.sweeps import Point, batched
+from workbench.sweeps import Point, batched, checked
 from workbench.together import train_together
 from workbench.train import train
 from workbench.types import Batch, Masks, check_choice
@@ -29,6 +31,18 @@ FORMULAS = ["erk", "smart-ratio", "layer"]
 WIDTHS = [0.25, 0.5, 1.0, 2.0]
 FEW = [5, 20, 100]
 MIDDLE = [30, 100, 300, 1000]
+
+
+def names_known(
+    criterion: str, compression: float, allocation: str = "global", data: str = "digits", network: str = "vgg", **_: Any
+) -> None:
+    """Raise ValueError where an argument of `prune_then_train` names nothing."""
+    check_choice("criterion", criterion, criteria())
+    check_choice("allocation", allocation, allocations())
+    check_choice("data", data, SOURCES)
+    check_choice("network", network, networks())
+    if not compression >= 1:
+        raise ValueError(f"compression is prunable / kept weights, at least 1; got {compression!r}. 10 keeps a tenth")
 
 
 # Accuracy against compression, vgg on digits; compression 1 is the dense network.
@@ -78,6 +92,7 @@ MIDDLE = [30, 100, 300, 1000]
     "width",
     grids=[{"criterion": ["random"], "compression": [1, 5, 20], "allocation": ["erk"], "width": WIDTHS, "seed": SEEDS}],
 )
+@checked(names_known)
 def prune_then_train(
     criterion: str,
     compression: float,

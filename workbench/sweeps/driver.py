@@ -50,7 +50,8 @@ def sweep(
 
     Each axis is a list of plain values (numbers, strings, booleans, None) for one argument of `run`, which returns a
     dict of plain metrics, or yields several. All points are checked before the first starts: against the signature, and
-    by `check(**arguments)`, which raises ValueError. More than `most` of them are refused.
+    by `check(**arguments)` (default: the one that `checked` gave the run), which raises ValueError. More than `most`
+    are refused.
 
     A finished run is one file in the folder `out`, written in one step and named by the hash of its arguments that
     differ from the defaults. If the sweep is killed and called again, it goes on; several sweeps on one folder share
@@ -94,7 +95,7 @@ def sweep_all(
     if limit is not None and jobs == 0:
         raise ValueError("a run in this process cannot be stopped, so jobs=0 takes no limit. Pass jobs=1")
     runs = points(run, grids, most)
-    _check(run, runs, check)
+    _check(run, runs, check or getattr(run, "check", None))
     store = Store(out)
     store.open()
     for grid in grids:

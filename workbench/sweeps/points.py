@@ -22,6 +22,25 @@ OWN = ("date", "error", "key", "processor", "revision", "seconds", "versions")
 """Columns of a table of results that are not a run's own; its arguments and metrics have other names."""
 
 
+def checked(check: Callable[..., object]) -> Callable[[Run], Run]:
+    """Say what checks the arguments of the run below, each point before a sweep starts: ValueError refuses one.
+
+    It is found as `run.check`.
+
+    >>> def positive(width): ...
+    >>> @checked(positive)
+    ... def area(width, height=1): return {"area": width * height}
+    >>> area.check.__name__
+    'positive'
+    """
+
+    def register(run: Run) -> Run:
+        run.check = check  # type: ignore[attr-defined]
+        return run
+
+    return register
+
+
 def key(function: Run, arguments: Mapping[str, Any]) -> str:
     """Name of a run: 16 hex digits of the hash of the function's name and its arguments that are not the defaults.
 
@@ -105,6 +124,10 @@ def plain(value: Any, what: str) -> Any:
         return None
     if isinstance(value, list | tuple):
         return [plain(v, what) for v in value]
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise TypeError(
+            f"{what} is a string with half a character, which no file holds; got {value!r}. Write it whole."
+        )
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise TypeError(
