@@ -31,8 +31,8 @@ def results(out: str | Path, *more: str | Path, errors: bool = False) -> pd.Data
         for point in asked(store):
             order.setdefault(point, len(order))
     found = unique((row for store in stores for row in store.rows()), flat)
-    wanted = [row for row in found if row.failed is errors]
-    return table(sorted(wanted, key=lambda row: order.get(row.key, len(order))))
+    wanted = sorted((row for row in found if row.failed is errors), key=lambda row: order.get(row.key, len(order)))
+    return table(wanted)
 
 
 def _there(out: str | Path) -> Store:
