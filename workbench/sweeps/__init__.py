@@ -1,8 +1,9 @@
 """Runs of a function over grids of arguments: rows on disk, processes and clusters, tables."""
 
+from workbench.sweeps.cluster import Dask
 from workbench.sweeps.driver import MOST, sweep, sweep_all
 from workbench.sweeps.points import OWN, key
 from workbench.sweeps.rows import Row
 from workbench.sweeps.tables import results
 
-__all__ = ["MOST", "OWN", "Row", "key", "results", "sweep", "sweep_all"]
+__all__ = ["MOST", "OWN", "Dask", "Row", "key", "results", "sweep", "sweep_all"]
