@@ -82,12 +82,9 @@ def _claims(options: argparse.Namespace) -> int:
 def _evidence(options: argparse.Namespace) -> int:
     from workbench import experiments
 
-    def say(row: dict[str, Any], done: int, total: int) -> None:
-        print(f"{row['function']}: row {done} of {total}, {row['seconds']:.1f} s", flush=True)
-
     try:
         for name in options.names or experiments.EXPERIMENTS:
-            experiments.compute(name, options.out, jobs=options.jobs, on_row=say)
+            experiments.compute(name, options.out, jobs=options.jobs, progress=True)
     except RuntimeError as error:  # some rows could not be computed; the others are on disk
         print(f"workbench: {error}", file=sys.stderr)
         return 1
@@ -103,18 +100,24 @@ def _sweep(options: argparse.Namespace) -> int:
     count, out = sum(math.prod(map(len, grid.values())) for grid in spec.grids), options.out or spec.out
     if count > MOST and not (options.yes or _agreed(f"{count:,} runs?")):
         raise ValueError(f"a grid of {count:,} runs may be a mistake. Shorten its lists, or pass --yes")
-
-    def say(row: dict[str, Any], done: int, total: int) -> None:
-        print(f"{row['function']}: run {done} of {total}, {row['seconds']:.1f} s", flush=True)
-
+    told: dict[str, Any] = {**spec.options, **given}
     try:
-        sweep_all(
-            spec.run, out, spec.grids, **{**spec.options, **given}, retry=not options.keep, most=count, on_row=say
-        )
+        sweep_all(spec.run, out, spec.grids, **told, retry=not options.keep, most=count, progress=True)
     except RuntimeError as error:  # some runs failed; the others are on disk
         print(f"workbench: {error}", file=sys.stderr)
         return 1
     print(f"{count:,} runs in {out}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from workbench.reports import export, write_report
+
+    for target in options.export:
+        print(export(options.out, target))
+    if options.page or not options.export:
+        by = None if options.by is None else [name.strip() for name in options.by.split(",") if name.strip()]
+        print(write_report(options.out, options.page, x=options.x, y=options.y, by=by))
     return 0
 
 
@@ -243,6 +246,17 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--limit", type=float, help="seconds that a run may take")
     sweep.add_argument("--keep", action="store_true", help="do not try failed runs again")
     sweep.add_argument("--yes", action="store_true", help="do not ask, however many runs there are")
+
+    report = commands.add_parser("report", help="write the page of a sweep's results, or export them")
+    report.set_defaults(command=_report)
+    report.add_argument("out", help="folder or .jsonl file that `workbench sweep` or wb.sweep wrote")
+    report.add_argument("--page", help="file of the page (default: report.html in the folder)")
+    what = "argument or metric along the picture (default: sparsity or compression, else the one with most values)"
+    report.add_argument("--x", help=what)
+    report.add_argument("--y", help="metric (default: an accuracy, else the first number)")
+    report.add_argument("--by", help="arguments that make an arm, with commas (default: all others that vary)")
+    what = "write all rows to FILE.csv, FILE.parquet or mlflow:FOLDER instead of a page; may be given several times"
+    report.add_argument("--export", action="append", default=[], metavar="TARGET", help=what)
 
     prune = commands.add_parser(
         "prune-llm", help="prune a language model's folder into another one, a block in memory at a time"

@@ -40,6 +40,7 @@ ROOMS = [
     "experiments",
     "exercises",
     "plots",
+    "reports",
     "explorers",
     "headless",
     "cli",

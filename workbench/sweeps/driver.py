@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.criteria.registry import own_criteria
 from workbench.sweeps.files import Claims, Store
 from workbench.sweeps.points import Arguments, Points, Run, columns, combinations, defaults, key_of
+from workbench.sweeps.progress import Progress
 from workbench.sweeps.rows import Row, Task, revision, table
 from workbench.sweeps.workers import Engine, Here, Local, cores, gpus
 from workbench.types import check_count
@@ -44,6 +45,7 @@ def sweep(
     most: int = MOST,
     engine: Engine | None = None,
     on_row: OnRow | None = None,
+    progress: bool | None = None,
     **grid: Any,
 ) -> pd.DataFrame:
     """Run `run` at every combination of the grid; a table with a line for each, in the order of the grid.
@@ -60,7 +62,8 @@ def sweep(
     each, which changes the time and not the numbers; functions and criteria defined in a notebook travel to them. GPUs
     are dealt out in turn. A run that raises, dies, or takes longer than `limit` seconds is a row with its `error`; the
     others go on, and the next call tries it again unless `retry=False`. `engine` computes elsewhere.
-    `on_row(row, done, total)` is called after each new row. Ctrl-C lets running runs end, twice stops at once.
+    `on_row(row, done, total)` is called after each new row. A bar shows how far it is, in a terminal and in a notebook;
+    with `progress=True` lines do elsewhere; False: nothing. Ctrl-C lets running runs end, twice stops at once.
 
     Raises RuntimeError at the end, when all other runs are on disk, with the arguments of the runs that failed.
 
@@ -69,9 +72,8 @@ def sweep(
     >>> sweep(area, tempfile.mkdtemp(), jobs=0, width=[2, 3], height=[5])["area"].tolist()
     [10, 15]
     """
-    return sweep_all(
-        run, out, [grid], jobs=jobs, limit=limit, retry=retry, check=check, most=most, engine=engine, on_row=on_row
-    )
+    options: dict[str, Any] = dict(jobs=jobs, limit=limit, retry=retry, check=check, most=most, engine=engine)
+    return sweep_all(run, out, [grid], **options, on_row=on_row, progress=progress)
 
 
 def sweep_all(
@@ -86,6 +88,7 @@ def sweep_all(
     most: int = MOST,
     engine: Engine | None = None,
     on_row: OnRow | None = None,
+    progress: bool | None = None,
 ) -> pd.DataFrame:
     """`sweep` over the points of several grids, each once."""
     check_count("jobs", cores() if jobs is None else jobs, least=0)
@@ -102,7 +105,9 @@ def sweep_all(
         store.remember({"function": run.__name__, "defaults": _plain_only(defaults(run)), "axes": axes})
     with Claims(store.folder) as claims:
         try:
-            failed = _computed(run, runs, store, claims, lambda: engine or _engine(jobs, limit), retry, on_row)
+            failed = _computed(
+                run, runs, store, claims, lambda: engine or _engine(jobs, limit), retry, on_row, progress
+            )
         finally:
             if store.packed and claims.alone():
                 store.pack()
@@ -165,6 +170,7 @@ def _computed(
     make: Callable[[], Engine],
     retry: bool,
     on_row: OnRow | None,
+    progress: bool | None,
 ) -> list[Row]:
     """Compute what is missing; the rows of runs that failed."""
     done, broken = set[str](), dict[str, Row]()
@@ -178,6 +184,7 @@ def _computed(
         return failed
     code, own, engine = revision(run), own_criteria(), make()
     running, elsewhere = dict[Future[Row], str](), deque[str]()
+    shown, known = Progress(run.__name__, count, len(runs), progress), len(failed)
     try:
         with _stopping() as stopping:
             while (todo and not stopping.is_set()) or running or (elsewhere and not stopping.is_set()):
@@ -189,6 +196,7 @@ def _computed(
                         count += 1
                     else:
                         running[engine.submit(Task(run, key, runs[key], code, own))] = key
+                shown.tell(count, len(running), failed[known:])
                 for future in wait(running, LOOK, FIRST_COMPLETED).done:
                     key, row = running.pop(future), future.result()
                     store.write(row)
@@ -196,6 +204,7 @@ def _computed(
                     count += 1
                     if "error" in row:
                         failed.append(row)
+                    shown.tell(count, len(running), failed[known:])
                     if on_row is not None:
                         on_row(row, count, len(runs))
                 if not running and not todo and elsewhere:
@@ -204,6 +213,7 @@ def _computed(
             if stopping.is_set():
                 raise KeyboardInterrupt
     finally:
+        shown.close()
         engine.close()
     return failed
 
@@ -220,7 +230,8 @@ def _stopping() -> Iterator[threading.Event]:
         if stopping.is_set():
             raise KeyboardInterrupt
         stopping.set()
-        print("stopping: running runs end, no new ones start. Ctrl-C again stops at once", file=sys.stderr)
+        with contextlib.suppress(RuntimeError):  # in the middle of another line
+            print("\nstopping: running runs end, no new ones start. Ctrl-C again stops at once", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, stop)
     try:
