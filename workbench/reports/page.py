@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import plots
 from workbench.files import results_folder, write_whole
-from workbench.reports.found import Found, found
+from workbench.reports.columns import Roles, is_numeric, roles
 from workbench.reports.pictures import Drawn, pictures
-from workbench.reports.roles import Roles, roles
+from workbench.reports.reading import Found, found
 from workbench.reports.tables import PAIRS, beside, lacking, lines_of, means, overlapping, reasons, told
 from workbench.templates import html
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-MEANS, MISSING, REASONS, MADE = 400, 100, 50, 30
+MEANS, MISSING, REASONS, MADE = 200, 100, 50, 30
 """Lines of the page's tables; what is beyond is counted."""
 
 
@@ -64,7 +64,7 @@ def written(found: Found, chosen: Roles) -> Markup:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a letter that the picture's font lacks
         drawn, more = pictures(found, chosen)
-        curves = [(one.title, _picture(one, chosen), _without(one, chosen)) for one in drawn]
+        curves = [(_picture(one, chosen), _without(one, chosen)) for one in drawn]
     failed = reasons(found.failed)
     made = found.made.most_common()
     values: dict[str, Any] = dict(found=found, chosen=chosen, number=_number, seconds=_seconds(found))
@@ -103,7 +103,7 @@ def _notes(found: Found, chosen: Roles, shown: int) -> list[str]:
         )
     if chosen.over:
         said.append(f"Means are also over {', '.join(chosen.over)}, so n counts more than seeds.")
-    others = [name for name in found.metrics if name not in (chosen.x, chosen.y)]
+    others = [n for n in found.metrics if n not in (chosen.x, chosen.y) and is_numeric(found.table[n])]
     if chosen.y and others:
         said.append(f"Other metrics, which --y shows: {', '.join(others[:30])}{', ...' if len(others) > 30 else ''}.")
     if found.runs and not found.asked:
@@ -139,7 +139,7 @@ def _seconds(found: Found) -> str:
     if not found.runs:
         return ""
     seconds = found.table.drop_duplicates("key")["seconds"]
-    return f"They took {_number(float(seconds.sum()))} s together, {_number(float(seconds.median()))} s in the middle."
+    return f"They took {_number(float(seconds.sum()))} s together; the median is {_number(float(seconds.median()))} s."
 
 
 def _made(found: Found) -> str:
@@ -158,7 +158,9 @@ def _made(found: Found) -> str:
 def _number(value: float) -> str:
     """A number with four digits.
 
-    >>> _number(0.98765), _number(294032.0), _number(2.0)
-    ('0.9877', '294,032', '2')
+    >>> _number(0.98765), _number(294032.0), _number(float("nan"))
+    ('0.9877', '294,032', 'none')
     """
+    if value != value:
+        return "none"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

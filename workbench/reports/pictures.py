@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbench import plots
-from workbench.reports.found import Found
-from workbench.reports.roles import Roles
+from workbench.reports.columns import Roles
+from workbench.reports.reading import Found
 from workbench.reports.tables import lines_of
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,15 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workbench.intervals import detectable, differ, interval
-from workbench.reports.found import Found
-from workbench.reports.roles import SEED, Roles, arm_names
+from workbench.reports.columns import SEED, Roles, arm_names
+from workbench.reports.reading import Found
 from workbench.sweeps.points import Arguments
 from workbench.sweeps.rows import Row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PAIRS = 100
+PAIRS = 60
 """Pairs of arms that a report compares one by one."""
 
 
@@ -53,14 +54,17 @@ def means(lines: pd.DataFrame) -> pd.DataFrame:
         values = found.tolist()
         mean, low, high = interval(values)
         if not differ(values):
-            low = high = float("nan")
+            low = high = math.nan
         rows.append({"arm": arm, "x": x, "mean": mean, "half": high - mean, "low": low, "high": high, "n": len(values)})
-    return pd.DataFrame(rows, columns=["arm", "x", "mean", "half", "low", "high", "n"])
+    made = pd.DataFrame(rows, columns=["arm", "x", "mean", "half", "low", "high", "n"])
+    first = {arm: place for place, arm in enumerate(dict.fromkeys(made["arm"]))}
+    return made.sort_values(["arm", "x"], key=lambda column: column.map(first) if column.name == "arm" else column)
 
 
 class Beside(NamedTuple):
     """Two arms at one x: the mean difference a - b over the seeds that both have, half its interval, how many seeds,
-    the smallest difference that so many would have shown with probability 0.8, and whether the interval is beside 0."""
+    the smallest difference that so many would have shown with probability 0.8, and whether the interval is beside 0.
+    Where it is the same at every seed there is no interval (NaN)."""
 
     a: str
     b: str
@@ -73,7 +77,7 @@ class Beside(NamedTuple):
 
 
 def overlapping(table: pd.DataFrame) -> tuple[list[tuple[str, str, float]], int]:
-    """The pairs of arms whose intervals overlap at an x (no interval overlaps with all), and how many pairs there are."""
+    """The pairs of arms whose intervals overlap at an x (none overlaps with all), and how many pairs there are."""
     pairs: list[tuple[str, str, float]] = []
     total = 0
     places: Any = table.groupby("x", sort=True)
@@ -97,10 +101,10 @@ def beside(lines: pd.DataFrame, pairs: Sequence[tuple[str, str, float]]) -> list
         if one.index.has_duplicates or two.index.has_duplicates or one.index.isna().any() or two.index.isna().any():
             continue
         differences = (one - two).dropna().tolist()
-        if len(differences) < 2 or not differ(differences):
+        if len(differences) < 2:
             continue
-        mean, low, high = interval(differences)
-        least = detectable(differences)
+        mean, low, high = interval(differences) if differ(differences) else (differences[0], math.nan, math.nan)
+        least = detectable(differences) if differ(differences) else math.nan
         made.append(Beside(a, b, x, mean, high - mean, len(differences), least, low > 0 or high < 0))
     return made
 

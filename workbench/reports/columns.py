@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.reports.found import Found
+from workbench.reports.reading import Found
 from workbench.types import check_choice
 
 if TYPE_CHECKING:

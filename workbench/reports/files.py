@@ -63,7 +63,7 @@ def export(out: str | Path, target: str) -> str:
 def alike(lines: pd.DataFrame) -> pd.DataFrame:
     """A table in whose columns all values are of one kind: what mixes kinds becomes text (JSON)."""
     made = lines.copy()
-    for name in map(str, lines.columns):
+    for name in lines.columns.astype(str):
         kinds = {_kind(value) for value in lines[name] if value is not None and value == value}
         if len(kinds) > 1 or "?" in kinds:
             texts = [None if v is None or v != v else v if isinstance(v, str) else json.dumps(v) for v in lines[name]]

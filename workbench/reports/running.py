@@ -9,23 +9,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.reports.found import Found, gathered
+from workbench.reports.columns import Roles, roles
 from workbench.reports.pictures import pictures
-from workbench.reports.roles import Roles, roles
+from workbench.reports.reading import Found, gathered
 from workbench.reports.tables import reasons
 from workbench.sweeps.files import Store, in_flight, packed_rows, unique
 from workbench.sweeps.rows import Row
 from workbench.sweeps.tables import asked
 
 
-def so_far(
+def sweep_so_far(
     out: str | Path, x: str | None = None, y: str | None = None, by: Sequence[str] | None = None
 ) -> tuple[Any, ...]:
     """The trade-off curve of a sweep that may still run, its counts in words, and why runs failed.
 
     x, y and by are those of `write_report`. Before the first run has ended, only words.
 
-    >>> so_far("no-such-folder")
+    >>> sweep_so_far("no-such-folder")
     ('no-such-folder: no sweep has started here yet',)
     """
     if not (read := _folder(os.path.abspath(out)).found()):
@@ -40,7 +40,7 @@ def so_far(
 
 
 def changes(out: str | Path) -> Any:
-    """A value that is another one when `so_far` would show something else; None when the sweep is complete.
+    """A value that is another one when `sweep_so_far` would show something else; None when the sweep is complete.
 
     >>> changes("no-such-folder")
     ()
