@@ -1,4 +1,4 @@
-"""A sweep in JupyterLab: points appear while it runs elsewhere and in the same notebook; its bar; its stop; its page."""
+"""A sweep in JupyterLab: points appear while it runs elsewhere and in the same notebook; its bar; its page."""
 
 import os
 import re

@@ -92,7 +92,9 @@ def _bar(name: str, done: int, total: int) -> Any:
         return None
     widget = ".notebook" if notebook and find_spec("ipywidgets") else ""
     made = importlib.import_module(f"tqdm{widget}")
-    return made.tqdm(desc=name, initial=done, total=total, unit=" runs", smoothing=0, dynamic_ncols=True)
+    sized = notebook or os.get_terminal_size(sys.stderr.fileno()).columns  # a terminal without a size has 0
+    wide: dict[str, Any] = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 20}
+    return made.tqdm(desc=name, initial=done, total=total, unit=" runs", smoothing=0, **wide)
 
 
 def _clock(seconds: float) -> str:

@@ -23,7 +23,7 @@ from workbench.explorers.page import IDLE
 from workbench.explorers.worker import Work, drain
 
 LOOK, REST = 1.0, 4
-"""Seconds between two looks at what a picture depends on; the next one waits so many times as long as a drawing took."""
+"""Seconds between two looks at what a picture depends on; a look waits at least so many times as long as a drawing."""
 SLOW = 0.3
 """Seconds after which a picture that is still being drawn says so."""
 EMPTY = Shown([], "", [])
