@@ -97,7 +97,10 @@ def _sweep(options: argparse.Namespace) -> int:
 
     spec = read_spec(options.spec)
     given = {name: getattr(options, name) for name in ("jobs", "limit") if getattr(options, name) is not None}
-    count, out = sum(math.prod(map(len, grid.values())) for grid in spec.grids), options.out or spec.out
+    count, out = (
+        sum(math.prod(map(len, grid.values())) for grid in spec.grids),
+        spec.out if options.out is None else options.out,
+    )
     if count > MOST and not (options.yes or _agreed(f"{count:,} runs?")):
         raise ValueError(f"a grid of {count:,} runs may be a mistake. Shorten its lists, or pass --yes")
     told: dict[str, Any] = {**spec.options, **given}

@@ -70,8 +70,6 @@ def alike(lines: pd.DataFrame) -> pd.DataFrame:
             made[name] = texts
         elif kinds == {"str"}:
             made[name] = [v if isinstance(v, str) else None for v in lines[name]]
-    for name in made.select_dtypes(["object", "string"]):  # half a character cannot be stored
-        made[name] = [v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for v in made[name]]
     return made
 
 

@@ -95,19 +95,30 @@ def columns(function: Run, grid: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def plain(value: Any, what: str) -> Any:
-    """The value as JSON has it: numpy and torch scalars become Python's, NaN becomes None."""
+    """The value as JSON and tables have it: numpy and torch scalars become Python's, NaN becomes None."""
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
     if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, list | tuple):
         return [plain(v, what) for v in value]
-    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, str):
+        return whole(value)
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise TypeError(
         f"{what} is a finite number, a string, a boolean, None or a list of these; got {value!r}. "
         "Pass names, not objects: for your own criterion, the name under which you registered it."
     )
+
+
+def whole(text: str) -> str:
+    """A text with a question mark for each half of a character, which no table holds.
+
+    >>> whole("a\\ud800")
+    'a?'
+    """
+    return text.encode("utf-8", "replace").decode()
 
 
 def clash(arguments: Iterable[str], metrics: Iterable[str]) -> str:
