@@ -24,6 +24,7 @@ TOPICS = (
     "scoring",
     "sliders",
     "epoch",
+    "together",
     "masks",
     "removal",
     "language",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import nbformat
@@ -59,10 +60,21 @@ def make(path: Path, *cells, parameters: str | None = PARAMETERS) -> Path:
 def record(**facts) -> dict:
     """The record of a run that finished, with these facts."""
     usual = {"title": "Title", "parameters": {}, "given": {}, "face": "picture", "key": "k", "threads": {}}
-    return {**usual, "finished": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "problems": [], "page": [], **facts}
+    usual |= {"finished": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "problems": [], "page": []}
+    return {**usual, "picture": "", "alt": "", **facts}
 
 
 def text_of(path: Path) -> str:
     """All that an executed notebook printed or showed as plain text."""
     outputs = [o for c in nbformat.read(path, as_version=4).cells for o in c.get("outputs", ())]
     return "".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in outputs)
+
+
+def gone(pid, seconds=10) -> bool:
+    """Whether a process ends within some seconds."""
+    for _ in range(seconds * 10):
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.1)
+    return False

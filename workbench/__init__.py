@@ -55,7 +55,8 @@ from workbench.removal import (
 )
 from workbench.seeds import versions
 from workbench.states import State
-from workbench.sweeps import results, sweep
+from workbench.sweeps import batched, results, sweep
+from workbench.together import train_together
 from workbench.train import Progress, snapshot, steps, train
 from workbench.types import Batch, Masks, Scores
 
@@ -74,7 +75,7 @@ __all__ += ["activation_scores", "adapters", "block_influence", "distilled", "dr
 __all__ += ["break_even", "calibration_tokens", "costs", "export"]
 __all__ += ["group_masks", "group_scores", "groups", "load_removed", "masks_to", "remove", "save_removed"]
 __all__ += ["generate", "layer_inputs", "one_shot_methods", "perplexity", "prune_layer", "prune_llm"]
-__all__ += ["results", "steps", "sweep", "timing", "timings", "train", "trained"]
+__all__ += ["batched", "results", "steps", "sweep", "timing", "timings", "train", "train_together", "trained"]
 # Imported when first used:
 __all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots", "reports"]
 

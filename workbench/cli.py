@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import stopping
+from workbench.files import make_folder
 
 if TYPE_CHECKING:
     from workbench.headless import Run
@@ -82,6 +83,8 @@ def _claims(options: argparse.Namespace) -> int:
 def _evidence(options: argparse.Namespace) -> int:
     from workbench import experiments
 
+    if options.drift is not None:
+        return _drift(options)
     try:
         for name in options.names or experiments.EXPERIMENTS:
             experiments.compute(name, options.out, jobs=options.jobs, progress=True)
@@ -91,21 +94,37 @@ def _evidence(options: argparse.Namespace) -> int:
     return 0
 
 
+def _drift(options: argparse.Namespace) -> int:
+    from workbench.experiments.drift import drift, summary
+
+    def say(name: str, number: int, seconds: float) -> None:
+        print(f"{number} of {options.drift}: {name}, {seconds:.1f} s when it was recorded", file=sys.stderr, flush=True)
+
+    table, failed = drift(options.drift, options.seed, options.budget, options.names, on_run=say)
+    path = Path(options.out or "out") / "drift.csv"
+    make_folder(path.parent)
+    table.to_csv(path, index=False)
+    print(f"{summary(table)}\nsee {path}")
+    for words in failed:
+        print(f"workbench: {words}", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def _sweep(options: argparse.Namespace) -> int:
+    from workbench.headless import NotebookRun, sweep_notebook
     from workbench.headless.spec import read_spec
     from workbench.sweeps import MOST, sweep_all
 
     spec = read_spec(options.spec)
     given = {name: getattr(options, name) for name in ("jobs", "limit") if getattr(options, name) is not None}
-    count, out = (
-        sum(math.prod(map(len, grid.values())) for grid in spec.grids),
-        spec.out if options.out is None else options.out,
-    )
+    count = sum(math.prod(map(len, grid.values())) for grid in spec.grids)
+    out = spec.out if options.out is None else options.out
     if count > MOST and not (options.yes or _agreed(f"{count:,} runs?")):
         raise ValueError(f"a grid of {count:,} runs may be a mistake. Shorten its lists, or pass --yes")
     told: dict[str, Any] = {**spec.options, **given}
+    start: Any = sweep_notebook if isinstance(spec.run, NotebookRun) else sweep_all
     try:
-        sweep_all(spec.run, out, spec.grids, **told, retry=not options.keep, most=count, progress=True)
+        start(spec.run, out, spec.grids, **told, retry=not options.keep, most=count, progress=True)
     except RuntimeError as error:  # some runs failed; the others are on disk
         print(f"workbench: {error}", file=sys.stderr)
         return 1
@@ -238,8 +257,14 @@ def _parser() -> argparse.ArgumentParser:
     evidence = commands.add_parser("evidence", help="compute the recorded rows that are missing (hours)")
     evidence.set_defaults(command=_evidence)
     evidence.add_argument("names", nargs="*", help="experiments (default: all)")
-    evidence.add_argument("-o", "--out", help="folder of the rows (default: the shipped data/rows)")
+    what = "folder of the rows (default: the shipped data/rows), or with --drift of drift.csv (default: out)"
+    evidence.add_argument("-o", "--out", help=what)
     evidence.add_argument("--jobs", type=int, default=1, help="how many rows are computed at a time (default: 1)")
+    what = "compute so many recorded rows again, drawn by --seed, and write how they differ"
+    evidence.add_argument("--drift", type=int, metavar="N", help=what)
+    evidence.add_argument("--seed", type=int, default=0, help="which rows --drift draws (default: 0)")
+    what = "seconds that the drawn rows may have taken together when they were recorded (default: 600)"
+    evidence.add_argument("--budget", type=float, default=600, help=what)
 
     sweep = commands.add_parser("sweep", help="run a function or a notebook at every point of a grid; rows on disk")
     sweep.set_defaults(command=_sweep)

@@ -133,7 +133,7 @@ def steps(
     [1, 2]
     """
     used = _recipe(task, model, fast, changes)
-    per_epoch, total = _length(task, used, epochs, steps)
+    per_epoch, total = length(task, used, epochs, steps)
     end = total if stop is None else check_count("stop", stop, least=0)
     seed = check_count("seed", seed, least=0)
     made = make_optimizer(model, optimizer, used)
@@ -158,7 +158,7 @@ def steps(
     for name, function, given in (("loss", loss, "model, batch"), ("update", update, "progress")):
         if function is not None and not callable(function):
             raise TypeError(f"{name} is a function {name}({given}); got {function!r}. Leave it out for the default")
-    _check_data(model, task, loss)
+    check_data(model, task, loss)
     descend = partial(_task_loss, task) if loss is None else partial(_own_loss, loss)
     counts = dict(seed=seed, per_epoch=per_epoch, total=total, start=start, end=end)
     return _run(Plan(model, task, used, made, descend, update, masks, straight_through, state, facts, **counts))
@@ -192,10 +192,10 @@ def schedule(model: nn.Module, task: Task, epochs: int | None = None, steps: int
     >>> schedule(wb.make("lenet-300-100", task), task, epochs=3)
     48
     """
-    return _length(task, _recipe(task, model, None, changes), epochs, steps)[1]
+    return length(task, _recipe(task, model, None, changes), epochs, steps)[1]
 
 
-def _length(task: Task, used: Recipe, epochs: int | None, steps: int | None) -> tuple[int, int]:
+def length(task: Task, used: Recipe, epochs: int | None, steps: int | None) -> tuple[int, int]:
     """Steps of an epoch, and of the schedule."""
     size = task.size("train")
     per_epoch = math.ceil(size / used.batch_size) - (used.batch_size > 1 and size > 1 and size % used.batch_size == 1)
@@ -206,7 +206,7 @@ def _length(task: Task, used: Recipe, epochs: int | None, steps: int | None) -> 
     return per_epoch, per_epoch * check_count("epochs", used.epochs if epochs is None else epochs)
 
 
-def _check_data(model: nn.Module, task: Task, loss: BatchLoss | None) -> None:
+def check_data(model: nn.Module, task: Task, loss: BatchLoss | None) -> None:
     """Raise ValueError or TypeError where the model cannot be measured on a sample, or a label is no class of it."""
     targets, sample = task.splits["train"].targets, task.take("train", slice(1))
     with torch.no_grad(), evaluating(model), threads():
@@ -245,18 +245,18 @@ def _run(plan: Plan) -> Iterator[Record]:
     amount = 3 * work(model, task.splits["train"].inputs[: plan.recipe.batch_size])
     pays = plan.recipe.fast and len(task.shape) == 3 and amount >= LARGE and has_fast_bfloat16(task.device)
     half = torch.autocast(task.device.type, torch.bfloat16) if pays else contextlib.nullcontext()
-    frozen, memory = [name for name, module in model.named_modules() if model.training and not module.training], {}
+    frozen, memory = frozen_parts(model), {}
     if state is not None:
         frozen, memory = state.frozen, copied(state.memory, "memory", task.device)
         state.restore_(model, optimizer)
     # The optimizer may lack some of the model's parameters, and have others.
     learning = [*model.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
-    masks = _own(model, plan.masks)
+    masks = own_masks(model, plan.masks)
     held, dtype = kept_bits(model, masks), own_dtype(model, task.take("train", slice(1)).inputs.dtype)
     if plan.straight_through:
         _keep_behind(model, memory, masks)
     clear_weights_(held)
-    _train_mode(model, frozen)
+    train_mode(model, frozen)
     row = Record()
     try:
         for epoch in range(plan.start // plan.per_epoch, math.ceil(plan.end / plan.per_epoch)):
@@ -293,10 +293,7 @@ def _run(plan: Plan) -> Iterator[Record]:
                 counts = dict(step=step + 1, total=plan.total, epoch=epoch, samples=len(batch.inputs))
                 row = Record(**counts, loss=loss.item(), lr=lr)
                 if not math.isfinite(row["loss"]):
-                    told = f"a run needs a finite loss; that of step {step + 1} is {row['loss']}, at a rate of {lr:.3g}"
-                    raise ValueError(
-                        f"{told}. Lower lr, or check the inputs; load a snapshot, because the weights may be lost"
-                    )
+                    raise ValueError(not_finite(step + 1, row["loss"], lr))
                 row["seconds"] = time.perf_counter() - began
                 if index == plan.per_epoch - 1 or step == plan.end - 1:
                     first, value = next(iter(evaluate(model, task).items()))
@@ -306,7 +303,7 @@ def _run(plan: Plan) -> Iterator[Record]:
                 row._masks, row._passed = masks, passed
                 yield row
                 if not model.training:
-                    _train_mode(model, frozen)
+                    train_mode(model, frozen)
     finally:
         clear_weights_(held)
         model.eval()
@@ -316,7 +313,7 @@ def _replaced(
     plan: Plan, memory: dict[str, Any], masks: Masks, new: Masks
 ) -> tuple[Masks, list[tuple[nn.Parameter, Tensor]]]:
     """The new masks in force and their bits; what was dead or is dead has no moments, and is 0 before a step decays."""
-    new = _own(plan.model, new)
+    new = own_masks(plan.model, new)
     if plan.straight_through:
         _keep_behind(plan.model, memory, new)
     else:
@@ -333,12 +330,24 @@ def _keep_behind(model: nn.Module, memory: dict[str, Any], masks: Masks) -> None
     behind |= {name: model.get_parameter(name).detach().clone() for name in masks if name not in behind}
 
 
-def _own(model: nn.Module, masks: Masks) -> Masks:
+def own_masks(model: nn.Module, masks: Masks) -> Masks:
     """Checked masks, as copies that nobody else changes, each where its weights are."""
     return {n: m.to(model.get_parameter(n).device, copy=True) for n, m in check_masks(model, masks).items()}
 
 
-def _train_mode(model: nn.Module, frozen: list[str]) -> None:
+def not_finite(step: int, loss: float, rate: float) -> str:
+    """What is said of a run whose loss is not finite."""
+    told = f"a run needs a finite loss; that of step {step} is {loss}, at a rate of {rate:.3g}"
+    return f"{told}. Lower lr, or check the inputs; load a snapshot, because the weights may be lost"
+
+
+def frozen_parts(model: nn.Module) -> list[str]:
+    """The parts in evaluation mode of a model in training mode: they stay so."""
+    return [name for name, module in model.named_modules() if model.training and not module.training]
+
+
+def train_mode(model: nn.Module, frozen: list[str]) -> None:
+    """Training mode, but for the frozen parts."""
     model.train()
     for name in frozen:
         model.get_submodule(name).training = False

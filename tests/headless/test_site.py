@@ -240,20 +240,28 @@ def test_foreign_names_and_rows_do_nothing_but_stand_there(tmp_path, browser):
         "\udcff",
     ]
     for name in [name.replace("/", "_") for name in names]:
-        facts = record(title=attack, parameters={attack: attack}, problems=[attack], page=[attack])
+        facts = record(title=attack, parameters={attack: attack}, given={attack: attack, "x": 1})
+        facts |= {"problems": [attack], "page": [attack], "picture": f'data:x">{attack}', "alt": f'">{attack}'}
+        facts["parameters"]["x"] = [attack, len(name)]
         notebook = new_notebook(cells=[new_code_cell("", outputs=[shown])], metadata={"workbench": facts})
         (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook))
         (tmp_path / f"{name}.html").write_text(filled("page", title=len(name)))
     run_with_index([make(tmp_path / "in" / "torn.ipynb", parameters="x")], tmp_path, report=print)
     write_claims(tmp_path)
     view = browser.new_context(offline=True).new_page()
-    for name in ("claims.html", "index.html"):
+    for name, pictures in (("claims.html", 0), ("index.html", len(names))):
         view.goto((tmp_path / name).as_uri())
-        assert view.locator("img").count() == 0
+        assert view.locator("img").count() == pictures
         assert view.title() == name.split(".")[0].replace("index", "runs").capitalize()
+    for button in view.get_by_role("button").all():
+        button.click()
+    view.get_by_label("Filter").fill(attack)
+    links = view.locator("tbody th > a:first-child")
+    assert links.all_inner_texts() == [attack] * len(names)
+    assert set(view.locator("img").evaluate_all("them => them.map((e) => e.alt)")) == {f'">{attack}'}
     lengths = []
-    for number in range(view.get_by_role("link", name="page").count()):
-        view.get_by_role("link", name="page").nth(number).click()
+    for number in range(len(names)):
+        links.nth(number).click()
         lengths.append(int(view.locator("h1").text_content()))
         view.go_back()
     assert sorted(lengths) == sorted(map(len, names))

@@ -32,6 +32,7 @@ ROOMS = [
     "states",
     "removal",
     "train",
+    "together",
     "recording",
     "methods",
     "sweeps",

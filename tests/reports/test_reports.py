@@ -199,7 +199,7 @@ def test_one_seed_has_no_interval_and_words_have_no_curve(tmp_path: Path) -> Non
     assert "a 1 none 1 bc 2 none 1" in words
 
 
-NAMES = ["$x$", "$", "<script>alert(1)</script>", "_hidden", "a\nb", "\ud800", "", " ", "é漢字", "{{ 1 }}", "%s", "nan"]
+NAMES = ["$x$", "$", "<script>alert(1)</script>", "_hidden", "a\nb", "", " ", "é漢字", "{{ 1 }}", "%s", "nan"]
 
 
 def test_hostile_names_are_letters(tmp_path: Path) -> None:

@@ -15,11 +15,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workbench.criteria import register_criterion
 from workbench.criteria.registry import unregister_criterion
 from workbench.seeds import versions
-from workbench.sweeps import key, results, sweep
+from workbench.sweeps import key, results, sweep, sweep_all
+from workbench.sweeps.files import Store
+from workbench.sweeps.points import combinations, points
+from workbench.sweeps.tables import asked
 
 here = functools.partial(sweep, jobs=0)
 """Without processes."""
@@ -296,3 +301,139 @@ def test_nothing_in_a_row_is_overwritten(tmp_path: Path, name: str) -> None:
     if name != "width":
         with pytest.raises(ValueError, match=f"axes of clash: {why}"):
             here(clash, path, **{name: [1]})
+
+
+def curve(width: int) -> Any:
+    for step in range(width):
+        yield {"step": step, "loss": 1 / (step + 1)}
+
+
+def test_a_run_that_yields_has_several_rows_in_one_file(tmp_path: Path) -> None:
+    df = here(curve, tmp_path, width=[1, 3])
+    assert df["width"].tolist() == [1, 3, 3, 3]
+    assert df["step"].tolist() == [0, 0, 1, 2]
+    assert df["key"].nunique() == len(list(tmp_path.glob("runs/*/*.json"))) == 2
+    pd.testing.assert_frame_equal(results(tmp_path), df)
+
+
+def test_a_folder_holds_one_file_for_each_run_named_by_its_key(tmp_path: Path) -> None:
+    df = here(area, tmp_path, width=[2, 3], height=[1, 5])
+    assert sorted(path.stem for path in tmp_path.glob("runs/*/*.json")) == sorted(df["key"])
+    assert (tmp_path / "runs" / "2b" / "2b929a940d787bad.json").exists()
+    row = json.loads(Store(tmp_path).path(df["key"][0]).read_text())
+    assert list(row) == ["key", "function", "arguments", "metrics", "seconds", "versions", "revision", "date"]
+    assert row["versions"] == versions()
+
+
+def test_a_row_names_the_git_revision_of_its_function(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        me = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+        done = subprocess.run(["git", "-C", str(tmp_path), *me, *words], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    (tmp_path / "own_run.py").write_text("def own(width):\n    return {'value': width}\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        from own_run import own  # type: ignore[import-not-found]
+
+        assert here(own, tmp_path / "none", width=[1])["revision"].tolist() == [""]
+        git("init", "-q")
+        git("add", "own_run.py")
+        git("commit", "-qm", "first")
+        first = git("rev-parse", "--short", "HEAD")
+        assert here(own, tmp_path / "first", width=[1])["revision"].tolist() == [first]
+        (tmp_path / "own_run.py").write_text("def own(width):\n    return {'value': 2 * width}\n")
+        assert here(own, tmp_path / "second", width=[1])["revision"].tolist() == [f"{first}-dirty"]
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("own_run", None)
+
+
+def test_every_point_is_checked_before_the_first_starts(tmp_path: Path) -> None:
+    def positive(width: int, height: int = 1) -> None:
+        if width * height <= 0:
+            raise ValueError("a box has a size")
+
+    with pytest.raises(
+        ValueError, match=r"(?s)2 of 4 runs are refused, none was started\narea\(width=0, height=3\): a"
+    ):
+        here(area, tmp_path / "out", check=positive, width=[1, 0], height=[3, 4])
+    assert not (tmp_path / "out").exists()
+    assert len(here(area, tmp_path / "out", check=positive, width=[1], height=[3, 4])) == 2
+
+
+def test_more_runs_than_most_are_refused_before_they_are_counted_out(tmp_path: Path) -> None:
+    many = list(range(10**4))
+    with pytest.raises(ValueError, match=r"a grid of 100,000,000 runs is more than most=20,000"):
+        here(area, tmp_path, width=many, height=many)
+    assert len(here(area, tmp_path, most=2, width=[1, 2])) == 2
+
+
+def test_an_empty_axis_and_a_limit_of_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"an axis of area has at least one value; got width=\[\]"):
+        here(area, tmp_path, width=[])
+    with pytest.raises(ValueError, match="limit is how many seconds a run may take, more than 0; got 0"):
+        sweep(area, tmp_path, jobs=1, limit=0, width=[1])
+    with pytest.raises(ValueError, match="jobs=0 takes no limit"):
+        here(area, tmp_path, limit=1, width=[1])
+
+
+def test_results_of_nothing_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"there is none at {re.escape(str(tmp_path / 'no'))}"):
+        results(tmp_path / "no")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file"):
+        results(tmp_path / "file")
+    (tmp_path / "odd.jsonl").mkdir()
+    with pytest.raises(ValueError, match="is a folder; a name that ends in"):
+        results(tmp_path / "odd.jsonl")
+
+
+def test_what_was_asked_for_is_known_without_the_function(tmp_path: Path) -> None:
+    grids = [{"width": [1, 2], "height": [1, 3]}, {"width": [2, 5]}]
+    sweep_all(area, tmp_path, grids, jobs=0)
+    assert asked(Store(tmp_path)).keys() == points(area, grids).keys()
+    assert len(asked(Store(tmp_path))) == 5  # width=2 twice
+
+
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.text(max_size=3), st.floats(-9, 9))
+
+
+@given(VALUES, VALUES)
+def test_runs_have_one_key_where_their_arguments_are_equal(one: Any, other: Any) -> None:
+    def run(value: Any) -> None: ...
+
+    alike = one == other and isinstance(one, bool) == isinstance(other, bool)
+    assert (key(run, {"value": one}) == key(run, {"value": other})) == alike
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(), min_size=1, max_size=3), min_size=1))
+def test_combinations_are_the_product_of_the_axes(axes: dict[str, list[int]]) -> None:
+    import math
+
+    found = list(combinations(axes))
+    assert len(found) == math.prod(map(len, axes.values()))
+    assert all(point[name] in axes[name] for point in found for name in axes)
+    assert found[0] == {name: values[0] for name, values in axes.items()}
+    assert found[-1] == {name: values[-1] for name, values in axes.items()}
+
+
+def test_a_misspelt_name_is_refused_before_a_run_starts(tmp_path: Path) -> None:
+    from workbench.experiments.before import prune_then_train
+
+    for axes, why in [
+        ({"criterion": ["snip", "snpi"]}, "'snpi'. Did you mean 'snip'"),
+        ({"criterion": ["snip"], "network": ["vg"]}, "network is one of"),
+        ({"criterion": ["snip"], "data": ["digit"]}, "data is one of"),
+        ({"criterion": ["snip"], "allocation": ["erg"]}, "allocation is one of"),
+        ({"criterion": ["snip"], "compression": [0.5]}, "at least 1; got 0.5"),
+    ]:
+        with pytest.raises(ValueError, match=r"of \d runs are refused, none was started") as error:
+            here(prune_then_train, tmp_path / "out", **{"compression": [10], "seed": [0], **axes})
+        assert why in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_half_a_character_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="half a character"):
+        here(area, tmp_path, width=["\ud800"])

@@ -1,14 +1,25 @@
 """Pruning before training: accuracy against compression, sanity checks of the masks, random masks, width."""
 
-import torch
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from workbench.criteria import score
+import torch
+from torch import nn
+
+from workbench.allocation import allocations
+from workbench.criteria import criteria, score
+from workbench.data import Task
+from workbench.data.registry import SOURCES
 from workbench.experiments.common import BOTH, SEEDS, authors, chosen, gap, size, start
 from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
 from workbench.metrics import effective_sparsity, evaluate
-from workbench.models import make
+from workbench.models import make, networks
 from workbench.seeds import generator
+from workbench.states import Record
+from workbench.sweeps import Point, batched, checked
+from workbench.together import train_together
 from workbench.train import train
 from workbench.types import Batch, Masks, check_choice
 
@@ -20,6 +31,18 @@ FORMULAS = ["erk", "smart-ratio", "layer"]
 WIDTHS = [0.25, 0.5, 1.0, 2.0]
 FEW = [5, 20, 100]
 MIDDLE = [30, 100, 300, 1000]
+
+
+def names_known(
+    criterion: str, compression: float, allocation: str = "global", data: str = "digits", network: str = "vgg", **_: Any
+) -> None:
+    """Raise ValueError where an argument of `prune_then_train` names nothing."""
+    check_choice("criterion", criterion, criteria())
+    check_choice("allocation", allocation, allocations())
+    check_choice("data", data, SOURCES)
+    check_choice("network", network, networks())
+    if not compression >= 1:
+        raise ValueError(f"compression is prunable / kept weights, at least 1; got {compression!r}. 10 keeps a tenth")
 
 
 # Accuracy against compression, vgg on digits; compression 1 is the dense network.
@@ -69,6 +92,7 @@ MIDDLE = [30, 100, 300, 1000]
     "width",
     grids=[{"criterion": ["random"], "compression": [1, 5, 20], "allocation": ["erk"], "width": WIDTHS, "seed": SEEDS}],
 )
+@checked(names_known)
 def prune_then_train(
     criterion: str,
     compression: float,
@@ -99,6 +123,59 @@ def prune_then_train(
     >>> row["kept"], row["dead"]
     (29403, 0)
     """
+    run = _pruned(criterion, compression, seed, rounds, allocation, data, network, change, width, device, bn)
+    steps = 0
+    if run.effective < 1:
+        steps = len(train(run.model, run.task, masks=run.masks, epochs=epochs, seed=seed, fast=False))
+    return _measured(run, steps)
+
+
+@batched(prune_then_train, over=["criterion", "compression", "seed", "rounds", "allocation", "change", "bn"])
+def prune_then_train_together(points: list[Point]) -> list[dict[str, float] | Exception]:
+    """`prune_then_train` at several points: the networks are pruned one by one, and trained in one computation.
+
+    >>> points = [{"criterion": "random", "compression": c, "seed": 0, "epochs": 1} for c in (1, 10)]
+    >>> [row["kept"] for row in prune_then_train_together(points)]
+    [294032, 29403]
+    """
+    runs = [_tried(point) for point in points]
+    going = [run for run in runs if isinstance(run, Pruned) and run.effective < 1]
+    records: list[Record] = []
+    if going:
+        models, task = [run.model for run in going], going[0].task
+        masks, seeds = [run.masks for run in going], [run.seed for run in going]
+        records = train_together(models, task, masks=masks, seeds=seeds, epochs=points[0].get("epochs"))
+    left = iter(records)
+    return [
+        run if isinstance(run, Exception) else _row(run, next(left) if run.effective < 1 else {"step": 0})
+        for run in runs
+    ]
+
+
+class Pruned(NamedTuple):
+    """A network before its training, with its masks, and how sparse these are in effect."""
+
+    task: Task
+    model: nn.Module
+    masks: Masks
+    effective: float
+    seed: int
+
+
+def _pruned(
+    criterion: str,
+    compression: float,
+    seed: int,
+    rounds: int,
+    allocation: str,
+    data: str,
+    network: str,
+    change: str,
+    width: float,
+    device: str,
+    bn: str | None,
+) -> Pruned:
+    """What `prune_then_train` trains."""
     check_choice("change", change, CHANGES)
     task, model, batch = start(data, network, seed, width, device)
     sparsity = 1 - 1 / compression
@@ -115,10 +192,25 @@ def prune_then_train(
         masks = shuffled(masks, seed)
     if change == "reinitialise":
         model = make(network, task, seed + 1000, width)
-    effective = effective_sparsity(model, masks, batch.inputs[:1])
-    steps = len(train(model, task, masks=masks, epochs=epochs, seed=seed, fast=False)) if effective < 1 else 0
-    accuracy = evaluate(model, task, masks, "test")["accuracy"]
-    return {"accuracy": accuracy, **size(masks), "effective": effective, "steps": steps}
+    return Pruned(task, model, masks, effective_sparsity(model, masks, batch.inputs[:1]), seed)
+
+
+def _tried(point: Point) -> Pruned | Exception:
+    arguments = inspect.signature(prune_then_train).bind(**point)
+    arguments.apply_defaults()
+    try:
+        return _pruned(**{name: value for name, value in arguments.arguments.items() if name != "epochs"})
+    except Exception as error:
+        return error
+
+
+def _row(run: Pruned, record: Mapping[str, Any]) -> dict[str, float] | Exception:
+    return ValueError(record["error"]) if "error" in record else _measured(run, record["step"])
+
+
+def _measured(run: Pruned, steps: int) -> dict[str, float]:
+    accuracy = evaluate(run.model, run.task, run.masks, "test")["accuracy"]
+    return {"accuracy": accuracy, **size(run.masks), "effective": run.effective, "steps": steps}
 
 
 def shuffled_labels(batch: Batch, seed: int) -> Batch:

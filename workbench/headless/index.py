@@ -1,16 +1,16 @@
 """The pages that lead to other pages: the runs of a folder, the notebooks of a site, the claims of a run."""
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.files import address, results_folder, write_whole
 from workbench.headless.notebook import read_notebook
-from workbench.headless.record import Run, read_record
+from workbench.headless.record import Run
 from workbench.headless.reference import write_reference
 from workbench.headless.runner import run
+from workbench.headless.runs_table import files_of, runs_table
 from workbench.templates import html
 
 
@@ -19,16 +19,10 @@ def run_with_index(
 ) -> list[Run]:
     """`run`, with `out/index.html` rewritten whenever a run ends: earlier runs of the folder stay in the list."""
     folder = results_folder(out)
+    page = runs_table(folder)
 
     def write(runs: list[Run]) -> None:
-        known = {r.executed: r for r in runs}
-        for path in sorted(folder.glob("*.ipynb")):
-            if path not in known and (record := read_record(path)):
-                known[path] = Run(path, path.with_suffix(".html"), record)
-        listed = [known[path] for path in sorted(known)]
-        rows = [(r, [(address(path, r.page.parent), words) for path, words in _files(r).items()]) for r in listed]
-        page = html("runs", rows=rows, failed=sum(bool(r.problems) for r in listed))
-        _write_list(folder / "index.html", page, report)
+        write_list(folder / "index.html", page(runs), report)
 
     return run(notebooks, out, on_run=write, report=report, **options)
 
@@ -45,7 +39,7 @@ def site(
     runs = run(notebooks, folder / "notebooks", pages=folder, face="site", report=report, **options)
     items = []
     for r in runs:
-        there, title = _files(r), r.record["title"]
+        there, title = files_of(r), r.record["title"]
         link = address(r.page, folder) if r.page in there else ""
         items.append((title, link, r.problems, _lead(r.executed) if r.executed in there else ""))
     try:
@@ -53,22 +47,16 @@ def site(
     except OSError as error:
         report(f"the reference could not be written: {error.strerror}")
         reference = ""
-    _write_list(folder / "index.html", html("contents", items=items, reference=reference), report)
+    write_list(folder / "index.html", html("contents", items=items, reference=reference), report)
     return runs
 
 
-def _write_list(path: Path, content: str, report: Callable[[str], None]) -> None:
+def write_list(path: Path, content: str, report: Callable[[str], None]) -> None:
     """Write a list of runs; where it cannot be written, the runs go on all the same."""
     try:
         write_whole(path, content)
     except OSError as error:
         report(f"{path.name} could not be written: {error.strerror}")
-
-
-def _files(r: Run) -> dict[Path, str]:
-    """The files of a run that are there, if it has run, and what they are."""
-    files = {r.page: "page", r.executed: "notebook"} if r.record["key"] else {}
-    return {path: words for path, words in files.items() if os.path.exists(path)}
 
 
 def _lead(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.claims import CLAIM_MIME, NUMBERS_MIME
+from workbench.headless.record import KEY
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -64,6 +65,18 @@ def find_notebooks(names: list[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def bare(notebook: NotebookNode) -> NotebookNode:
+    """A notebook without what an earlier run left in it: outputs, injected parameters, widgets, records."""
+    notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        cell.metadata.pop("papermill", None)
+    for name in (KEY, "papermill", "widgets"):
+        notebook.metadata.pop(name, None)
+    return notebook
+
+
 def places(notebook: NotebookNode) -> dict[int, int]:
     """Index of a cell -> its number in the source, from 1: a cell of injected parameters has none."""
     kept = [i for i, cell in enumerate(notebook.cells) if INJECTED not in cell.metadata.get("tags", [])]
@@ -117,6 +130,11 @@ def claim_rows(notebook: NotebookNode) -> list[dict[str, Any]]:
     return [row for rows in found if isinstance(rows, list) for row in rows if isinstance(row, dict)]
 
 
+def results(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """Every output of a notebook, in order."""
+    return [output for cell in notebook.cells for output in cell.get("outputs", ())]
+
+
 def _bundles(notebook: NotebookNode) -> list[dict[str, Any]]:
     """The data of every rich output."""
-    return [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]
+    return [output.get("data", {}) for output in results(notebook)]

@@ -8,7 +8,7 @@ from typing import Any
 
 KEY = "workbench"  # where an executed notebook's metadata keep the record of its run
 RECORD: dict[str, Any] = {"title": "", "parameters": {}, "given": {}, "face": "", "key": "", "threads": {}}
-RECORD |= {"finished": "", "seconds": 0.0, "problems": [], "page": []}
+RECORD |= {"finished": "", "seconds": 0.0, "problems": [], "page": [], "picture": "", "alt": ""}
 """The record of a run that never began: all that a record holds."""
 
 
@@ -35,7 +35,8 @@ class Run:
 def read_record(path: Path) -> dict[str, Any]:
     """The record in an executed notebook; empty where the file is none, or where its record is not one of ours."""
     try:
-        found = {"threads": {}, "page": [], **json.loads(path.read_text(encoding="utf-8"))["metadata"][KEY]}
+        written = json.loads(path.read_text(encoding="utf-8"))["metadata"][KEY]
+        found = {"threads": {}, "page": [], "picture": "", "alt": "", **written}
         kinds = {name: type(value) for name, value in RECORD.items()} | {"seconds": int | float}
         lines = [*found["problems"], *found["page"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

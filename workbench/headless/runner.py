@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench.explorers.faces import FACES
 from workbench.files import make_folder, results_folder
-from workbench.headless.notebook import INJECTED, find_notebooks, read_notebook, title
+from workbench.headless.notebook import bare, find_notebooks, read_notebook, title
 from workbench.headless.parameters import check_values, read_parameters
 from workbench.headless.processes import executed
 from workbench.headless.record import KEY, RECORD, Run, read_record
@@ -25,9 +25,6 @@ from workbench.headless.worker import Job
 from workbench.project_data import project_data
 from workbench.seeds import versions
 from workbench.types import check_choice, check_count
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 # The variables by which the libraries underneath know how many threads to compute with.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "WORKBENCH_THREADS")
@@ -68,8 +65,7 @@ def run(
     asked = {**({"profile": profile} if profile is not None else {}), **(parameters or {})}
     sources = find_notebooks([str(n) for n in notebooks])
     folder, side = results_folder(out), results_folder(out if pages is None else pages)
-    threads = {"OMP_NUM_THREADS": "1"} | {name: os.environ[name] for name in THREADS if os.environ.get(name)}
-    others = [face, threads, _origin()]  # one thread where nobody says more: `jobs` does not change a number
+    others = [face, kernel_threads(), _origin()]
     plan = [_planned(source, asked, others, folder, side) for source in sources]
     _refuse_to_overwrite(sources, plan)
     make_folder(folder)
@@ -101,6 +97,11 @@ def run(
     return [runs[one.executed] for one in plan]
 
 
+def kernel_threads() -> dict[str, str]:
+    """The variables for a kernel: one thread where nobody says more, so that `jobs` does not change a number."""
+    return {"OMP_NUM_THREADS": "1"} | {name: os.environ[name] for name in THREADS if os.environ.get(name)}
+
+
 def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folder: Path, side: Path) -> Job | Run:
     """What is to be done for a notebook; a failed Run where it cannot be. Values that it does not take: ValueError."""
     face, threads, _ = others  # what decides about its results beside its text and its parameters
@@ -111,7 +112,7 @@ def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folde
         return Run(folder / f"{name}.ipynb", side / f"{name}.html", record)
 
     try:
-        notebook = _bare(read_notebook(source))
+        notebook = bare(read_notebook(source))
         declared = read_parameters(notebook, source.name)
         text, words = json.dumps(notebook), title(notebook, source.stem)
         if source.stem.lower() in ("index", "claims"):
@@ -142,18 +143,6 @@ def _planned(source: Path, asked: Mapping[str, object], others: list[Any], folde
         executed=target,
         page=side / f"{name}.html",
     )
-
-
-def _bare(notebook: NotebookNode) -> NotebookNode:
-    """A notebook without what an earlier run left in it: outputs, injected parameters, widgets, records."""
-    notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-        cell.metadata.pop("papermill", None)
-    for name in (KEY, "papermill", "widgets"):
-        notebook.metadata.pop(name, None)
-    return notebook
 
 
 def _refuse_to_overwrite(sources: Sequence[Path], plan: Sequence[Job | Run]) -> None:

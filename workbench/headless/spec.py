@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from workbench.headless.notebook_sweep import NotebookRun
 from workbench.sweeps.points import columns
 from workbench.types import check_choice
 
@@ -30,7 +31,7 @@ class Spec(NamedTuple):
 def read_spec(path: str | Path) -> Spec:
     """Read and check a YAML file such as
 
-        run: prune_then_train        # a run of an experiment, module:function, or file.py:function
+        run: prune_then_train        # a run of an experiment, module:function, file.py:function, or a notebook.ipynb
         out: out/first-sweep
         grid:                        # or a list of grids
           criterion: [snip, synflow]
@@ -79,7 +80,7 @@ def _spec(told: Any, path: Path) -> Spec:
 
 
 def find_run(name: Any, folder: Path) -> Callable[..., Any]:
-    """The function of that name: `module:function`, `file.py:function` (beside the spec), or a run of an experiment.
+    """The run of that name: `module:function`, `file.py:function` or a notebook (beside the spec), or an experiment's.
 
     >>> find_run("math:sqrt", Path("."))(16)
     4.0
@@ -88,6 +89,8 @@ def find_run(name: Any, folder: Path) -> Callable[..., Any]:
 
     if not isinstance(name, str):
         raise ValueError(f"run is a name such as prune_then_train or module:function; got {name!r}")
+    if name.endswith(".ipynb"):
+        return NotebookRun(folder / name)
     where, colon, function = name.rpartition(":")
     if not colon:
         known = {found.function.__name__: found.function for found in EXPERIMENTS.values()}

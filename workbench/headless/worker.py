@@ -20,7 +20,8 @@ from urllib.parse import quote
 from workbench.files import address, write_whole
 from workbench.headless.notebook import hidden_errors, places, read_notebook
 from workbench.headless.parameters import Value
-from workbench.headless.record import KEY
+from workbench.headless.picture import small_picture
+from workbench.headless.record import KEY, RECORD
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -48,10 +49,10 @@ class Job:
     executed_before: bool = False
 
     def record(self, seconds: float, problems: list[str]) -> dict[str, Any]:
-        """The record of its run, ending now; `page` holds what its page could not show."""
+        """The record of its run, ending now, without a picture; `page` holds what its page could not show."""
         facts = {name: getattr(self, name) for name in ("title", "parameters", "given", "face", "key", "threads")}
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return {**facts, "finished": now, "seconds": round(seconds, 1), "problems": problems, "page": []}
+        return {**RECORD, **facts, "finished": now, "seconds": round(seconds, 1), "problems": problems, "page": []}
 
 
 def work(job: Job, scratch: Path, pipe: Connection) -> None:
@@ -76,7 +77,7 @@ def complete(job: Job, scratch: Path, progress: Callable[[int, int, float], None
             notebook = read_notebook(job.executed)
         else:
             notebook, problems = _execute(job, scratch, progress)
-            notebook.metadata[KEY] = job.record(time.perf_counter() - started, problems)
+            notebook.metadata[KEY] = job.record(time.perf_counter() - started, problems) | small_picture(notebook)
             write_whole(job.executed, _text(notebook))
         record = dict(notebook.metadata[KEY])
     except Exception as error:  # whatever ends this run is reported, and the other runs go on

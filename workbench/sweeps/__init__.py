@@ -1,8 +1,22 @@
 """Runs of a function over grids of arguments: rows on disk, processes and clusters, tables."""
 
+from workbench.sweeps.batching import Point, batched, batches, worth_it
 from workbench.sweeps.driver import MOST, sweep, sweep_all
-from workbench.sweeps.points import OWN, key
+from workbench.sweeps.points import OWN, checked, key
 from workbench.sweeps.rows import Row
 from workbench.sweeps.tables import results
 
-__all__ = ["MOST", "OWN", "Row", "key", "results", "sweep", "sweep_all"]
+__all__ = [
+    "MOST",
+    "OWN",
+    "Point",
+    "Row",
+    "batched",
+    "batches",
+    "checked",
+    "key",
+    "results",
+    "sweep",
+    "sweep_all",
+    "worth_it",
+]

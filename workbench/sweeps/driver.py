@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.criteria.registry import own_criteria
 from workbench.sweeps.files import Claims, Store
-from workbench.sweeps.points import Arguments, Points, Run, columns, combinations, defaults, key_of
+from workbench.sweeps.points import Arguments, Points, Run, columns, defaults, points
 from workbench.sweeps.progress import Progress
 from workbench.sweeps.rows import Row, Task, revision, table
 from workbench.sweeps.workers import Engine, Here, Local, cores, gpus
@@ -52,7 +52,8 @@ def sweep(
 
     Each axis is a list of plain values (numbers, strings, booleans, None) for one argument of `run`, which returns a
     dict of plain metrics, or yields several. All points are checked before the first starts: against the signature, and
-    by `check(**arguments)`, which raises ValueError. More than `most` of them are refused.
+    by `check(**arguments)` (default: the one that `checked` gave the run), which raises ValueError. More than `most`
+    are refused.
 
     A finished run is one file in the folder `out`, written in one step and named by the hash of its arguments that
     differ from the defaults. If the sweep is killed and called again, it goes on; several sweeps on one folder share
@@ -96,8 +97,8 @@ def sweep_all(
         raise ValueError(f"limit is how many seconds a run may take, more than 0; got {limit!r}")
     if limit is not None and jobs == 0:
         raise ValueError("a run in this process cannot be stopped, so jobs=0 takes no limit. Pass jobs=1")
-    runs = _points(run, grids, most)
-    _check(run, runs, check)
+    runs = points(run, grids, most)
+    _check(run, runs, check or getattr(run, "check", None))
     store = Store(out)
     store.open()
     for grid in grids:
@@ -115,24 +116,6 @@ def sweep_all(
         raise RuntimeError(_told(failed, len(runs), store.name))
     rows = {row["key"]: row for row in store.rows() if row["key"] in runs and "error" not in row}
     return table(rows[key] for key in runs)
-
-
-def _points(run: Run, grids: Sequence[Mapping[str, Any]], most: int) -> Points:
-    axes = [columns(run, grid) for grid in grids]
-    count = sum(_size(one) for one in axes)
-    if count > check_count("most", most):
-        raise ValueError(
-            f"a grid of {count:,} runs is more than most={most:,}. Shorten the lists, or pass most={count}"
-        )
-    usual = defaults(run)
-    return {key_of(run.__name__, usual, point): point for one in axes for point in combinations(one)}
-
-
-def _size(axes: Mapping[str, list[Any]]) -> int:
-    total = 1
-    for values in axes.values():
-        total *= len(values)
-    return total
 
 
 def _check(run: Run, runs: Points, check: Callable[..., object] | None) -> None:

@@ -51,8 +51,12 @@ class Store:
     def write(self, row: Row) -> None:
         """Put a row on disk in one step."""
         path = self.path(row["key"])
-        path.parent.mkdir(exist_ok=True)
-        write_whole(path, json.dumps(row, allow_nan=False) + "\n")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, json.dumps(row, allow_nan=False) + "\n")
+        except OSError as error:
+            told = f"{error.strerror}; all earlier rows are on disk. Make room there, then run the sweep again"
+            raise OSError(error.errno, told, str(path)) from None
 
     def read(self, key: str) -> Row | None:
         """The row of a run, if its file is there and whole."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from workbench.types import check_choice
+from workbench.types import check_choice, check_count
 
 Arguments = dict[str, Any]
 Points = dict[str, Arguments]
@@ -20,6 +20,25 @@ Run = Callable[..., Any]
 
 OWN = ("date", "error", "key", "processor", "revision", "seconds", "versions")
 """Columns of a table of results that are not a run's own; its arguments and metrics have other names."""
+
+
+def checked(check: Callable[..., object]) -> Callable[[Run], Run]:
+    """Say what checks the arguments of the run below, each point before a sweep starts: ValueError refuses one.
+
+    It is found as `run.check`.
+
+    >>> def positive(width): ...
+    >>> @checked(positive)
+    ... def area(width, height=1): return {"area": width * height}
+    >>> area.check.__name__
+    'positive'
+    """
+
+    def register(run: Run) -> Run:
+        run.check = check  # type: ignore[attr-defined]
+        return run
+
+    return register
 
 
 def key(function: Run, arguments: Mapping[str, Any]) -> str:
@@ -48,21 +67,24 @@ def defaults(function: Run) -> dict[str, Any]:
     return {name: p.default for name, p in parameters.items() if p.default is not p.empty}
 
 
-def points(function: Run, *grids: Mapping[str, Any]) -> Points:
+def points(function: Run, grids: Iterable[Mapping[str, Any]], most: int | None = None) -> Points:
     """The points of grids, in their order: every combination of an axis's values, each once.
 
     An axis is a list of plain values (numbers, strings, booleans, None) for one argument. Raises TypeError and
-    ValueError for what the function's signature does not take, and for a grid without a point.
+    ValueError for what the function's signature does not take, for a grid without a point, and for more than `most`.
 
     >>> def area(width, height=1): ...
-    >>> list(points(area, {"width": [2, 3], "height": [5]}).values())
+    >>> list(points(area, [{"width": [2, 3], "height": [5]}]).values())
     [{'width': 2, 'height': 5}, {'width': 3, 'height': 5}]
     """
-    usual, found = defaults(function), {}
-    for grid in grids:
-        axes = columns(function, grid)
-        found.update({key_of(function.__name__, usual, one): one for one in combinations(axes)})
-    return found
+    axes = [columns(function, grid) for grid in grids]
+    count = sum(math.prod(map(len, one.values())) for one in axes)
+    if most is not None and count > check_count("most", most):
+        raise ValueError(
+            f"a grid of {count:,} runs is more than most={most:,}. Shorten its lists, or pass most={count}"
+        )
+    name, usual = function.__name__, defaults(function)
+    return {key_of(name, usual, point): point for one in axes for point in combinations(one)}
 
 
 def combinations(axes: Mapping[str, Iterable[Any]]) -> Iterator[Arguments]:
@@ -102,23 +124,16 @@ def plain(value: Any, what: str) -> Any:
         return None
     if isinstance(value, list | tuple):
         return [plain(v, what) for v in value]
-    if isinstance(value, str):
-        return whole(value)
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise TypeError(
+            f"{what} is a string with half a character, which no file holds; got {value!r}. Write it whole."
+        )
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise TypeError(
         f"{what} is a finite number, a string, a boolean, None or a list of these; got {value!r}. "
         "Pass names, not objects: for your own criterion, the name under which you registered it."
     )
-
-
-def whole(text: str) -> str:
-    """A text with a question mark for each half of a character, which no table holds.
-
-    >>> whole("a\\ud800")
-    'a?'
-    """
-    return text.encode("utf-8", "replace").decode()
 
 
 def clash(arguments: Iterable[str], metrics: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.criteria.registry import add_criteria
 from workbench.seeds import versions
-from workbench.sweeps.points import Arguments, Run, clash, plain, whole
+from workbench.sweeps.points import Arguments, Run, clash, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,8 @@ class Task(NamedTuple):
 
     def failed(self, why: str, seconds: float) -> Row:
         """The row of a run that ended without metrics."""
-        return self.row({}, seconds, error=whole(f"{self}\n{why}"))
+        words = f"{self}\n{why}".encode("utf-8", "replace").decode()  # no table holds half a character
+        return self.row({}, seconds, error=words)
 
     def __str__(self) -> str:
         return f"{self.function.__name__}({', '.join(f'{n}={v!r}' for n, v in self.arguments.items())})"
