@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import time
@@ -90,11 +89,13 @@ def _bar(name: str, done: int, total: int) -> Any:
     notebook = bool(python) and hasattr(python.get_ipython(), "kernel")
     if not notebook and not sys.stderr.isatty():
         return None
-    widget = ".notebook" if notebook and find_spec("ipywidgets") else ""
-    made = importlib.import_module(f"tqdm{widget}")
+    if notebook and find_spec("ipywidgets"):
+        from tqdm.notebook import tqdm
+    else:
+        from tqdm import tqdm
     sized = notebook or os.get_terminal_size(sys.stderr.fileno()).columns  # a terminal without a size has 0
     wide: dict[str, Any] = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 20}
-    return made.tqdm(desc=name, initial=done, total=total, unit=" runs", smoothing=0, **wide)
+    return tqdm(desc=name, initial=done, total=total, unit=" runs", smoothing=0, **wide)
 
 
 def _clock(seconds: float) -> str:
