@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from workbench.sweeps import progress, sweep
+from workbench.sweeps.files import Claims, in_flight
 from workbench.sweeps.progress import Progress
 
 
@@ -78,3 +79,38 @@ def test_a_bar_in_a_terminal_has_the_rate_of_new_runs(monkeypatch: Any) -> None:
     said = terminal.getvalue()
     assert "failed: area(width=1): ValueError: no" in said
     assert re.search(r"area: +95%.* 950/1000 \[.* runs/s, 3 running, 1 failed\]", said.split("\r")[-1])
+
+
+OTHER = """
+import sys
+from pathlib import Path
+from workbench.sweeps.files import Claims
+with Claims(Path(sys.argv[1])) as claims:
+    print([claims.take(key) for key in sys.argv[2:]], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="locks that the system tells of")
+def test_runs_in_flight_are_counted_here_and_elsewhere(tmp_path: Path) -> None:
+    """Also of neighbours, whose locks the system joins; and the look lets go of no lock of this process."""
+    import subprocess
+
+    keys = ["0b929a940d780000", "0b929a940d790000", "0b929a940d7a0000", "ffffffffffff0000", "0000000000000000"]
+    assert in_flight(tmp_path) == 0
+    command = [sys.executable, "-c", OTHER, str(tmp_path), *keys[:4]]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "[True, True, True, True]\n"
+        assert in_flight(tmp_path) == 4
+        with Claims(tmp_path) as claims:
+            assert claims.take(keys[4])
+            assert not claims.take(keys[0])
+            assert in_flight(tmp_path) == 5
+            told = subprocess.run([*command[:4], keys[4]], input="", capture_output=True, text=True, check=True)
+            assert told.stdout == "[False]\n"
+        assert in_flight(tmp_path) == 4
+        other.stdin.close()
+    assert in_flight(tmp_path) == 0

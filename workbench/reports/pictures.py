@@ -65,7 +65,7 @@ def _drawn(lines: pd.DataFrame, chosen: Roles, title: str) -> Drawn:
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
     else:
         axes = plots.ladder(shown, x=y, arm=arm, log=False)
-    axes.set_title(_plain(title))
+    axes.set_title(_plain(title) if title else "")
     return Drawn(axes, title, max(0, len(arms) - ARMS), len(places) - len(at))
 
 
