@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.criteria.registry import own_criteria
-from workbench.sweeps.files import Claims, Store
+from workbench.sweeps.files import Claims, Store, unique
 from workbench.sweeps.points import Arguments, Points, Run, columns, defaults, points
 from workbench.sweeps.progress import Progress
-from workbench.sweeps.rows import Row, Task, revision, table
+from workbench.sweeps.rows import Row, Task, flat, revision, table
 from workbench.sweeps.workers import Engine, Here, Local, cores, gpus
 from workbench.types import check_count
 
@@ -114,7 +114,7 @@ def sweep_all(
                 store.pack()
     if failed:
         raise RuntimeError(_told(failed, len(runs), store.name))
-    rows = {row["key"]: row for row in store.rows() if row["key"] in runs and "error" not in row}
+    rows = {row.key: row for row in unique(store.rows(), flat)}
     return table(rows[key] for key in runs)
 
 

@@ -7,13 +7,14 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar, overload
 
 from workbench.files import make_folder, results_folder, write_whole
 from workbench.sweeps.rows import Row, parsed
 
+T = TypeVar("T")
 NAME = 16
 """Characters of a key."""
 BEGIN = b'{"key": "0123456789abcdef", "function": "'
@@ -300,10 +301,15 @@ def _unlock(file: IO[bytes], place: int) -> None:
         fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
 
 
-def unique(rows: Iterable[Row]) -> list[Row]:
-    """Of rows with one key the last; a finished run counts more than a failed one."""
-    found: dict[str, Row] = {}
+@overload
+def unique(rows: Iterable[Row]) -> list[Row]: ...
+@overload
+def unique(rows: Iterable[Row], keep: Callable[[Row], T]) -> list[T]: ...
+def unique(rows: Iterable[Row], keep: Callable[[Row], Any] = lambda row: row) -> list[Any]:
+    """Of rows with one key the last, a finished run before a failed one; `keep` says what to hold of each."""
+    found: dict[str, tuple[bool, Any]] = {}
     for row in rows:
-        if "error" not in row or "error" in found.get(row["key"], {"error": ""}):
-            found[row["key"]] = row
-    return list(found.values())
+        failed = "error" in row
+        if not failed or found.get(row["key"], (True, None))[0]:
+            found[row["key"]] = failed, keep(row)
+    return [one for _, one in found.values()]

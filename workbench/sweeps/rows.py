@@ -6,9 +6,12 @@ import contextlib
 import functools
 import inspect
 import json
+import math
 import subprocess
+import sys
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,30 +96,59 @@ def parsed(text: bytes) -> tuple[Any, str]:
     return row, next(filter(None, (clash(row["arguments"], line) for line in lines)), "")
 
 
-def table(rows: Iterable[Row]) -> pd.DataFrame:
-    """Rows as a table: a line for each dict of metrics, or one for a run that has none."""
+class Flat(NamedTuple):
+    """A row as lines of a table, in a tenth of its memory: names and values, those of arguments and metrics first."""
+
+    key: str
+    failed: bool
+    lines: list[tuple[tuple[str, ...], tuple[Any, ...]]]
+    own: tuple[tuple[str, ...], tuple[Any, ...]]
+
+
+def flat(row: Row) -> Flat:
+    """A row's lines: one for each dict of metrics, or one for a run that has none."""
+    found = row["metrics"] if isinstance(row["metrics"], list) else [row["metrics"]]
+    made = {"processor": "not recorded", **row["versions"]}
+    told = {"seconds": row["seconds"], "versions": "", "revision": row.get("revision", "")}
+    told |= {"processor": made.pop("processor"), "date": row["date"], "key": row["key"]}
+    told |= {"versions": _words(tuple(made.items()))} | ({"error": row["error"]} if "error" in row else {})
+    lines = [{**row["arguments"], **metrics} for metrics in found]
+    return Flat(row["key"], "error" in row, [_pair(line) for line in lines], _pair(told))
+
+
+def _pair(line: dict[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    names = tuple(line)
+    values = (sys.intern(value) if type(value) is str else value for value in line.values())
+    return _names.setdefault(names, names), tuple(values)
+
+
+_names: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+
+def table(rows: Iterable[Row | Flat]) -> pd.DataFrame:
+    """Rows as a table, a line for each of their dicts of metrics."""
     import pandas as pd
 
-    lines = []
+    columns, own = defaultdict[str, list[Any]](list), defaultdict[str, list[Any]](list)
+    length = 0
     for row in rows:
-        found = row["metrics"] if isinstance(row["metrics"], list) else [row["metrics"]]
-        processor, made = _made(json.dumps(row["versions"]))
-        told = {
-            "seconds": row["seconds"],
-            "versions": made,
-            "revision": row.get("revision", ""),
-            "processor": processor,
-        }
-        told |= {"date": row["date"], "key": row["key"]} | ({"error": row["error"]} if "error" in row else {})
-        lines += [{**row["arguments"], **metrics, **told} for metrics in found]
-    return pd.DataFrame(lines)
+        one = row if isinstance(row, Flat) else flat(row)
+        for line in one.lines:
+            for part, (names, values) in ((columns, line), (own, one.own)):
+                for name, value in zip(names, values, strict=True):
+                    column = part[name]
+                    if len(column) < length:
+                        column.extend([math.nan] * (length - len(column)))
+                    column.append(value)
+            length += 1
+    for column in (*columns.values(), *own.values()):
+        column.extend([math.nan] * (length - len(column)))
+    return pd.DataFrame({**columns, **own})
 
 
 @functools.cache
-def _made(text: str) -> tuple[str, str]:
-    """The processor, and all other versions as words; one string for all rows made alike."""
-    made = {"processor": "not recorded", **json.loads(text)}
-    return made.pop("processor"), ", ".join(f"{n} {v}" for n, v in made.items())
+def _words(made: tuple[tuple[str, str], ...]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in made)
 
 
 def revision(function: Run) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.sweeps.files import Store, unique
 from workbench.sweeps.points import Points, combinations, key_of
-from workbench.sweeps.rows import Row, table
+from workbench.sweeps.rows import flat, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,17 +26,20 @@ def results(out: str | Path, *more: str | Path, errors: bool = False) -> pd.Data
     >>> results(out)["area"].tolist()
     [2, 3]
     """
-    rows: list[Row] = []
-    order: dict[str, int] = {}
-    for one in (out, *more):
-        store = Store(one)
-        if not store.folder.is_dir() and not (store.packed and store.packed.exists()):
-            raise ValueError(f"results are in a folder of a sweep or a .jsonl file; there is none at {one}")
-        rows += store.rows()
+    stores, order = [_there(one) for one in (out, *more)], dict[str, int]()
+    for store in stores:
         for point in asked(store):
             order.setdefault(point, len(order))
-    found = [row for row in unique(rows) if ("error" in row) is errors]
-    return table(sorted(found, key=lambda row: order.get(row["key"], len(order))))
+    found = unique((row for store in stores for row in store.rows()), flat)
+    wanted = sorted((row for row in found if row.failed is errors), key=lambda row: order.get(row.key, len(order)))
+    return table(wanted)
+
+
+def _there(out: str | Path) -> Store:
+    store = Store(out)
+    if not store.folder.is_dir() and not (store.packed and store.packed.exists()):
+        raise ValueError(f"results are in a folder of a sweep or a .jsonl file; there is none at {out}")
+    return store
 
 
 def asked(store: Store) -> Points:
