@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,7 +64,25 @@ def found(out: str | Path) -> Found:
     store = Store(out)
     if not store.folder.is_dir() and not (store.packed and store.packed.exists()):
         raise ValueError(f"a report is of a folder of a sweep or a .jsonl file; there is none at {out}")
-    return gathered(store, unique(store.rows()))
+    return gathered(store, unique(store.rows(), light))
+
+
+def light(row: Row) -> Row:
+    """A row that shares with others what is the same in all: names, words, versions."""
+    shared = {name: sys.intern(value) if type(value) is str else value for name, value in row.items() if name != "key"}
+    several = isinstance(row["metrics"], list)
+    metrics = [_interned(one) for one in _dicts(row["metrics"])]
+    shared |= {"key": row["key"], "versions": _same(tuple(row["versions"].items()))}
+    return shared | {"arguments": _interned(row["arguments"]), "metrics": metrics if several else metrics[0]}
+
+
+def _interned(values: dict[str, Any]) -> dict[str, Any]:
+    return {sys.intern(n): sys.intern(v) if type(v) is str else v for n, v in values.items()}
+
+
+@functools.cache
+def _same(versions: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return dict(versions)
 
 
 def gathered(store: Store, rows: list[Row]) -> Found:

@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.reports.columns import Roles, roles
 from workbench.reports.pictures import pictures
-from workbench.reports.reading import Found, gathered
+from workbench.reports.reading import Found, gathered, light
 from workbench.reports.tables import reasons
 from workbench.sweeps.files import Store, in_flight, packed_rows, unique
 from workbench.sweeps.rows import Row
@@ -95,9 +95,9 @@ class _Folder:
 
     def _read(self, path: str) -> list[Row]:
         if path == str(self._store.packed):
-            return packed_rows(Path(path))[0]
+            return [*map(light, packed_rows(Path(path))[0])]
         row = self._store.read(Path(path).stem)
-        return [row] if row else []
+        return [light(row)] if row else []
 
     def _missing(self, times: Iterable[str], grids: list[str]) -> bool:
         """Whether a run of the grids has no file; where no grid is kept, the sweep was packed at its end."""
