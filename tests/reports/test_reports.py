@@ -91,6 +91,12 @@ def test_a_new_grid_with_another_argument_has_the_default_in_old_rows(tmp_path: 
     sweep_all(prune, tmp_path, grids, jobs=0)
     assert sorted(found(tmp_path).table["lr"]) == [0.1, 0.2]
 
+    def named(width: int, kind: Any = 3) -> dict[str, Any]:
+        return {"area": width}
+
+    sweep_all(named, tmp_path / "b", [{"width": [1]}, {"width": [1], "kind": ["box"]}], jobs=0)
+    assert found(tmp_path / "b").table["kind"].tolist() == [3, "box"]
+
 
 # -- numbers
 
@@ -104,7 +110,8 @@ def test_means_and_pairs_are_those_of_the_house(swept: Path) -> None:
     assert table.loc[("snip", 0.5), "mean"] == mean
     assert table.loc[("snip", 0.5), "half"] == pytest.approx(high - mean)
     assert table.loc[("grasp", 0.9), "n"] == 2, "one seed failed"
-    pairs, total = overlapping(means(lines))
+    pairs, count, total = overlapping(means(lines))
+    assert count == len(pairs)
     assert total == 2 * 3
     (row,) = (one for one in beside(lines, pairs) if (one.a, one.b, one.x) == ("snip", "grasp", 0.9))
     both = read.table.query("sparsity == 0.9 and criterion in ['snip', 'grasp'] and seed != 1")
@@ -138,7 +145,8 @@ def test_a_sum_of_seeds_never_hides_an_overlap() -> None:
     @settings(max_examples=60)
     def check(arms: list[tuple[float, float]]) -> None:
         rows = [{"arm": str(i), "x": 0.0, "low": m - h, "high": m + h} for i, (m, h) in enumerate(arms)]
-        pairs, total = overlapping(pd.DataFrame(rows))
+        pairs, count, total = overlapping(pd.DataFrame(rows))
+        assert count == len(pairs)
         slow = [
             (a["arm"], b["arm"], 0.0)
             for i, a in enumerate(rows)
@@ -230,6 +238,8 @@ def test_hundreds_of_arms_are_shown_in_part(tmp_path: Path) -> None:
     assert "5 arms. The table has them" in words
     assert "8 more pictures are left out" in words
     assert "220 more lines are left out" in words
+    pairs = 2 * (210 * 209 // 2)
+    assert f"The intervals of {pairs:,} of {pairs:,} pairs overlap" in words, "one seed has no interval"
 
 
 def test_a_running_sweep_is_followed_until_it_is_complete(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from workbench.files import results_folder, write_whole
 from workbench.reports.columns import Roles, is_numeric, roles
 from workbench.reports.pictures import Drawn, pictures
 from workbench.reports.reading import Found, found
-from workbench.reports.tables import PAIRS, beside, lacking, lines_of, means, overlapping, reasons, told
+from workbench.reports.tables import beside, lacking, lines_of, means, overlapping, reasons, told
 from workbench.templates import html
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def written(found: Found, chosen: Roles) -> Markup:
     """The page as HTML."""
     lines = lines_of(found, chosen)
     table = means(lines)
-    pairs, total = overlapping(table)
-    compared = beside(lines, pairs[:PAIRS])
+    pairs, overlap, total = overlapping(table)
+    compared = beside(lines, pairs)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a letter that the picture's font lacks
         drawn, more = pictures(found, chosen)
@@ -70,7 +70,7 @@ def written(found: Found, chosen: Roles) -> Markup:
     values: dict[str, Any] = dict(found=found, chosen=chosen, number=_number, seconds=_seconds(found))
     values |= dict(notes=_notes(found, chosen, len(lines)), explained=_explained(chosen), curves=curves)
     values |= dict(more_pictures=more, means=table[:MEANS].to_dict("records"), more_means=max(0, len(table) - MEANS))
-    values |= dict(pairs_total=total, pairs_words=_pairs(len(pairs), total, len(compared)), beside=compared)
+    values |= dict(pairs_total=total, pairs_words=_pairs(overlap, total, len(compared)), beside=compared)
     values |= dict(failed=failed[:REASONS], more_failed=max(0, len(failed) - REASONS))
     values |= dict(lacking=lacking(found.missing), missing=[told(point) for point in found.missing[:MISSING]])
     return html("report", **values, made=made[:MADE], made_words=_made(found))
@@ -81,8 +81,7 @@ def _picture(one: Drawn, chosen: Roles) -> Markup:
 
     across = f" against {chosen.x}" if chosen.x else ""
     caption = f"{chosen.y}{across}{f', {one.title}' if one.title else ''}"
-    alt = plots.describe(one.axes).replace("\\$", "$")
-    return Markup(plots.bundle(one.axes, alt=alt, caption=caption)["text/html"])
+    return Markup(plots.bundle(one.axes, caption=caption)["text/html"])
 
 
 def _without(one: Drawn, chosen: Roles) -> str:

@@ -96,8 +96,10 @@ def gathered(store: Store, rows: list[Row]) -> Found:
     for name, value in {n: v for grid in store.grids() for n, v in grid["defaults"].items()}.items():
         if name in arguments and value is not None:
             lacks = {row["key"] for row in done if name not in row["arguments"]}
-            lines.loc[lines["key"].isin(lacks), name] = value
-    if len(functions := {row["key"]: row["function"] for row in done}) and len(set(functions.values())) > 1:
+            values = zip(lines["key"], lines[name], strict=True)
+            lines[name] = [value if key in lacks else old for key, old in values]
+    functions = {row["key"]: row["function"] for row in done}
+    if len(set(functions.values())) > 1:
         lines.insert(0, name := _free("function", lines), lines["key"].map(functions))
         arguments.insert(0, name)
     for name in arguments:

@@ -76,20 +76,22 @@ class Beside(NamedTuple):
     apart: bool
 
 
-def overlapping(table: pd.DataFrame) -> tuple[list[tuple[str, str, float]], int]:
-    """The pairs of arms whose intervals overlap at an x (none overlaps with all), and how many pairs there are."""
+def overlapping(table: pd.DataFrame) -> tuple[list[tuple[str, str, float]], int, int]:
+    """The first pairs of arms whose intervals overlap at an x, how many do, and how many pairs there are.
+
+    An arm without an interval overlaps with all.
+    """
     pairs: list[tuple[str, str, float]] = []
-    total = 0
+    count = total = 0
     places: Any = table.groupby("x", sort=True)
     for x, rows in places:
         arms, low, high = rows["arm"].tolist(), rows["low"].to_numpy(), rows["high"].to_numpy()
         total += len(arms) * (len(arms) - 1) // 2
         for i in range(len(arms) - 1):
-            if len(pairs) >= 100 * PAIRS:
-                break
-            beside = ~((low[i + 1 :] > high[i]) | (high[i + 1 :] < low[i]))
-            pairs += [(arms[i], arms[i + 1 + j], float(x)) for j in np.flatnonzero(beside)]
-    return pairs, total
+            others = np.flatnonzero(~((low[i + 1 :] > high[i]) | (high[i + 1 :] < low[i])))
+            count += len(others)
+            pairs += [(arms[i], arms[i + 1 + j], float(x)) for j in others[: max(0, PAIRS - len(pairs))]]
+    return pairs, count, total
 
 
 def beside(lines: pd.DataFrame, pairs: Sequence[tuple[str, str, float]]) -> list[Beside]:
