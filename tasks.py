@@ -147,6 +147,11 @@ def evidence(arguments: list[str]) -> None:
     run([program("workbench"), "evidence", *arguments])
 
 
+def drift(arguments: list[str]) -> None:
+    """compute 20 recorded rows again, and write how they differ into out/drift.csv (some minutes)"""
+    run([program("workbench"), "evidence", "--drift", "20", *arguments])
+
+
 def bench(arguments: list[str]) -> None:
     """run the benchmarks"""
     run([program("python"), "-m", "benchmarks", *arguments])
@@ -205,6 +210,7 @@ TASKS: dict[str, Callable[[list[str]], None]] = {
     "run": run_notebooks,
     "site": site,
     "evidence": evidence,
+    "drift": drift,
     "bench": bench,
     "parity": parity,
     "check": check,

@@ -1,4 +1,4 @@
-"""Write the tables: notebooks in README.md and in the first notebook, parity in docs/parity.md.
+"""Write the tables of README.md, the first notebook, docs/parity.md and docs/numbers.md.
 
 .venv/bin/python tools/readme.py                            the tables
 .venv/bin/python tools/readme.py --measure smoke lecture    first run the notebooks in these profiles, on one core,
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -79,6 +82,22 @@ def parity(root: Path = ROOT) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
+def evidence(root: Path = ROOT) -> str:
+    """Experiments with their rows, the seconds these took together and in the middle, and the processors."""
+    lines = ["| experiment | run | rows | seconds | of a row | made on |\n|---|---|---:|---:|---:|---|\n"]
+    whole = 0.0
+    for path in sorted(root.glob("data/rows/*.jsonl")):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        took, run = [row["seconds"] for row in rows], ", ".join(dict.fromkeys(row["function"] for row in rows))
+        made = Counter(row["versions"].get("processor", "not recorded") for row in rows)
+        on = "; ".join(f"{name} ({count})" if len(made) > 1 else name for name, count in made.most_common())
+        middle = f"{statistics.median(took):.2g}" if statistics.median(took) < 10 else f"{statistics.median(took):.0f}"
+        lines.append(f"| {path.stem} | `{run}` | {len(rows)} | {sum(took):,.0f} | {middle} | {on} |\n")
+        whole += sum(took)
+    lines.append(f"| all | | | {whole:,.0f} | | |\n")
+    return "".join(lines)
+
+
 def written(text: str, tables: dict[str, str]) -> str:
     """The text with each table in its place."""
     for name, table in tables.items():
@@ -92,6 +111,7 @@ def written(text: str, tables: dict[str, str]) -> str:
 def documents(root: Path = ROOT) -> dict[Path, str]:
     """The documents with tables, each as it has to be."""
     tables = {root / "README.md": {"notebooks": table(root)}, root / "docs" / "parity.md": {"parity": parity(root)}}
+    tables[root / "docs" / "numbers.md"] = {"evidence": evidence(root)}
     found = {path: written(path.read_text(encoding="utf-8"), held) for path, held in tables.items()}
     return found | {min(root.glob("notebooks/*.ipynb")): start(root)}
 
@@ -122,7 +142,7 @@ def measure(path: Path, profiles: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Write the tables of README.md, the first notebook and docs/parity.md."
+        description="Write the tables of README.md, the first notebook, docs/parity.md and docs/numbers.md."
     )
     parser.add_argument(
         "--measure", nargs="+", metavar="PROFILE", default=[], help="run the notebooks in these profiles first"

@@ -61,7 +61,7 @@ from workbench.train import Progress, snapshot, steps, train
 from workbench.types import Batch, Masks, Scores
 
 if TYPE_CHECKING:
-    from workbench import claims, exercises, experiments, explorers, plots
+    from workbench import claims, exercises, experiments, explorers, plots, reports
     from workbench.explorers import controls as controls
     from workbench.explorers import explore
 
@@ -77,7 +77,7 @@ __all__ += ["group_masks", "group_scores", "groups", "load_removed", "masks_to",
 __all__ += ["generate", "layer_inputs", "one_shot_methods", "perplexity", "prune_layer", "prune_llm"]
 __all__ += ["batched", "results", "steps", "sweep", "timing", "timings", "train", "train_together", "trained"]
 # Imported when first used:
-__all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots"]
+__all__ += ["claims", "exercises", "experiments", "explore", "explorers", "plots", "reports"]
 
 # These functions hide the modules of their names. They carry what the modules hold, so that
 # `import workbench.criteria.snip` finds a criterion's module.

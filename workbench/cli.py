@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import stopping
+from workbench.files import make_folder
 
 if TYPE_CHECKING:
     from workbench.headless import Run
@@ -82,16 +83,31 @@ def _claims(options: argparse.Namespace) -> int:
 def _evidence(options: argparse.Namespace) -> int:
     from workbench import experiments
 
-    def say(row: dict[str, Any], done: int, total: int) -> None:
-        print(f"{row['function']}: row {done} of {total}, {row['seconds']:.1f} s", flush=True)
-
+    if options.drift is not None:
+        return _drift(options)
     try:
         for name in options.names or experiments.EXPERIMENTS:
-            experiments.compute(name, options.out, jobs=options.jobs, on_row=say)
+            experiments.compute(name, options.out, jobs=options.jobs, progress=True)
     except RuntimeError as error:  # some rows could not be computed; the others are on disk
         print(f"workbench: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _drift(options: argparse.Namespace) -> int:
+    from workbench.experiments.drift import drift, summary
+
+    def say(name: str, number: int, seconds: float) -> None:
+        print(f"{number} of {options.drift}: {name}, {seconds:.1f} s when it was recorded", file=sys.stderr, flush=True)
+
+    table, failed = drift(options.drift, options.seed, options.budget, options.names, on_run=say)
+    path = Path(options.out or "out") / "drift.csv"
+    make_folder(path.parent)
+    table.to_csv(path, index=False)
+    print(f"{summary(table)}\nsee {path}")
+    for words in failed:
+        print(f"workbench: {words}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _sweep(options: argparse.Namespace) -> int:
@@ -104,20 +120,29 @@ def _sweep(options: argparse.Namespace) -> int:
     cluster = {name: getattr(options, name) for name in ("scheduler", "slurm", "kubernetes")}
     if any(value is not None for value in cluster.values()):
         given["engine"] = Dask(**cluster)
-    count, out = sum(math.prod(map(len, grid.values())) for grid in spec.grids), options.out or spec.out
+    count = sum(math.prod(map(len, grid.values())) for grid in spec.grids)
+    out = spec.out if options.out is None else options.out
     if count > MOST and not (options.yes or _agreed(f"{count:,} runs?")):
         raise ValueError(f"a grid of {count:,} runs may be a mistake. Shorten its lists, or pass --yes")
-
-    def say(row: dict[str, Any], done: int, total: int) -> None:
-        print(f"{row['function']}: run {done} of {total}, {row['seconds']:.1f} s", flush=True)
-
+    told: dict[str, Any] = {**spec.options, **given}
     start: Any = sweep_notebook if isinstance(spec.run, NotebookRun) else sweep_all
     try:
-        start(spec.run, out, spec.grids, **{**spec.options, **given}, retry=not options.keep, most=count, on_row=say)
+        start(spec.run, out, spec.grids, **told, retry=not options.keep, most=count, progress=True)
     except RuntimeError as error:  # some runs failed; the others are on disk
         print(f"workbench: {error}", file=sys.stderr)
         return 1
     print(f"{count:,} runs in {out}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from workbench.reports import export, write_report
+
+    for target in options.export:
+        print(export(options.out, target))
+    if options.page or not options.export:
+        by = None if options.by is None else [name.strip() for name in options.by.split(",") if name.strip()]
+        print(write_report(options.out, options.page, x=options.x, y=options.y, by=by))
     return 0
 
 
@@ -235,8 +260,14 @@ def _parser() -> argparse.ArgumentParser:
     evidence = commands.add_parser("evidence", help="compute the recorded rows that are missing (hours)")
     evidence.set_defaults(command=_evidence)
     evidence.add_argument("names", nargs="*", help="experiments (default: all)")
-    evidence.add_argument("-o", "--out", help="folder of the rows (default: the shipped data/rows)")
+    what = "folder of the rows (default: the shipped data/rows), or with --drift of drift.csv (default: out)"
+    evidence.add_argument("-o", "--out", help=what)
     evidence.add_argument("--jobs", type=int, default=1, help="how many rows are computed at a time (default: 1)")
+    what = "compute so many recorded rows again, drawn by --seed, and write how they differ"
+    evidence.add_argument("--drift", type=int, metavar="N", help=what)
+    evidence.add_argument("--seed", type=int, default=0, help="which rows --drift draws (default: 0)")
+    what = "seconds that the drawn rows may have taken together when they were recorded (default: 600)"
+    evidence.add_argument("--budget", type=float, default=600, help=what)
 
     sweep = commands.add_parser("sweep", help="run a function or a notebook at every point of a grid; rows on disk")
     sweep.set_defaults(command=_sweep)
@@ -253,6 +284,17 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--limit", type=float, help="seconds that a run may take")
     sweep.add_argument("--keep", action="store_true", help="do not try failed runs again")
     sweep.add_argument("--yes", action="store_true", help="do not ask, however many runs there are")
+
+    report = commands.add_parser("report", help="write the page of a sweep's results, or export them")
+    report.set_defaults(command=_report)
+    report.add_argument("out", help="folder or .jsonl file that `workbench sweep` or wb.sweep wrote")
+    report.add_argument("--page", help="file of the page (default: report.html in the folder)")
+    what = "argument or metric along the picture (default: sparsity or compression, else the one with most values)"
+    report.add_argument("--x", help=what)
+    report.add_argument("--y", help="metric (default: an accuracy, else the first number)")
+    report.add_argument("--by", help="arguments that make an arm, with commas (default: all others that vary)")
+    what = "write all rows to FILE.csv, FILE.parquet or mlflow:FOLDER instead of a page; may be given several times"
+    report.add_argument("--export", action="append", default=[], metavar="TARGET", help=what)
 
     prune = commands.add_parser(
         "prune-llm", help="prune a language model's folder into another one, a block in memory at a time"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import json
 import random
 import re
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from workbench.claims import load_claims
 from workbench.experiments import EXPERIMENTS, READINGS, compute, recorded, verdict, verdicts
+from workbench.experiments.drift import Drawn, again, rows_of
 from workbench.methods.post_training import one_shot_methods
 from workbench.project_data import project_data
 from workbench.sweeps import key
@@ -29,10 +29,6 @@ EXACT = ("direct", "formula", "kept", "largest_first", "maximum", "removed", "sp
 ABSOLUTE = {"accuracy": 0.05, "dead": 1, "effective": 0.02, "jaccard": 0.02}
 ABSOLUTE |= {f"layer {k}": 0.02 for k in range(1, 10)} | dict.fromkeys(("spread", "smallest", "largest", "slope"), 1e-7)
 ABSOLUTE |= dict.fromkeys((*one_shot_methods(), "magnitude, row", "sparsegpt, 1e-4"), 1e-3)  # errors
-
-
-def lines(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in project_data("rows", f"{name}.jsonl").read_text().splitlines()]
 
 
 def off(row: dict[str, Any], again: dict[str, Any]) -> list[str]:
@@ -64,21 +60,21 @@ def is_cheap(row: dict[str, Any]) -> bool:
 def test_rows_are_computed_again() -> None:
     """One cheap row of every experiment that has some, always the same, and one trained network."""
     recorded_again, bad = 0, []
-    for name, experiment in EXPERIMENTS.items():
-        cheap = sorted((row for row in lines(name) if is_cheap(row)), key=lambda row: str(row["key"]))
+    for name in EXPERIMENTS:
+        cheap = sorted((row for row in rows_of(name) if is_cheap(row)), key=lambda row: str(row["key"]))
         for row in random.Random(0).sample(cheap, k=min(1, len(cheap))):
-            bad += off(row, dict(experiment.function(**row["arguments"])))
+            bad += off(row, again(Drawn(name, row))["metrics"])
             recorded_again += 1
     row = next(
-        row for row in lines("headline") if row["metrics"]["steps"] > 0 and row["arguments"]["compression"] == 10
+        row for row in rows_of("headline") if row["metrics"]["steps"] > 0 and row["arguments"]["compression"] == 10
     )
-    bad += off(row, dict(EXPERIMENTS["headline"].function(**row["arguments"])))
+    bad += off(row, again(Drawn("headline", row))["metrics"])
     assert recorded_again >= 10
     assert not bad
 
 
 def test_a_wrong_row_is_noticed() -> None:
-    row = next(r for r in lines("headline") if r["arguments"]["compression"] == 1)
+    row = next(r for r in rows_of("headline") if r["arguments"]["compression"] == 1)
     right = row["metrics"]
     assert not off(row, right)
     assert not off(row, {**right, "accuracy": right["accuracy"] - 0.04})
@@ -94,7 +90,7 @@ def one(name: str, *arguments: str) -> dict[str, Any]:
     """The first recorded row that names these arguments, and no rate otherwise."""
     return next(
         r
-        for r in lines(name)
+        for r in rows_of(name)
         if set(arguments) <= set(r["arguments"]) and ("rate" in r["arguments"]) == ("rate" in arguments)
     )
 
@@ -105,8 +101,10 @@ def test_rows_are_whole(name: str, tmp_path: Any) -> None:
     path, found = project_data("rows", f"{name}.jsonl"), EXPERIMENTS[name]
     points = [dict(zip(axes, p, strict=True)) for axes in found.grids for p in itertools.product(*axes.values())]
     keys = [key(found.function, point) for point in points]
-    assert [row["key"] for row in lines(name)] == [key(found.function, row["arguments"]) for row in lines(name)]
-    assert sorted(row["key"] for row in lines(name)) == sorted(keys), "a row for each point of the grids, and no other"
+    assert [row["key"] for row in rows_of(name)] == [key(found.function, row["arguments"]) for row in rows_of(name)]
+    assert sorted(row["key"] for row in rows_of(name)) == sorted(keys), (
+        "a row for each point of the grids, and no other"
+    )
     copy = tmp_path / path.name
     copy.write_bytes(path.read_bytes())
     new: list[Any] = []

@@ -636,3 +636,84 @@ def test_criteria_are_those_that_can_score_the_network() -> None:
             wb.controls.criterion("obs", network="vgg")
     finally:
         NETWORKS.remove("tiny")
+
+
+# refresh
+
+
+def test_a_picture_is_drawn_again_when_what_it_depends_on_changes(opened: list[Any], monkeypatch: Any) -> None:
+    """Drawn at the setting of now; not sent where it looks the same; the end of the changes is drawn, too."""
+    from workbench.explorers.explore import live
+
+    monkeypatch.setattr(live, "LOOK", 0.02)
+    now: dict[str, Any] = {"depends": 0, "asked": 0}
+
+    def depends() -> Any:
+        now["asked"] += 1
+        if now["depends"] == "broken":
+            raise OSError("half written")
+        return now["depends"]
+
+    def picture(k: int) -> str:
+        return f"{now['depends']} at {k}" if now["depends"] != 1 else "0 at 5"
+
+    explorer = wb.explore(picture, k=(0, 10), refresh=depends)
+    opened.append(explorer)
+    assert texts(explorer) == ["0 at 5"]
+    now["depends"] = 1
+    asked = now["asked"]
+    until(lambda: now["asked"] > asked + 2)
+    assert explorer.frame["request"] == 0, "the same picture is not sent again"
+    now["depends"] = 2
+    until(lambda: texts(explorer) == ["2 at 5"])
+    assert explorer.frame["again"]
+    explorer.from_state({"k": 7})
+    until(lambda: texts(explorer) == ["2 at 7"])
+    now["depends"] = "broken"
+    until(lambda: explorer.status["error"] == "OSError: half written")
+    asked = now["asked"]
+    until(lambda: now["asked"] > asked + 2)
+    assert len(explorer.errors) == 1
+    now["depends"] = None
+    until(lambda: texts(explorer) == ["None at 7"])
+    assert explorer.status["error"] == ""
+    until(lambda: not explorer.worker.busy("looking"))
+
+
+def test_what_has_ended_is_not_looked_at_and_a_closed_explorer_looks_no_more(
+    opened: list[Any], monkeypatch: Any
+) -> None:
+    from workbench.explorers.explore import live
+
+    monkeypatch.setattr(live, "LOOK", 0.02)
+    asked: list[int] = []
+    ended = wb.explore(square, k=(0, 10), refresh=lambda: None)
+    opened.append(ended)
+    assert not ended.worker.busy("looking")
+    going = wb.explore(square, k=(0, 10), refresh=lambda: asked.append(0) or len(asked))
+    until(lambda: len(asked) > 3)
+    going.close()
+    until(lambda: not going.worker._thread.is_alive())
+    seen = len(asked)
+    time.sleep(0.1)
+    assert len(asked) == seen
+
+
+@pytest.mark.parametrize("other", ["picture", "site"])
+def test_other_faces_are_drawn_once(other: str, face: Callable[[str], None]) -> None:
+    face(other)
+    asked: list[int] = []
+    wb.explore(square, k=(0, 3), refresh=lambda: asked.append(0))
+    assert not asked
+
+
+def test_refresh_is_a_function_for_pictures_that_start_by_themselves() -> None:
+    def staged(k: int) -> Iterator[str]:
+        yield "one"
+
+    with pytest.raises(TypeError, match=r"refresh is a function without arguments; got 2\.0"):
+        wb.explore(square, k=(0, 10), refresh=2.0)
+    with pytest.raises(ValueError, match="a generator function starts with Run"):
+        wb.explore(staged, k=(0, 10), refresh=lambda: 0)
+    with pytest.raises(ValueError, match="ahead=True draws pictures that do not change"):
+        wb.explore(square, k=(0, 10), ahead=True, refresh=lambda: 0)

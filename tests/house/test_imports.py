@@ -41,6 +41,7 @@ ROOMS = [
     "experiments",
     "exercises",
     "plots",
+    "reports",
     "explorers",
     "headless",
     "cli",

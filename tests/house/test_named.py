@@ -60,7 +60,12 @@ def missing(text: str) -> Iterator[str]:
         yield from () if task in TASKS else [f"make {task}"]
     for command, words in re.findall(r"`workbench ([a-z][a-z-]*)((?: [^`\s]+)*)", text):
         yield from () if command in COMMANDS else [f"workbench {command}"]
-        if command == "evidence" and words and words.split()[0] not in {*wb.experiments.EXPERIMENTS, "NAME"}:
+        if (
+            command == "evidence"
+            and words
+            and words[1] != "-"
+            and words.split()[0] not in {*wb.experiments.EXPERIMENTS, "NAME"}
+        ):
             yield f"experiment {words.split()[0]}"
     for path in re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", text):
         made_up = re.search(r"NAME|NN|_shipped", path)

@@ -27,7 +27,11 @@ for _topic in pkgutil.iter_modules(__path__):
 
 
 def compute(
-    name: str, folder: str | Path | None = None, jobs: int = 0, on_row: Callable[[Row, int, int], None] | None = None
+    name: str,
+    folder: str | Path | None = None,
+    jobs: int = 0,
+    on_row: Callable[[Row, int, int], None] | None = None,
+    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Compute the missing rows of an experiment in `folder` (default: its own, or `data/rows`); return all its rows.
 
@@ -35,7 +39,7 @@ def compute(
     """
     found = EXPERIMENTS[name]
     path = Path(folder or found.folder or project_data("rows")) / f"{name}.jsonl"
-    return sweep_all(found.function, path, list(found.grids), jobs=jobs, on_row=on_row)
+    return sweep_all(found.function, path, list(found.grids), jobs=jobs, on_row=on_row, progress=progress)
 
 
 def recorded(name: str, bn: str = "authors") -> pd.DataFrame:

@@ -75,11 +75,13 @@ def _spec(told: Any, path: Path) -> Spec:
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int if name == "jobs" else int | float):
             raise ValueError(f"{name} is a number; got {value!r}")
+    if not isinstance(out := told.get("out", str(Path("out") / path.stem)), str):
+        raise ValueError(f"out is the name of a folder; got {out!r}. Leave it out for out/{path.stem}")
     if "check" in told:
         options["check"] = find_run(told["check"], path.parent)
     if "cluster" in told:
         options["engine"] = _cluster(told["cluster"])
-    return Spec(run, str(told.get("out", Path("out") / path.stem)), lists, options)
+    return Spec(run, out, lists, options)
 
 
 def _cluster(told: Any) -> Dask:
@@ -134,9 +136,10 @@ def _values(name: Any, value: Any) -> list[Any]:
         return value
     if not isinstance(value, Mapping):
         return [value]
-    ends = value.get("range")
+    ends: Any = value.get("range")
     ends = [ends] if isinstance(ends, int) else ends
-    if set(value) != {"range"} or not isinstance(ends, list) or not 1 <= len(ends) <= 3:
+    whole = isinstance(ends, list) and 1 <= len(ends) <= 3 and all(type(end) is int for end in ends)
+    if set(value) != {"range"} or not whole or ends[2:] == [0]:
         raise ValueError(f"{name} is a list of values, or {{range: 10}} for 0 to 9; got {dict(value)!r}")
     return list(range(*ends))
 

@@ -58,7 +58,7 @@ def title(picture: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+    return re.sub(r"\s+", " ", text.replace(r"\$", "$")).strip()  # a dollar that begins no formula
 
 
 def _against(y: str, x: str) -> str:

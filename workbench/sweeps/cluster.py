@@ -32,7 +32,7 @@ class Dask:
 
     `scheduler` is an address such as tcp://host:8786, or tls:// with the certificates that Dask's own configuration
     names. `options` go to dask_jobqueue.SLURMCluster or dask_kubernetes.operator.KubeCluster; what is not given comes
-    from Dask's configuration. It connects with the first run and leaves with the last; what it started itself ends then.
+    from Dask's configuration. It connects with the first run and leaves with the last; what it started ends then.
 
     A worker takes runs if its Python, torch and package are those here. Before the first run others are a ValueError
     with their addresses; those that come later are named on standard error and get none. A run whose worker dies is
@@ -75,8 +75,9 @@ class Dask:
         """Runs in flight: it follows the workers that come and go."""
         return self._opened().width
 
-    def submit(self, task: Task) -> Future[Row]:
+    def submit(self, *tasks: Task) -> Future[list[Row]]:
         """Start a run on a worker that takes it."""
+        (task,) = tasks
         return self._opened().submit(task)
 
     def _opened(self) -> _Session:
@@ -129,7 +130,7 @@ class _Session:
         self._refused: set[str] = set()
         self._threads, self._begun = 0, False
         self._changing, self._closing = threading.Lock(), threading.Event()
-        self._out: dict[Future[Row], Task] = {}
+        self._out: dict[Future[list[Row]], Task] = {}
         self._lost: Exception | None = None
         self._sealed: tuple[Any, Any] = (None, None)
         try:
@@ -155,13 +156,13 @@ class _Session:
             raise self._lost
         return max(1, AHEAD * self._threads)
 
-    def submit(self, task: Task) -> Future[Row]:
-        row: Future[Row] = Future()
+    def submit(self, task: Task) -> Future[list[Row]]:
+        row: Future[list[Row]] = Future()
         try:
             if self._sealed[0] is not task.function:
                 self._sealed = task.function, Sealed(task.function, task.own)
         except Exception as error:
-            row.set_result(task.failed(f"it does not travel to a worker: {type(error).__name__}: {error}", 0))
+            row.set_result([task.failed(f"it does not travel to a worker: {type(error).__name__}: {error}", 0)])
             return row
         with self._changing:
             if self._lost:
@@ -175,7 +176,7 @@ class _Session:
         sent.add_done_callback(lambda got: self._back(row, got))
         return row
 
-    def _back(self, row: Future[Row], got: Future[Row]) -> None:
+    def _back(self, row: Future[list[Row]], got: Future[list[Row]]) -> None:
         """Hand a row over, or why there is none."""
         from distributed import KilledWorker
 
@@ -186,11 +187,11 @@ class _Session:
         try:
             row.set_result(got.result())
         except KilledWorker:
-            row.set_result(task.failed("each worker of the cluster that began it died, four in all", 0))
+            row.set_result([task.failed("each worker of the cluster that began it died, four in all", 0)])
         except CancelledError:
             row.set_exception(ConnectionError(_gone(self.address)))
         except Exception as error:
-            row.set_result(task.failed(f"its worker could not compute it: {type(error).__name__}: {error}", 0))
+            row.set_result([task.failed(f"its worker could not compute it: {type(error).__name__}: {error}", 0)])
 
     def _watch(self) -> None:
         while not self._closing.wait(LOOK):

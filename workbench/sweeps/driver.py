@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import sys
 import threading
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.criteria.registry import own_criteria
+from workbench.sweeps.batching import batches, worth_it
 from workbench.sweeps.files import Claims, Store, unique
 from workbench.sweeps.points import Arguments, Points, Run, columns, defaults, points
+from workbench.sweeps.progress import Progress
 from workbench.sweeps.rows import Row, Task, flat, revision, table
 from workbench.sweeps.workers import Engine, Here, Local, cores, gpus
 from workbench.types import check_count
@@ -28,6 +31,8 @@ MOST = 20_000
 """Runs of a grid from which it may be a mistake."""
 LOOK = 0.3
 """Seconds between two looks at runs that another sweep does."""
+TOGETHER = 64
+"""Runs of one call, where batches are chosen by themselves."""
 TOLD = 20
 """Failed runs that an error shows."""
 
@@ -42,8 +47,10 @@ def sweep(
     retry: bool = True,
     check: Callable[..., object] | None = None,
     most: int = MOST,
+    together: int | None = None,
     engine: Engine | None = None,
     on_row: OnRow | None = None,
+    progress: bool | None = None,
     **grid: Any,
 ) -> pd.DataFrame:
     """Run `run` at every combination of the grid; a table with a line for each, in the order of the grid.
@@ -59,10 +66,15 @@ def sweep(
 
     `jobs` processes (default: as many as the machine has GPUs, else cores; 0: none, all runs in this one) compute on
     one thread each, which changes the time and not the numbers; functions and criteria defined in a notebook travel to
-    them. GPUs are dealt out in turn: twice as many jobs is two runs on each. A run that raises, dies, or takes longer than `limit` seconds is a row with its `error`; the
-    others go on, and the next call tries it again unless `retry=False`. `engine=wb.sweeps.Dask(...)` computes on a
-    cluster, without `jobs`.
-    `on_row(row, done, total)` is called after each new row. Ctrl-C lets running runs end, twice stops at once.
+    them. GPUs are dealt out in turn: twice as many jobs is two runs on each. `engine=wb.sweeps.Dask(...)` computes on a
+    cluster, without `jobs`. A run that raises, dies, or takes longer than `limit` seconds is a row with its `error`;
+    the others go on, and the next call tries it again unless `retry=False`.
+
+    Where the run has a `batched` form, up to `together` runs that may differ in it are computed in one call; a batch
+    that fails as a whole is computed again run by run. By itself (None) this is done on CUDA devices only.
+
+    `on_row(row, done, total)` is called after each new row. A bar shows how far it is, in a terminal and in a notebook;
+    with `progress=True` lines do elsewhere; False: nothing. Ctrl-C lets running runs end, twice stops at once.
 
     Raises RuntimeError at the end, when all other runs are on disk, with the arguments of the runs that failed.
 
@@ -71,9 +83,8 @@ def sweep(
     >>> sweep(area, tempfile.mkdtemp(), jobs=0, width=[2, 3], height=[5])["area"].tolist()
     [10, 15]
     """
-    return sweep_all(
-        run, out, [grid], jobs=jobs, limit=limit, retry=retry, check=check, most=most, engine=engine, on_row=on_row
-    )
+    options: dict[str, Any] = dict(jobs=jobs, limit=limit, retry=retry, check=check, most=most, together=together)
+    return sweep_all(run, out, [grid], **options, engine=engine, on_row=on_row, progress=progress)
 
 
 def sweep_all(
@@ -86,8 +97,10 @@ def sweep_all(
     retry: bool = True,
     check: Callable[..., object] | None = None,
     most: int = MOST,
+    together: int | None = None,
     engine: Engine | None = None,
     on_row: OnRow | None = None,
+    progress: bool | None = None,
 ) -> pd.DataFrame:
     """`sweep` over the points of several grids, each once."""
     check_count("jobs", cores() if jobs is None else jobs, least=0)
@@ -104,7 +117,8 @@ def sweep_all(
         store.remember({"function": run.__name__, "defaults": _plain_only(defaults(run)), "axes": axes})
     with Claims(store.folder) as claims:
         try:
-            failed = _computed(run, runs, store, claims, lambda: engine or _engine(jobs), retry, limit, on_row)
+            work = _Work(run, runs, store, claims, _batches(run, together, engine), on_row)
+            failed = work.done(lambda: engine or _engine(jobs), retry, limit, progress)
         finally:
             if store.packed and claims.alone():
                 store.pack()
@@ -145,57 +159,116 @@ def _engine(jobs: int | None) -> Engine:
     return Local(jobs or len(dealt) or cores(), dealt)
 
 
-def _computed(
-    run: Run,
-    runs: Points,
-    store: Store,
-    claims: Claims,
-    make: Callable[[], Engine],
-    retry: bool,
-    limit: float | None,
-    on_row: OnRow | None,
-) -> list[Row]:
-    """Compute what is missing; the rows of runs that failed."""
-    done, broken = set[str](), dict[str, Row]()
-    for row in store.rows():
-        if row["key"] in runs:
-            done.add(row["key"]) if "error" not in row else broken.update({row["key"]: row})
-    failed = [] if retry else [row for key, row in broken.items() if key not in done]
-    done.update(row["key"] for row in failed)
-    todo, count = deque(key for key in runs if key not in done), len(done)
-    if not todo:
-        return failed
-    code, own, engine = revision(run), own_criteria(), make()
-    running, elsewhere = dict[Future[Row], str](), deque[str]()
-    try:
-        with _stopping() as stopping:
-            while (todo and not stopping.is_set()) or running or (elsewhere and not stopping.is_set()):
-                while todo and len(running) < engine.width and not stopping.is_set():
-                    if not claims.take(key := todo.popleft()):
-                        elsewhere.append(key)
-                    elif (found := store.read(key)) and "error" not in found:  # by another sweep, since the start
-                        claims.release(key)
-                        count += 1
-                    else:
-                        running[engine.submit(Task(run, key, runs[key], code, own, limit))] = key
-                ended = wait(running, LOOK, FIRST_COMPLETED).done
-                for future in sorted(ended, key=lambda one: one.exception() is not None):  # rows first: all go to disk
-                    key, row = running.pop(future), future.result()
-                    store.write(row)
-                    claims.release(key)
-                    count += 1
-                    if "error" in row:
-                        failed.append(row)
-                    if on_row is not None:
-                        on_row(row, count, len(runs))
-                if not running and not todo and elsewhere:
-                    time.sleep(LOOK)
-                    todo, elsewhere = elsewhere, todo
-            if stopping.is_set():
-                raise KeyboardInterrupt
-    finally:
-        engine.close()
-    return failed
+def _batches(run: Run, together: int | None, engine: Engine | None) -> Callable[[Points], list[list[str]]]:
+    """A function that puts runs, by their keys, into the lists in which they are computed."""
+    form, usual = getattr(run, "batched", None), defaults(run)
+    if together is not None and check_count("together", together) > 1:
+        if form is None:
+            raise ValueError(
+                f"{run.__name__} has no batched form, so its runs are computed one by one. Leave together out"
+            )
+        if engine is not None:
+            raise ValueError("a cluster computes runs one by one. Leave together out")
+
+    def size(point: Arguments) -> int:
+        return together or (TOGETHER if worth_it({**usual, **point}.get("device") or "cpu") else 1)
+
+    def dealt(runs: Points) -> list[list[str]]:
+        if form is None or engine is not None or together == 1:
+            return [[name] for name in runs]
+        names, found = {id(point): name for name, point in runs.items()}, list[list[str]]()
+        for most in dict.fromkeys(map(size, runs.values())):
+            several = batches([point for point in runs.values() if size(point) == most], form.over, most)
+            found += [[names[id(point)] for point in batch] for batch in several]
+        return found
+
+    return dealt
+
+
+class _Work:
+    """The runs of one sweep on their way: what is to be done, what is in flight, what failed."""
+
+    def __init__(
+        self,
+        run: Run,
+        runs: Points,
+        store: Store,
+        claims: Claims,
+        dealt: Callable[[Points], list[list[str]]],
+        on_row: OnRow | None,
+    ):
+        self._run, self._runs, self._store, self._claims, self._on_row = run, runs, store, claims, on_row
+        self._finished, broken = set[str](), dict[str, Row]()
+        for row in store.rows():
+            if row["key"] in runs:
+                self._finished.add(row["key"]) if "error" not in row else broken.update({row["key"]: row})
+        self._broken = [row for name, row in broken.items() if name not in self._finished]
+        self._dealt, self._count = dealt, 0
+        self._todo, self._elsewhere = deque[list[str]](), deque[list[str]]()
+        self._running, self._failed = dict[Future[list[Row]], list[Task]](), list[Row]()
+
+    def done(self, make: Callable[[], Engine], retry: bool, limit: float | None, progress: bool | None) -> list[Row]:
+        """Compute what is missing; the rows of runs that failed, without `retry` those that had failed, too."""
+        before = [] if retry else self._broken
+        skipped = self._finished | {row["key"] for row in before}
+        missing = {name: point for name, point in self._runs.items() if name not in skipped}
+        self._count, self._todo = len(skipped), deque(self._dealt(missing))
+        if not self._todo:
+            return before
+        task = Task(self._run, "", {}, revision(self._run), own_criteria(), limit)
+        engine, shown = make(), Progress(self._run.__name__, self._count, len(self._runs), progress)
+        try:
+            with _stopping() as stopping:
+                while self._running or ((self._todo or self._elsewhere) and not stopping.is_set()):
+                    while self._todo and len(self._running) < engine.width and not stopping.is_set():
+                        self._start(engine, task)
+                    tell = functools.partial(shown.tell, failed=self._failed)
+                    tell(self._count, self._flying)
+                    ended = wait(self._running, LOOK, FIRST_COMPLETED).done
+                    for future in sorted(ended, key=lambda one: one.exception() is not None):  # rows first: all to disk
+                        self._land(engine, self._running.pop(future), future.result(), tell)
+                    if not self._running and not self._todo and self._elsewhere:
+                        time.sleep(LOOK)
+                        self._todo, self._elsewhere = self._elsewhere, self._todo
+                if stopping.is_set():
+                    raise KeyboardInterrupt
+        finally:
+            shown.close()
+            engine.close()
+        return before + self._failed
+
+    @property
+    def _flying(self) -> int:
+        return sum(map(len, self._running.values()))
+
+    def _start(self, engine: Engine, task: Task) -> None:
+        """Start the next runs, as far as no other sweep does them or has done them."""
+        mine = []
+        for name in self._todo.popleft():
+            if not self._claims.take(name):
+                self._elsewhere.append([name])
+            elif (found := self._store.read(name)) and "error" not in found:
+                self._claims.release(name)
+                self._count += 1
+            else:
+                mine.append(task._replace(key=name, arguments=self._runs[name]))
+        if mine:
+            self._running[engine.submit(*mine)] = mine
+
+    def _land(self, engine: Engine, tasks: list[Task], rows: list[Row], tell: Callable[[int, int], None]) -> None:
+        """Put rows on disk; a run that failed among others is computed again alone."""
+        for task, row in zip(tasks, rows, strict=True):
+            if "error" in row and len(tasks) > 1:
+                self._running[engine.submit(task)] = [task]
+                continue
+            self._store.write(row)
+            self._claims.release(task.key)
+            self._count += 1
+            if "error" in row:
+                self._failed.append(row)
+            tell(self._count, self._flying)
+            if self._on_row is not None:
+                self._on_row(row, self._count, len(self._runs))
 
 
 @contextlib.contextmanager
@@ -210,7 +283,8 @@ def _stopping() -> Iterator[threading.Event]:
         if stopping.is_set():
             raise KeyboardInterrupt
         stopping.set()
-        print("stopping: running runs end, no new ones start. Ctrl-C again stops at once", file=sys.stderr)
+        with contextlib.suppress(RuntimeError):  # in the middle of another line
+            print("\nstopping: running runs end, no new ones start. Ctrl-C again stops at once", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, stop)
     try:

@@ -71,13 +71,14 @@ class Store:
         """All rows, those of failed runs among them: first the packed ones, then by key. A key may come twice."""
         if self.packed and self.packed.exists():
             yield from packed_rows(self.packed)[0]
-        for path in self._files():
+        for path in self.files():
             with open(path, "rb", buffering=0) as file:
                 row = _whole(path, file.read())
             if row is not None:
                 yield row
 
-    def _files(self) -> Iterator[str]:
+    def files(self) -> Iterator[str]:
+        """The files of runs, in the order of their keys."""
         runs = self.folder / "runs"
         for shard in sorted(os.scandir(runs), key=lambda e: e.name) if runs.is_dir() else ():
             if len(shard.name) == 2 and shard.is_dir():
@@ -107,7 +108,7 @@ class Store:
         with open(self.packed, "ab+") as file:
             if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
                 file.write(b"\n")  # a whole row that lacks its line end
-            for path in self._files():
+            for path in self.files():
                 row = json.loads(text := Path(path).read_bytes())
                 if "error" not in row:
                     moved.append(path)
@@ -116,7 +117,7 @@ class Store:
             os.fsync(file.fileno())
         for path in moved:
             os.unlink(path)
-        if next(self._files(), None):
+        if next(self.files(), None):
             return
         for rest in [*self.folder.glob("grids/*.json"), self.folder / "in-flight"]:
             rest.unlink(missing_ok=True)
@@ -220,6 +221,49 @@ class Claims:
         """Whether no other sweep works in the folder; if so, one that comes now waits for the end of this one."""
         with _changing:
             return self._held.users == 1 and _lock(self._held.file, _ALL)
+
+
+def in_flight(folder: Path) -> int | None:
+    """How many runs sweeps compute in a folder now, here and elsewhere; None where the system does not tell.
+
+    It only asks: a lock that is taken for a look would disturb the sweeps, and closing a handle of the file lets go of
+    those of this process.
+    """
+    path, places = str(folder / "in-flight"), _form()
+    if places is None:
+        return None
+    with _changing:
+        if held := _held.get(path):
+            return len(held.keys) + sum(1 for _ in _elsewhere(held.file, *places))
+        try:
+            with open(path, "rb") as file:
+                return sum(1 for _ in _elsewhere(file, *places))
+        except OSError:
+            return 0
+
+
+def _form() -> tuple[str, int] | None:
+    """How the system packs a lock that it is asked for, with the place of its start; None where that is not known."""
+    import sys
+
+    return {"linux": ("hhqqi", 2), "darwin": ("qqihh", 0)}.get(sys.platform)
+
+
+def _elsewhere(file: IO[bytes], form: str, start: int) -> Iterator[int]:
+    """The bytes in front of `_ALL` that other processes have locked."""
+    import fcntl
+    import struct
+
+    at = 0
+    while at < _ALL:
+        ends = [at, _ALL - at]
+        asked = [fcntl.F_RDLCK, os.SEEK_SET, *ends, 0] if start else [*ends, 0, fcntl.F_RDLCK, os.SEEK_SET]
+        told = struct.unpack(form, fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(form, *asked)))
+        if told[0 if start else 3] == fcntl.F_UNLCK:
+            return
+        at = max(at, told[start])  # of neighbours the system keeps one lock
+        yield at
+        at += 1
 
 
 class _Held:

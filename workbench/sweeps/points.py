@@ -117,7 +117,7 @@ def columns(function: Run, grid: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def plain(value: Any, what: str) -> Any:
-    """The value as JSON has it: numpy and torch scalars become Python's, NaN becomes None."""
+    """The value as JSON and tables have it: numpy and torch scalars become Python's, NaN becomes None."""
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
     if isinstance(value, float) and math.isnan(value):

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,28 +49,47 @@ class Task(NamedTuple):
 
     def failed(self, why: str, seconds: float) -> Row:
         """The row of a run that ended without metrics."""
-        return self.row({}, seconds, error=f"{self}\n{why}")
+        words = f"{self}\n{why}".encode("utf-8", "replace").decode()  # no table holds half a character
+        return self.row({}, seconds, error=words)
 
     def __str__(self) -> str:
         return f"{self.function.__name__}({', '.join(f'{n}={v!r}' for n, v in self.arguments.items())})"
 
 
-def compute(task: Task) -> Row:
-    """Run a task on one thread; whatever it raises is the row of a failed run."""
+def compute(*tasks: Task) -> list[Row]:
+    """Run tasks on one thread, several by the batched form of their run; what goes wrong is in the rows."""
     import torch
 
     threads, start = torch.get_num_threads(), time.perf_counter()
     torch.set_num_threads(1)
     try:
-        add_criteria(task.own or {})
-        found = task.function(**task.arguments)
-        several = inspect.isgenerator(found)
-        lines = [_metrics(task, one) for one in found] if several else [_metrics(task, found)]
-        return task.row(lines if several else lines[0], time.perf_counter() - start)
-    except (Exception, SystemExit):
-        return task.failed(traceback.format_exc(), time.perf_counter() - start)
+        add_criteria(tasks[0].own or {})
+        answers = _several(tasks) if len(tasks) > 1 else [_answer(tasks[0])]
+    except (Exception, SystemExit) as error:
+        answers = [error] * len(tasks)
     finally:
         torch.set_num_threads(threads)
+    seconds, among = (time.perf_counter() - start) / len(tasks), {"together": len(tasks)} if len(tasks) > 1 else {}
+    return [
+        task.failed("".join(traceback.format_exception(answer)), seconds)
+        if isinstance(answer, BaseException)
+        else task.row(answer, seconds) | among
+        for task, answer in zip(tasks, answers, strict=True)
+    ]
+
+
+def _answer(task: Task) -> Any:
+    found = task.function(**task.arguments)
+    return [_metrics(task, one) for one in found] if inspect.isgenerator(found) else _metrics(task, found)
+
+
+def _several(tasks: Sequence[Task]) -> list[Any]:
+    """What the batched form of a run gives: metrics or an exception for each."""
+    form: Any = tasks[0].function
+    found = form.batched.function([dict(task.arguments) for task in tasks])
+    if len(found) != len(tasks):
+        raise ValueError(f"the batched form of {form.__name__} gave {len(found)} rows for {len(tasks)} points")
+    return [one if isinstance(one, Exception) else _metrics(t, one) for t, one in zip(tasks, found, strict=True)]
 
 
 def _metrics(task: Task, metrics: Any) -> dict[str, Any]:

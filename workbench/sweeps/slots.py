@@ -1,4 +1,4 @@
-"""On a worker of a cluster: the processes that compute its runs. They are kept between runs, and end with the worker."""
+"""On a worker of a cluster: the processes that compute its runs, kept between runs, which end with the worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _starting = threading.Lock()
 _watches: list[threading.Thread] = []
 
 
-def run(message: bytes, name: str) -> Row:
+def run(message: bytes, name: str) -> list[Row]:
     """Compute a run, a pickled task, in a process of its own. `name` is what the cluster calls it; it is stopped if
     nobody wants it any more."""
     from distributed import get_worker
@@ -39,7 +39,7 @@ def run(message: bytes, name: str) -> Row:
         worker = Worker()
     _busy[name] = get_worker(), worker
     try:
-        return worker.row(task)
+        return worker.rows(task)
     finally:
         del _busy[name]
         if not worker.closed:

@@ -21,14 +21,14 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Engine(Protocol):
-    """What a sweep computes with: `width` runs in flight at a time, each a Future of its row."""
+    """What a sweep computes with: `width` calls in flight at a time, each a Future of the rows of its runs."""
 
     @property
     def width(self) -> int:
-        """Runs in flight at a time; it may change."""
+        """Calls in flight at a time; it may change."""
 
-    def submit(self, task: Task) -> Future[Row]:
-        """Start a run; what goes wrong in it is in its row."""
+    def submit(self, *tasks: Task) -> Future[list[Row]]:
+        """Start a run, or several in one call; what goes wrong is in the rows."""
 
     def close(self) -> None:
         """End at once, with all that runs."""
@@ -39,10 +39,10 @@ class Here:
 
     width = 1
 
-    def submit(self, task: Task) -> Future[Row]:
-        """Compute a run."""
-        done: Future[Row] = Future()
-        done.set_result(compute(task))
+    def submit(self, *tasks: Task) -> Future[list[Row]]:
+        """Compute runs."""
+        done: Future[list[Row]] = Future()
+        done.set_result(compute(*tasks))
         return done
 
     def close(self) -> None:
@@ -64,14 +64,14 @@ class Local:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="sweep")
 
-    def submit(self, task: Task) -> Future[Row]:
-        """Start a run in a process that has none."""
-        return self._threads.submit(self._run, task)
+    def submit(self, *tasks: Task) -> Future[list[Row]]:
+        """Start runs in a process that has none."""
+        return self._threads.submit(self._run, tasks)
 
-    def _run(self, task: Task) -> Row:
+    def _run(self, tasks: tuple[Task, ...]) -> list[Row]:
         worker = self._idle.get()
         try:
-            return worker.row(task)
+            return worker.rows(*tasks)
         finally:
             self._idle.put(worker)
 
@@ -96,20 +96,18 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self.closed = False
 
-    def row(self, task: Task) -> Row:
-        """The row of a run; one that ended with its process, or at its limit, is a failed run."""
-        start = time.monotonic()
+    def rows(self, *tasks: Task) -> list[Row]:
+        """The rows of runs of one call; those that ended with their process, or at their limit, are failed runs."""
+        start, limit = time.monotonic(), tasks[0].limit and tasks[0].limit * len(tasks)
         try:
-            return self.call(compute, (task,), task.limit)
+            return self.call(compute, tasks, limit)
         except TimeoutError:
-            why = (
-                f"it ran longer than its limit of {task.limit:g} s and was stopped. Raise the limit, or make it shorter"
-            )
+            why = f"it ran longer than its limit of {limit:g} s and was stopped. Raise the limit, or make it shorter"
         except ProcessLookupError as error:
             why = f"its process died: {error}"
         except Exception as error:  # a function or a result that does not travel
             why = f"it could not be sent to its process, or its row back: {type(error).__name__}: {error}"
-        return task.failed(why, time.monotonic() - start)
+        return [task.failed(why, time.monotonic() - start) for task in tasks]
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], limit: float | None = None) -> Any:
         """What the function returns or raises there. TimeoutError after `limit` seconds, ProcessLookupError if the

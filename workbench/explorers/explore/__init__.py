@@ -9,7 +9,7 @@ from workbench.explorers.faces import face
 from workbench.extras import check_lab
 from workbench.types import check_choice
 
-OPTIONS = ("state", "name", "ahead")
+OPTIONS = ("state", "name", "ahead", "refresh")
 
 
 def explore(
@@ -19,6 +19,7 @@ def explore(
     state: Mapping[str, Any] | None = None,
     name: str | None = None,
     ahead: bool = False,
+    refresh: Callable[[], Any] | None = None,
     **controls: Any,
 ) -> Any:
     """An explorer of `picture(**choices)`: a control for each choice, and what the function returns below.
@@ -28,8 +29,10 @@ def explore(
     replaces what is shown; it starts with Run and stops with Cancel. Each control is one of `wb.controls`, a widget of
     ipywidgets with a `value`, or short for one: `(low, high)`, `(low, high, step)`, a list, a dict, a bool, a number, a
     text; `ipywidgets.fixed(x)` is x without a control. `state` sets controls, as `state()` gives it. `ahead=True` draws
-    the pictures of all settings ahead, so that the controls answer in the browser. A cell that runs again closes the
-    explorer it made; `name` does the same across cells. Without `picture` it is a decorator.
+    the pictures of all settings ahead, so that the controls answer in the browser. `refresh` is a function without
+    arguments that says what the picture depends on, such as a file's time: it is asked every second, and where its
+    answer is another one, the picture is drawn again; None: it will not change any more. A cell that runs again closes
+    the explorer it made; `name` does the same across cells. Without `picture` it is a decorator.
     Raises ValueError for a control that the function lacks, TypeError for what cannot be shown.
 
     The face is chosen by WORKBENCH_FACE. "live" is a widget; "picture" is drawn once, with numbers for headless runs;
@@ -44,7 +47,7 @@ def explore(
     >>> del os.environ["WORKBENCH_FACE"]
     """
     if picture is None:
-        return functools.partial(explore, state=state, name=name, ahead=ahead, **controls)
+        return functools.partial(explore, state=state, name=name, ahead=ahead, refresh=refresh, **controls)
     check_lab("ipywidgets", "anywidget", "IPython")
     from workbench.explorers.explore.choices import Choices
 
@@ -63,11 +66,16 @@ def explore(
     choices = Choices(picture, {n: (short, getattr(takes.get(n), "default", None)) for n, short in controls.items()})
     if state is not None:
         choices.set(state)
+    if refresh is not None and not callable(refresh):
+        raise TypeError(f"refresh is a function without arguments; got {refresh!r}. Write refresh=lambda: ...")
+    if refresh is not None and (ahead or choices.staged):
+        own = "ahead=True draws pictures that do not change" if ahead else "a generator function starts with Run"
+        raise ValueError(f"refresh draws a picture again while it is shown, but {own}. Leave one of them out")
     shown = face()
     if shown == "live":
         from workbench.explorers.explore.live import Explore
 
-        return Explore(choices, ahead, name)
+        return Explore(choices, ahead, name, refresh)
     from workbench.explorers.explore.still import show
 
     return show(choices, shown)

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -21,6 +22,8 @@ from workbench.explorers.files import fit, write
 from workbench.explorers.page import IDLE
 from workbench.explorers.worker import Work, drain
 
+LOOK, REST = 1.0, 4
+"""Seconds between two looks at what a picture depends on; a look waits at least so many times as long as a drawing."""
 SLOW = 0.3
 """Seconds after which a picture that is still being drawn says so."""
 EMPTY = Shown([], "", [])
@@ -33,14 +36,21 @@ class Explore(Explorer):
 
     _esm = page.module(*SCRIPTS)
     _css = page.style(*STYLES)
-    slots = ("drawing", "ahead")
+    slots = ("drawing", "ahead", "looking")
 
     controls = traitlets.List(traitlets.Instance(ipywidgets.Widget)).tag(sync=True, **ipywidgets.widget_serialization)
     menu = traitlets.Dict().tag(sync=True)
     frame = traitlets.Dict().tag(sync=True)
     frames = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, choices: Choices, ahead: bool = False, name: str | None = None):
+    def __init__(
+        self,
+        choices: Choices,
+        ahead: bool = False,
+        name: str | None = None,
+        refresh: Callable[[], Any] | None = None,
+    ):
+        self._refresh, self._depends = refresh, refresh() if refresh else None
         self.choices, self._ratio, self._ahead = choices, 1.5, ahead and not choices.staged
         self._found = EMPTY if choices.staged else drain(once(choices))
         controls = list(choices.controls.values())
@@ -60,6 +70,8 @@ class Explore(Explorer):
             self.worker.submit("ahead", self._store)
         elif choices.staged:
             self.status = {**IDLE, "message": "Press Run"}
+        if self._depends is not None:
+            self.worker.submit("looking", self._look, LOOK)
 
     def state(self) -> Values:
         """The setting as JSON, for `from_state` or `explore(state=...)`."""
@@ -114,6 +126,28 @@ class Explore(Explorer):
             if not stale():
                 self._found, self._shown_at = found, moment
                 self.frame = _framed(found, moment, self.frame["request"] + 1)
+
+    def _look(self, stale: Callable[[], bool]) -> Iterator[None]:
+        """Draw again if what the picture depends on is another thing now, and look again later, unless it has ended."""
+        yield
+        start, now = time.monotonic(), self._depends
+        try:
+            if (now := self._refresh() if self._refresh else None) != self._depends:
+                moment = self.choices.moment()
+                found = self.choices.draw(moment.values, self._ratio)
+                with self.lock:
+                    if stale():
+                        return
+                    if moment.key == self.choices.moment().key and found.parts != self._found.parts:
+                        self._found, self._shown_at = found, moment
+                        self.frame = _framed(found, moment, self.frame["request"] + 1) | {"again": True}
+                    self._depends, self.status = now, {**self.status, "error": ""}
+        except Exception as error:
+            if not self.status["error"]:  # a file that is half written now is whole later
+                self.fail(error)
+            now = ()
+        if now is not None and not stale():
+            self.worker.submit("looking", self._look, max(LOOK, REST * (time.monotonic() - start)))
 
     def _store(self, stale: Callable[[], bool]) -> Iterator[None]:
         """Draw the pictures of all settings ahead."""

@@ -150,7 +150,7 @@ def bundle(found: Shown, title: str, setting: str) -> dict[str, Any]:
     parts = [part | ({"html": Markup(part["html"])} if part["kind"] == "html" else {}) for part in found.parts]
     made: dict[str, Any] = {
         "text/html": str(html("explored", parts=parts, setting=setting)),
-        "text/plain": f"{title}: {setting}. {found.words}",
+        "text/plain": f"{title}: {f'{setting}. ' if setting else ''}{found.words}",
     }
     images = [part["data"] for part in found.parts if part["kind"] == "image"]
     return {**made, **({"image/png": images[0]} if images else {})}

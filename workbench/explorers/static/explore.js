@@ -4,6 +4,7 @@ import { field, make, ownKeys, wordSlider, write } from "./kit.js";
 import { shell } from "./explorer.js";
 import { raster } from "./raster.js";
 
+const SPEAK_MS = 15000; // how often a picture that is drawn again by itself is said
 const NO_KERNEL = "This page has no kernel.";
 
 // ---------------------------------------------------------------- what a picture function returned
@@ -66,7 +67,7 @@ export default {
     const tools = make("div", { class: "wb-row wb-tools" }, message, button("Show code", "code"), button("State", "state"), button("Save", "save"));
     const own = live ? [] : storedControls(menu, places, (i, at) => { places[i] = at; draw(); });
     const key = () => places.join(","), stored = () => model.get("frames")[key()];
-    let drawn = "", scale = 0, ended = false;
+    let drawn = "", scale = 0, ended = false, spoken = 0;
 
     function paint(look, note, doing) {
       const frame = model.get("frame"), status = model.get("status"), kept = stored();
@@ -80,7 +81,7 @@ export default {
       }
       if (mark !== drawn) {
         showParts(shown, newest.parts, scale);
-        write(said, newest.words);
+        if (!newest.again || performance.now() - spoken > SPEAK_MS) { write(said, newest.words); spoken = performance.now(); }
         drawn = mark;
       }
       run.hidden = !staged || !live;

@@ -1,0 +1,79 @@
+"""Pictures of a sweep: trade-off curves, as many as a reader takes in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from workbench import plots
+from workbench.reports.columns import Roles
+from workbench.reports.reading import Found
+from workbench.reports.tables import lines_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+ARMS, PICTURES = 10, 6
+"""Lines of a picture, and pictures of a report; what is beyond is counted."""
+PLACES = 60
+"""Values of x that a picture shows with their intervals; where there are more, it takes steps."""
+
+
+class Drawn(NamedTuple):
+    """A picture, its title, how many arms it leaves out, and how many values of x."""
+
+    axes: Axes
+    title: str
+    arms: int
+    places: int
+
+
+def pictures(found: Found, chosen: Roles, most: int = PICTURES) -> tuple[list[Drawn], int]:
+    """y against x for each arm, every seed a dot; and how many pictures more there would be.
+
+    Where arms of several arguments are more than a picture holds, each value of the argument that has the fewest has a
+    picture of its own. Without an x, each arm is a line of dots.
+    """
+    lines = lines_of(found, chosen, _split(found.table, chosen.by))
+    groups = list(lines.groupby("picture", sort=False))
+    return [_drawn(group, chosen, str(title)) for title, group in groups[:most]], max(0, len(groups) - most)
+
+
+def _split(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """Arguments whose values have pictures of their own."""
+    rest, split = sorted(by, key=lambda name: table[name].nunique(dropna=False)), list[str]()
+    while len(rest) > 1 and math.prod(table[name].nunique(dropna=False) for name in rest) > ARMS:
+        split.append(rest.pop(0))
+    return [name for name in by if name in split]
+
+
+def _drawn(lines: pd.DataFrame, chosen: Roles, title: str) -> Drawn:
+    import numpy as np
+    import pandas as pd
+
+    arms, places = list(dict.fromkeys(lines["arm"])), np.unique(lines["x"])
+    at = places[np.linspace(0, len(places) - 1, min(PLACES, len(places))).round().astype(int)]
+    shown = lines[lines["arm"].isin(arms[:ARMS]) & lines["x"].isin(at)]
+    x, y = _plain(chosen.x), _plain(chosen.y)
+    arm = next(name for name in ("arm", "arms", "all arms") if name not in (x, y))
+    shown = pd.DataFrame({arm: shown["arm"].map(_plain), x: shown["x"], y: shown["y"]})
+    if chosen.x:
+        axes = plots.curves(shown, x=x, y=y, arm=arm)
+        if x != "compression":
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
+    else:
+        axes = plots.ladder(shown, x=y, arm=arm, log=False)
+    axes.set_title(_plain(title) if title else "")
+    return Drawn(axes, title, max(0, len(arms) - ARMS), len(places) - len(at))
+
+
+def _plain(name: str) -> str:
+    """A name as matplotlib shows it letter by letter: no formula, no control characters, in the legend whatever it is.
+
+    >>> _plain("$a$"), _plain("_hidden")
+    ('\\\\$a\\\\$', ' _hidden')
+    """
+    text = "".join(c if c.isprintable() else " " for c in name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") or not text.strip() else text
