@@ -113,10 +113,13 @@ def _drift(options: argparse.Namespace) -> int:
 def _sweep(options: argparse.Namespace) -> int:
     from workbench.headless import NotebookRun, sweep_notebook
     from workbench.headless.spec import read_spec
-    from workbench.sweeps import MOST, sweep_all
+    from workbench.sweeps import MOST, Dask, sweep_all
 
     spec = read_spec(options.spec)
     given = {name: getattr(options, name) for name in ("jobs", "limit") if getattr(options, name) is not None}
+    cluster = {name: getattr(options, name) for name in ("scheduler", "slurm", "kubernetes")}
+    if any(value is not None for value in cluster.values()):
+        given["engine"] = Dask(**cluster)
     count = sum(math.prod(map(len, grid.values())) for grid in spec.grids)
     out = spec.out if options.out is None else options.out
     if count > MOST and not (options.yes or _agreed(f"{count:,} runs?")):
@@ -270,7 +273,14 @@ def _parser() -> argparse.ArgumentParser:
     sweep.set_defaults(command=_sweep)
     sweep.add_argument("spec", help="YAML file with run, grid, out")
     sweep.add_argument("-o", "--out", help="folder of the results (default: the file's, else out/ and its name)")
-    sweep.add_argument("--jobs", type=int, help="processes (default: the file's, else one for each core)")
+    sweep.add_argument("--jobs", type=int, help="processes (default: the file's, else one for each GPU or core)")
+    where = sweep.add_mutually_exclusive_group()
+    what = "compute on the workers of this Dask scheduler, such as tcp://host:8786"
+    where.add_argument("--scheduler", metavar="ADDRESS", help=what)
+    what = "compute in N jobs of Slurm; Dask's configuration says what a job is"
+    where.add_argument("--slurm", type=int, metavar="N", help=what)
+    what = "compute on N workers on Kubernetes; Dask's configuration says which"
+    where.add_argument("--kubernetes", type=int, metavar="N", help=what)
     sweep.add_argument("--limit", type=float, help="seconds that a run may take")
     sweep.add_argument("--keep", action="store_true", help="do not try failed runs again")
     sweep.add_argument("--yes", action="store_true", help="do not ask, however many runs there are")

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from workbench.headless.notebook_sweep import NotebookRun
+from workbench.sweeps.cluster import Dask
 from workbench.sweeps.points import columns
 from workbench.types import check_choice
 
-KEYS = ("run", "out", "grid", "jobs", "limit", "check")
+KEYS = ("run", "out", "grid", "jobs", "limit", "check", "cluster")
 
 
 class Spec(NamedTuple):
@@ -38,6 +39,8 @@ def read_spec(path: str | Path) -> Spec:
           compression: [10, 100]
           seed: {range: 10}          # 0 to 9
         jobs: 2                      # processes; limit: seconds a run may take; check: module:function
+
+        cluster: {scheduler: "tcp://host:8786"}   # or what else wb.sweeps.Dask takes
 
     A single value stands for a list of one. Raises ValueError with the file's name for what it cannot mean.
     """
@@ -76,7 +79,15 @@ def _spec(told: Any, path: Path) -> Spec:
         raise ValueError(f"out is the name of a folder; got {out!r}. Leave it out for out/{path.stem}")
     if "check" in told:
         options["check"] = find_run(told["check"], path.parent)
+    if "cluster" in told:
+        options["engine"] = _cluster(told["cluster"])
     return Spec(run, out, lists, options)
+
+
+def _cluster(told: Any) -> Dask:
+    if not isinstance(told, dict) or not all(isinstance(name, str) for name in told):
+        raise ValueError(f"cluster holds scheduler: ADDRESS, slurm: N or kubernetes: N; got {told!r}")
+    return Dask(**told)
 
 
 def find_run(name: Any, folder: Path) -> Callable[..., Any]:

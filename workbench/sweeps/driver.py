@@ -59,10 +59,11 @@ def sweep(
     differ from the defaults. If the sweep is killed and called again, it goes on; several sweeps on one folder share
     the work. Where `out` ends in .jsonl, the files are moved into this one file at the end.
 
-    `jobs` processes (default: as many as the machine has cores; 0: none, all runs in this one) compute on one thread
-    each, which changes the time and not the numbers; functions and criteria defined in a notebook travel to them. GPUs
-    are dealt out in turn. A run that raises, dies, or takes longer than `limit` seconds is a row with its `error`; the
-    others go on, and the next call tries it again unless `retry=False`. `engine` computes elsewhere.
+    `jobs` processes (default: as many as the machine has GPUs, else cores; 0: none, all runs in this one) compute on
+    one thread each, which changes the time and not the numbers; functions and criteria defined in a notebook travel to
+    them. GPUs are dealt out in turn: twice as many jobs is two runs on each. A run that raises, dies, or takes longer
+    than `limit` seconds is a row with its `error`; the others go on, and the next call tries it again unless
+    `retry=False`. `engine=wb.sweeps.Dask(...)` computes on a cluster, without `jobs`.
     `on_row(row, done, total)` is called after each new row. A bar shows how far it is, in a terminal and in a notebook;
     with `progress=True` lines do elsewhere; False: nothing. Ctrl-C lets running runs end, twice stops at once.
 
@@ -95,7 +96,7 @@ def sweep_all(
     check_count("jobs", cores() if jobs is None else jobs, least=0)
     if limit is not None and not limit > 0:
         raise ValueError(f"limit is how many seconds a run may take, more than 0; got {limit!r}")
-    if limit is not None and jobs == 0:
+    if limit is not None and jobs == 0 and engine is None:
         raise ValueError("a run in this process cannot be stopped, so jobs=0 takes no limit. Pass jobs=1")
     runs = points(run, grids, most)
     _check(run, runs, check or getattr(run, "check", None))
@@ -106,9 +107,8 @@ def sweep_all(
         store.remember({"function": run.__name__, "defaults": _plain_only(defaults(run)), "axes": axes})
     with Claims(store.folder) as claims:
         try:
-            failed = _computed(
-                run, runs, store, claims, lambda: engine or _engine(jobs, limit), retry, on_row, progress
-            )
+            chosen = lambda: engine or _engine(jobs)  # noqa: E731
+            failed = _computed(run, runs, store, claims, chosen, retry, limit, on_row, progress)
         finally:
             if store.packed and claims.alone():
                 store.pack()
@@ -141,8 +141,12 @@ def _plain_only(values: Arguments) -> Arguments:
     return {n: v for n, v in values.items() if v is None or isinstance(v, str | bool | int | float)}
 
 
-def _engine(jobs: int | None, limit: float | None) -> Engine:
-    return Here() if jobs == 0 else Local(cores() if jobs is None else jobs, limit, gpus())
+def _engine(jobs: int | None) -> Engine:
+    """Processes on this machine: one for each GPU, without any one for each core."""
+    if jobs == 0:
+        return Here()
+    dealt = gpus()
+    return Local(jobs or len(dealt) or cores(), dealt)
 
 
 def _computed(
@@ -152,6 +156,7 @@ def _computed(
     claims: Claims,
     make: Callable[[], Engine],
     retry: bool,
+    limit: float | None,
     on_row: OnRow | None,
     progress: bool | None,
 ) -> list[Row]:
@@ -178,9 +183,10 @@ def _computed(
                         claims.release(key)
                         count += 1
                     else:
-                        running[engine.submit(Task(run, key, runs[key], code, own))] = key
+                        running[engine.submit(Task(run, key, runs[key], code, own, limit))] = key
                 shown.tell(count, len(running), failed[known:])
-                for future in wait(running, LOOK, FIRST_COMPLETED).done:
+                ended = wait(running, LOOK, FIRST_COMPLETED).done
+                for future in sorted(ended, key=lambda one: one.exception() is not None):  # rows first: all go to disk
                     key, row = running.pop(future), future.result()
                     store.write(row)
                     claims.release(key)

@@ -31,13 +31,15 @@ PARTS = dict(key=str, function=str, arguments=dict, metrics=dict | list, seconds
 
 
 class Task(NamedTuple):
-    """All that another process needs for one run. `own` holds the criteria registered where the sweep was called."""
+    """All that another process needs for one run. `own` holds the criteria registered where the sweep was called;
+    `limit` is how many seconds the run may take."""
 
     function: Run
     key: str
     arguments: Arguments
     revision: str = ""
     own: Any = None
+    limit: float | None = None
 
     def row(self, metrics: Any, seconds: float, error: str = "") -> Row:
         """The row of this run, made now in this process."""

@@ -23,7 +23,9 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class Engine(Protocol):
     """What a sweep computes with: `width` runs in flight at a time, each a Future of its row."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Runs in flight at a time; it may change."""
 
     def submit(self, task: Task) -> Future[Row]:
         """Start a run; what goes wrong in it is in its row."""
@@ -50,12 +52,12 @@ class Here:
 class Local:
     """An engine of `jobs` processes on this machine, one thread each; each sees one of its GPUs, if there are any.
 
-    `limit` is how many seconds a run may take; `gpus` are the names that CUDA_VISIBLE_DEVICES knows them by, dealt out
-    in turn: two for four processes is two runs on each.
+    `gpus` are the names that CUDA_VISIBLE_DEVICES knows them by, dealt out in turn: two for four processes is two runs
+    on each.
     """
 
-    def __init__(self, jobs: int, limit: float | None = None, gpus: list[str] | None = None):
-        self.width, self._limit = jobs, limit
+    def __init__(self, jobs: int, gpus: list[str] | None = None):
+        self.width = jobs
         self._workers = [Worker({"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {}) for i in range(jobs)]
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
@@ -69,7 +71,7 @@ class Local:
     def _run(self, task: Task) -> Row:
         worker = self._idle.get()
         try:
-            return worker.row(task, self._limit)
+            return worker.row(task)
         finally:
             self._idle.put(worker)
 
@@ -92,15 +94,17 @@ class Worker:
     def __init__(self, environment: Mapping[str, str] | None = None):
         self._environment = dict.fromkeys(THREADS, "1") | dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        self.closed = False
 
-    def row(self, task: Task, limit: float | None = None) -> Row:
+    def row(self, task: Task) -> Row:
         """The row of a run; one that ended with its process, or at its limit, is a failed run."""
         start = time.monotonic()
         try:
-            return self.call(compute, (task,), limit)
+            return self.call(compute, (task,), task.limit)
         except TimeoutError:
-            why = f"it ran longer than its limit of {limit:g} s and was stopped. Raise the limit, or make it shorter"
+            why = (
+                f"it ran longer than its limit of {task.limit:g} s and was stopped. Raise the limit, or make it shorter"
+            )
         except ProcessLookupError as error:
             why = f"its process died: {error}"
         except Exception as error:  # a function or a result that does not travel
@@ -146,7 +150,7 @@ class Worker:
         return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
-        if self._closed:
+        if self.closed:
             raise ProcessLookupError("the sweep was stopped")
         command = [sys.executable, "-c", "from workbench.sweeps.child import main; main()"]
         own = {**os.environ, **self._environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -160,7 +164,7 @@ class Worker:
 
     def close(self) -> None:
         """Kill the process."""
-        self._closed = True
+        self.closed = True
         if process := self._process:
             _ended(process)
 
