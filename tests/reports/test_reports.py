@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from workbench.cli import main
 from workbench.intervals import compare, detectable, interval
 from workbench.reports import changes, export, found, roles, sweep_so_far, write_report
-from workbench.reports.pictures import ARMS, PICTURES, pictures
+from workbench.reports.pictures import ARMS, PICTURES, PLACES, pictures
 from workbench.reports.tables import beside, lines_of, means, overlapping
 from workbench.sweeps import sweep, sweep_all
 from workbench.sweeps.files import Store
@@ -240,6 +240,21 @@ def test_hundreds_of_arms_are_shown_in_part(tmp_path: Path) -> None:
     assert "220 more lines are left out" in words
     pairs = 2 * (210 * 209 // 2)
     assert f"The intervals of {pairs:,} of {pairs:,} pairs overlap" in words, "one seed has no interval"
+
+
+def test_of_very_many_places_a_picture_takes_steps(tmp_path: Path) -> None:
+    """As in a random search: each run has an x of its own, and each second one another arm."""
+
+    def score(x: float, arm: int) -> dict[str, Any]:
+        return {"score": x * arm}
+
+    grids = [{"x": [k / 1000], "arm": [k % 40]} for k in range(400)]
+    sweep_all(score, tmp_path, grids, jobs=0)
+    (one,), _ = pictures(found(tmp_path), roles(found(tmp_path)))
+    assert (one.arms, one.places) == (30, 100 - PLACES)
+    (one,), _ = pictures(found(tmp_path), roles(found(tmp_path), by=()))
+    assert (one.arms, one.places) == (0, 400 - PLACES)
+    assert f"Left out of the picture: {400 - PLACES} values of x" in text_of(write_report(tmp_path, by=()))
 
 
 def test_a_running_sweep_is_followed_until_it_is_complete(tmp_path: Path) -> None:

@@ -518,7 +518,7 @@ def test_kubernetes_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path
         ({"scheduler": "tcp://h:1", "cores": 1}, ValueError, "takes no options; got cores"),
         ({"scheduler": "tcp://h:1", "wait": 0}, ValueError, "more than 0; got 0"),
         ({"slurm": 0}, ValueError, "slurm"),
-        ({"kubernetes": 1.5}, ValueError, "kubernetes"),
+        ({"kubernetes": 1.5}, TypeError, "kubernetes is a whole number"),
     ],
 )
 def test_wrong_clusters_are_refused(given: Any, error: type[Exception], message: str) -> None:

@@ -53,9 +53,11 @@ def _drawn(lines: pd.DataFrame, chosen: Roles, title: str) -> Drawn:
     import numpy as np
     import pandas as pd
 
-    arms, places = list(dict.fromkeys(lines["arm"])), np.unique(lines["x"])
+    arms = list(dict.fromkeys(lines["arm"]))
+    shown = lines[lines["arm"].isin(arms[:ARMS])]
+    places = np.unique(shown["x"])
     at = places[np.linspace(0, len(places) - 1, min(PLACES, len(places))).round().astype(int)]
-    shown = lines[lines["arm"].isin(arms[:ARMS]) & lines["x"].isin(at)]
+    shown = shown[shown["x"].isin(at)]
     x, y = _plain(chosen.x), _plain(chosen.y)
     arm = next(name for name in ("arm", "arms", "all arms") if name not in (x, y))
     shown = pd.DataFrame({arm: shown["arm"].map(_plain), x: shown["x"], y: shown["y"]})

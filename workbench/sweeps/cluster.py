@@ -87,21 +87,21 @@ class Dask:
 
     def _started(self) -> Any:
         """A cluster of our own."""
+        cluster = None
         try:
             if self._slurm is None:
                 return lab("dask_kubernetes.operator").KubeCluster(n_workers=self._kubernetes, **self._options)
             cluster = lab("dask_jobqueue").SLURMCluster(**self._options)
             cluster.scale(jobs=self._slurm)
-            try:
-                cluster.sync(_ready, cluster)
-            except BaseException:
-                cluster.close()
-                raise
+            cluster.sync(_ready, cluster)
             return cluster
         except (ImportError, ValueError, TypeError):
             raise
         except Exception as error:
-            raise ConnectionError(f"no cluster could be started: {type(error).__name__}: {error}") from error
+            told = f"no cluster could be started: {type(error).__name__}: {error}"
+        with contextlib.suppress(Exception):  # here, where no traceback holds its jobs any more
+            cluster.close()  # type: ignore[union-attr]
+        raise ConnectionError(told)
 
     def close(self) -> None:
         """Take back what runs, and leave the scheduler; what was started for this sweep ends."""
