@@ -145,7 +145,7 @@ def test_the_conda_environment_declares_the_same():
 # -- declared and imported ---------------------------------------------------------------------------------------
 
 
-LAB_ROOMS = {"explorers", "headless"}
+LAB_ROOMS = {"explorers", "headless", "reports", "sweeps"}
 
 
 def distributions(modules):
@@ -182,7 +182,7 @@ def undeclared(package, core, lab):
 
 
 def test_the_core_imports_the_core_only_and_the_lab_is_asked_for():
-    assert undeclared(ROOT / "workbench", CORE, LAB | MLFLOW) == []
+    assert undeclared(ROOT / "workbench", CORE, LAB | CLUSTER | MLFLOW) == []
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_an_import_of_the_wrong_group_is_seen(tmp_path, path, lines, complaint):
 
 
 def test_what_is_declared_is_used():
-    assert set().union(*imported(ROOT / "workbench")) == (CORE | LAB | MLFLOW) - {
+    assert set().union(*imported(ROOT / "workbench")) == (CORE | LAB | CLUSTER | MLFLOW) - {
         "jupyterlab"
     }  # which runs as a program
 

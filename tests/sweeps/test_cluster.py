@@ -287,6 +287,7 @@ def test_runs_of_killed_workers_are_computed_elsewhere(cluster: Cluster, tmp_pat
     """One of two, then the other; a worker that comes later does the rest."""
     table = begin(waits, tmp_path / "out", engine=Dask(cluster.address), folder=[str(tmp_path)], seed=[-2, 1, 2, 3])
     first, second = {worker for seed, _, worker in begun(tmp_path, 3) if seed > 0}
+    until(lambda: list((tmp_path / "out").glob("runs/*/*.json")))
     os.kill(first, signal.SIGKILL)
     until(lambda: not alive(first))
     os.kill(second, signal.SIGKILL)
@@ -316,8 +317,9 @@ def test_a_run_that_kills_four_workers_is_a_failed_row(tmp_path: Path) -> None:
         session._out = {row: Task(waits, "0" * 16, {"seed": 1})}
         got.set_exception(error)
         session._back(row, got)
-        assert why in row.result(0)["error"]
-        assert row.result(0)["arguments"] == {"seed": 1}
+        (failed,) = row.result(0)
+        assert why in failed["error"]
+        assert failed["arguments"] == {"seed": 1}
 
 
 def test_a_killed_scheduler_ends_the_sweep_soon_and_keeps_its_rows(tmp_path: Path) -> None:
@@ -571,7 +573,7 @@ def test_gpus_are_dealt_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     engine = _engine(None)
     assert engine.width == 2, "one run on each"
     rows = [engine.submit(Task(visible, "", {"seed": seed})) for seed in range(2)]
-    assert {row.result(SOON)["metrics"]["gpu"] for row in rows} == {"5", "GPU-7"}
+    assert {row.result(SOON)[0]["metrics"]["gpu"] for row in rows} == {"5", "GPU-7"}
     engine.close()
     monkeypatch.setattr("workbench.sweeps.workers.Worker", lambda environment: environment["CUDA_VISIBLE_DEVICES"])
     assert Local(4, ["5", "GPU-7"])._workers == ["5", "GPU-7", "5", "GPU-7"], "two on each"  # type: ignore[comparison-overlap]

@@ -163,7 +163,8 @@ except RuntimeError as error:
 """,
         tmp_path,
     )
-    until(lambda: {1, 2, 3, 4} <= set(calls(tmp_path)))
+    until(lambda: {1, 2, 3, 4} <= set(calls(tmp_path)) and (tmp_path / "pid4").exists())
+    until(lambda: (tmp_path / "pid1").read_text())
     os.kill(int((tmp_path / "pid1").read_text()), signal.SIGKILL)
     words, _ = process.communicate(timeout=60)
     assert "1 of 4 runs failed" in words

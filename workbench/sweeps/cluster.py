@@ -87,7 +87,9 @@ class Dask:
 
     def _started(self) -> Any:
         """A cluster of our own."""
-        cluster = None
+        from distributed.core import Status
+
+        cluster: Any = None
         try:
             if self._slurm is None:
                 return lab("dask_kubernetes.operator").KubeCluster(n_workers=self._kubernetes, **self._options)
@@ -99,8 +101,10 @@ class Dask:
             raise
         except Exception as error:
             told = f"no cluster could be started: {type(error).__name__}: {error}"
-        with contextlib.suppress(Exception):  # here, where no traceback holds its jobs any more
-            cluster.close()  # type: ignore[union-attr]
+        if cluster is not None:  # here, where no traceback holds its jobs any more
+            with contextlib.suppress(Exception):
+                cluster.close()
+            cluster.status = Status.closed  # its own close fails where it never started
         raise ConnectionError(told)
 
     def close(self) -> None:
