@@ -16,6 +16,7 @@ import pytest
 
 import workbench as wb
 from workbench.sweeps.files import Claims, Store
+from workbench.sweeps.workers import Worker
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and process groups")
 
@@ -142,8 +143,16 @@ def test_a_run_that_failed_is_tried_again_and_its_row_is_replaced(tmp_path: Path
     assert len(list(out.glob("runs/*/*.json"))) == 2
 
 
-def test_a_limit_counts_the_run_and_not_the_start_of_its_process(tmp_path: Path) -> None:
-    assert wb.sweep(unwell, tmp_path, jobs=1, limit=0.5, kind=["well"])["value"].tolist() == [0]
+def test_a_limit_counts_the_run_and_not_the_start_of_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(4)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    worker = Worker()
+    start = time.monotonic()
+    assert worker.call(pow, (2, 10), limit=3.5) == 1024
+    assert time.monotonic() - start >= 4
+    worker.close()
 
 
 def test_killed_worker_costs_one_run_and_its_process_is_replaced(tmp_path: Path) -> None:
