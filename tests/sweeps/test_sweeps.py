@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from workbench.criteria import register_criterion
 from workbench.criteria.registry import unregister_criterion
 from workbench.seeds import versions
-from workbench.sweeps import key, results, sweep, sweep_all
+from workbench.sweeps import batched, key, results, sweep, sweep_all
 from workbench.sweeps.files import Store
 from workbench.sweeps.points import combinations, points
 from workbench.sweeps.tables import asked
@@ -437,3 +437,49 @@ def test_a_misspelt_name_is_refused_before_a_run_starts(tmp_path: Path) -> None:
 def test_half_a_character_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="half a character"):
         here(area, tmp_path, width=["\ud800"])
+
+
+CALLS: list[list[dict[str, Any]]] = []
+
+
+def square(width: int, kind: str = "plain") -> dict[str, Any]:
+    CALLS.append([{"width": width, "kind": kind}])
+    if width == 7:
+        raise ValueError("not seven")
+    return {"square": width**2}
+
+
+@batched(square, over=["width"])
+def squares(points: list[dict[str, Any]]) -> list[Any]:
+    CALLS.append(points)
+    if any(point["width"] == 100 for point in points):
+        raise MemoryError("too many")
+    return [ValueError("in a batch") if point["width"] == 7 else {"square": point["width"] ** 2} for point in points]
+
+
+def test_runs_with_a_batched_form_are_computed_in_one_call(tmp_path: Path) -> None:
+    CALLS.clear()
+    with pytest.raises(RuntimeError, match=r"(?s)2 of 10 runs failed.*not seven"):
+        here(square, tmp_path, together=3, width=[1, 2, 3, 4, 7], kind=["plain", "fast"])
+    assert [len(call) for call in CALLS] == [3, 3, 2, 1, 2, 1], "batches of one kind each; what failed, alone"
+    assert all(len({point.get("kind") for point in call}) == 1 for call in CALLS)
+    rows = results(tmp_path)
+    assert (rows["square"] == rows["width"] ** 2).all()
+    told = [json.loads(path.read_text()).get("together") for path in tmp_path.glob("runs/*/*.json")]
+    assert sorted(told, key=str) == [2, 2, 3, 3, 3, 3, 3, 3, None, None]
+
+
+def test_a_batch_that_fails_as_a_whole_is_computed_run_by_run(tmp_path: Path) -> None:
+    CALLS.clear()
+    rows = sweep(square, tmp_path, jobs=1, together=4, width=[1, 2, 100])
+    assert rows["square"].tolist() == [1, 4, 10_000]
+    assert not any("together" in json.loads(path.read_text()) for path in tmp_path.glob("runs/*/*.json"))
+    assert CALLS == []  # in a process of its own
+
+
+def test_batches_are_asked_for_where_they_can_be_had(tmp_path: Path) -> None:
+    CALLS.clear()
+    here(square, tmp_path / "one", width=[1, 2])
+    assert [len(call) for call in CALLS] == [1, 1], "on a CPU nobody chose them"
+    with pytest.raises(ValueError, match="area has no batched form"):
+        here(area, tmp_path / "two", together=2, width=[1])
