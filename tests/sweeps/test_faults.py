@@ -285,6 +285,16 @@ def test_a_file_that_is_cut_short_is_said_and_computed_again(tmp_path: Path) -> 
         assert again["area"].tolist() == [1, 2, 3]
 
 
+def test_a_file_that_is_cut_short_stays_out_of_the_packed_one(tmp_path: Path) -> None:
+    torn = Store(tmp_path / "rows.jsonl").path("0123456789abcdef")
+    torn.parent.mkdir(parents=True)
+    torn.write_text('{"key": "0123456789abcdef", "function": "ar')
+    with pytest.warns(UserWarning, match="cut short"):
+        assert wb.sweep(area, tmp_path / "rows.jsonl", jobs=0, width=[1, 2])["area"].tolist() == [1, 2]
+    assert (tmp_path / "rows.jsonl").read_text().count("\n") == 2
+    assert torn.exists()
+
+
 def test_a_row_of_another_version_counts_and_says_so(tmp_path: Path) -> None:
     whole = wb.sweep(area, tmp_path, jobs=0, width=[1, 2])
     path = Store(tmp_path).path(whole["key"][0])

@@ -109,8 +109,8 @@ class Store:
             if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
                 file.write(b"\n")  # a whole row that lacks its line end
             for path in self.files():
-                row = json.loads(text := Path(path).read_bytes())
-                if "error" not in row:
+                row = _whole(path, text := Path(path).read_bytes())
+                if row and "error" not in row:
                     moved.append(path)
                     file.write(b"" if row["key"] in known else text)
             file.flush()
