@@ -113,7 +113,7 @@ def _drift(options: argparse.Namespace) -> int:
 def _sweep(options: argparse.Namespace) -> int:
     from workbench.headless import NotebookRun, sweep_notebook
     from workbench.headless.spec import read_spec
-    from workbench.sweeps import MOST, Dask, sweep_all
+    from workbench.sweeps import MOST, Dask, sweep
 
     spec = read_spec(options.spec)
     given = {name: getattr(options, name) for name in ("jobs", "limit") if getattr(options, name) is not None}
@@ -125,9 +125,9 @@ def _sweep(options: argparse.Namespace) -> int:
     if count > MOST and not (options.yes or _agreed(f"{count:,} runs?")):
         raise ValueError(f"a grid of {count:,} runs may be a mistake. Shorten its lists, or pass --yes")
     told: dict[str, Any] = {**spec.options, **given}
-    start: Any = sweep_notebook if isinstance(spec.run, NotebookRun) else sweep_all
+    start: Any = sweep_notebook if isinstance(spec.run, NotebookRun) else sweep
     try:
-        start(spec.run, out, spec.grids, **told, retry=not options.keep, most=count, progress=True)
+        start(spec.run, out, *spec.grids, **told, retry=not options.keep, most=count, progress=True)
     except RuntimeError as error:  # some runs failed; the others are on disk
         print(f"workbench: {error}", file=sys.stderr)
         return 1

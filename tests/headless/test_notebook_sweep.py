@@ -45,7 +45,7 @@ def instant(monkeypatch):
 
 
 def swept(path, out, *grids, **options):
-    return sweep_notebook(path, out, grids, jobs=0, **quiet | options)
+    return sweep_notebook(path, out, *grids, jobs=0, **quiet | options)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def several(tmp_path_factory):
     options = {"jobs": 2, "on_row": lambda row, done, total: rows.append((row, done, total)), **quiet}
     grids = [{"sparsity": ["0.5", 0.75], "seeds": [2]}, {"seeds": [0, 1]}]
     with pytest.raises(RuntimeError, match="2 of 4 runs failed") as caught:
-        sweep_notebook(path, folder / "out", grids, **options)
+        sweep_notebook(path, folder / "out", *grids, **options)
     return folder / "out", rows, str(caught.value)
 
 

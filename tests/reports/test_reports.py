@@ -19,7 +19,7 @@ from workbench.intervals import compare, detectable, interval
 from workbench.reports import changes, export, found, roles, sweep_so_far, write_report
 from workbench.reports.pictures import ARMS, PICTURES, PLACES, pictures
 from workbench.reports.tables import beside, lines_of, means, overlapping
-from workbench.sweeps import sweep, sweep_all
+from workbench.sweeps import sweep
 from workbench.sweeps.files import Store
 
 
@@ -88,13 +88,13 @@ def test_rounds_of_a_run_are_its_x(tmp_path: Path) -> None:
 
 def test_a_new_grid_with_another_argument_has_the_default_in_old_rows(tmp_path: Path) -> None:
     grids = [{"criterion": ["snip"], "sparsity": [0.5]}, {"criterion": ["snip"], "sparsity": [0.5], "lr": [0.2]}]
-    sweep_all(prune, tmp_path, grids, jobs=0)
+    sweep(prune, tmp_path, *grids, jobs=0)
     assert sorted(found(tmp_path).table["lr"]) == [0.1, 0.2]
 
     def named(width: int, kind: Any = 3) -> dict[str, Any]:
         return {"area": width}
 
-    sweep_all(named, tmp_path / "b", [{"width": [1]}, {"width": [1], "kind": ["box"]}], jobs=0)
+    sweep(named, tmp_path / "b", {"width": [1]}, {"width": [1], "kind": ["box"]}, jobs=0)
     assert found(tmp_path / "b").table["kind"].tolist() == [3, "box"]
 
 
@@ -249,7 +249,7 @@ def test_of_very_many_places_a_picture_takes_steps(tmp_path: Path) -> None:
         return {"score": x * arm}
 
     grids = [{"x": [k / 1000], "arm": [k % 40]} for k in range(400)]
-    sweep_all(score, tmp_path, grids, jobs=0)
+    sweep(score, tmp_path, *grids, jobs=0)
     (one,), _ = pictures(found(tmp_path), roles(found(tmp_path)))
     assert (one.arms, one.places) == (30, 100 - PLACES)
     (one,), _ = pictures(found(tmp_path), roles(found(tmp_path), by=()))

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from workbench.criteria import register_criterion
 from workbench.criteria.registry import unregister_criterion
 from workbench.seeds import versions
-from workbench.sweeps import batched, key, results, sweep, sweep_all
+from workbench.sweeps import batched, key, results, sweep
 from workbench.sweeps.files import Store
 from workbench.sweeps.points import combinations, points
 from workbench.sweeps.tables import asked
@@ -389,9 +389,20 @@ def test_results_of_nothing_are_refused_by_name(tmp_path: Path) -> None:
         results(tmp_path / "odd.jsonl")
 
 
+def test_grids_and_named_axes_are_one_sweep(tmp_path: Path) -> None:
+    def named(limit: int, seed: int = 0) -> dict[str, Any]:
+        return {"area": limit + seed}
+
+    table = sweep(named, tmp_path, {"limit": [3, 4]}, {"limit": [4], "seed": [0, 10]}, jobs=0)
+    assert table["area"].tolist() == [3, 4, 14]
+    assert sweep(area, tmp_path / "b", {"width": [2]}, jobs=0, width=[3], height=[5])["area"].tolist() == [2, 15]
+    with pytest.raises(TypeError, match="needs a value for limit"):
+        sweep(named, tmp_path / "c", jobs=0)
+
+
 def test_what_was_asked_for_is_known_without_the_function(tmp_path: Path) -> None:
     grids = [{"width": [1, 2], "height": [1, 3]}, {"width": [2, 5]}]
-    sweep_all(area, tmp_path, grids, jobs=0)
+    sweep(area, tmp_path, *grids, jobs=0)
     assert asked(Store(tmp_path)).keys() == points(area, grids).keys()
     assert len(asked(Store(tmp_path))) == 5  # width=2 twice
 

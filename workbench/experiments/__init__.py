@@ -14,7 +14,7 @@ from workbench.claims import Evidence, Verdicts, adjust, judge, load_claims
 from workbench.experiments.common import authors
 from workbench.experiments.registry import EXPERIMENTS, READINGS, experiment, reading
 from workbench.project_data import project_data
-from workbench.sweeps import Row, results, sweep_all
+from workbench.sweeps import Row, results, sweep
 from workbench.types import check_choice
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def compute(
     """
     found = EXPERIMENTS[name]
     path = Path(folder or found.folder or project_data("rows")) / f"{name}.jsonl"
-    return sweep_all(found.function, path, list(found.grids), jobs=jobs, on_row=on_row, progress=progress)
+    return sweep(found.function, path, *found.grids, jobs=jobs, on_row=on_row, progress=progress)
 
 
 def recorded(name: str, bn: str = "authors") -> pd.DataFrame:

@@ -3,7 +3,7 @@
 run_with_index(["notebooks"], "out", profile="smoke", jobs=2)   # as `workbench run` does
 site(["notebooks"], "site")                                     # as `workbench site` does
 write_claims("out")                                             # as `workbench claims` does
-sweep_notebook("notebooks/01-background.ipynb", "out", [{"seed": [0, 1]}])   # as `workbench sweep` does
+sweep_notebook("notebooks/01-background.ipynb", "out", {"seed": [0, 1]})   # as `workbench sweep` does
 """
 
 from workbench.extras import check_lab

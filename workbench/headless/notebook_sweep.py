@@ -11,7 +11,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from workbench.headless.runner import kernel_threads
 from workbench.headless.runs_table import runs_table
 from workbench.headless.scratch import scratch
 from workbench.headless.worker import Job, complete, write_failure
-from workbench.sweeps import OWN, Row, key, sweep_all
+from workbench.sweeps import OWN, Row, key, sweep
 from workbench.sweeps.files import Store
 from workbench.sweeps.points import clash, columns
 from workbench.types import check_choice
@@ -126,15 +126,15 @@ def recorded(notebook: NotebookNode, taken: set[str]) -> dict[str, Any]:
 def sweep_notebook(
     run: NotebookRun | str | Path,
     out: str | Path,
-    grids: Sequence[Mapping[str, Any]],
-    *,
+    /,
+    *grids: Mapping[str, Any],
     on_row: Callable[[Row, int, int], None] | None = None,
     report: Callable[[str], None] = print,
     **options: Any,
 ) -> pd.DataFrame:
     """Execute a notebook at every point of grids of its parameters; rows, notebooks and pages in the folder `out`.
 
-    It is `sweep_all` for a notebook, with its options and errors: finished runs are not executed again, a failed cell
+    It is `sweep` for a notebook, with its options and errors: finished runs are not executed again, a failed cell
     is a failed run. Every value is checked against the typed parameters before the first run starts: ValueError. The
     list of all runs, `index.html`, is written while they run. As with a function, the code is not part of a row's key:
     a warning says how many rows are of an earlier code.
@@ -153,7 +153,7 @@ def sweep_notebook(
             on_row(row, done, total)
 
     try:
-        table = sweep_all(placed, out, checked, on_row=tell, **options)
+        table = sweep(placed, out, *checked, on_row=tell, **options)
     finally:
         write(True)
     if earlier := int((table["code"] != placed.code).sum()):

@@ -2,7 +2,7 @@
 
 from workbench.sweeps.batching import Point, batched, batches, worth_it
 from workbench.sweeps.cluster import Dask
-from workbench.sweeps.driver import MOST, sweep, sweep_all
+from workbench.sweeps.driver import MOST, sweep
 from workbench.sweeps.points import OWN, checked, key
 from workbench.sweeps.rows import Row
 from workbench.sweeps.tables import results
@@ -19,6 +19,5 @@ __all__ = [
     "key",
     "results",
     "sweep",
-    "sweep_all",
     "worth_it",
 ]

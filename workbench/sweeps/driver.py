@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ def sweep(
     run: Run,
     out: str | Path,
     /,
-    *,
+    *grids: Mapping[str, Any],
     jobs: int | None = None,
     limit: float | None = None,
     retry: bool = True,
@@ -51,14 +51,16 @@ def sweep(
     engine: Engine | None = None,
     on_row: OnRow | None = None,
     progress: bool | None = None,
-    **grid: Any,
+    **axes: Any,
 ) -> pd.DataFrame:
-    """Run `run` at every combination of the grid; a table with a line for each, in the order of the grid.
+    """Run `run` at every combination of the axes; a table with a line for each, in the order of the grid.
 
     Each axis is a list of plain values (numbers, strings, booleans, None) for one argument of `run`, which returns a
-    dict of plain metrics, or yields several. All points are checked before the first starts: against the signature, and
-    by `check(**arguments)` (default: the one that `checked` gave the run), which raises ValueError. More than `most`
-    are refused.
+    dict of plain metrics, or yields several. `grids` are dicts of axes, each a grid of its own; a point of two grids is
+    one run. Axes that are named here are one more grid. An argument with the name of an option below needs a dict.
+
+    All points are checked before the first starts: against the signature, and by `check(**arguments)` (default: the one
+    that `checked` gave the run), which raises ValueError. More than `most` are refused.
 
     A finished run is one file in the folder `out`, written in one step and named by the hash of its arguments that
     differ from the defaults. If the sweep is killed and called again, it goes on; several sweeps on one folder share
@@ -82,39 +84,22 @@ def sweep(
     >>> def area(width, height=1): return {"area": width * height}
     >>> sweep(area, tempfile.mkdtemp(), jobs=0, width=[2, 3], height=[5])["area"].tolist()
     [10, 15]
+    >>> sweep(area, tempfile.mkdtemp(), {"width": [2]}, {"width": [7], "height": [1, 2]}, jobs=0)["area"].tolist()
+    [2, 7, 14]
     """
-    options: dict[str, Any] = dict(jobs=jobs, limit=limit, retry=retry, check=check, most=most, together=together)
-    return sweep_all(run, out, [grid], **options, engine=engine, on_row=on_row, progress=progress)
-
-
-def sweep_all(
-    run: Run,
-    out: str | Path,
-    grids: Sequence[Mapping[str, Any]],
-    *,
-    jobs: int | None = None,
-    limit: float | None = None,
-    retry: bool = True,
-    check: Callable[..., object] | None = None,
-    most: int = MOST,
-    together: int | None = None,
-    engine: Engine | None = None,
-    on_row: OnRow | None = None,
-    progress: bool | None = None,
-) -> pd.DataFrame:
-    """`sweep` over the points of several grids, each once."""
     check_count("jobs", cores() if jobs is None else jobs, least=0)
     if limit is not None and not limit > 0:
         raise ValueError(f"limit is how many seconds a run may take, more than 0; got {limit!r}")
     if limit is not None and jobs == 0 and engine is None:
         raise ValueError("a run in this process cannot be stopped, so jobs=0 takes no limit. Pass jobs=1")
-    runs = points(run, grids, most)
+    asked = [*grids, axes] if axes or not grids else list(grids)
+    runs = points(run, asked, most)
     _check(run, runs, check or getattr(run, "check", None))
     store = Store(out)
     store.open()
-    for grid in grids:
-        axes = columns(run, grid)
-        store.remember({"function": run.__name__, "defaults": _plain_only(defaults(run)), "axes": axes})
+    for grid in asked:
+        told = {"function": run.__name__, "defaults": _plain_only(defaults(run)), "axes": columns(run, grid)}
+        store.remember(told)
     with Claims(store.folder) as claims:
         try:
             work = _Work(run, runs, store, claims, _batches(run, together, engine), on_row)
