@@ -28,6 +28,7 @@ TOPICS = (
     "masks",
     "removal",
     "language",
+    "sweeps",
     "importing",
     "memory",
     "layout",

@@ -46,6 +46,12 @@ BOUNDS = {
     "a recorded training": 20.0,
     "import workbench": 0.3,
     "the most of these": 3.0,
+    "two processes / one": 1 / 1.85,
+    "above its function": 30.0,
+    "on two workers of Dask /": 1.15,
+    "resume of a finished sweep": 2.0,
+    "results of": 5.0,
+    "memory of a driver": 500.0,
 }
 
 
