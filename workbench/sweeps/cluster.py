@@ -76,9 +76,8 @@ class Dask:
         return self._opened().width
 
     def submit(self, *tasks: Task) -> Future[list[Row]]:
-        """Start a run on a worker that takes it."""
-        (task,) = tasks
-        return self._opened().submit(task)
+        """Start a run, or several in one call, on a worker that takes it."""
+        return self._opened().submit(tasks)
 
     def _opened(self) -> _Session:
         if self._session is None:
@@ -134,7 +133,7 @@ class _Session:
         self._refused: set[str] = set()
         self._threads, self._begun = 0, False
         self._changing, self._closing = threading.Lock(), threading.Event()
-        self._out: dict[Future[list[Row]], Task] = {}
+        self._out: dict[Future[list[Row]], tuple[Task, ...]] = {}
         self._lost: Exception | None = None
         self._sealed: tuple[Any, Any] = (None, None)
         try:
@@ -160,20 +159,21 @@ class _Session:
             raise self._lost
         return max(1, AHEAD * self._threads)
 
-    def submit(self, task: Task) -> Future[list[Row]]:
+    def submit(self, tasks: tuple[Task, ...]) -> Future[list[Row]]:
         row: Future[list[Row]] = Future()
+        task = tasks[0]
         try:
             if self._sealed[0] is not task.function:
                 self._sealed = task.function, Sealed(task.function, task.own)
         except Exception as error:
-            row.set_result([task.failed(f"it does not travel to a worker: {type(error).__name__}: {error}", 0)])
+            row.set_result(_failed(tasks, f"it does not travel to a worker: {type(error).__name__}: {error}"))
             return row
         with self._changing:
             if self._lost:
                 raise self._lost
-            self._out[row] = task
-        name = f"{task.function.__name__}-{task.key}-{self._name}"
-        message = pickle.dumps(task._replace(function=self._sealed[1], own=None))
+            self._out[row] = tasks
+        name = f"{task.function.__name__}-{task.key}-{len(tasks)}-{self._name}"
+        message = pickle.dumps([one._replace(function=self._sealed[1], own=None) for one in tasks])
         sent = self._client.get_executor(pure=False, resources={self._resource: 1}).submit(
             slots.run, message, name, key=name
         )
@@ -185,17 +185,17 @@ class _Session:
         from distributed import KilledWorker
 
         with self._changing:
-            task = self._out.pop(row, None)
-        if task is None:
+            tasks = self._out.pop(row, None)
+        if tasks is None:
             return
         try:
             row.set_result(got.result())
         except KilledWorker:
-            row.set_result([task.failed("each worker of the cluster that began it died, four in all", 0)])
+            row.set_result(_failed(tasks, "each worker of the cluster that began it died, four in all"))
         except CancelledError:
             row.set_exception(ConnectionError(_gone(self.address)))
         except Exception as error:
-            row.set_result([task.failed(f"its worker could not compute it: {type(error).__name__}: {error}", 0)])
+            row.set_result(_failed(tasks, f"its worker could not compute it: {type(error).__name__}: {error}"))
 
     def _watch(self) -> None:
         while not self._closing.wait(LOOK):
@@ -276,12 +276,20 @@ class Sealed:
         self._text = _pickled(function, own)
 
     def __call__(self, **arguments: Any) -> Any:
+        return self._opened()(**arguments)
+
+    @property
+    def batched(self) -> Any:
+        """The function's batched form."""
+        return self._opened().batched
+
+    def _opened(self) -> Any:
         from workbench.criteria.registry import add_criteria
 
         sys.path += [path for path in self._paths if path not in sys.path]
         function, own = pickle.loads(self._text)
         add_criteria(own or {})
-        return function(**arguments)
+        return function
 
 
 def _pickled(function: Run, own: Any) -> bytes:
@@ -301,6 +309,10 @@ def _pickled(function: Run, own: Any) -> bytes:
     finally:
         if travels:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+def _failed(tasks: tuple[Task, ...], why: str) -> list[Row]:
+    return [task.failed(why, 0) for task in tasks]
 
 
 async def _answers(address: str, wait: float) -> None:

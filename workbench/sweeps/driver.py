@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.criteria.registry import own_criteria
 from workbench.sweeps.batching import batches, worth_it
-from workbench.sweeps.files import Claims, Store, unique
+from workbench.sweeps.claims import Claims
+from workbench.sweeps.files import Store, unique
 from workbench.sweeps.points import Arguments, Points, Run, columns, defaults, points
 from workbench.sweeps.progress import Progress
 from workbench.sweeps.rows import Row, Task, flat, revision, table
@@ -95,6 +96,7 @@ def sweep(
     asked = [*grids, axes] if axes or not grids else list(grids)
     runs = points(run, asked, most)
     _check(run, runs, check or getattr(run, "check", None))
+    dealt = _batches(run, together)
     store = Store(out)
     store.open()
     for grid in asked:
@@ -102,7 +104,7 @@ def sweep(
         store.remember(told)
     with Claims(store.folder) as claims:
         try:
-            work = _Work(run, runs, store, claims, _batches(run, together, engine), on_row)
+            work = _Work(run, runs, store, claims, dealt, on_row)
             failed = work.done(lambda: engine or _engine(jobs), retry, limit, progress)
         finally:
             if store.packed and claims.alone():
@@ -146,7 +148,7 @@ def _engine(jobs: int | None) -> Engine:
     return Local(jobs or len(dealt) or cores(), dealt)
 
 
-def _batches(run: Run, together: int | None, engine: Engine | None) -> Callable[[Points], list[list[str]]]:
+def _batches(run: Run, together: int | None) -> Callable[[Points], list[list[str]]]:
     """A function that puts runs, by their keys, into the lists in which they are computed."""
     form, usual = getattr(run, "batched", None), defaults(run)
     if together is not None and check_count("together", together) > 1:
@@ -154,14 +156,12 @@ def _batches(run: Run, together: int | None, engine: Engine | None) -> Callable[
             raise ValueError(
                 f"{run.__name__} has no batched form, so its runs are computed one by one. Leave together out"
             )
-        if engine is not None:
-            raise ValueError("a cluster computes runs one by one. Leave together out")
 
     def size(point: Arguments) -> int:
         return together or (TOGETHER if worth_it({**usual, **point}.get("device") or "cpu") else 1)
 
     def dealt(runs: Points) -> list[list[str]]:
-        if form is None or engine is not None or together == 1:
+        if form is None or together == 1:
             return [[name] for name in runs]
         names, found = {id(point): name for name, point in runs.items()}, list[list[str]]()
         for most in dict.fromkeys(map(size, runs.values())):
