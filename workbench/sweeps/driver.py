@@ -151,11 +151,9 @@ def _engine(jobs: int | None) -> Engine:
 def _batches(run: Run, together: int | None) -> Callable[[Points], list[list[str]]]:
     """A function that puts runs, by their keys, into the lists in which they are computed."""
     form, usual = getattr(run, "batched", None), defaults(run)
-    if together is not None and check_count("together", together) > 1:
-        if form is None:
-            raise ValueError(
-                f"{run.__name__} has no batched form, so its runs are computed one by one. Leave together out"
-            )
+    if together is not None and check_count("together", together) > 1 and form is None:
+        told = f"{run.__name__} has no batched form, so its runs are computed one by one"
+        raise ValueError(f"{told}. Leave together out")
 
     def size(point: Arguments) -> int:
         return together or (TOGETHER if worth_it({**usual, **point}.get("device") or "cpu") else 1)
