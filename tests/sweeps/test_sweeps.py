@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import builtins
 import functools
 import json
+import math
 import os
 import re
 import signal
@@ -13,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -23,7 +27,7 @@ from workbench.criteria.registry import unregister_criterion
 from workbench.seeds import versions
 from workbench.sweeps import batched, key, results, sweep
 from workbench.sweeps.files import Store
-from workbench.sweeps.points import combinations, points
+from workbench.sweeps.points import combinations, defaults, points
 from workbench.sweeps.tables import asked
 
 here = functools.partial(sweep, jobs=0)
@@ -77,8 +81,6 @@ def test_done_rows_are_not_computed_again(tmp_path: Path) -> None:
 
 
 def test_numpy_values_and_nan(tmp_path: Path) -> None:
-    import numpy as np
-
     def ratio(width: float) -> dict[str, Any]:
         return {"ratio": np.float64(width) * 2, "loss": float("nan")}
 
@@ -165,7 +167,7 @@ def test_a_row_says_where_it_was_made(tmp_path: Path) -> None:
 
 
 def gone(pid: int, seconds: float) -> bool:
-    """Whether a process ends within these seconds; one that waits for its burial has ended."""
+    """Whether a process ends within these seconds; one that has ended and is still listed (a zombie) counts."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -276,11 +278,64 @@ def test_a_run_that_takes_its_worker_down_is_named_and_the_others_are_computed(t
         ({"width": [float("inf")]}, TypeError, "finite number"),
         ({"width": [1], "jobs": -1}, ValueError, "jobs is a whole number"),
         ({"width": [1], "seconds": [1]}, ValueError, "axis of area is one of"),
+        ({"width": np.array(3)}, TypeError, "axis 'width' is a list of values; got array"),
+        ({"width": [10**5000]}, TypeError, "axis 'width' of area is a number up to 1.8e308"),
     ],
 )
 def test_wrong_axes_are_refused(tmp_path: Path, axes: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         sweep(area, tmp_path / "rows.jsonl", **{"jobs": 0, **axes})
+
+
+def test_a_grid_is_a_dict(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"a grid is a dict with a list for each argument; got \[1\]"):
+        here(area, tmp_path, [1])  # type: ignore[arg-type]
+
+
+def test_functions_that_cannot_be_called_by_names_are_refused_before_a_run_starts(tmp_path: Path) -> None:
+    def placed(width: int, /, height: int = 1) -> dict[str, Any]: ...  # type: ignore[empty-body]
+    def many(*widths: int) -> dict[str, Any]: ...  # type: ignore[empty-body]
+    def more(*widths: int, seed: int = 0) -> dict[str, Any]: ...  # type: ignore[empty-body]
+    async def late(width: int) -> dict[str, Any]: ...  # type: ignore[empty-body]
+    async def drop(width: int) -> Any:
+        yield {}
+
+    for run, axes, why in [
+        (placed, {"width": [1]}, "placed takes width by place. Remove its /"),
+        (placed, {"height": [1]}, "placed takes width by place"),
+        (many, {"widths": [1]}, "many takes no named arguments; got the axis 'widths'"),
+        (more, {"widths": [1]}, "axis of more is one of seed; got 'widths'"),
+        (late, {"width": [1]}, "late is async"),
+        (drop, {"width": [1]}, "drop is async"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=why):
+            here(run, tmp_path / "out", **axes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_axis_may_be_an_iterator(tmp_path: Path) -> None:
+    assert here(area, tmp_path, width=map(int, "23"), height=(h for h in [5, 7]))["area"].tolist() == [10, 14, 15, 21]
+    assert list(asked(Store(tmp_path)).values()) == [
+        {"width": width, "height": height} for width in (2, 3) for height in (5, 7)
+    ]
+
+
+THREE, ONES = np.int64(3), np.ones(2)
+
+
+def sizes(sizes: Any = (1, 2), scale: Any = THREE, mask: Any = ONES, start: Any = math.nan) -> dict[str, Any]:
+    return {"whole": len(sizes) * scale}
+
+
+def test_a_default_that_is_a_list_or_of_numpy_is_that_of_the_row_and_of_the_grid(tmp_path: Path) -> None:
+    assert defaults(sizes) == {"sizes": [1, 2], "scale": 3}
+    usual = key(sizes, {})
+    assert usual == key(sizes, {"sizes": [1, 2.0]}) == key(sizes, {"sizes": (1, 2), "scale": 3.0})
+    assert len({usual, key(sizes, {"sizes": [2, 1]}), key(sizes, {"mask": [1, 1]}), key(sizes, {"start": None})}) == 4
+    table = here(sizes, tmp_path, sizes=[(5,), [1, 2]], scale=[3, 4])
+    assert table["whole"].tolist() == [3, 4, 6, 8]
+    pd.testing.assert_frame_equal(results(tmp_path), table)
+    assert asked(Store(tmp_path)).keys() == set(table["key"])
 
 
 def test_lambdas_are_refused(tmp_path: Path) -> None:
@@ -314,6 +369,54 @@ def test_a_run_that_yields_has_several_rows_in_one_file(tmp_path: Path) -> None:
     assert df["step"].tolist() == [0, 0, 1, 2]
     assert df["key"].nunique() == len(list(tmp_path.glob("runs/*/*.json"))) == 2
     pd.testing.assert_frame_equal(results(tmp_path), df)
+
+
+def nothing(width: int) -> Any:
+    yield from ({"step": 0} for _ in range(width))
+
+
+def test_a_run_that_yields_nothing_is_a_line_without_metrics(tmp_path: Path) -> None:
+    table = here(nothing, tmp_path, width=[0, 1])
+    assert table["width"].tolist() == [0, 1]
+    assert table["step"].isna().tolist() == [True, False]
+    pd.testing.assert_frame_equal(results(tmp_path), table)
+
+
+def odd(kind: str) -> dict[Any, Any]:
+    if kind in ("CancelledError", "KeyboardInterrupt", "GeneratorExit"):
+        raise {"CancelledError": asyncio.CancelledError}.get(kind) or getattr(builtins, kind)
+    return {
+        "a tuple": {("a", "b"): 1},
+        "a number": {1: 2},
+        "half a character": {"\ud800": 1},
+        "too large": {"value": 10**5000},
+    }.get(kind, {"value": 1.0})
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_no_run_stops_the_others(tmp_path: Path, jobs: int) -> None:
+    trouble = {
+        "a tuple": "the name of a metric of odd is a string; got ('a', 'b')",
+        "a number": "the name of a metric of odd is a string; got 1. Write '1'",
+        "half a character": "a metric's name of odd is a string with half a character",
+        "too large": "metric 'value' of odd is a number up to 1.8e308",
+        "CancelledError": "CancelledError",
+        "GeneratorExit": "GeneratorExit",
+    } | ({"KeyboardInterrupt": "KeyboardInterrupt"} if jobs else {})  # here it is a Ctrl-C
+    with pytest.raises(RuntimeError, match=f"{len(trouble)} of {len(trouble) + 1} runs failed"):
+        sweep(odd, tmp_path, jobs=jobs, kind=[*trouble, "well"])
+    assert results(tmp_path)["kind"].tolist() == ["well"]
+    told = results(tmp_path, errors=True).set_index("kind")["error"]
+    assert sorted(told.index) == sorted(trouble)
+    assert all(why in told[kind].splitlines()[-1] for kind, why in trouble.items())
+
+
+def test_a_metric_that_is_infinite_is_missing(tmp_path: Path) -> None:
+    def loss(seed: int) -> dict[str, Any]:
+        return {"loss": float("inf"), "each": [1.0, float("-inf")], "kept": seed}
+
+    (row,) = here(loss, tmp_path, seed=[3])[["loss", "each", "kept"]].to_dict("records")
+    assert row == {"loss": None, "each": [1.0, None], "kept": 3}
 
 
 def test_a_folder_holds_one_file_for_each_run_named_by_its_key(tmp_path: Path) -> None:
@@ -364,16 +467,19 @@ def test_every_point_is_checked_before_the_first_starts(tmp_path: Path) -> None:
 
 def test_more_runs_than_most_are_refused_before_they_are_counted_out(tmp_path: Path) -> None:
     many = list(range(10**4))
-    with pytest.raises(ValueError, match=r"a grid of 100,000,000 runs is more than most=20,000"):
+    with pytest.raises(ValueError, match=r"grids of 100,000,000 combinations are more than most=20,000"):
         here(area, tmp_path, width=many, height=many)
+    with pytest.raises(ValueError, match=r"grids of 3,000,000,000,000,000,000,000 combinations are more than"):
+        here(area, tmp_path, width=range(0, 3 * 10**21, 2), height=[1, 2])
     assert len(here(area, tmp_path, most=2, width=[1, 2])) == 2
 
 
 def test_an_empty_axis_and_a_limit_of_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"an axis of area has at least one value; got width=\[\]"):
         here(area, tmp_path, width=[])
-    with pytest.raises(ValueError, match="limit is how many seconds a run may take, more than 0; got 0"):
-        sweep(area, tmp_path, jobs=1, limit=0, width=[1])
+    for limit in (0, "5", float("inf"), float("nan"), 1e12):
+        with pytest.raises(ValueError, match=f"limit is how many seconds .*; got {limit!r}. Leave it out for none"):
+            sweep(area, tmp_path, jobs=1, limit=limit, width=[1])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="jobs=0 takes no limit"):
         here(area, tmp_path, limit=1, width=[1])
 
@@ -420,8 +526,6 @@ def test_runs_have_one_key_where_their_arguments_are_equal(one: Any, other: Any)
 
 @given(st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(), min_size=1, max_size=3), min_size=1))
 def test_combinations_are_the_product_of_the_axes(axes: dict[str, list[int]]) -> None:
-    import math
-
     found = list(combinations(axes))
     assert len(found) == math.prod(map(len, axes.values()))
     assert all(point[name] in axes[name] for point in found for name in axes)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ LOOK = 0.3
 """Seconds between two looks at runs that another sweep does."""
 TOGETHER = 64
 """Runs of one call, where batches are chosen by themselves."""
+LONGEST = 1e8
+"""Seconds that no run takes (three years); clocks have an end."""
 TOLD = 20
 """Failed runs that an error shows."""
 
@@ -89,19 +92,20 @@ def sweep(
     [2, 7, 14]
     """
     check_count("jobs", cores() if jobs is None else jobs, least=0)
-    if limit is not None and not limit > 0:
-        raise ValueError(f"limit is how many seconds a run may take, more than 0; got {limit!r}")
+    if limit is not None and not (isinstance(limit, Real) and 0 < limit < LONGEST):
+        told = f"limit is how many seconds a run may take, more than 0 and less than {LONGEST:g}; got {limit!r}"
+        raise ValueError(f"{told}. Leave it out for none")
     if limit is not None and jobs == 0 and engine is None:
         raise ValueError("a run in this process cannot be stopped, so jobs=0 takes no limit. Pass jobs=1")
-    asked = [*grids, axes] if axes or not grids else list(grids)
+    asked = [columns(run, grid) for grid in ([*grids, axes] if axes or not grids else grids)]
     runs = points(run, asked, most)
     _check(run, runs, check or getattr(run, "check", None))
     dealt = _batches(run, together)
     store = Store(out)
     store.open()
     for grid in asked:
-        told = {"function": run.__name__, "defaults": _plain_only(defaults(run)), "axes": columns(run, grid)}
-        store.remember(told)
+        lists = {name: list(values) for name, values in grid.items()}
+        store.remember({"function": run.__name__, "defaults": defaults(run), "axes": lists})
     with Claims(store.folder) as claims:
         try:
             work = _Work(run, runs, store, claims, dealt, on_row)
@@ -134,10 +138,6 @@ def _check(run: Run, runs: Points, check: Callable[..., object] | None) -> None:
 
 def _lines(words: list[str]) -> str:
     return "\n".join(words)
-
-
-def _plain_only(values: Arguments) -> Arguments:
-    return {n: v for n, v in values.items() if v is None or isinstance(v, str | bool | int | float)}
 
 
 def _engine(jobs: int | None) -> Engine:

@@ -105,7 +105,7 @@ class Worker:
             why = f"it ran longer than its limit of {limit:g} s and was stopped. Raise the limit, or make it shorter"
         except ProcessLookupError as error:
             why = f"its process died: {error}"
-        except Exception as error:  # a function or a result that does not travel
+        except BaseException as error:  # a function or a result that does not travel
             why = f"it could not be sent to its process, or its row back: {type(error).__name__}: {error}"
         return [task.failed(why, time.monotonic() - start) for task in tasks]
 
@@ -188,7 +188,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 
 def _ending(code: int) -> str:
     if code == -getattr(signal, "SIGKILL", 9):
-        return "killed; often that is the system, out of memory"
+        return "killed; often that is the system, out of memory. Use fewer jobs"
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
 
