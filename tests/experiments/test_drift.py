@@ -95,3 +95,6 @@ def test_a_run_that_fails_is_the_only_failure(areas: Path, tmp_path: Path, capsy
     assert main(command) == 1
     assert "OSError: no data here" in capsys.readouterr().err
     assert main(["evidence", "areas", "--drift", "0"]) == 2
+    for budget, why in (("nan", "more than 0; got nan"), ("-1", "more than 0; got -1.0"), ("1e-9", "1e-09 s or less")):
+        assert main([*command, "--budget", budget]) == 2
+        assert why in capsys.readouterr().err

@@ -72,6 +72,12 @@ def test_every_key(file: Any, tmp_path: Path, capsys: Any) -> None:
     assert sorted(results(tmp_path / "others")["area"]) == sorted(df["area"])
 
 
+def test_a_run_that_two_grids_ask_for_is_counted_once(file: Any, capsys: Any) -> None:
+    grids = "[{width: [1, 2]}, {width: [1, 2.0], height: 1}]"
+    assert main(["sweep", file(f"run: RUNS:area\nout: rows\njobs: 0\ngrid: {grids}")]) == 0
+    assert capsys.readouterr().out == "2 runs in rows\n"
+
+
 def test_the_folder_is_named_after_the_file(file: Any) -> None:
     spec = read_spec(file("run: RUNS:area\ngrid: {width: {range: 3}}"))
     assert (spec.out, spec.grids, spec.options) == (str(Path("out/first")), [{"width": [0, 1, 2]}], {})
@@ -150,14 +156,14 @@ MILLION = "run: RUNS:area\nout: rows\ngrid:\n  width: {range: 1000}\n  height: {
 
 def test_a_million_runs_are_a_mistake_where_nobody_can_say_yes(file: Any, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
-    assert "a grid of 1,000,000 runs may be a mistake. Shorten its lists, or pass --yes" in refused(
+    assert "grids of 1,000,000 combinations may be a mistake. Shorten their lists, or pass --yes" in refused(
         capsys, file(MILLION)
     )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a terminal of POSIX")
 @pytest.mark.parametrize(
-    ("answer", "told"), [(b"n\n", "runs may be a mistake"), (b"yes\n", "1 of 20001 runs are refused")]
+    ("answer", "told"), [(b"n\n", "combinations may be a mistake"), (b"yes\n", "1 of 20001 runs are refused")]
 )
 def test_many_runs_are_asked_about_in_a_terminal(file: Any, tmp_path: Path, answer: bytes, told: str) -> None:
     """20,001 runs; after a yes `check` refuses the first of them, so that none starts."""
@@ -179,6 +185,6 @@ def test_many_runs_are_asked_about_in_a_terminal(file: Any, tmp_path: Path, answ
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
     os.close(terminal)
     words = said.decode()
-    assert "20,001 runs? [y/N]" in words
+    assert "20,001 combinations? [y/N]" in words
     assert told in words
     assert not (tmp_path / "rows").exists()

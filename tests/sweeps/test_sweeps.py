@@ -24,10 +24,11 @@ from hypothesis import strategies as st
 
 from workbench.criteria import register_criterion
 from workbench.criteria.registry import unregister_criterion
+from workbench.reports import export, found, sweep_so_far
 from workbench.seeds import versions
 from workbench.sweeps import batched, key, results, sweep
 from workbench.sweeps.files import Store
-from workbench.sweeps.points import combinations, defaults, points
+from workbench.sweeps.points import combinations, defaults, points, size
 from workbench.sweeps.tables import asked
 
 here = functools.partial(sweep, jobs=0)
@@ -142,7 +143,7 @@ def test_only_a_file_of_rows_is_touched(tmp_path: Path, text: bytes, line: int |
     if line is None:
         assert len(here(area, path, width=[1])) == 1
         return
-    for use in (lambda: here(area, path, width=[1]), lambda: results(path)):
+    for use in (lambda: here(area, path, width=[1]), lambda: results(path), lambda: found(path)):
         with pytest.raises(ValueError, match=f"line {line} of {re.escape(str(path))} is not a row of a sweep: .*{why}"):
             use()
     assert path.read_bytes() == text
@@ -485,8 +486,10 @@ def test_an_empty_axis_and_a_limit_of_nothing_are_refused(tmp_path: Path) -> Non
 
 
 def test_results_of_nothing_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"there is none at {re.escape(str(tmp_path / 'no'))}"):
-        results(tmp_path / "no")
+    for name in ("no", "no.jsonl"):
+        for use in (results, found, lambda path: export(path, "rows.csv")):
+            with pytest.raises(ValueError, match=f"there is none at {re.escape(str(tmp_path / name))}. Correct the"):
+                use(tmp_path / name)
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a file"):
         results(tmp_path / "file")
@@ -513,6 +516,31 @@ def test_what_was_asked_for_is_known_without_the_function(tmp_path: Path) -> Non
     assert len(asked(Store(tmp_path))) == 5  # width=2 twice
 
 
+GRID = '{"function": "area", "defaults": {}, "axes": {"width": [1]}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (GRID[:20], "Expecting property name"),
+        ("\xff", "Expecting value"),
+        ("[1]", "it has other parts"),
+        ("{}", "it has other parts"),
+        (GRID.replace('"area"', "3"), "it has other parts"),
+        (GRID.replace("[1]", "1"), "an axis is no list"),
+    ],
+)
+def test_a_file_that_is_no_grid_is_told_by_name(tmp_path: Path, text: str, why: str) -> None:
+    here(area, tmp_path, width=[1])
+    path = tmp_path / "grids" / "notes.json"
+    path.write_text(text)
+    for use in (results, found, sweep_so_far):
+        with pytest.raises(ValueError, match=f"{re.escape(str(path))} is not a grid of a sweep: {why}.* Delete it"):
+            use(tmp_path)
+    path.write_text(GRID)
+    assert len(results(tmp_path)) == 1
+
+
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.text(max_size=3), st.floats(-9, 9))
 
 
@@ -526,11 +554,11 @@ def test_runs_have_one_key_where_their_arguments_are_equal(one: Any, other: Any)
 
 @given(st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(), min_size=1, max_size=3), min_size=1))
 def test_combinations_are_the_product_of_the_axes(axes: dict[str, list[int]]) -> None:
-    found = list(combinations(axes))
-    assert len(found) == math.prod(map(len, axes.values()))
-    assert all(point[name] in axes[name] for point in found for name in axes)
-    assert found[0] == {name: values[0] for name, values in axes.items()}
-    assert found[-1] == {name: values[-1] for name, values in axes.items()}
+    made = list(combinations(axes))
+    assert len(made) == size(axes) == math.prod(map(len, axes.values()))
+    assert all(point[name] in axes[name] for point in made for name in axes)
+    assert made[0] == {name: values[0] for name, values in axes.items()}
+    assert made[-1] == {name: values[-1] for name, values in axes.items()}
 
 
 def test_a_misspelt_name_is_refused_before_a_run_starts(tmp_path: Path) -> None:

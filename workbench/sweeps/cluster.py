@@ -41,7 +41,7 @@ class Dask:
 
     >>> Dask("tcp://localhost:8786", slurm=4)
     Traceback (most recent call last):
-    ValueError: a cluster is one of scheduler=, slurm=, kubernetes=; got scheduler, slurm
+    ValueError: a cluster is one of scheduler=, slurm=, kubernetes=; got scheduler, slurm. Pass one
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Dask:
         given = dict(scheduler=scheduler, slurm=slurm, kubernetes=kubernetes)
         if len(named := [name for name, value in given.items() if value is not None]) != 1:
             told = ", ".join(named) or "none"
-            raise ValueError(f"a cluster is one of scheduler=, slurm=, kubernetes=; got {told}")
+            raise ValueError(f"a cluster is one of scheduler=, slurm=, kubernetes=; got {told}. Pass one")
         if scheduler is not None and options:
             raise ValueError(f"a scheduler that runs already takes no options; got {', '.join(options)}")
         if scheduler is not None and not (isinstance(scheduler, str) and "://" in scheduler):

@@ -140,7 +140,7 @@ def columns(function: Run, grid: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
         single = isinstance(values, str | bytes | Mapping) or getattr(values, "ndim", 1) == 0
         if single or not hasattr(values, "__iter__"):
             raise TypeError(f"axis {name!r} is a list of values; got {values!r}. Pass {name}=[{values!r}].")
-    if fault := clash(grid, getattr(function, "facts", ())):
+    if fault := clash(grid, getattr(function, "facts", ())):  # metrics that are known before the run
         raise ValueError(f"axes of {named}: {fault}")
     if missing := [n for n, p in takes.items() if p.default is p.empty and n not in grid]:
         raise TypeError(f"{named} needs a value for {', '.join(missing)}. Pass {missing[0]}=[...] as an axis.")
@@ -181,7 +181,7 @@ def plain(value: Any, what: str, measured: bool = False) -> Any:
 def clash(arguments: Iterable[str], metrics: Iterable[str]) -> str:
     """What is wrong with the names of a row's arguments and metrics, which share a table; "" if nothing is."""
     if both := sorted(set(arguments) & set(metrics)):
-        return f"{', '.join(both)} is an argument and a metric. Give the metric another name."
+        return f"{', '.join(both)} is an argument and a metric. Give one of them another name."
     if taken := sorted((set(arguments) | set(metrics)) & set(OWN)):
         return f"{', '.join(taken)} is a column that the table adds itself ({', '.join(OWN)}). Choose another name."
     return ""
