@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import signal
 import sys
 import threading
@@ -150,13 +151,13 @@ def _engine(jobs: int | None) -> Engine:
 
 def _batches(run: Run, together: int | None) -> Callable[[Points], list[list[str]]]:
     """A function that puts runs, by their keys, into the lists in which they are computed."""
-    form, usual = getattr(run, "batched", None), defaults(run)
+    form, usual = getattr(run, "batched", None), inspect.signature(run).parameters.get("device")
     if together is not None and check_count("together", together) > 1 and form is None:
         told = f"{run.__name__} has no batched form, so its runs are computed one by one"
         raise ValueError(f"{told}. Leave together out")
 
     def size(point: Arguments) -> int:
-        return together or (TOGETHER if worth_it({**usual, **point}.get("device") or "cpu") else 1)
+        return together or (TOGETHER if worth_it(point.get("device", usual and usual.default) or "cpu") else 1)
 
     def dealt(runs: Points) -> list[list[str]]:
         if form is None or together == 1:

@@ -150,8 +150,12 @@ class Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         if self.closed:
             raise ProcessLookupError("the sweep was stopped")
-        command = [sys.executable, "-c", "from workbench.sweeps.child import main; main()"]
-        own = {**os.environ, **self._environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-P", "-c", "from workbench.sweeps.child import main; main()"]
+        own = {
+            **os.environ,
+            **self._environment,
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        }
         pipe, alone = subprocess.PIPE, os.name == "posix"
         process: Any = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=own, start_new_session=alone)
         try:
