@@ -302,8 +302,8 @@ def test_functions_that_cannot_be_called_by_names_are_refused_before_a_run_start
         yield {}
 
     for run, axes, why in [
-        (placed, {"width": [1]}, "placed takes width by place. Remove its /"),
-        (placed, {"height": [1]}, "placed takes width by place"),
+        (placed, {"width": [1]}, "placed takes width by position only. Remove its /"),
+        (placed, {"height": [1]}, "placed takes width by position only"),
         (many, {"widths": [1]}, "many takes no named arguments; got the axis 'widths'"),
         (more, {"widths": [1]}, "axis of more is one of seed; got 'widths'"),
         (late, {"width": [1]}, "late is async"),

@@ -65,10 +65,10 @@ def sweep(
     one run. Axes that are named here are one more grid. An argument with the name of an option below needs a dict.
 
     All points are checked before the first starts: against the signature, and by `check(**arguments)` (default: the one
-    that `checked` gave the run), which raises ValueError. More than `most` are refused.
+    that `checked` gave the run), which raises ValueError. More than `most` combinations are refused.
 
-    A finished run is one file in the folder `out`, written in one step and named by the hash of its arguments that
-    differ from the defaults. If the sweep is killed and called again, it goes on; several sweeps on one folder share
+    A finished run is one file in the folder `out`, written in one step and named by the `key` of the function's name
+    and of the arguments that differ from the defaults. If the sweep is killed and called again, it goes on; several sweeps on one folder share
     the work. Where `out` ends in .jsonl, the files are moved into this one file at the end.
 
     `jobs` processes (default: as many as the machine has GPUs, else cores; 0: none, all runs in this one) compute on

@@ -127,9 +127,13 @@ def columns(function: Run, grid: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
     if not isinstance(grid, Mapping):
         raise TypeError(f"a grid is a dict with a list for each argument; got {grid!r}. Pass {{'seed': [0, 1]}}")
     parameters = inspect.signature(function).parameters
-    by_place = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_ONLY and (n in grid or p.default is p.empty)]
-    if by_place:
-        raise TypeError(f"a run is called with named arguments; {named} takes {by_place[0]} by place. Remove its /")
+    by_position = [
+        n for n, p in parameters.items() if p.kind is p.POSITIONAL_ONLY and (n in grid or p.default is p.empty)
+    ]
+    if by_position:
+        raise TypeError(
+            f"a run is called with named arguments; {named} takes {by_position[0]} by position only. Remove its /"
+        )
     takes = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name, values in grid.items():
