@@ -68,8 +68,8 @@ def sweep(
     that `checked` gave the run), which raises ValueError. More than `most` combinations are refused.
 
     A finished run is one file in the folder `out`, written in one step and named by the `key` of the function's name
-    and of the arguments that differ from the defaults. If the sweep is killed and called again, it goes on; several sweeps on one folder share
-    the work. Where `out` ends in .jsonl, the files are moved into this one file at the end.
+    and of the arguments that differ from the defaults. If the sweep is killed and called again, it goes on; several
+    sweeps on one folder share the work. Where `out` ends in .jsonl, the files are moved into this one file at the end.
 
     `jobs` processes (default: as many as the machine has GPUs, else cores; 0: none, all runs in this one) compute on
     one thread each, which changes the time and not the numbers; functions and criteria defined in a notebook travel to

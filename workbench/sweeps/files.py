@@ -100,7 +100,11 @@ class Store:
 
     def grids(self) -> list[dict[str, Any]]:
         """What sweeps into this folder were asked for. ValueError with the name of a file that does not say it."""
-        return [_grid(path) for path in sorted((self.folder / "grids").glob("*.json"))]
+        found = list[dict[str, Any]]()
+        for path in sorted((self.folder / "grids").glob("*.json")):
+            with contextlib.suppress(FileNotFoundError):  # packed in this moment
+                found.append(_grid(path))
+        return found
 
     def pack(self) -> None:
         """Move the finished rows of the folder into the packed file, and remove the folder if it is then empty."""

@@ -151,11 +151,8 @@ class Worker:
         if self.closed:
             raise ProcessLookupError("the sweep was stopped")
         command = [sys.executable, "-P", "-c", "from workbench.sweeps.child import main; main()"]
-        own = {
-            **os.environ,
-            **self._environment,
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-        }
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # those of here, and with -P no others
+        own = {**os.environ, **self._environment, "PYTHONPATH": paths}
         pipe, alone = subprocess.PIPE, os.name == "posix"
         process: Any = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=own, start_new_session=alone)
         try:
