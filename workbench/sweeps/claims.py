@@ -7,15 +7,17 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from workbench.files import writable
 
 
 class Claims:
     """Which runs are in flight: a sweep holds one byte of `in-flight` for each, at the place that its key names.
 
     The system lets go of a byte when the process that holds it ends, however that happens. So several sweeps on one
-    folder, also on several computers with a shared disk, share the work, and nobody waits for the dead. Where the
-    system has no such locks (Windows), sweeps on one folder do some runs twice.
+    folder, also on several computers with a shared disk, share the work, and one that was killed holds up nobody. Where
+    the system has no such locks (Windows), sweeps on one folder do some runs twice.
 
     >>> import tempfile
     >>> with Claims(Path(tempfile.mkdtemp())) as claims:
@@ -29,17 +31,24 @@ class Claims:
 
     def __enter__(self) -> Claims:
         with _changing:
-            held = _held.setdefault(self.path, _Held())
+            held = _held.get(self.path) or _Held(self._opened())
             held.users += 1
-            while held.file is None:
-                file = open(self.path, "ab+")
-                _lock(file, _ALL, shared=True, wait=True)  # while another sweep packs
-                if os.path.exists(self.path) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
-                    held.file = file
-                else:  # packed, and gone
-                    file.close()
-            self._held = held
+            self._held = _held[self.path] = held
         return self
+
+    def _opened(self) -> IO[bytes]:
+        """The file, locked as one that a sweep works with; the folder is made for it."""
+        folder = Path(self.path).parent
+        while True:
+            with writable(folder):
+                with contextlib.suppress(FileExistsError):  # made, or a file: then no other can be opened in it
+                    folder.mkdir(parents=True)
+                with contextlib.suppress(FileNotFoundError):  # another sweep has packed, and it is gone
+                    file = open(self.path, "ab+")  # noqa: SIM115
+                    _lock(file, _ALL, shared=True, wait=True)  # while another sweep packs
+                    if os.path.exists(self.path) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
+                        return file
+                    file.close()
 
     def __exit__(self, *_: object) -> None:
         for key in tuple(self.mine):
@@ -66,10 +75,11 @@ class Claims:
             self._held.keys.discard(key)
             self.mine.discard(key)
 
-    def alone(self) -> bool:
-        """Whether no other sweep works in the folder; if so, one that comes now waits for the end of this one."""
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether no other sweep works in the folder; if so, one that comes now waits for the end of this block."""
         with _changing:
-            return self._held.users == 1 and _lock(self._held.file, _ALL)
+            yield self._held.users == 1 and _lock(self._held.file, _ALL)
 
 
 def in_flight(folder: Path) -> int | None:
@@ -118,9 +128,8 @@ def _elsewhere(file: IO[bytes], form: str, start: int) -> Iterator[int]:
 class _Held:
     """The locks of this process on one folder: they go when any handle of the file is closed, so there is one."""
 
-    def __init__(self) -> None:
-        self.file: Any = None
-        self.users = 0
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.users = file, 0
         self.keys: set[str] = set()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import pickle
 import sys
 import threading
@@ -23,6 +24,10 @@ LOOK = 1.0
 """Seconds between two looks at which workers there are."""
 AHEAD = 2
 """Runs in flight for each thread of the cluster: one computes, one waits."""
+REMEDY = (
+    "What a job or a worker is stands in Dask's configuration, or beside the number: "
+    "cluster: {slurm: 4, cores: 1, memory: 4GB}, Dask(slurm=4, cores=1, memory='4GB')"
+)
 ASK = "exec(text, space) or space['fingerprint']()"
 """What a worker is asked: an expression of plain Python, which it understands whatever is installed there."""
 
@@ -55,7 +60,7 @@ class Dask:
     ):
         given = dict(scheduler=scheduler, slurm=slurm, kubernetes=kubernetes)
         if len(named := [name for name, value in given.items() if value is not None]) != 1:
-            told = ", ".join(named) or "none"
+            told = ", ".join(named) or ", ".join(options) or "none"
             raise ValueError(f"a cluster is one of scheduler=, slurm=, kubernetes=; got {told}. Pass one")
         if scheduler is not None and options:
             raise ValueError(f"a scheduler that runs already takes no options; got {', '.join(options)}")
@@ -96,15 +101,17 @@ class Dask:
             cluster.scale(jobs=self._slurm)
             cluster.sync(_ready, cluster)
             return cluster
-        except (ImportError, ValueError, TypeError):
+        except ImportError:
             raise
         except Exception as error:
-            told = f"no cluster could be started: {type(error).__name__}: {error}"
+            kind = ValueError if isinstance(error, ValueError | TypeError) else ConnectionError
+            told = f"no cluster could be started: {type(error).__name__}: {error}".rstrip(". ")
         if cluster is not None:  # here, where no traceback holds its jobs any more
             with contextlib.suppress(Exception):
                 cluster.close()
             cluster.status = Status.closed  # its own close fails where it never started
-        raise ConnectionError(told)
+        gc.collect()  # else it is closed a second time when Python ends
+        raise kind(f"{told}. {REMEDY}")
 
     def close(self) -> None:
         """Take back what runs, and leave the scheduler; what was started for this sweep ends."""
@@ -228,7 +235,9 @@ class _Session:
             if good := sorted(asked.keys() - differing):
                 ours |= self._client.run(slots.admit, self._resource, workers=good, on_error="ignore").keys()
         self._begun = self._begun or bool(ours)
-        self._threads = sum(workers[place]["nthreads"] for place in ours)
+        before, self._threads = self._threads, sum(workers[place]["nthreads"] for place in ours)
+        if before and not self._threads:
+            print(f"no worker at {self.address} any more: the runs wait for a new one", file=sys.stderr)
 
     def _differences(self, there: dict[str, str]) -> str:
         pairs = [(name, there.get(name, "none"), own) for name, own in self._own.items()]
@@ -321,7 +330,10 @@ async def _answers(address: str, wait: float) -> None:
     from distributed.security import Security
 
     async with asyncio.timeout(wait):
-        comm = await connect(address, timeout=wait, **Security().get_connection_args("client"))
+        try:
+            comm = await connect(address, timeout=wait, **Security().get_connection_args("client"))
+        except MemoryError:  # it took the first bytes for a length
+            raise OSError("what answers there is no scheduler of Dask") from None
         await comm.close()
 
 

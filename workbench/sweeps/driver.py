@@ -103,17 +103,20 @@ def sweep(
     _check(run, runs, check or getattr(run, "check", None))
     dealt = _batches(run, together)
     store = Store(out)
-    store.open()
-    for grid in asked:
-        lists = {name: list(values) for name, values in grid.items()}
-        store.remember({"function": run.__name__, "defaults": defaults(run), "axes": lists})
     with Claims(store.folder) as claims:
+        store.open()
+        usual = defaults(run)
+        _check_defaults(store, run.__name__, usual)
+        for grid in asked:
+            lists = {name: list(values) for name, values in grid.items()}
+            store.remember({"function": run.__name__, "defaults": usual, "axes": lists})
         try:
             work = _Work(run, runs, store, claims, dealt, on_row)
             failed = work.done(lambda: engine or _engine(jobs), retry, limit, progress)
         finally:
-            if store.packed and claims.alone():
-                store.pack()
+            with claims.alone() as alone:
+                if alone:
+                    store.pack()
     if failed:
         raise RuntimeError(_told(failed, len(runs), store.name))
     order = list(runs)
@@ -135,6 +138,17 @@ def _check(run: Run, runs: Points, check: Callable[..., object] | None) -> None:
         raise ValueError(
             f"{len(refused)} of {len(runs)} runs are refused, none was started\n{_lines(refused[:5])}{more}"
         )
+
+
+def _check_defaults(store: Store, name: str, usual: Arguments) -> None:
+    """ValueError where rows of this function are from a time when an argument that it has now had another default: it
+    is not in their keys, so their values would be taken for those of the new one."""
+    for grid in store.grids():
+        before = grid["defaults"] if grid["function"] == name else {}
+        for argument in before.keys() & usual.keys():
+            if usual[argument] != before[argument]:
+                told = f"{store.name} holds rows of {name} that have {argument}={before[argument]!r} as the default"
+                raise ValueError(f"{told}; now it is {usual[argument]!r}. Name another folder, or put the default back")
 
 
 def _lines(words: list[str]) -> str:
@@ -184,18 +198,17 @@ class _Work:
         on_row: OnRow | None,
     ):
         self._run, self._runs, self._store, self._claims, self._on_row = run, runs, store, claims, on_row
-        self._finished, broken = set[str](), dict[str, Row]()
+        self._finished, self._broken = set[str](), dict[str, Row]()
         for row in store.rows():
             if row["key"] in runs:
-                self._finished.add(row["key"]) if "error" not in row else broken.update({row["key"]: row})
-        self._broken = [row for name, row in broken.items() if name not in self._finished]
+                self._finished.add(row["key"]) if "error" not in row else self._broken.update({row["key"]: row})
         self._dealt, self._count = dealt, 0
         self._todo, self._elsewhere = deque[list[str]](), deque[list[str]]()
         self._running, self._failed = dict[Future[list[Row]], list[Task]](), list[Row]()
 
     def done(self, make: Callable[[], Engine], retry: bool, limit: float | None, progress: bool | None) -> list[Row]:
         """Compute what is missing; the rows of runs that failed, without `retry` those that had failed, too."""
-        before = [] if retry else self._broken
+        before = [] if retry else [row for name, row in self._broken.items() if name not in self._finished]
         skipped = self._finished | {row["key"] for row in before}
         missing = {name: point for name, point in self._runs.items() if name not in skipped}
         self._count, self._todo = len(skipped), deque(self._dealt(missing))
@@ -233,9 +246,11 @@ class _Work:
         for name in self._todo.popleft():
             if not self._claims.take(name):
                 self._elsewhere.append([name])
-            elif (found := self._store.read(name)) and "error" not in found:
+            elif (found := self._store.read(name)) and found != self._broken.get(name):  # another sweep's
                 self._claims.release(name)
                 self._count += 1
+                if "error" in found:
+                    self._failed.append(found)
             else:
                 mine.append(task._replace(key=name, arguments=self._runs[name]))
         if mine:

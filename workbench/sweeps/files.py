@@ -6,11 +6,11 @@ import contextlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from workbench.files import make_folder, results_folder, write_whole
+from workbench.files import PART, results_folder, writable, write_whole
 from workbench.sweeps.rows import Row, parsed
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Store:
         if self.packed and self.packed.is_dir():
             raise ValueError(f"{out} is a folder; a name that ends in .jsonl is one file of rows. Name another")
         if self.folder.is_file():
-            raise ValueError(f"rows are in a folder, or in a file whose name ends in .jsonl; {out} is a file")
+            raise ValueError(f"rows are in a folder, or in a file whose name ends in .jsonl; {self.folder} is a file")
 
     def path(self, key: str) -> Path:
         """The file of a run."""
@@ -45,12 +45,10 @@ class Store:
         return self.folder.is_dir() or (self.packed is not None and self.packed.exists())
 
     def open(self) -> None:
-        """Make the folder, without the start of a row at the end of a packed file, which a killed sweep left."""
-        make_folder(self.folder)
-        (self.folder / "runs").mkdir(exist_ok=True)
-        if self.packed and self.packed.exists():
-            _, length = packed_rows(self.packed)
-            os.truncate(self.packed, length)
+        """Make the folders."""
+        with writable(self.folder):
+            for name in ("runs", "grids"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
 
     def write(self, row: Row) -> None:
         """Put a row on disk in one step."""
@@ -72,22 +70,30 @@ class Store:
 
     def rows(self) -> Iterator[Row]:
         """All rows, those of failed runs among them: first the packed ones, then by key. A key may come twice."""
-        if self.packed and self.packed.exists():
-            yield from packed_rows(self.packed)[0]
+        length = yield from self._packed(0)
         for path in self.files():
-            with open(path, "rb", buffering=0) as file:
+            with contextlib.suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
                 row = _whole(path, file.read())
-            if row is not None:
-                yield row
+                if row is not None:
+                    yield row
+        yield from self._packed(length)  # a sweep has packed meanwhile
+
+    def _packed(self, known: int) -> Generator[Row, None, int]:
+        """The packed rows, if their file is longer than it was."""
+        length = self.packed.stat().st_size if self.packed and self.packed.exists() else 0
+        if self.packed and length > known:
+            yield from packed_rows(self.packed)[0]
+        return length
 
     def files(self) -> Iterator[str]:
         """The files of runs, in the order of their keys."""
-        runs = self.folder / "runs"
-        for shard in sorted(os.scandir(runs), key=lambda e: e.name) if runs.is_dir() else ():
-            if len(shard.name) == 2 and shard.is_dir():
-                names = sorted(e.name for e in os.scandir(shard.path))
+        for shard in _names(self.folder / "runs"):
+            if len(shard) == 2:
+                folder = self.folder / "runs" / shard
                 yield from (
-                    os.path.join(shard.path, name) for name in names if len(name) == NAME + 5 and name.endswith(".json")
+                    os.path.join(folder, name)
+                    for name in _names(folder)
+                    if len(name) == NAME + 5 and name.endswith(".json")
                 )
 
     def remember(self, grid: Mapping[str, Any]) -> None:
@@ -95,7 +101,6 @@ class Store:
         import hashlib
 
         text = json.dumps(grid, indent=1)
-        (self.folder / "grids").mkdir(exist_ok=True)
         write_whole(self.folder / "grids" / f"{hashlib.sha256(text.encode()).hexdigest()[:NAME]}.json", text + "\n")
 
     def grids(self) -> list[dict[str, Any]]:
@@ -107,13 +112,16 @@ class Store:
         return found
 
     def pack(self) -> None:
-        """Move the finished rows of the folder into the packed file, and remove the folder if it is then empty."""
+        """Move the finished rows of the folder, in which no sweep works now, into the packed file; remove the folder if
+        it is empty then."""
         if self.packed is None:
             return
-        known = {row["key"] for row in packed_rows(self.packed)[0]} if self.packed.exists() else set()
+        rows, length = packed_rows(self.packed) if self.packed.exists() else ([], 0)
+        known = {row["key"] for row in rows}
         moved = []
         with open(self.packed, "ab+") as file:
-            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            file.truncate(length)  # without the start of a row that a killed sweep left
+            if length and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
                 file.write(b"\n")  # a whole row that lacks its line end
             for path in self.files():
                 row = _whole(path, text := Path(path).read_bytes())
@@ -126,8 +134,10 @@ class Store:
             os.unlink(path)
         if next(self.files(), None):
             return
-        for rest in [*self.folder.glob("grids/*.json"), self.folder / "in-flight"]:
+        parts = self.folder.glob(f"runs/*/.*{PART}")
+        for rest in [*self.folder.glob("grids/*.json"), *self.folder.glob(f"grids/.*{PART}"), *parts]:
             rest.unlink(missing_ok=True)
+        (self.folder / "in-flight").unlink(missing_ok=True)
         for folder in [*self.folder.glob("runs/*"), self.folder / "runs", self.folder / "grids", self.folder]:
             with contextlib.suppress(OSError):  # something else lies in it
                 folder.rmdir()
@@ -146,6 +156,14 @@ def _grid(path: Path) -> dict[str, Any]:
         remedy = "Delete it, and start the sweep again for what is missing"
         raise ValueError(f"{path} is not a grid of a sweep: {error}. {remedy}") from None
     return grid
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in a folder; nothing where it is none, or is gone."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _whole(path: str | Path, text: bytes) -> Row | None:
