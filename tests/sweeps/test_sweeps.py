@@ -292,6 +292,11 @@ def test_a_grid_is_a_dict(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"a grid is a dict with a list for each argument; got \[1\]"):
         here(area, tmp_path, [1])  # type: ignore[arg-type]
 
+    def any_axis(**axes: int) -> dict[str, Any]: ...  # type: ignore[empty-body]
+
+    with pytest.raises(TypeError, match="an axis of any_axis has the name of an argument; got 3"):
+        here(any_axis, tmp_path, {3: [1]})  # type: ignore[dict-item]
+
 
 def test_functions_that_cannot_be_called_by_names_are_refused_before_a_run_starts(tmp_path: Path) -> None:
     def placed(width: int, /, height: int = 1) -> dict[str, Any]: ...  # type: ignore[empty-body]

@@ -137,6 +137,8 @@ def columns(function: Run, grid: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
     takes = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name, values in grid.items():
+        if not isinstance(name, str):
+            raise TypeError(f"an axis of {named} has the name of an argument; got {name!r}. Pass {{'seed': [0, 1]}}")
         if not takes_any:
             if not takes:
                 raise ValueError(f"{named} takes no named arguments; got the axis {name!r}. Leave it out")
