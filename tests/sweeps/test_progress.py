@@ -78,7 +78,7 @@ def test_a_bar_in_a_terminal_has_the_rate_of_new_runs(monkeypatch: Any) -> None:
     shown.close()
     said = terminal.getvalue()
     assert "failed: area(width=1): ValueError: no" in said
-    assert re.search(r"area: +95%.* 950/1000 \[.* runs/s, 3 running, 1 failed\]", said.split("\r")[-1])
+    assert re.search(r"area: +95%.* 950/1000 \[.*run/s, 3 running, 1 failed\]", said.split("\r")[-1])
 
 
 OTHER = """

@@ -55,7 +55,8 @@ def read_spec(path: str | Path) -> Spec:
         why = getattr(error, "strerror", None) or str(error)
         raise ValueError(f"a sweep is described in a YAML file; {path} cannot be read: {why}") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        why = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
+        raise ValueError(f"{path} is not YAML: {why}") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from None
 

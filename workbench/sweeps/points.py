@@ -155,7 +155,9 @@ def columns(function: Run, grid: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
         for n, values in grid.items()
     }
     if empty := [name for name, values in axes.items() if not values]:
-        raise ValueError(f"an axis of {named} has at least one value; got {empty[0]}=[]. Leave it out for the default.")
+        needed = empty[0] in takes and takes[empty[0]].default is inspect.Parameter.empty
+        remedy = "Give it a value" if needed else "Leave it out for the default"
+        raise ValueError(f"an axis of {named} has at least one value; got {empty[0]}=[]. {remedy}")
     return axes
 
 
