@@ -13,13 +13,12 @@ import pytest
 
 LONG = (
     "tests/notebooks/test_notebooks.py",
-    "tests/browser/test_explore.py",
+    "notebooks",
     "tests/house/test_processors.py",
     "tests/browser",
     "tests/headless",
     "tests/sweeps",
     "tests/house",
-    "notebooks",
     "tests/notebooks",
     "tests/test_cli.py",
 )

@@ -322,6 +322,43 @@ def test_a_run_that_kills_four_workers_is_a_failed_row(tmp_path: Path) -> None:
         assert failed["arguments"] == {"seed": 1}
 
 
+@pytest.fixture(scope="module")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One worker, and a scheduler that falls silent, goes on, and is killed, in the order of the tests."""
+    with started(tmp_path_factory.mktemp("lone"), 1) as one:
+        yield one
+
+
+def test_a_scheduler_that_falls_silent_is_an_error_after_the_stated_wait(lone: Cluster, tmp_path: Path) -> None:
+    table = begin(waits, tmp_path / "out", engine=Dask(lone.address, wait=3), folder=[str(tmp_path)], seed=[1])
+    ((_, pid, _),) = begun(tmp_path, 1)
+    lone.scheduler.send_signal(signal.SIGSTOP)
+    with pytest.raises(ConnectionError, match=rf"no scheduler answers at {lone.address} within 3 s"):
+        table.result(SOON)
+    lone.scheduler.send_signal(signal.SIGCONT)
+    until(lambda: not alive(pid))
+
+
+def test_a_killed_scheduler_ends_the_sweep_soon_and_keeps_its_rows(lone: Cluster, tmp_path: Path) -> None:
+    options = {"folder": [str(tmp_path)], "seed": [-3, -2, 1]}
+    table = begin(waits, tmp_path / "out", engine=Dask(lone.address), **options)
+    runs = begun(tmp_path, 3)
+    until(lambda: len(list((tmp_path / "out").glob("runs/*/*.json"))) == 2)
+    lone.scheduler.kill()
+    with pytest.raises(ConnectionError, match=f"{lone.address} is gone. The rows so far are on disk"):
+        table.result(10)
+    for _, pid, _ in runs:
+        until(lambda pid=pid: not alive(pid))
+    assert results(tmp_path / "out")["seed"].tolist() == [-3, -2]
+    (tmp_path / "go").touch()
+    done: list[int] = []
+    rest = sweep(
+        waits, tmp_path / "out", jobs=0, on_row=lambda row, *_: done.append(row["arguments"]["seed"]), **options
+    )
+    assert rest["square"].tolist() == [9, 4, 1]
+    assert done == [1]
+
+
 @pytest.mark.parametrize("kind", ["closed", "silent"])
 def test_no_scheduler_is_an_error_after_the_stated_wait(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
@@ -336,7 +373,7 @@ def test_no_scheduler_is_an_error_after_the_stated_wait(
     assert not list((tmp_path / "runs").iterdir())
 
 
-# -- a scheduler of one's own, with TLS: it is asked, falls silent, and is killed, in this order -----------------------
+# -- TLS ---------------------------------------------------------------------------------------------------------
 
 
 def certificate(folder: Path, name: str) -> dict[str, str]:
@@ -360,69 +397,22 @@ def trusting(pem: dict[str, str]) -> Any:
     )
 
 
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return certificate(tmp_path_factory.mktemp("right"), "right")
-
-
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory: pytest.TempPathFactory, pem: dict[str, str]) -> Iterator[Cluster]:
-    """One worker, and a scheduler that answers those who have its certificate."""
-    options = [word for name, path in pem.items() for word in (f"--tls-{name}", path)]
-    with started(tmp_path_factory.mktemp("sealed"), 1, *options, protocol="tls") as one:
-        yield one
-
-
-def test_tls_from_the_configuration_of_dask(sealed: Cluster, pem: dict[str, str], tmp_path: Path) -> None:
+def test_tls_from_the_configuration_of_dask(tmp_path: Path) -> None:
+    right, wrong = certificate(tmp_path, "right"), certificate(tmp_path, "wrong")
+    options = [word for name, path in right.items() for word in (f"--tls-{name}", path)]
     axes = {"folder": [str(tmp_path)], "seed": [-1, -2]}
-    with trusting(pem):
-        table = sweep(waits, tmp_path / "out", engine=Dask(sealed.address), **axes)
-    assert table["square"].tolist() == [1, 4]
-    answer = rf"no scheduler answers at {sealed.address} within 1 s .*TLS"
-    with trusting(certificate(tmp_path, "wrong")), pytest.raises(ConnectionError, match=answer):
-        sweep(waits, tmp_path / "two", engine=Dask(sealed.address, wait=1), **axes)
-    with pytest.raises(ConnectionError, match=answer):
-        sweep(waits, tmp_path / "two", engine=Dask(sealed.address, wait=1), **axes)
-    plain = sealed.address.replace("tls", "tcp")
-    with pytest.raises(ConnectionError, match=rf"no scheduler answers at {plain} within 1 s"):
-        sweep(waits, tmp_path / "two", engine=Dask(plain, wait=1), **axes)
-
-
-def test_a_scheduler_that_falls_silent_is_an_error_after_the_stated_wait(
-    sealed: Cluster, pem: dict[str, str], tmp_path: Path
-) -> None:
-    with trusting(pem):
-        engine = Dask(sealed.address, wait=3)
-        table = begin(waits, tmp_path / "out", engine=engine, folder=[str(tmp_path)], seed=[1])
-        ((_, pid, _),) = begun(tmp_path, 1)
-        sealed.scheduler.send_signal(signal.SIGSTOP)
-        with pytest.raises(ConnectionError, match=rf"no scheduler answers at {sealed.address} within 3 s"):
-            table.result(SOON)
-        sealed.scheduler.send_signal(signal.SIGCONT)
-        until(lambda: not alive(pid))
-
-
-def test_a_killed_scheduler_ends_the_sweep_soon_and_keeps_its_rows(
-    sealed: Cluster, pem: dict[str, str], tmp_path: Path
-) -> None:
-    options = {"folder": [str(tmp_path)], "seed": [-3, -2, 1]}
-    with trusting(pem):
-        table = begin(waits, tmp_path / "out", engine=Dask(sealed.address), **options)
-        runs = begun(tmp_path, 3)
-        until(lambda: len(list((tmp_path / "out").glob("runs/*/*.json"))) == 2)
-        sealed.scheduler.kill()
-        with pytest.raises(ConnectionError, match=f"{sealed.address} is gone. The rows so far are on disk"):
-            table.result(10)
-    for _, pid, _ in runs:
-        until(lambda pid=pid: not alive(pid))
-    assert results(tmp_path / "out")["seed"].tolist() == [-3, -2]
-    (tmp_path / "go").touch()
-    done: list[int] = []
-    rest = sweep(
-        waits, tmp_path / "out", jobs=0, on_row=lambda row, *_: done.append(row["arguments"]["seed"]), **options
-    )
-    assert rest["square"].tolist() == [9, 4, 1]
-    assert done == [1]
+    with started(tmp_path, 1, *options, protocol="tls") as mine:
+        with trusting(right):
+            table = sweep(waits, tmp_path / "out", engine=Dask(mine.address), **axes)
+        assert table["square"].tolist() == [1, 4]
+        answer = rf"no scheduler answers at {mine.address} within 1 s .*TLS"
+        with trusting(wrong), pytest.raises(ConnectionError, match=answer):
+            sweep(waits, tmp_path / "two", engine=Dask(mine.address, wait=1), **axes)
+        with pytest.raises(ConnectionError, match=answer):
+            sweep(waits, tmp_path / "two", engine=Dask(mine.address, wait=1), **axes)
+        plain = mine.address.replace("tls", "tcp")
+        with pytest.raises(ConnectionError, match=rf"no scheduler answers at {plain} within 1 s"):
+            sweep(waits, tmp_path / "two", engine=Dask(plain, wait=1), **axes)
 
 
 # -- Slurm and Kubernetes ----------------------------------------------------------------------------------------
