@@ -205,14 +205,17 @@ class _Session:
             row.set_result(_failed(tasks, f"its worker could not compute it: {type(error).__name__}: {error}"))
 
     def _watch(self) -> None:
+        from distributed.comm import CommClosedError
+
         while not self._closing.wait(LOOK):
             try:
                 self._look()
             except Exception as error:
                 if self._closing.is_set():
                     return
-                refused = isinstance(error, ValueError)
-                lost = error if refused else ConnectionError(_silent(self.address, self._wait, error))
+                ended = isinstance(error, CommClosedError)
+                told = _gone(self.address) if ended else _silent(self.address, self._wait, error)
+                lost = error if isinstance(error, ValueError) else ConnectionError(told)
                 with self._changing:
                     self._lost, out = lost, list(self._out)
                     self._out.clear()
