@@ -379,14 +379,17 @@ def test_a_killed_scheduler_ends_the_sweep_soon_and_keeps_its_rows(lone: Cluster
     assert done == [1]
 
 
-@pytest.mark.parametrize("kind", ["closed", "silent"])
+@pytest.mark.parametrize("kind", ["closed", "silent", "something else"])
 def test_no_scheduler_is_an_error_after_the_stated_wait(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
-        if kind == "silent":
+        if kind != "closed":
             port.listen()
+        if kind == "something else":
+            greeting = b"SSH-2.0-OpenSSH_9.6\r\n" * 5
+            threading.Thread(target=lambda: port.accept()[0].send(greeting), daemon=True).start()
         address = f"tcp://127.0.0.1:{port.getsockname()[1]}"
         with pytest.raises(ConnectionError, match=rf"no scheduler answers at {address} within 0.5 s"):
             sweep(waits, tmp_path, engine=Dask(address, wait=0.5), folder=[str(tmp_path)], seed=[1])

@@ -30,7 +30,7 @@ def wait(sign, seed):
     return {"value": seed}
 """
 """Of seed 0, at once; of others, when there is a file of that name."""
-STOPPING = "stopping: running runs end, no new ones start. Ctrl-C again stops at once"
+STOPPING = "stopping: running runs end, no new ones start. A second Ctrl-C (or interrupt) stops at once"
 
 
 def until(holds: Any, seconds: float = 30) -> None:

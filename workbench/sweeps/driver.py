@@ -285,7 +285,10 @@ def _stopping() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stopping.set()
         with contextlib.suppress(RuntimeError):  # in the middle of another line
-            print("\nstopping: running runs end, no new ones start. Ctrl-C again stops at once", file=sys.stderr)
+            print(
+                "\nstopping: running runs end, no new ones start. A second Ctrl-C (or interrupt) stops at once",
+                file=sys.stderr,
+            )
 
     before = signal.signal(signal.SIGINT, stop)
     try:
