@@ -389,7 +389,13 @@ def test_no_scheduler_is_an_error_after_the_stated_wait(
             port.listen()
         if kind == "something else":
             greeting = b"SSH-2.0-OpenSSH_9.6\r\n" * 5
-            threading.Thread(target=lambda: port.accept()[0].send(greeting), daemon=True).start()
+
+            def greet() -> None:
+                with port.accept()[0] as caller:
+                    caller.send(greeting)
+                    caller.recv(1000)
+
+            threading.Thread(target=greet, daemon=True).start()
         address = f"tcp://127.0.0.1:{port.getsockname()[1]}"
         with pytest.raises(ConnectionError, match=rf"no scheduler answers at {address} within 0.5 s"):
             sweep(waits, tmp_path, engine=Dask(address, wait=0.5), folder=[str(tmp_path)], seed=[1])
@@ -605,6 +611,9 @@ def visible(seed: int) -> dict[str, Any]:
 
 
 def test_gpus_are_dealt_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
     engine = _engine(None)
     assert engine.width == 2, "one run on each"
@@ -613,7 +622,7 @@ def test_gpus_are_dealt_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     engine.close()
     monkeypatch.setattr("workbench.sweeps.workers.Worker", lambda environment: environment["CUDA_VISIBLE_DEVICES"])
     assert Local(4, ["5", "GPU-7"])._workers == ["5", "GPU-7", "5", "GPU-7"], "two on each"  # type: ignore[comparison-overlap]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr("workbench.sweeps.driver.gpus", list)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)  # as torch says then
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     monkeypatch.setattr("workbench.sweeps.driver.Local", lambda jobs, dealt: (jobs, dealt))
     assert _engine(None) == (cores(), [])  # type: ignore[comparison-overlap]
