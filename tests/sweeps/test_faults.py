@@ -280,11 +280,13 @@ with Claims(Path(".")) as claims:
     with Claims(tmp_path) as claims:
         assert not claims.take("2b929a940d787bad")
         assert claims.take("3b929a940d787bad")
-        assert not claims.alone()
+        with claims.alone() as alone:
+            assert not alone
         process.kill()
         process.communicate()
         assert claims.take("2b929a940d787bad")
-        assert claims.alone()
+        with claims.alone() as alone:
+            assert alone
 
 
 def test_a_full_disk_ends_the_sweep_with_all_earlier_rows(tmp_path: Path) -> None:

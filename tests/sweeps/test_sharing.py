@@ -151,9 +151,17 @@ def test_the_start_of_a_row_at_the_end_of_a_packed_file_goes_when_more_is_packed
     assert sorted(one["metrics"]["area"] for one in packed_rows(store.packed)[0]) == [0, 1, 5]
 
 
-def test_a_run_that_failed_in_another_sweep_is_not_done_again(tmp_path: Path) -> None:
+def test_a_run_that_failed_in_another_sweep_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ask for the same run while one of them does it: it fails once, in both."""
-    begun, go, calls = threading.Event(), threading.Event(), list[int]()
+    begun, go, waits, calls = threading.Event(), threading.Event(), threading.Event(), list[int]()
+    take = Claims.take
+
+    def taken(claims: Claims, key: str) -> bool:
+        if not (mine := take(claims, key)):
+            waits.set()
+        return mine
+
+    monkeypatch.setattr(Claims, "take", taken)
 
     def broken(width: int) -> dict[str, Any]:
         calls.append(width)
@@ -170,19 +178,12 @@ def test_a_run_that_failed_in_another_sweep_is_not_done_again(tmp_path: Path) ->
         first = threads.submit(one)
         assert begun.wait(60)
         second = threads.submit(one)
-        while _users(tmp_path) < 2:
-            pass
+        assert waits.wait(60)
         go.set()
         assert first.result(60) == second.result(60)
     assert calls == [1]
     one()
     assert calls == [1, 1], "a later sweep tries it again"
-
-
-def _users(folder: Path) -> int:
-    from workbench.sweeps.claims import _held
-
-    return _held[str(folder.resolve() / "in-flight")].users
 
 
 def test_a_folder_that_cannot_be_claimed_leaves_nothing_behind(tmp_path: Path) -> None:

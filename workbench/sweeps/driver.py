@@ -39,7 +39,7 @@ TOGETHER = 64
 LONGEST = 1e8
 """Seconds that no run takes (three years); clocks have an end."""
 TOLD = 20
-"""Failed runs that an error shows."""
+"""Different errors of failed runs that are shown."""
 
 
 def sweep(
@@ -298,6 +298,15 @@ def _stopping() -> Iterator[threading.Event]:
 
 
 def _told(failed: list[Row], total: int, name: str) -> str:
-    told = f"{len(failed)} of {total} runs failed; the other rows are in {name}"
-    more = [f"and {len(failed) - TOLD} more: results({name!r}, errors=True)"] if len(failed) > TOLD else []
-    return _lines([f"{told}. Correct this, then call sweep again.\n", *(row["error"] for row in failed[:TOLD]), *more])
+    """What a sweep with failed runs ends with: of those that say the same at their end, one in full."""
+    ends: dict[str, list[str]] = {}
+    for row in failed:
+        text = str(row["error"]).rstrip()
+        ends.setdefault(text.rpartition("\n")[2], []).append(text)
+    shown = [
+        f"{len(failed)} of {total} runs failed; the rows are in {name}. Correct this, then start the sweep again.\n"
+    ]
+    for first, *others in list(ends.values())[:TOLD]:
+        shown += [first, *[f"and {len(others)} more, such as {one.splitlines()[0]}" for one in others[:1]], ""]
+    more = [f"and {len(ends) - TOLD} other errors: results({name!r}, errors=True)"] if len(ends) > TOLD else []
+    return _lines([*shown[:-1], *more])

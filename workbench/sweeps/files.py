@@ -72,10 +72,13 @@ class Store:
         """All rows, those of failed runs among them: first the packed ones, then by key. A key may come twice."""
         length = yield from self._packed(0)
         for path in self.files():
-            with contextlib.suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
-                row = _whole(path, file.read())
-                if row is not None:
-                    yield row
+            try:
+                with open(path, "rb", buffering=0) as file:
+                    text = file.read()
+            except FileNotFoundError:
+                continue
+            if (row := _whole(path, text)) is not None:
+                yield row
         yield from self._packed(length)  # a sweep has packed meanwhile
 
     def _packed(self, known: int) -> Generator[Row, None, int]:
