@@ -138,6 +138,22 @@ def test_intervals_that_overlap_are_not_ranked_but_pairs_may_be_apart(tmp_path: 
     assert "The intervals of 1 of 1 pairs overlap" in text_of(write_report(tmp_path))
 
 
+@pytest.mark.parametrize(("shift", "apart"), [(0.04, True), (0.0, False)])
+def test_a_difference_that_is_the_same_at_every_seed_has_no_width(tmp_path: Path, shift: float, apart: bool) -> None:
+    """The sums differ in their last bits, so do the differences."""
+
+    def score(arm: str, seed: int) -> dict[str, Any]:
+        return {"accuracy": 0.1 * seed + 0.7 + (shift if arm == "a" else 0.0)}
+
+    sweep(score, tmp_path, jobs=0, arm=["a", "b"], seed=[0, 1, 2])
+    read = found(tmp_path)
+    lines = lines_of(read, roles(read))
+    (row,) = beside(lines, overlapping(means(lines))[0])
+    assert row.difference == pytest.approx(shift)
+    assert (row.half, row.n, row.least, row.apart) == (0, 3, 0, apart)
+    assert f"the same in all 3 seeds 3 {'yes' if apart else 'no'}" in text_of(write_report(tmp_path))
+
+
 def test_a_sum_of_seeds_never_hides_an_overlap() -> None:
     """All pairs by brute force."""
 

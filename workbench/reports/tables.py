@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workbench.intervals import detectable, differ, interval
+from workbench.intervals import detectable, differ, interval, rounding
 from workbench.reports.columns import SEED, Roles, arm_names
 from workbench.reports.reading import Found
 from workbench.sweeps.points import Arguments
@@ -63,8 +63,8 @@ def means(lines: pd.DataFrame) -> pd.DataFrame:
 
 class Beside(NamedTuple):
     """Two arms at one x: the mean difference a - b over the seeds that both have, half its interval, how many seeds,
-    the smallest difference that so many would have shown with probability 0.8, and whether the interval is beside 0.
-    Where it is the same at every seed there is no interval (NaN)."""
+    the smallest difference that so many would have shown with probability 0.8, and whether 0 is outside the interval.
+    A difference that is the same at every seed, up to the rounding of the values, has half an interval of 0."""
 
     a: str
     b: str
@@ -105,9 +105,13 @@ def beside(lines: pd.DataFrame, pairs: Sequence[tuple[str, str, float]]) -> list
         differences = (one - two).dropna().tolist()
         if len(differences) < 2:
             continue
-        mean, low, high = interval(differences) if differ(differences) else (differences[0], math.nan, math.nan)
-        least = detectable(differences) if differ(differences) else math.nan
-        made.append(Beside(a, b, x, mean, high - mean, len(differences), least, low > 0 or high < 0))
+        mean, low, high = interval(differences)
+        none = rounding([*one, *two])  # what a difference may be wrong by
+        if max(differences) - min(differences) <= none:
+            made.append(Beside(a, b, x, mean, 0.0, len(differences), 0.0, abs(mean) > none))
+        else:
+            least = detectable(differences)
+            made.append(Beside(a, b, x, mean, high - mean, len(differences), least, low > 0 or high < 0))
     return made
 
 
