@@ -61,12 +61,7 @@ def _drawn(lines: pd.DataFrame, chosen: Roles, title: str) -> Drawn:
     x, y = _plain(chosen.x), _plain(chosen.y)
     arm = next(name for name in ("arm", "arms", "all arms") if name not in (x, y))
     shown = pd.DataFrame({arm: shown["arm"].map(_plain), x: shown["x"], y: shown["y"]})
-    if chosen.x:
-        axes = plots.curves(shown, x=x, y=y, arm=arm)
-        if x != "compression":
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
-    else:
-        axes = plots.ladder(shown, x=y, arm=arm, log=False)
+    axes = plots.curves(shown, x=x, y=y, arm=arm) if chosen.x else plots.ladder(shown, x=y, arm=arm, log=False)
     axes.set_title(_plain(title) if title else "")
     return Drawn(axes, title, max(0, len(arms) - ARMS), len(places) - len(at))
 
