@@ -160,11 +160,14 @@ def test_a_sum_of_seeds_never_hides_an_overlap() -> None:
     @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 3)), min_size=2, max_size=8))
     @settings(max_examples=60)
     def check(arms: list[tuple[float, float]]) -> None:
-        rows = [{"arm": str(i), "x": 0.0, "low": m - h, "high": m + h} for i, (m, h) in enumerate(arms)]
+        rows = [
+            {"picture": "", "arm": str(i), "x": 0.0, "low": m - h, "high": m + h, "n": 2}
+            for i, (m, h) in enumerate(arms)
+        ]
         pairs, count, total = overlapping(pd.DataFrame(rows))
         assert count == len(pairs)
         slow = [
-            (a["arm"], b["arm"], 0.0)
+            ("", a["arm"], b["arm"], 0.0)
             for i, a in enumerate(rows)
             for b in rows[i + 1 :]
             if not (a["low"] > b["high"] or b["low"] > a["high"])
@@ -254,8 +257,8 @@ def test_hundreds_of_arms_are_shown_in_part(tmp_path: Path) -> None:
     assert "5 arms. The table has them" in words
     assert "8 more pictures are left out" in words
     assert "220 more lines are left out" in words
-    pairs = 2 * (210 * 209 // 2)
-    assert f"The intervals of {pairs:,} of {pairs:,} pairs overlap" in words, "one seed has no interval"
+    pairs = 2 * len(grid["b"]) * (15 * 14 // 2)
+    assert f"The intervals of {pairs:,} of {pairs:,} pairs of one picture overlap" in words, "one seed has no interval"
 
 
 def test_of_very_many_places_a_picture_takes_steps(tmp_path: Path) -> None:

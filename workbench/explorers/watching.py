@@ -46,7 +46,7 @@ def watch(
 
 
 def _warm_up() -> None:
-    """Draw a small picture, which loads all that draws. So the cell waits for it, not the first picture of the sweep."""
+    """Draw a small picture, which loads all that draws. So the cell waits for it, not the sweep's first picture."""
     import pandas as pd
 
     from workbench.explorers.explore.shown import shown
