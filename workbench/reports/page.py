@@ -110,7 +110,8 @@ def _notes(found: Found, chosen: Roles, lines: pd.DataFrame) -> list[str]:
     numbers = found.table[[chosen.y, *filter(None, [chosen.x])]].notna().all(axis=1) if chosen.y else []
     if lost := len(found.table) - sum(numbers):
         what = f"{chosen.y}{f' or {chosen.x}' if chosen.x else ''}"
-        said.append(f"{lost:,} rows without a number for {what} are left out{_lost(lines)}.")
+        rows = "1 row without a number for {} is" if lost == 1 else f"{lost:,} rows without a number for {{}} are"
+        said.append(f"{rows.format(what)} left out{_lost(lines)}.")
     if chosen.over:
         said.append(f"Means are also over {', '.join(chosen.over)}, so n counts more than seeds.")
     others = [n for n in found.metrics if n not in (chosen.x, chosen.y) and is_numeric(found.table[n])]

@@ -67,7 +67,23 @@ def found(out: str | Path) -> Found:
     store = Store(out)
     if not store.folder.is_dir() and not (store.packed and store.packed.exists()):
         raise ValueError(f"a report is of a folder of a sweep or a .jsonl file; there is none at {out}")
+    check_sweep(store)
     return gathered(store, unique(store.rows(), light))
+
+
+def check_sweep(store: Store) -> None:
+    """A ValueError where a folder holds no sweep, with the sweeps in its folders, two levels deep."""
+    if (store.packed and store.packed.exists()) or any((store.folder / name).is_dir() for name in ("runs", "grids")):
+        return
+    inner = sorted(
+        {path.parent for deep in ("*", "*/*") for path in store.folder.glob(f"{deep}/runs") if path.is_dir()}
+    )
+    packed = [path for path in sorted(store.folder.glob("*.jsonl")) if path.is_file()]
+    names = [str(Path(store.name) / path.relative_to(store.folder)) for path in (*inner, *packed)]
+    if not names:
+        raise ValueError(f"{store.name} holds no sweep: it has no folder runs. Name the folder that a sweep wrote")
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    raise ValueError(f"{store.name} holds no sweep itself, but these do: {', '.join(names[:10])}{more}. Name one")
 
 
 def light(row: Row) -> Row:
