@@ -354,7 +354,7 @@ def test_failures_of_one_place_are_one_reason(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         sweep(fails, tmp_path, jobs=0, k=[0, 1, 2, 3], seed=[0, 1])
     made = reasons(found(tmp_path).failed)
-    assert [(one.line, one.count) for one in made] == [
+    assert [(one.line, one.many) for one in made] == [
         ("ValueError: no layer at 1,", 4),
         ("KeyError: 0", 2),
         ("ValueError: other at 0", 2),
@@ -362,7 +362,7 @@ def test_failures_of_one_place_are_one_reason(tmp_path: Path) -> None:
     assert made[0].runs[-1] == ("k=3, seed=1", "ValueError: no layer at 3,")
     assert made[0].error.rstrip().endswith("seed 0")
     killed = [{"arguments": {"k": k}, "error": f"f(k={k})\nits process ended with code 9"} for k in range(3)]
-    assert [(one.line, one.count) for one in reasons(killed)] == [("its process ended with code 9", 3)]
+    assert [(one.line, one.many) for one in reasons(killed)] == [("its process ended with code 9", 3)]
 
 
 def test_pairs_are_of_one_picture_and_pictures_have_one_scale(tmp_path: Path) -> None:

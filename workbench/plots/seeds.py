@@ -123,7 +123,8 @@ def _ticks(
     ax: Axes, places: list[float], steps: list[float], write: Callable[[float], str], legend: int
 ) -> list[float]:
     """The values that have a tick: all that have room for what it says, beside a legend of so many letters."""
-    pixels = 96 * ax.get_position().width * ax.get_figure(root=True).get_figwidth() - 8 * legend - 40
+    figure: Any = ax.get_figure(root=True)
+    pixels = 96 * ax.get_position().width * figure.get_figwidth() - 8 * legend - 40
     letter = 11 * (steps[-1] - steps[0]) / max(pixels, 200)  # what one takes of the axis
     ticks, end = list[float](), -math.inf
     for place, step in zip(places, steps, strict=True):

@@ -28,9 +28,10 @@ LONGEST = 500
 def export(out: str | Path, target: str) -> str:
     """Write all rows of a sweep, failed runs too, to FILE.csv, FILE.parquet or mlflow:FOLDER; says what was written.
 
-    A table has the columns of `wb.results` and `error`, its rows are in the grid's order. Text and numbers in one column become text, and so do lists in
-    CSV. In MLflow each run is one run: arguments are parameters, numbers are metrics (several dicts are steps), all
-    else is a tag, a failed run has the status FAILED. Exported again, a run is replaced only if its row changed.
+    A table has the columns of `wb.results` and `error`, and its rows are in the grid's order. Text and numbers in one
+    column become text, and so do lists in CSV. In MLflow each run is one run: arguments are parameters, numbers are
+    metrics (several dicts are steps), all else is a tag, a failed run has the status FAILED. Exported again, a run is
+    replaced only if its row changed.
 
     >>> import tempfile, workbench as wb
     >>> def area(width, height=1): return {"area": width * height}

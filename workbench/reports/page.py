@@ -107,8 +107,8 @@ def _notes(found: Found, chosen: Roles, lines: pd.DataFrame) -> list[str]:
         said.append("No run has finished yet.")
     elif not chosen.y:
         said.append("No metric is a number, so there is nothing to draw.")
-    numbers = found.table[[chosen.y, *filter(None, [chosen.x])]].notna().all(axis=1) if chosen.y else []
-    if lost := len(found.table) - sum(numbers):
+    drawn = [name for name in (chosen.y, chosen.x) if name]
+    if lost := int(found.table[drawn].isna().any(axis=1).sum()) if chosen.y else 0:
         what = f"{chosen.y}{f' or {chosen.x}' if chosen.x else ''}"
         rows = "1 row without a number for {} is" if lost == 1 else f"{lost:,} rows without a number for {{}} are"
         said.append(f"{rows.format(what)} left out{_lost(lines)}.")

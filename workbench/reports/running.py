@@ -36,7 +36,7 @@ def sweep_so_far(
     words = [f"{read.name}: {read.counts}"]
     words += [f"{more} more pictures: workbench report {out}"] if more else []
     for one in reasons(read.failed, shown=1)[:3]:
-        words.append(f"{one.count} failed: {one.line} (such as {one.runs[0][0]})")
+        words.append(f"{one.many} failed: {one.line} (such as {one.runs[0][0]})")
     return (*(one.axes for one in drawn), "\n".join(words))
 
 

@@ -131,7 +131,7 @@ class Reason(NamedTuple):
     says, and the first one's whole text."""
 
     line: str
-    count: int
+    many: int
     runs: list[tuple[str, str]]
     error: str
 
@@ -140,7 +140,7 @@ def reasons(failed: Sequence[Row], shown: int = 50) -> list[Reason]:
     """Failed runs by the exception and the place where it was raised, whatever else it says; the most frequent first.
 
     >>> error = 'Traceback (most recent call last):\\n  File "a.py", line 3, in f\\n    g()\\nValueError: no layer at '
-    >>> [(one.line, one.count) for one in reasons([{"arguments": {"k": k}, "error": f"{error}{k}"} for k in (1, 2)])]
+    >>> [(one.line, one.many) for one in reasons([{"arguments": {"k": k}, "error": f"{error}{k}"} for k in (1, 2)])]
     [('ValueError: no layer at 1', 2)]
     """
     groups: dict[tuple[str, str], list[Row]] = {}
