@@ -112,14 +112,15 @@ def gathered(store: Store, rows: list[Row]) -> Found:
     order = {key: at for at, key in enumerate(wanted)}
     rows = sorted(rows, key=lambda row: order.get(row["key"], len(order)))
     done, failed = ([row for row in rows if ("error" in row) is bad] for bad in (False, True))
-    keys, functions = {row["key"] for row in rows}, {row["key"]: row["function"] for row in done}
+    functions, finished = {row["key"]: row["function"] for row in rows}, {row["key"] for row in done}
+    missing = {key: point for key, point in wanted.items() if key not in functions}
     several = len(set(functions.values())) > 1  # then it is not known of which function a missing run is
     metrics = list(dict.fromkeys(n for row in done for one in _dicts(row["metrics"]) for n in one))
-    rest = {row["key"]: row["arguments"] for row in failed} | {k: p for k, p in wanted.items() if k not in keys}
-    given = {row["key"]: row["arguments"] for row in done} | ({} if several or not done else rest)
+    rest = ({row["key"]: row["arguments"] for row in failed} | ({} if several else missing)) if done else {}
+    given = {row["key"]: row["arguments"] for row in done} | rest
     arguments = [n for n in dict.fromkeys(n for point in given.values() for n in point) if n not in metrics]
     lines = every = table(done)
-    if len(given) > len(done):
+    if rest:
         late = pd.DataFrame([{"key": key, **given[key]} for key in rest]).drop(columns=metrics, errors="ignore")
         every = pd.concat([lines, late], ignore_index=True)
         places = every["key"].map(order).fillna(len(order)).argsort(kind="stable")
@@ -135,12 +136,11 @@ def gathered(store: Store, rows: list[Row]) -> Found:
     for name in arguments:
         if every[name].map(lambda value: isinstance(value, list)).any():
             every[name] = every[name].map(lambda value: json.dumps(value) if isinstance(value, list) else value)
-    lines = every[every["key"].isin(functions)] if len(given) > len(done) else every
+    lines = every[every["key"].isin(finished)] if rest else every
     made = Counter((*_made(json.dumps(row["versions"])), row.get("revision", "")) for row in rows)
     name = ", ".join(dict.fromkeys(row["function"] for row in rows)) or "sweep"
-    missing = [point for key, point in wanted.items() if key not in keys]
     running = in_flight(store.folder) if store.folder.is_dir() else 0
-    return Found(name, lines, failed, missing, len(wanted), running, arguments, metrics, made, every)
+    return Found(name, lines, failed, [*missing.values()], len(wanted), running, arguments, metrics, made, every)
 
 
 def _dicts(metrics: Any) -> list[dict[str, Any]]:
