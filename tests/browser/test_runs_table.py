@@ -111,6 +111,19 @@ def test_filtered_with_the_keyboard_and_kept_when_loaded_again(index):
     assert said.inner_text() == "1 of 5 shown"
     field.fill("zerodivision")
     assert [text.split("\n")[-1] for text in column(index, 2)] == ["a-2.ipynb"]
+    for words, rates in {
+        "rate 0.9": ["0.9"],  # not 0.95
+        "RATE=0.90 lesson": ["0.9"],
+        "rate = 1e-5": ["1e-05"],
+        "rate none": ["None"],
+        "n 3": [""],
+        "seed 7 n=2 rate": ["0.9", "1e-05", "None", "0.95"],
+        "seed 8": [],
+        "a-2": [],  # the name of a file, which ends in a hash
+        "2026": [],  # nor when it ended
+    }.items():
+        field.fill(words)
+        assert column(index, 4) == rates, words
     field.fill("lesson")
     index.keyboard.press("Tab")
     index.keyboard.press("p")  # the state whose name begins so

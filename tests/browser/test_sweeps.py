@@ -53,6 +53,8 @@ def test_points_appear_while_a_sweep_runs_in_another_process(notebook: Any, axe:
     assert page.locator(".wb-shown img").get_attribute("src") != first
     shows(page, r"2 failed: ValueError: no layer is left \(such as criterion='grasp', sparsity=0.9, seed=0\)")
     assert "snip" in page.locator(".wb-shown img").get_attribute("alt")
+    last = page.locator(".wb-hush[role=status]", has_text="10 runs done, 2 failed, 0 missing")
+    last.wait_for(state="attached", timeout=20_000)  # a screen reader hears the last one, too
     assert axe(page, ".wb-explore") == []
     assert page.locator(".wb-error").is_hidden()
 

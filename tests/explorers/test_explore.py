@@ -680,6 +680,34 @@ def test_a_picture_is_drawn_again_when_what_it_depends_on_changes(opened: list[A
     until(lambda: not explorer.worker.busy("looking"))
 
 
+def test_a_slow_picture_rests_after_it_is_drawn_but_the_last_one_is_drawn_at_once(
+    opened: list[Any], monkeypatch: Any
+) -> None:
+    from workbench.explorers.explore import live
+
+    monkeypatch.setattr(live, "LOOK", 0.02)
+    now: dict[str, Any] = {"depends": 0, "asked": 0}
+
+    def depends() -> Any:
+        now["asked"] += 1
+        return now["depends"]
+
+    def picture() -> str:
+        return str(now["depends"])
+
+    explorer = wb.explore(picture, refresh=depends)
+    opened.append(explorer)
+    now["depends"] = 1
+    until(lambda: texts(explorer) == ["1"])
+    explorer._rested = time.monotonic() + 1000  # as after a picture that took the processor for minutes
+    now["depends"] = 2
+    asked = now["asked"]
+    until(lambda: now["asked"] > asked + 2)
+    assert texts(explorer) == ["1"]
+    now["depends"] = None
+    until(lambda: texts(explorer) == ["None"])
+
+
 def test_what_has_ended_is_not_looked_at_and_a_closed_explorer_looks_no_more(
     opened: list[Any], monkeypatch: Any
 ) -> None:

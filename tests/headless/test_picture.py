@@ -47,6 +47,16 @@ def test_kinds_of_pictures(kind):
     assert decoded(picture_of(new_output("display_data", data))).size == (60, 30)
 
 
+def test_a_picture_with_a_palette_is_scaled_by_means():
+    """As explorers send theirs: columns of black and white become grey."""
+    columns = np.zeros((320, 480), np.uint8)
+    columns[:, ::2] = 255
+    image = Image.fromarray(columns).convert("P")
+    small = np.asarray(decoded(picture_of(new_output("display_data", {"image/png": encoded(image)}))).convert("L"))
+    assert small.shape == (160, 240)
+    assert 96 < small[20:-20, 20:-20].min() <= small[20:-20, 20:-20].max() < 160
+
+
 def test_what_is_transparent_is_white():
     image = decoded(picture_of(new_output("display_data", {"image/png": encoded(Image.new("RGBA", (40, 40)))})))
     assert np.asarray(image.convert("RGB")).min() > 250

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -120,6 +121,48 @@ def test_curves_show_seeds_means_and_intervals_and_keep_accuracy_in_its_bounds()
     assert 9.5 < places[0] < 10 < places[1] < 10.5  # apart, around the tick, and near it
     assert ax.get_xlabel().endswith("arms of one tick stand side by side")
     assert not plots.curves(df[:4], arm="arm").get_xlabel().endswith("side by side")
+
+
+def test_sparsities_near_one_stand_at_the_log_of_their_compression() -> None:
+    places = [0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
+    df = pd.DataFrame({"sparsity": places * 2, "accuracy": [1 - s for s in places] * 2, "arm": ["a"] * 8 + ["b"] * 8})
+    ax = plots.curves(df, x="sparsity", arm="arm")
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == [f"{place}" for place in places]
+    at = ax.transData.transform([(place, 0.5) for place in places])[:, 0]
+    wanted = np.log([1 / (1 - place) for place in places])
+    np.testing.assert_allclose((at - at[0]) / (at[-1] - at[0]), (wanted - wanted[0]) / (wanted[-1] - wanted[0]))
+    first, second = (ax.transData.transform(line.get_xydata())[:, 0] for line in ax.lines)
+    np.testing.assert_allclose(second - first, (second - first)[0])  # as far apart everywhere, and to be seen
+    assert (second - first)[0] > 1
+    low = plots.curves(df[df["sparsity"] < 0.95], x="sparsity", arm="arm")
+    assert low.get_xscale() == "linear"
+    whole = df.replace({"sparsity": {0.999: 1.0}})  # whose compression has no place
+    assert plots.curves(whole, x="sparsity", arm="arm").get_xscale() == "linear"
+
+
+def test_one_small_gap_does_not_put_all_arms_on_one_place() -> None:
+    df = pd.DataFrame({"compression": [10, 10.01, 100, 1000] * 2, "accuracy": [0.9] * 8, "arm": ["a"] * 4 + ["b"] * 4})
+    ax = plots.curves(df, arm="arm")
+    first, second = (ax.transData.transform(line.get_xydata())[:, 0] for line in ax.lines)
+    assert min(second - first) > 1
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["10x", "100x", "1,000x"]
+
+
+def test_a_line_is_broken_where_an_arm_has_no_number_and_an_arm_without_any_stands_in_the_legend() -> None:
+    df = pd.DataFrame(
+        {
+            "arm": ["a"] * 4 + ["b"] * 2,
+            "compression": [1, 10, 10, 100, 1, 1000],
+            "accuracy": [0.9, math.nan, math.nan, 0.5, math.nan, math.nan],
+        }
+    )
+    ax = plots.curves(df, arm="arm")
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [0.9, math.nan, 0.5])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a (n = 1)", "b (n = 0)"]
+    assert ax.get_xlim()[0] < 1 < 1000 < ax.get_xlim()[1]
+    assert plots.describe(ax).endswith("from 1x to 100x. a (n = 1): from 0.9 to 0.5; 2 dots.")
+    empty = plots.curves(df[df["arm"] == "b"], arm="arm")
+    assert [text.get_text() for text in empty.get_legend().get_texts()] == ["b (n = 0)"]
 
 
 def test_curves_with_a_floor_have_means_of_logarithms_and_draw_what_is_lower_at_it() -> None:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from workbench.cli import main
 from workbench.intervals import compare, detectable, interval
 from workbench.reports import changes, export, found, roles, sweep_so_far, write_report
-from workbench.reports.pictures import ARMS, PICTURES, PLACES, pictures
-from workbench.reports.tables import beside, lines_of, means, overlapping
+from workbench.reports.pictures import ARMS, PICTURES, PLACES, pictures, splitting
+from workbench.reports.tables import beside, lines_of, means, overlapping, reasons
 from workbench.sweeps import sweep
 from workbench.sweeps.files import Store
 
@@ -108,7 +108,7 @@ def test_runs_that_yield_nothing_are_counted(tmp_path: Path) -> None:
     assert "1 run done" in sweep_so_far(tmp_path)[-1]
     sweep(steps, tmp_path, jobs=0, k=[0, 1, 2])
     assert found(tmp_path).counts == "3 runs done, 0 missing"
-    assert "1 rows without a number" in text_of(write_report(tmp_path))
+    assert "1 row without a number" in text_of(write_report(tmp_path))
     assert export(tmp_path, str(tmp_path / "rows.csv")).startswith("4 rows")
 
 
@@ -161,17 +161,36 @@ def test_intervals_that_overlap_are_not_ranked_but_pairs_may_be_apart(tmp_path: 
     assert "The intervals of 1 of 1 pairs overlap" in text_of(write_report(tmp_path))
 
 
+@pytest.mark.parametrize(("shift", "apart"), [(0.04, True), (0.0, False)])
+def test_a_difference_that_is_the_same_at_every_seed_has_no_width(tmp_path: Path, shift: float, apart: bool) -> None:
+    """The sums differ in their last bits, so do the differences."""
+
+    def score(arm: str, seed: int) -> dict[str, Any]:
+        return {"accuracy": 0.1 * seed + 0.7 + (shift if arm == "a" else 0.0)}
+
+    sweep(score, tmp_path, jobs=0, arm=["a", "b"], seed=[0, 1, 2])
+    read = found(tmp_path)
+    lines = lines_of(read, roles(read))
+    (row,) = beside(lines, overlapping(means(lines))[0])
+    assert row.difference == pytest.approx(shift)
+    assert (row.half, row.n, row.least, row.apart) == (0, 3, 0, apart)
+    assert f"the same in all 3 seeds 3 {'yes' if apart else 'no'}" in text_of(write_report(tmp_path))
+
+
 def test_a_sum_of_seeds_never_hides_an_overlap() -> None:
     """All pairs by brute force."""
 
     @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 3)), min_size=2, max_size=8))
     @settings(max_examples=60)
     def check(arms: list[tuple[float, float]]) -> None:
-        rows = [{"arm": str(i), "x": 0.0, "low": m - h, "high": m + h} for i, (m, h) in enumerate(arms)]
+        rows = [
+            {"picture": "", "arm": str(i), "x": 0.0, "low": m - h, "high": m + h, "n": 2}
+            for i, (m, h) in enumerate(arms)
+        ]
         pairs, count, total = overlapping(pd.DataFrame(rows))
         assert count == len(pairs)
         slow = [
-            (a["arm"], b["arm"], 0.0)
+            ("", a["arm"], b["arm"], 0.0)
             for i, a in enumerate(rows)
             for b in rows[i + 1 :]
             if not (a["low"] > b["high"] or b["low"] > a["high"])
@@ -261,8 +280,8 @@ def test_hundreds_of_arms_are_shown_in_part(tmp_path: Path) -> None:
     assert "5 arms. The table has them" in words
     assert "8 more pictures are left out" in words
     assert "220 more lines are left out" in words
-    pairs = 2 * (210 * 209 // 2)
-    assert f"The intervals of {pairs:,} of {pairs:,} pairs overlap" in words, "one seed has no interval"
+    pairs = 2 * len(grid["b"]) * (15 * 14 // 2)
+    assert f"The intervals of {pairs:,} of {pairs:,} pairs of one picture overlap" in words, "one seed has no interval"
 
 
 def test_of_very_many_places_a_picture_takes_steps(tmp_path: Path) -> None:
@@ -303,6 +322,103 @@ def test_a_running_sweep_is_followed_until_it_is_complete(tmp_path: Path) -> Non
     assert sweep_so_far(packed)[-1] == "prune: 3 runs done"
 
 
+def test_the_grid_is_known_from_the_first_run_on(tmp_path: Path) -> None:
+    """Arms, x and the ends of its axis are those of the end."""
+    seen = []
+
+    def look(row: Any, done: int, total: int) -> None:
+        read = found(tmp_path)
+        (one,), _ = pictures(read, roles(read))
+        names = [text.get_text().partition(" (")[0] for text in one.axes.get_legend().get_texts()]
+        colours = [handle.get_color() for handle in one.axes.get_legend().legend_handles]
+        seen.append((roles(read), names, colours, [tick.get_text() for tick in one.axes.get_xticklabels()]))
+
+    grid: dict[str, Any] = {"criterion": ["snip", "own"], "sparsity": [0.5, 0.9, 0.99], "lr": [0.1], "seed": [0, 1]}
+    sweep(prune, tmp_path, jobs=0, on_row=look, **grid)
+    assert seen == [seen[-1]] * 12
+    assert seen[0][0] == ("sparsity", "accuracy", ("criterion",), ())
+    assert seen[0][1] == ["snip", "own"]
+    assert seen[0][3] == ["0.5", "0.9", "0.99"]
+
+
+def test_runs_without_a_number_are_counted_for_each_arm(swept: Path) -> None:
+    """Seed 2 has no loss, and one run of grasp failed."""
+    read = found(swept)
+    table = means(lines_of(read, roles(read, y="loss"))).set_index(["arm", "x"])
+    assert table["n"].tolist() == [2, 2, 2, 1, 2, 2]
+    assert table["of"].tolist() == [3] * 6
+    words = text_of(write_report(swept, y="loss"))
+    assert "the means of these arms are of the others and may look better: snip 2; grasp 3; own 2." in words
+    assert "grasp 0.9 0.5 none 1 of 3" in words
+
+
+def test_a_line_ends_where_all_runs_of_an_arm_failed(tmp_path: Path) -> None:
+    def score(arm: str, x: int, seed: int) -> dict[str, Any]:
+        if (arm, x) == ("b", 2):
+            raise ValueError("no")
+        return {"score": x + seed}
+
+    with pytest.raises(RuntimeError):
+        sweep(score, tmp_path, jobs=0, arm=["a", "b"], x=[1, 2, 3], seed=[0, 1])
+    read = found(tmp_path)
+    (one,), _ = pictures(read, roles(read))
+    whole, broken = (line.get_ydata().tolist() for line in one.axes.lines[:2])
+    assert whole == [1.5, 2.5, 3.5]
+    assert (broken[0], math.isnan(broken[1]), broken[2]) == (1.5, True, 3.5)
+    assert means(lines_of(read, roles(read))).query("arm == 'b'")["n"].tolist() == [2, 0, 2]
+
+
+def test_failures_of_one_place_are_one_reason(tmp_path: Path) -> None:
+    def fails(k: int, seed: int) -> dict[str, Any]:
+        if k == 2:
+            raise ValueError(f"other at {seed}")
+        raise ValueError(f"no layer at {k},\nseed {seed}") if k else KeyError(seed)
+
+    with pytest.raises(RuntimeError):
+        sweep(fails, tmp_path, jobs=0, k=[0, 1, 2, 3], seed=[0, 1])
+    made = reasons(found(tmp_path).failed)
+    assert [(one.line, one.many) for one in made] == [
+        ("ValueError: no layer at 1,", 4),
+        ("KeyError: 0", 2),
+        ("ValueError: other at 0", 2),
+    ]
+    assert made[0].runs[-1] == ("k=3, seed=1", "ValueError: no layer at 3,")
+    assert made[0].error.rstrip().endswith("seed 0")
+    killed = [{"arguments": {"k": k}, "error": f"f(k={k})\nits process ended with code 9"} for k in range(3)]
+    assert [(one.line, one.many) for one in reasons(killed)] == [("its process ended with code 9", 3)]
+
+
+def test_pairs_are_of_one_picture_and_pictures_have_one_scale(tmp_path: Path) -> None:
+    def score(network: str, arm: int, x: int, seed: int) -> dict[str, Any]:
+        return {"score": seed + arm + x * (100 if network == "vgg" else 1)}
+
+    grid: dict[str, Any] = {"network": ["vgg", "mlp"], "arm": list(range(6)), "x": [1, 2], "seed": [0, 1]}
+    sweep(score, tmp_path, jobs=0, **grid)
+    read = found(tmp_path)
+    drawn, more = pictures(read, chosen := roles(read, x="x"))
+    assert (len(drawn), more) == (2, 0)
+    assert drawn[0].axes.get_ylim() == drawn[1].axes.get_ylim()
+    lines = lines_of(read, chosen, splitting(read, chosen))
+    pairs, count, total = overlapping(means(lines))
+    assert total == 2 * 2 * (6 * 5 // 2)
+    assert {pair[0] for pair in pairs} == {"vgg", "mlp"}
+    assert len(beside(lines, pairs)) == len(pairs)
+    assert all(row.picture == pair[0] for row, pair in zip(beside(lines, pairs), pairs, strict=True))
+    assert count == total, "two seeds have wide intervals"
+
+
+def test_a_folder_of_sweeps_is_none(tmp_path: Path, capsys: Any) -> None:
+    for name in ("a", "deep/b"):
+        sweep(prune, tmp_path / name, jobs=0, criterion=["snip"], sparsity=[0.5])
+    (tmp_path / "empty").mkdir()
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"but these do: {tmp_path / 'a'}, {tmp_path / 'deep/b'}. Name one" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
+    for wrong in (tmp_path / "empty", tmp_path / "a" / "runs"):
+        with pytest.raises(ValueError, match="holds no sweep: it has no folder runs"):
+            export(wrong, str(tmp_path / "rows.csv"))
+
+
 # -- the command, and other programs
 
 
@@ -333,6 +449,17 @@ def test_csv_and_parquet_are_read_back(tmp_path: Path) -> None:
         )
     assert frames[1]["list"].dropna().iloc[0].tolist() == [1.0, 2.5]
     assert frames[0].sort_values("key")["key"].tolist() == frames[1].sort_values("key")["key"].tolist()
+
+
+def test_an_export_has_the_order_of_the_grid_and_whole_numbers(swept: Path) -> None:
+    for name in ("rows.csv", "rows.parquet"):
+        export(swept, str(swept / name))
+    text = pd.read_csv(swept / "rows.csv", dtype=str)
+    points = [(c, s, k) for c in ("snip", "grasp", "own") for s in ("0.5", "0.9") for k in "012"]
+    assert list(zip(text["criterion"], text["sparsity"], text["seed"], strict=True)) == points
+    assert text["kept"].fillna("").tolist() == ["" if point == ("grasp", "0.9", "1") else "5" for point in points]
+    kept = pd.read_parquet(swept / "rows.parquet")["kept"]
+    assert (kept.dtype, int(kept.isna().sum()), int(kept.sum())) == ("Int64", 1, 17 * 5)
 
 
 def test_mlflow_reads_what_was_written(swept: Path, monkeypatch: Any) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench import plots
 from workbench.explorers.explore import explore
+from workbench.explorers.faces import face
 from workbench.extras import check_lab
 from workbench.reports import changes, sweep_so_far
 
@@ -38,4 +40,15 @@ def watch(
 
     given = {"out": str(out), "x": x, "y": y, "by": None if by is None else list(by)}
     controls = {argument: fixed(value) for argument, value in given.items() if value is not None}
+    if face() == "live":
+        _warm_up()
     return explore(sweep_so_far, refresh=functools.partial(changes, out), name=name, **controls)
+
+
+def _warm_up() -> None:
+    """Draw a small picture, which loads all that draws. So the cell waits for it, not the sweep's first picture."""
+    import pandas as pd
+
+    from workbench.explorers.explore.shown import shown
+
+    shown(plots.curves(pd.DataFrame({"x": [0, 1], "y": [0, 1], "arm": ["a", "a"]}), x="x", y="y", arm="arm"))

@@ -38,10 +38,10 @@ def _scaled(data: Any) -> bytes:
     from PIL import Image
 
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(data)))
-        image.thumbnail(SIZE)
+        image = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")
+        image.thumbnail(SIZE)  # of a palette it would take single pixels, not their mean
         ground = Image.new("RGBA", image.size, "white")
-        ground.alpha_composite(image.convert("RGBA"))
+        ground.alpha_composite(image)
         for quality in (80, 50, 20, 0):
             file = io.BytesIO()
             ground.convert("RGB").save(file, "WEBP", quality=quality)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.intervals import student
 from workbench.plots.figures import GUIDE, apart, arms_of, drawing, legend_beside, panels, style
@@ -22,6 +22,10 @@ WORDS = {
 }
 
 
+SIZES = {"*": 13, "P": 10, "X": 10, "d": 10, "p": 9}
+"""Of markers that cover less than others of their size, so that they are seen on a line of their colour."""
+
+
 def curves(
     df: pd.DataFrame,
     *,
@@ -36,12 +40,14 @@ def curves(
 ) -> Axes:
     """`y` against `x`: every seed a dot, means a line, 95 % Student-t intervals upright lines; n in the legend.
 
-    `df` has one row per seed, arm and x. Arms stand a little apart, no further than an eighth of the way to the next x,
-    which has a log axis where it goes beyond 1. `dense`: the dense network's values, one per seed, are a dashed line
-    with a band; `reference` is another line, its name and its height. With a `floor`, y has a log axis, means are those
-    of the logarithms, and values below it, negative ones too, are drawn at it. `looks` gives arms a colour and a marker
-    of their own. Intervals end at 0 and 1 where all values lie between. They are pointwise, and one seed has none;
-    paired differences (`claims.compare`) see more.
+    `df` has one row per seed, arm and x. Arms stand a little apart, as far as the typical gap of x leaves room;
+    x has a log axis where it goes beyond 1, and sparsities that reach 0.95 stand at the log of their compression,
+    1 / (1 - sparsity). Rows without a number count nowhere: where an arm has only such rows at an x, its line is
+    broken, and an arm that has no others stands in the legend. `dense`: the dense network's values, one per seed, are a
+    dashed line with a band; `reference` is another line, its name and its height. With a `floor`, y has a log axis,
+    means are those of the logarithms, and values below it, negative ones too, are drawn at it. `looks` gives arms a
+    colour and a marker of their own. Intervals end at 0 and 1 where all values lie between. They are pointwise, and one
+    seed has none; paired differences (`claims.compare`) see more.
 
     >>> import pandas as pd
     >>> rows = pd.DataFrame({"compression": [10, 10, 100, 100], "accuracy": [0.9, 0.8, 0.5, 0.3], "criterion": "force"})
@@ -52,34 +58,81 @@ def curves(
     from matplotlib.ticker import FixedLocator, NullLocator
 
     parts = arms_of(df, arm, x, y, own=looks)
-    places = np.unique(df[x].to_numpy(float))
-    log = places[0] > 0 and places[-1] > 1
-    steps = np.log(places) if log else places
-    gap, wide = min(np.diff(steps), default=0.0), steps[-1] - steps[0]
-    near = min(gap / (4 * len(parts)), wide / 80)
-    ticks, last = [], -math.inf
-    for place, step in zip(places.tolist(), steps, strict=True):
-        if step > last + wide / 7:  # else there is no room for what it says
-            ticks.append(place)
-            last = step
+    places = np.unique(df[x].dropna().to_numpy(float))
+    scale = _scale(x, places)
+    steps = scale.step(places)
+    wide = steps[-1] - steps[0]
+    near = min(float(np.median(np.diff(steps))) / (4 * len(parts)), wide / 80) if wide else 0.0
     aside = {name: shift for (name, _, _), shift in zip(parts, apart(len(parts), near), strict=True)}
     moves = df[arm].astype(str).map(aside).astype(float)
-    rows = df.assign(**{x: df[x] * np.exp(moves) if log else df[x] + moves, y: df[y].clip(lower=floor)})
+    rows = df.assign(**{x: scale.back(scale.step(df[x].to_numpy(float)) + moves), y: df[y].clip(lower=floor)})
+    told = {name: f"{name} (n = {_sizes(part.loc[part[y].notna(), x])})" for name, _, part in parts}
     with drawing(ax, 9.6, 5.0) as ax:
-        beside = "\narms of one tick stand side by side" if near and len(parts) > 1 else ""
-        ax.set(xlabel=WORDS.get(x, x) + beside, xscale="log" if log else "linear")
+        beside = "\narms of one tick stand side by side" if near > wide / 400 and len(parts) > 1 else ""
+        ax.set(xlabel=WORDS.get(x, x) + scale.words + beside)
         ax.set(ylabel=y, yscale="linear" if floor is None else "log")
+        ax.set_xscale(scale.kind, **scale.options)
         ax.xaxis.set_minor_locator(NullLocator())
-        if log:
-            ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}x" if value >= 100 else f"{value:.3g}x")
+        ax.xaxis.set_major_formatter(lambda value, _: scale.write(value))
+        ticks = _ticks(ax, places.tolist(), steps.tolist(), scale.write, max(map(len, told.values())))
         ax.xaxis.set_major_locator(FixedLocator(ticks))
         _dense(ax, dense)
-        told = {name: f"{name} (n = {_sizes(part[x])})" for name, _, part in parts}
         _series(ax, rows, x, y, arm, {name: look for name, look, _ in parts}, told)
+        if rows[y].isna().any():  # the axis has room for what is not there yet
+            ax.update_datalim([(place, 0.0) for place in places[[0, -1]]], updatey=False)
+            ax.autoscale_view(scaley=False)
         if reference is not None:
             ax.axhline(reference[1], label=reference[0], **GUIDE)
         legend_beside(ax)  # where it covers nothing
     return ax
+
+
+class Scale(NamedTuple):
+    """An axis: matplotlib's name of it and its options, where a value stands (`step`) and which value stands there
+    (`back`), what a tick says, and what the axis is called besides."""
+
+    kind: str
+    options: dict[str, Any]
+    step: Callable[[Any], Any]
+    back: Callable[[Any], Any]
+    write: Callable[[float], str]
+    words: str = ""
+
+
+def _scale(x: str, places: Any) -> Scale:
+    """How values of x stand along their axis."""
+    import numpy as np
+
+    if "sparsity" in x.lower() and places[0] >= 0 and 0.95 <= places[-1] < 1:
+
+        def step(sparsity: Any) -> Any:
+            return -np.log(np.maximum(1 - np.asarray(sparsity, float), 1e-12))
+
+        def back(place: Any) -> Any:
+            return 1 - np.exp(-np.asarray(place))
+
+        options = {"functions": (step, back)}
+        return Scale("function", options, step, back, lambda value: f"{value:.8g}", ", log of compression")
+    if places[0] > 0 and places[-1] > 1:
+        times = "x" if "compression" in x.lower() else ""
+        return Scale("log", {}, np.log, np.exp, lambda v: f"{v:,.0f}{times}" if v >= 100 else f"{v:.3g}{times}")
+    return Scale("linear", {}, np.asarray, np.asarray, lambda value: f"{value:.6g}")
+
+
+def _ticks(
+    ax: Axes, places: list[float], steps: list[float], write: Callable[[float], str], legend: int
+) -> list[float]:
+    """The values that have a tick: all that have room for what it says, beside a legend of so many letters."""
+    figure: Any = ax.get_figure(root=True)
+    pixels = 96 * ax.get_position().width * figure.get_figwidth() - 8 * legend - 40
+    letter = 11 * (steps[-1] - steps[0]) / max(pixels, 200)  # what one takes of the axis
+    ticks, end = list[float](), -math.inf
+    for place, step in zip(places, steps, strict=True):
+        half = letter * len(write(place)) / 2
+        if step - half >= end:
+            ticks.append(place)
+            end = step + half + letter / 2
+    return ticks
 
 
 def by_samples(
@@ -186,16 +239,33 @@ def _series(
     """
     import seaborn as sns
 
-    df = df[[x, y, arm]].dropna().sort_values(x)
+    every = df[[x, y, arm]].dropna(subset=[x, arm]).sort_values(x)
+    df = every.dropna()
     names, first = df[arm].astype(str), len(ax.lines)
     palette = {name: look[0] for name, look in own.items() if name in set(names)}
     cut = student if ax.get_yscale() == "log" else _interval(df[y])  # of logarithms
     bars: dict[str, Any] = {"errorbar": cut, "err_style": "bars", "err_kws": {"fmt": "none", "elinewidth": 1.2}}
     look: dict[str, Any] = {"hue_order": palette, "palette": palette, "legend": False, "markersize": 8}
-    sns.lineplot(df, x=x, y=y, hue=names, **look, **bars, sort=False, ax=ax)
-    ax.scatter(df[x], df[y], color=names.map(palette), s=14, alpha=0.55, linewidth=0, zorder=3)
-    for line, name in zip(ax.lines[first:], palette, strict=True):
-        line.set(label=(told or {}).get(name, name), marker=own[name][1])
+    if len(df):
+        sns.lineplot(df, x=x, y=y, hue=names, **look, **bars, sort=False, ax=ax)
+        ax.scatter(df[x], df[y], color=names.map(palette), s=14, alpha=0.55, linewidth=0, zorder=3)
+    lines = dict(zip(palette, ax.lines[first:], strict=True))
+    for name, (colour, marker) in own.items():
+        line = lines.get(name) or ax.plot([], [], color=colour)[0]
+        line.set(label=(told or {}).get(name, name), marker=marker, markersize=SIZES.get(marker, 8))
+        line.set(markeredgecolor="white", markeredgewidth=0.7)
+        if name in lines:
+            _break(line, every.loc[every[arm].astype(str) == name].groupby(x)[y].count())
+
+
+def _break(line: Any, counts: pd.Series) -> None:
+    """End a line before the places (the index, in order) that have no number, and begin it behind them."""
+    import numpy as np
+
+    if not counts.all():
+        values = np.full(len(counts), np.nan)
+        values[counts.to_numpy() > 0] = line.get_ydata()
+        line.set_data(counts.index.to_numpy(), values)
 
 
 def _interval(values: Iterable[float]) -> Callable[[Sequence[float]], tuple[float, float]]:
@@ -206,8 +276,8 @@ def _interval(values: Iterable[float]) -> Callable[[Sequence[float]], tuple[floa
 
 def _sizes(places: pd.Series) -> str:
     """How many values a place has: "5", or "1 to 2"."""
-    sizes = places.value_counts()
-    return " to ".join(map(str, dict.fromkeys((sizes.min(), sizes.max()))))
+    sizes = places.value_counts().tolist() or [0]
+    return " to ".join(map(str, dict.fromkeys((min(sizes), max(sizes)))))
 
 
 def _dense(ax: Axes, values: Sequence[float] | None) -> None:

@@ -108,7 +108,7 @@ def _value(place: float, names: Names) -> str:
 
 def _head(ax: Any) -> str:
     """The title of Axes, what they show, and from where to where."""
-    x, names, known = ax.get_xlabel(), _names(ax.xaxis), _looks(ax)
+    x, names, known = ax.get_xlabel().partition("\n")[0], _names(ax.xaxis), _looks(ax)
     places = [place for xs, _, line in _lines(ax) for place in xs if _name(line, known)]
     if places:
         x = ", ".join(filter(None, (x, f"from {_tick(min(places), names)} to {_tick(max(places), names)}")))

@@ -29,17 +29,18 @@ class Roles(NamedTuple):
 
 
 def roles(found: Found, x: str | None = None, y: str | None = None, by: Sequence[str] | None = None) -> Roles:
-    """The roles of the columns, those that are given as they are.
+    """The roles of the columns, those that are given as they are. They do not change while a sweep runs, but for y, as
+    the grid is known from the start.
 
     x is sparsity or compression if one varies, else the number among the arguments that has most values (of a run
     that yields several dicts, also its round, step or epoch). y is an accuracy if there is one, else the first metric
     that is a number. All other arguments that vary, but for `seed`, make an arm. Raises ValueError for a name that no
     column has, with those that there are.
     """
-    lines = found.table
+    lines = found.every
     varies = [name for name in found.arguments if lines[name].nunique(dropna=False) > 1]
     numbers = [name for name in found.metrics if is_numeric(lines[name])]
-    several = len(lines) > found.runs
+    several = len(found.table) > found.runs
     across = [n for n in (*varies, *(numbers if several else ())) if n != SEED and is_numeric(lines[n])]
     known = [n for n in across if n in varies or n in (*ACROSS, *STEPS)]
     if x is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -12,7 +12,7 @@ from unittest import mock
 from workbench.extras import lab
 from workbench.sweeps.files import unique
 from workbench.sweeps.rows import Row, table
-from workbench.sweeps.tables import opened
+from workbench.sweeps.tables import asked, opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +27,10 @@ LONGEST = 500
 def export(out: str | Path, target: str) -> str:
     """Write all rows of a sweep, failed runs too, to FILE.csv, FILE.parquet or mlflow:FOLDER; says what was written.
 
-    A table has the columns of `wb.results` and `error`. Text and numbers in one column become text, and so do lists in
-    CSV. In MLflow each run is one run: arguments are parameters, numbers are metrics (several dicts are steps), all
-    else is a tag, a failed run has the status FAILED. Exported again, a run is replaced only if its row changed.
+    A table has the columns of `wb.results` and `error`, and its rows are in the grid's order. Text and numbers in one
+    column become text, and so do lists in CSV. In MLflow each run is one run: arguments are parameters, numbers are
+    metrics (several dicts are steps), all else is a tag, a failed run has the status FAILED. Exported again, a run is
+    replaced only if its row changed.
 
     >>> import tempfile, workbench as wb
     >>> def area(width, height=1): return {"area": width * height}
@@ -37,13 +38,15 @@ def export(out: str | Path, target: str) -> str:
     >>> export(out, f"{out}/areas.csv").partition(" in ")[0]
     '2 rows'
     """
-    rows = unique(opened(out).rows())
+    store = opened(out)
+    order = {key: at for at, key in enumerate(asked(store))}
+    rows = sorted(unique(store.rows()), key=lambda row: order.get(row["key"], len(order)))
     if target.startswith(MLFLOW) and target != MLFLOW:
         return _mlflow(rows, Path(target.removeprefix(MLFLOW)).resolve())
     path = Path(target)
     if path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"an export goes to FILE.csv, FILE.parquet or mlflow:FOLDER; got {target!r}")
-    lines = table(rows)
+    lines = whole(table(rows), rows)
     if "error" not in lines:
         lines["error"] = None
     try:
@@ -58,10 +61,21 @@ def export(out: str | Path, target: str) -> str:
     return f"{len(lines):,} rows in {target}"
 
 
+def whole(lines: pd.DataFrame, rows: Sequence[Row]) -> pd.DataFrame:
+    """A table whose columns of whole numbers stay so where some rows have none: a failed run has no metrics."""
+    kinds: dict[str, set[bool]] = {}
+    for row in rows:
+        metrics = row["metrics"] if isinstance(row["metrics"], list) else [row["metrics"]]
+        for name, value in (item for values in (row["arguments"], *metrics) for item in values.items()):
+            if value is not None:
+                kinds.setdefault(name, set()).add(type(value) is int and abs(value) < 2**63)
+    return lines.astype({name: "Int64" for name, found in kinds.items() if found == {True}})
+
+
 def alike(lines: pd.DataFrame) -> pd.DataFrame:
     """A table in whose columns all values are of one kind: what mixes kinds becomes text (JSON)."""
     made = lines.copy()
-    for name in lines.columns.astype(str):
+    for name in lines.columns[lines.dtypes != "Int64"].astype(str):
         kinds = {_kind(value) for value in lines[name] if value is not None and value == value}
         if len(kinds) > 1 or "?" in kinds:
             texts = [None if v is None or v != v else v if isinstance(v, str) else json.dumps(v) for v in lines[name]]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbench import plots
@@ -34,19 +34,26 @@ def pictures(found: Found, chosen: Roles, most: int = PICTURES) -> tuple[list[Dr
     """y against x for each arm, every seed a dot; and how many pictures more there would be.
 
     Where arms of several arguments are more than a picture holds, each value of the argument that has the fewest has a
-    picture of its own. Without an x, each arm is a line of dots.
+    picture of its own, on one scale of y. Without an x, each arm is a line of dots. Arms, and places on the axis, are
+    those of the grid, also where no run has finished yet.
     """
-    lines = lines_of(found, chosen, _split(found.table, chosen.by))
-    groups = list(lines.groupby("picture", sort=False))
-    return [_drawn(group, chosen, str(title)) for title, group in groups[:most]], max(0, len(groups) - most)
+    lines = lines_of(found, chosen, splitting(found, chosen))
+    groups = [(title, group) for title, group in lines.groupby("picture", sort=False) if group["y"].notna().any()]
+    drawn = [_drawn(group, chosen, str(title)) for title, group in groups[:most]]
+    along = "ylim" if chosen.x else "xlim"
+    ends = [getattr(one.axes, f"get_{along}")() for one in drawn]
+    for one in drawn if len(drawn) > 1 else ():
+        one.axes.set(**{along: (min(low for low, _ in ends), max(high for _, high in ends))})
+    return drawn, max(0, len(groups) - most)
 
 
-def _split(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+def splitting(found: Found, chosen: Roles) -> list[str]:
     """Arguments whose values have pictures of their own."""
-    rest, split = sorted(by, key=lambda name: table[name].nunique(dropna=False)), list[str]()
-    while len(rest) > 1 and math.prod(table[name].nunique(dropna=False) for name in rest) > ARMS:
+    count = {name: found.every[name].nunique(dropna=False) for name in chosen.by}
+    rest, split = sorted(chosen.by, key=lambda name: count[name]), list[str]()
+    while len(rest) > 1 and math.prod(count[name] for name in rest) > ARMS:
         split.append(rest.pop(0))
-    return [name for name in by if name in split]
+    return [name for name in chosen.by if name in split]
 
 
 def _drawn(lines: pd.DataFrame, chosen: Roles, title: str) -> Drawn:
@@ -61,12 +68,8 @@ def _drawn(lines: pd.DataFrame, chosen: Roles, title: str) -> Drawn:
     x, y = _plain(chosen.x), _plain(chosen.y)
     arm = next(name for name in ("arm", "arms", "all arms") if name not in (x, y))
     shown = pd.DataFrame({arm: shown["arm"].map(_plain), x: shown["x"], y: shown["y"]})
-    if chosen.x:
-        axes = plots.curves(shown, x=x, y=y, arm=arm)
-        if x != "compression":
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
-    else:
-        axes = plots.ladder(shown, x=y, arm=arm, log=False)
+    ladder = functools.partial(plots.ladder, shown.dropna(), x=y, log=False)
+    axes = plots.curves(shown, x=x, y=y, arm=arm) if chosen.x else ladder(arm=arm)
     axes.set_title(_plain(title) if title else "")
     return Drawn(axes, title, max(0, len(arms) - ARMS), len(places) - len(at))
 

@@ -24,6 +24,7 @@ class Found(NamedTuple):
 
     `arguments` and `metrics` name the columns of `table` that a run was given and that it measured. `running` is how
     many runs are computed now (None: not known). `asked` is how many runs the grids have, 0 where these are not known.
+    `every` is `table` with the arguments of failed and missing runs, without metrics, in the order of the grids.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Found(NamedTuple):
     arguments: list[str]
     metrics: list[str]
     made: Counter[tuple[str, str, str]]
+    every: pd.DataFrame
 
     @property
     def runs(self) -> int:
@@ -86,31 +88,41 @@ def _same(versions: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 def gathered(store: Store, rows: list[Row]) -> Found:
     """What rows say, and what the grids in the store's folder ask beyond them."""
+    import pandas as pd
+
     wanted = asked(store)
     order = {key: at for at, key in enumerate(wanted)}
     rows = sorted(rows, key=lambda row: order.get(row["key"], len(order)))
     done, failed = ([row for row in rows if ("error" in row) is bad] for bad in (False, True))
-    arguments = list(dict.fromkeys(name for row in done for name in row["arguments"]))
-    lines = table(done)
+    functions, finished = {row["key"]: row["function"] for row in rows}, {row["key"] for row in done}
+    missing = {key: point for key, point in wanted.items() if key not in functions}
+    several = len(set(functions.values())) > 1  # then it is not known of which function a missing run is
+    metrics = list(dict.fromkeys(n for row in done for one in _dicts(row["metrics"]) for n in one))
+    rest = ({row["key"]: row["arguments"] for row in failed} | ({} if several else missing)) if done else {}
+    given = {row["key"]: row["arguments"] for row in done} | rest
+    arguments = [n for n in dict.fromkeys(n for point in given.values() for n in point) if n not in metrics]
+    lines = every = table(done)
+    if rest:
+        late = pd.DataFrame([{"key": key, **given[key]} for key in rest]).drop(columns=metrics, errors="ignore")
+        every = pd.concat([lines, late], ignore_index=True)
+        places = every["key"].map(order).fillna(len(order)).argsort(kind="stable")
+        every = every.iloc[places].reset_index(drop=True)
     for name, value in {n: v for grid in store.grids() for n, v in grid["defaults"].items()}.items():
         if name in arguments and value is not None:
-            lacks = {row["key"] for row in done if name not in row["arguments"]}
-            values = zip(lines["key"], lines[name], strict=True)
-            lines[name] = [value if key in lacks else old for key, old in values]
-    functions = {row["key"]: row["function"] for row in done}
-    if len(set(functions.values())) > 1:
-        lines.insert(0, name := _free("function", lines), lines["key"].map(functions))
+            lacks = {key for key, point in given.items() if name not in point}
+            values = zip(every["key"], every[name], strict=True)
+            every[name] = [value if key in lacks else old for key, old in values]
+    if several:
+        every.insert(0, name := _free("function", every), every["key"].map(functions))
         arguments.insert(0, name)
     for name in arguments:
-        if lines[name].map(lambda value: isinstance(value, list)).any():
-            lines[name] = lines[name].map(lambda value: json.dumps(value) if isinstance(value, list) else value)
-    metrics = [n for row in done for one in _dicts(row["metrics"]) for n in one]
-    keys = {row["key"] for row in rows}
+        if every[name].map(lambda value: isinstance(value, list)).any():
+            every[name] = every[name].map(lambda value: json.dumps(value) if isinstance(value, list) else value)
+    lines = every[every["key"].isin(finished)] if rest else every
     made = Counter((*_made(json.dumps(row["versions"])), row.get("revision", "")) for row in rows)
     name = ", ".join(dict.fromkeys(row["function"] for row in rows)) or "sweep"
-    missing = [point for key, point in wanted.items() if key not in keys]
     running = in_flight(store.folder) if store.folder.is_dir() else 0
-    return Found(name, lines, failed, missing, len(wanted), running, arguments, list(dict.fromkeys(metrics)), made)
+    return Found(name, lines, failed, [*missing.values()], len(wanted), running, arguments, metrics, made, every)
 
 
 def _dicts(metrics: Any) -> list[dict[str, Any]]:

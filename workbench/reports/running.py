@@ -35,8 +35,8 @@ def sweep_so_far(
     drawn, more = pictures(read, chosen, most=2)
     words = [f"{read.name}: {read.counts}"]
     words += [f"{more} more pictures: workbench report {out}"] if more else []
-    for line, count, runs in reasons(read.failed, shown=1)[:3]:
-        words.append(f"{count} failed: {line} (such as {runs[0][0]})")
+    for one in reasons(read.failed, shown=1)[:3]:
+        words.append(f"{one.many} failed: {one.line} (such as {one.runs[0][0]})")
     return (*(one.axes for one in drawn), "\n".join(words))
 
 

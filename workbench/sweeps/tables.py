@@ -36,11 +36,22 @@ def results(out: str | Path, *more: str | Path, errors: bool = False) -> pd.Data
 
 
 def opened(out: str | Path) -> Store:
-    """The folder or packed file of a sweep; ValueError where there is none."""
+    """The folder or packed file of a sweep; ValueError where there is none, with the sweeps in its folders, two levels
+    deep."""
     if not (store := Store(out)).there():
         told = f"the rows of a sweep are in a folder or a .jsonl file; there is none at {out}"
         raise ValueError(f"{told}. Correct the name, or start the sweep")
-    return store
+    if (store.packed and store.packed.exists()) or any((store.folder / name).is_dir() for name in ("runs", "grids")):
+        return store
+    inner = sorted(
+        {path.parent for deep in ("*", "*/*") for path in store.folder.glob(f"{deep}/runs") if path.is_dir()}
+    )
+    packed = [path for path in sorted(store.folder.glob("*.jsonl")) if path.is_file()]
+    names = [str(Path(store.name) / path.relative_to(store.folder)) for path in (*inner, *packed)]
+    if not names:
+        raise ValueError(f"{store.name} holds no sweep: it has no folder runs. Name the folder that a sweep wrote")
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    raise ValueError(f"{store.name} holds no sweep itself, but these do: {', '.join(names[:10])}{more}. Name one")
 
 
 def asked(store: Store) -> Points:

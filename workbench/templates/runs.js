@@ -2,7 +2,17 @@
 const table = document.querySelector(".runs"), body = table.tBodies[0], find = document.querySelector(".find");
 const [words, state, said] = ["input", "select", "output"].map((name) => find.querySelector(name));
 const heads = [...table.querySelectorAll(".sorts")];
-const rows = [...body.rows].map((row, place) => ({ row, place, text: row.textContent.toLowerCase() }));
+const parameters = heads.slice(1, -3).map((head) => [head.textContent.toLowerCase(), head.cellIndex]);
+const shared = [...document.querySelectorAll(".lead strong")].map((one) => one.textContent.toLowerCase().split(" = "));
+const wordsOf = (row) => [...row.cells].filter((cell) => !cell.matches(".time")).map((cell) => {
+  const file = cell.querySelector(":scope > small")?.textContent ?? ""; // its hash is no word that anybody looks for
+  return file ? cell.textContent.replace(file, "") : cell.textContent;
+}).join(" ").toLowerCase();
+const rows = [...body.rows].map((row, place) => ({
+  row, place, text: wordsOf(row),
+  values: new Map([...shared, ...parameters.map(([name, at]) => [name, row.cells[at].textContent.trim().toLowerCase()])]),
+}));
+const known = new Set(rows.flatMap(({ values }) => [...values.keys()]));
 const names = new Intl.Collator("en", { numeric: true });
 let sorted = -1, down = false; // the column's place among the heads
 
@@ -23,11 +33,29 @@ const sort = (column, downwards) => {
   body.append(...rows.toSorted(order).map(({ row }) => row)); // empty cells come last, both ways
 };
 
+// What is asked for: words that a run has, and parameters with their values, "seed 1" or "seed=1".
+const asked = () => {
+  const wanted = [], given = words.value.toLowerCase().replace(/\s*=\s*/g, "=").split(/\s+/).filter(Boolean);
+  while (given.length) {
+    const word = given.shift(), [name, ...value] = word.split("=");
+    if (known.has(name) && value.length) wanted.push([name, value.join("=")]);
+    else if (known.has(word) && given.length) wanted.push([word, given.shift()]);
+    else wanted.push(["", word]);
+  }
+  return wanted;
+};
+
+const has = ({ text, values }, [name, word]) => {
+  if (!name) return text.includes(word) || Boolean(values.get(word)); // the name of a parameter that it takes
+  const value = values.get(name) ?? "", number = Number(word);
+  return value !== "" && word !== "" && !Number.isNaN(number) ? Number(value) === number : value.startsWith(word);
+};
+
 const filter = () => {
-  const wanted = words.value.toLowerCase().split(/\s+/);
+  const wanted = asked();
   let count = 0;
-  for (const { row, text } of rows) {
-    const found = (!state.value || row.dataset.state === state.value) && wanted.every((word) => text.includes(word));
+  for (const { row, ...one } of rows) {
+    const found = (!state.value || row.dataset.state === state.value) && wanted.every((what) => has(one, what));
     row.hidden = !found;
     count += found;
   }

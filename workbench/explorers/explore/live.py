@@ -23,7 +23,8 @@ from workbench.explorers.page import IDLE
 from workbench.explorers.worker import Work, drain
 
 LOOK, REST = 1.0, 4
-"""Seconds between two looks at what a picture depends on; a look waits at least so many times as long as a drawing."""
+"""Seconds between two looks at what a picture depends on; a look, and a drawing, is followed by a rest of at least so
+many times the processor's time that it took. The last picture, behind which nothing changes, does not wait for it."""
 SLOW = 0.3
 """Seconds after which a picture that is still being drawn says so."""
 EMPTY = Shown([], "", [])
@@ -50,7 +51,7 @@ class Explore(Explorer):
         name: str | None = None,
         refresh: Callable[[], Any] | None = None,
     ):
-        self._refresh, self._depends = refresh, refresh() if refresh else None
+        self._refresh, self._depends, self._rested = refresh, refresh() if refresh else None, 0.0
         self.choices, self._ratio, self._ahead = choices, 1.5, ahead and not choices.staged
         self._found = EMPTY if choices.staged else drain(once(choices))
         controls = list(choices.controls.values())
@@ -130,11 +131,14 @@ class Explore(Explorer):
     def _look(self, stale: Callable[[], bool]) -> Iterator[None]:
         """Draw again if what the picture depends on is another thing now, and look again later, unless it has ended."""
         yield
-        start, now = time.monotonic(), self._depends
+        start, now, rest = time.thread_time(), self._depends, LOOK
         try:
-            if (now := self._refresh() if self._refresh else None) != self._depends:
+            now = self._refresh() if self._refresh else None
+            rest = max(LOOK, REST * (time.thread_time() - start))
+            if now != self._depends and (now is None or time.monotonic() >= self._rested):
                 moment = self.choices.moment()
                 found = self.choices.draw(moment.values, self._ratio)
+                self._rested = time.monotonic() + REST * (time.thread_time() - start)
                 with self.lock:
                     if stale():
                         return
@@ -147,7 +151,7 @@ class Explore(Explorer):
                 self.fail(error)
             now = ()
         if now is not None and not stale():
-            self.worker.submit("looking", self._look, max(LOOK, REST * (time.monotonic() - start)))
+            self.worker.submit("looking", self._look, rest)
 
     def _store(self, stale: Callable[[], bool]) -> Iterator[None]:
         """Draw the pictures of all settings ahead."""

@@ -67,7 +67,7 @@ export default {
     const tools = make("div", { class: "wb-row wb-tools" }, message, button("Show code", "code"), button("State", "state"), button("Save", "save"));
     const own = live ? [] : storedControls(menu, places, (i, at) => { places[i] = at; draw(); });
     const key = () => places.join(","), stored = () => model.get("frames")[key()];
-    let drawn = "", scale = 0, ended = false, spoken = 0;
+    let drawn = "", scale = 0, ended = false, spoken = 0, later = 0;
 
     function paint(look, note, doing) {
       const frame = model.get("frame"), status = model.get("status"), kept = stored();
@@ -81,7 +81,10 @@ export default {
       }
       if (mark !== drawn) {
         showParts(shown, newest.parts, scale);
-        if (!newest.again || performance.now() - spoken > SPEAK_MS) { write(said, newest.words); spoken = performance.now(); }
+        const speak = () => { write(said, newest.words); spoken = performance.now(); };
+        const wait = newest.again ? spoken + SPEAK_MS - performance.now() : 0;
+        clearTimeout(later);
+        if (wait > 0) later = setTimeout(speak, wait); else speak(); // the last one is said, too
         drawn = mark;
       }
       run.hidden = !staged || !live;
@@ -99,7 +102,7 @@ export default {
     });
     root.classList.add("wb-explore");
     controls.append(...own.map(({ node }) => node));
-    const end = start([controls, run, shown, tools, said]), endings = [end];
+    const end = start([controls, run, shown, tools, said]), endings = [end, () => clearTimeout(later)];
     if (live) {
       let at = 0;
       liveControls(model, controls, (control) => {
