@@ -1,0 +1,264 @@
+"""What a sweep costs for each run apart from the run itself, measured on this machine at small sizes.
+
+Seconds are the clock's where a disk is waited for, else those of a CPU. Memory is what
+Python holds at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import workbench as wb
+from benchmarks.sweeps import fill, lenet, seconds, wide
+from workbench.sweeps import Dask
+from workbench.sweeps.files import Store
+from workbench.sweeps.rows import Row, Task
+from workbench.sweeps.workers import Engine, Worker
+
+ROOT = Path(__file__).resolve().parent.parent
+METRICS = {"accuracy": 0.9123, "kept": 0.1}
+
+UNITS = {
+    "plan": ("s a run", "before the first run: points, keys, checks"),
+    "land": ("s a run", "of the driver: the claim, the file (`write`), the next run, 2,000 in flight"),
+    "write": ("s a run", "of that, to write the file and wait for the disk"),
+    "skip": ("s a run", "of the driver, for a run that another sweep on the folder has done"),
+    "client": ("s a run", "of the driver more, to give a run to Dask and take its row"),
+    "scheduler": ("s a run", "of Dask's scheduler with few workers"),
+    "choice": ("s a run and worker", "of Dask's scheduler more, for each worker it has"),
+    "watch": ("s a second and worker", "of Dask's scheduler, for heartbeats and the driver's look at the workers"),
+    "process": ("s a run", "of a worker's process above the run's function"),
+    "spread": ("of the mean", "standard deviation of the seconds of a run (`lenet-300-100` on digits)"),
+    "resume": ("s a row", "to start a finished sweep again, with its table"),
+    "results": ("s a row", "for `wb.results`, files in memory"),
+    "report": ("s a row", "for `wb.reports.write_report`"),
+    "parquet": ("s a row", "for an export to Parquet"),
+    "packed": ("s a row", "for `wb.results` on one file of lines"),
+    "row": ("bytes a row", "of the file"),
+    "disk": ("bytes a row", "on this disk, whole blocks"),
+    "page": ("bytes a row", "of the report's page"),
+    "resume memory": ("bytes a row", "of the driver that starts a finished sweep again"),
+    "results memory": ("bytes a row", "of `wb.results`"),
+    "packed memory": ("bytes a row", "of `wb.results` on one file of lines"),
+    "report memory": ("bytes a row", "of `wb.reports.write_report`"),
+    "parquet memory": ("bytes a row", "of an export to Parquet"),
+}
+"""What each figure is."""
+
+SCHEDULER = """
+import asyncio
+from distributed import Scheduler
+async def work():
+    async with Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address=":0") as scheduler:
+        print(scheduler.address, flush=True)
+        await scheduler.finished()
+asyncio.run(work())
+"""
+
+WORKERS = """
+import asyncio, pickle, sys
+from distributed import Worker
+from workbench.sweeps import slots
+slots.run = lambda message, name: [pickle.loads(message).row({}, 1.234)]
+async def work(address, number):
+    own = [Worker(address, nthreads=1, dashboard=False, local_directory=sys.argv[3]) for _ in range(number)]
+    await asyncio.gather(*own)
+    await asyncio.gather(*(worker.finished() for worker in own))
+asyncio.run(work(sys.argv[1], int(sys.argv[2])))
+"""
+"""Many workers in one process, whose runs take no time: what the scheduler does for them is real."""
+
+
+def measured() -> dict[str, float]:
+    """Every figure of `UNITS`, in a few minutes of two cores."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found = driver(folder, 10_000) | rows(folder, 10_000) | cluster(folder, 2, 200, 1_000)
+        with contextlib.closing(Worker()) as worker:
+            task = Task(nothing, "0" * 16, {"seed": 0})
+            worker.rows(task)  # it starts
+            found["process"] = seconds(lambda: [worker.rows(task) for _ in range(500)]) / 500
+        took = wb.sweep(lenet, folder / "own", jobs=0, progress=False, **wide(20))["seconds"]  # type: ignore[arg-type]
+    found["spread"] = float(took.std() / took.mean())
+    return {name: float(f"{found[name]:.3g}") for name in UNITS}
+
+
+def nothing(seed: int) -> dict[str, float]:
+    """A run that does nothing."""
+    return METRICS
+
+
+class AtOnce:
+    """An engine whose runs end when they are submitted, as if others computed them."""
+
+    width = 2_000
+
+    def submit(self, *tasks: Task) -> Future[list[Row]]:
+        """Rows that nobody computed."""
+        done: Future[list[Row]] = Future()
+        done.set_result([task.row(METRICS, 1.234) for task in tasks])
+        return done
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class Elsewhere(AtOnce):
+    """With the first run all others are done, by another sweep on the folder."""
+
+    def __init__(self, out: Path, number: int) -> None:
+        self.out, self.number = out, number
+
+    def submit(self, *tasks: Task) -> Future[list[Row]]:
+        """A row; the others are there."""
+        for row in made(self.number)[1:]:
+            Store(self.out).write(row)
+        return super().submit(*tasks)
+
+
+class Marked:
+    """An engine of which is kept what `mark()` says after its first run is submitted, and before it closes."""
+
+    def __init__(self, engine: Engine, mark: Callable[[], np.ndarray]) -> None:
+        self.engine, self.mark, self.first, self.last = engine, mark, np.array([]), np.array([])
+
+    @property
+    def width(self) -> int:
+        return self.engine.width
+
+    def submit(self, *tasks: Task) -> Future[list[Row]]:
+        done = self.engine.submit(*tasks)
+        if not self.first.size:
+            self.first = self.mark()
+        return done
+
+    def close(self) -> None:
+        self.last = self.mark()
+        self.engine.close()
+
+
+def swept(folder: Path, number: int, engine: Engine, mark: Callable[[], np.ndarray]) -> Marked:
+    """A sweep of runs that do nothing, with its marks."""
+    marked = Marked(engine, mark)
+    wb.sweep(nothing, folder, engine=marked, progress=False, most=number, seed=range(number))
+    return marked
+
+
+def clocks() -> np.ndarray:
+    """Seconds of the clock and of this process."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def made(number: int) -> list[Row]:
+    """Rows of runs that do nothing."""
+    tasks = [Task(nothing, wb.sweeps.key(nothing, {"seed": seed}), {"seed": seed}) for seed in range(number)]
+    return [task.row(METRICS, 1.234) for task in tasks]
+
+
+def driver(folder: Path, number: int) -> dict[str, float]:
+    """What one thread of the driver does for a run."""
+    store, some = Store(folder / "write"), made(number)
+    store.open()
+    write = seconds(lambda: [store.write(row) for row in some])
+    start = time.perf_counter()
+    land = swept(folder / "land", number, AtOnce(), clocks)
+    skip = swept(folder / "skip", number, Elsewhere(folder / "skip", number), clocks)
+    found = {"plan": land.first[0] - start, "land": land.last[0] - land.first[0]}
+    found |= {"write": write, "skip": skip.last[0] - skip.first[0]}
+    return {name: value / number for name, value in found.items()}
+
+
+def rows(folder: Path, number: int) -> dict[str, float]:
+    """What finished rows cost: to read, to show, to keep."""
+    out, packed = folder / "rows", folder / "packed.jsonl"
+    fill(out, number)
+    packed.write_text("".join(Path(path).read_text() for path in Store(out).files()))
+    does: dict[str, Callable[[], object]] = {
+        "resume": lambda: wb.sweep(lenet, out, jobs=0, progress=False, most=number, **wide(number)),  # type: ignore[arg-type]
+        "results": lambda: wb.results(out),
+        "packed": lambda: wb.results(packed),
+        "report": lambda: wb.reports.write_report(out),
+        "parquet": lambda: wb.reports.export(out, str(folder / "rows.parquet")),
+    }
+    found: dict[str, float] = {}
+    for name, do in does.items():
+        do()  # it loads what it needs
+        found |= {name: seconds(do), f"{name} memory": peak(do)}
+    told = [os.stat(path) for path in Store(out).files()]
+    found |= {"row": sum(one.st_size for one in told), "disk": sum(512 * one.st_blocks for one in told)}
+    found |= {"page": (out / "report.html").stat().st_size}
+    return {name: value / number for name, value in found.items()}
+
+
+def peak(do: Callable[[], object]) -> int:
+    """The most bytes of Python's memory that a call holds at once."""
+    tracemalloc.start()
+    try:
+        do()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def cluster(folder: Path, few: int, many: int, number: int) -> dict[str, float]:
+    """What Dask's scheduler and its driver do for a run, with few and with many workers."""
+    own = swept(folder / "own-dask", number, AtOnce(), clocks)
+    (spent, idle), (spent_many, idle_many) = (busy(folder, workers, number) for workers in (few, many))
+    run, run_many = (one[2] - rate * one[0] for one, rate in ((spent, idle), (spent_many, idle_many)))
+    choice = max(0.0, run_many - run) / (many - few)
+    found = {
+        "client": max(0.0, spent[1] - (own.last - own.first)[1]),
+        "scheduler": run - few * choice,
+        "choice": choice,
+    }
+    return {name: value / number for name, value in found.items()} | {
+        "watch": max(0.0, idle_many - idle) / (many - few)
+    }
+
+
+def busy(folder: Path, workers: int, number: int, rest: float = 10.0) -> tuple[np.ndarray, float]:
+    """Seconds of a sweep on Dask: the clock's, the driver's, the scheduler's; and the scheduler's in an idle second."""
+    from distributed import Client
+
+    with running(SCHEDULER) as scheduler:
+        address = scheduler.stdout.readline().strip()
+        with running(WORKERS, address, str(workers), str(folder)), Client(address, set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=300)
+
+            def mark() -> np.ndarray:
+                return np.append(clocks(), client.run_on_scheduler(time.process_time))
+
+            swept(folder / f"warm-{workers}", 10, Dask(address, wait=300), clocks)  # the scheduler imports the package
+            engine = Dask(address, wait=300)
+            while engine.width < 2 * workers:
+                time.sleep(0.1)
+            before = mark()
+            time.sleep(rest)
+            idle = mark() - before
+            marked = swept(folder / f"dask-{workers}", number, engine, mark)
+    return marked.last - marked.first, idle[2] / idle[0]
+
+
+@contextlib.contextmanager
+def running(program: str, *words: str) -> Iterator[Any]:
+    """A program in a process of its own, which ends here."""
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe, silent = subprocess.PIPE, subprocess.DEVNULL
+    process = subprocess.Popen([sys.executable, "-c", program, *words], env=own, stdout=pipe, stderr=silent, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
