@@ -27,7 +27,7 @@ LENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Seconds of a run."""
 COMPUTERS, FOLDERS = 40, 10
 SLOW_DISK = 0.01
-"""Seconds to write a file on a slow shared disk: assumed, not measured."""
+"""Seconds that the driver waits for a file on a slow shared disk: assumed, not measured."""
 
 Figures = dict[str, float]
 
@@ -93,18 +93,18 @@ def simulate(sweep: Sweep, seconds: float, spread: float = 0.0, seed: int = 0) -
 
 
 def on_dask(figures: Figures, runs: int, workers: int, disk: float | None = None) -> Sweep:
-    """One driver and Dask's scheduler, whose time for a run grows with its workers. `disk`: other seconds of a file."""
+    """One driver and Dask's scheduler, whose time for a run grows with its workers. `disk`: other seconds of waiting for it."""
     free = 1 - workers * figures["watch"]
     if free <= 0:
         raise ValueError(f"a scheduler with {workers} workers does nothing but watch them. Take fewer than that")
     scheduler = (figures["scheduler"] + workers * figures["choice"]) / free
-    file = 0.0 if disk is None else disk - figures["write"]
-    return Sweep(runs, workers, scheduler, figures["land"] + figures["client"] + file, figures["process"], AHEAD)
+    driver = figures["land"] + figures["client"] + (figures["disk"] if disk is None else disk)
+    return Sweep(runs, workers, scheduler, driver, figures["process"], AHEAD)
 
 
 def sharing(figures: Figures, runs: int, workers: int, computers: int) -> Sweep:
     """One of several sweeps on one folder, each with processes of its own: it looks at every run the others do."""
-    driver = figures["land"] + (computers - 1) * figures["skip"]
+    driver = figures["land"] + figures["disk"] + (computers - 1) * figures["skip"]
     return Sweep(runs // computers, workers // computers, 0.0, driver, figures["process"])
 
 
@@ -143,7 +143,7 @@ def _rest(figures: Figures, runs: int) -> list[list[str]]:
     return [
         ["before the first run: points, keys, checks", told(runs * figures["plan"])],
         ["files", f"{runs:,} in 256 folders, {runs // 256:,} in each"],
-        ["their bytes; on disk, in whole blocks", " and ".join(_bytes(runs * figures[n]) for n in ("row", "disk"))],
+        ["their bytes; on disk, in whole blocks", " and ".join(_bytes(runs * figures[n]) for n in ("row", "blocks"))],
         ["start again when all is done, with the table", both("resume")],
         ["`wb.results`", both("results")],
         ["`wb.results` on one `.jsonl` file", both("packed")],

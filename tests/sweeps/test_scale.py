@@ -118,8 +118,8 @@ def test_a_scheduler_is_slower_with_more_workers():
         "client": 0.001,
         "write": 0.001,
     }
-    assert on_dask(costs, 10, 1_000)[:4] == pytest.approx((10, 1_000, 0.002 / 0.5, 0.003))
-    assert on_dask(costs, 10, 1_000, disk=0.01).driver == pytest.approx(0.012)
+    assert on_dask(costs, 10, 1_000)[:4] == pytest.approx((10, 1_000, 0.002 / 0.5, 0.004))
+    assert on_dask(costs, 10, 1_000, disk=0.01).driver == pytest.approx(0.013)
     with pytest.raises(ValueError, match="fewer"):
         on_dask(costs, 10, 2_000)
 
@@ -150,8 +150,7 @@ def test_figures_are_measured(tmp_path: Path):
     found = figures.driver(tmp_path, 30) | figures.rows(tmp_path, 80)
     assert found.keys() | {"client", "scheduler", "choice", "watch", "process", "spread"} == set(figures.UNITS)
     assert all(math.isfinite(value) and value > 0 for value in found.values())
-    assert found["write"] < 1
-    assert 200 < found["row"] <= found["disk"]
+    assert 200 < found["row"] <= found["blocks"]
     assert MADE["figures"].keys() == set(figures.UNITS)
 
 
