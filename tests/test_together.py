@@ -382,6 +382,7 @@ def test_pruning_before_training_has_a_batched_form() -> None:
         {"criterion": "random", "compression": 100000, "seed": 0, **shared},
         {"criterion": "snip", "compression": 10, "seed": 0, "change": "invert", "rounds": 2, **shared},
         {"criterion": "random", "compression": 5, "seed": 2, "change": "shuffle", "allocation": "erk", **shared},
+        {"criterion": "snip", "compression": 10, "seed": 1, "lr": 1e-9, **shared},
     ]
     form = prune_then_train.batched  # type: ignore[attr-defined]
     assert batches(points, form.over, 64) == [points]
@@ -395,4 +396,4 @@ def test_pruning_before_training_has_a_batched_form() -> None:
         assert list(row) == list(alone)
         assert {**row, "accuracy": 0} == {**alone, "accuracy": 0}
         assert row["accuracy"] == pytest.approx(alone["accuracy"], abs=0.03)
-    assert [row["steps"] for row in rows if isinstance(row, dict)] == [19, 19, 0, 19]
+    assert [row["steps"] for row in rows if isinstance(row, dict)] == [19, 19, 0, 19, 19]

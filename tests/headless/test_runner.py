@@ -595,15 +595,32 @@ def test_a_kill_while_a_file_is_written_leaves_the_old_one(tmp_path, call):
     )
     assert subprocess.run([sys.executable, "-c", program, path], check=False).returncode == -signal.SIGKILL
     assert path.read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 2
+    [part] = tmp_path.glob(f".*{PART}")
+    make_folder(tmp_path)
+    assert part.exists(), "it may be another command's"
+    aged(part)
     make_folder(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def aged(path):
+    """Make a file one that nobody writes any more."""
+    long_ago = time.time() - 2 * files.OLD
+    os.utime(path, (long_ago, long_ago))
+
+
+def test_many_write_one_file_at_a_time(tmp_path):
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda i: write_whole(make_folder(tmp_path) / "a.html", str(i) * 10_000), range(200)))
+    [path] = tmp_path.iterdir()
+    assert path.read_text() in {str(i) * 10_000 for i in range(200)}
 
 
 def test_half_written_files_of_a_killed_command_go(tmp_path, instant):
     path = make(tmp_path / "a.ipynb")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / f".a.ipynb{PART}").write_text("{")
+    aged(tmp_path / "out" / f".a.ipynb{PART}")
     (tmp_path / "out" / ".mine.part").touch()
     (tmp_path / "out" / "a.ipynb").write_text(json.dumps({"metadata": {}, "cells": []}))
     [done] = run([path], tmp_path / "out", report=lambda _: None)

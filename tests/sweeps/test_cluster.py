@@ -25,7 +25,7 @@ from workbench.criteria import register_criterion
 from workbench.criteria.registry import unregister_criterion
 from workbench.extras import check_lab
 from workbench.headless.spec import read_spec
-from workbench.sweeps import Dask, results, sweep
+from workbench.sweeps import Dask, batched, results, sweep
 from workbench.sweeps.cluster import Sealed
 from workbench.sweeps.driver import _engine
 from workbench.sweeps.fingerprint import fingerprint
@@ -162,6 +162,26 @@ def test_rows_are_those_of_one_process_bit_for_bit(cluster: Cluster, tmp_path: P
         unregister_criterion("cubes")
     pd.testing.assert_frame_equal(numbers(alone), numbers(together), check_exact=True)
     assert set(together["threads"]) == {1}
+
+
+def root(square: int) -> dict[str, Any]:
+    return {"root": square**0.5, "among": 1}
+
+
+@batched(root, over=["square"])
+def roots(points: list[dict[str, Any]]) -> list[Any]:
+    if len(points) == 3:
+        raise MemoryError("too many")
+    return [{"root": point["square"] ** 0.5, "among": len(points)} for point in points]
+
+
+def test_batches_travel_to_workers(cluster: Cluster, tmp_path: Path) -> None:
+    """Two batches of two; one of three, which fails as a whole, is computed run by run."""
+    table = sweep(root, tmp_path / "two", engine=Dask(cluster.address), together=2, square=[1, 4, 9, 16])
+    assert table["root"].tolist() == [1, 2, 3, 4]
+    assert table["among"].tolist() == [2] * 4
+    table = sweep(root, tmp_path / "three", engine=Dask(cluster.address), together=3, square=[1, 4, 9])
+    assert table["among"].tolist() == [1] * 3
 
 
 def fragile(kind: str) -> dict[str, Any]:
@@ -314,7 +334,7 @@ def test_a_run_that_kills_four_workers_is_a_failed_row(tmp_path: Path) -> None:
     ends = [KilledWorker("name", "worker", 3), OSError("no file handles")]
     for error, why in zip(ends, ["each worker of the cluster that began it died", "OSError: no file"], strict=True):
         row, got = Future[Any](), Future[Any]()
-        session._out = {row: Task(waits, "0" * 16, {"seed": 1})}
+        session._out = {row: (Task(waits, "0" * 16, {"seed": 1}),)}
         got.set_exception(error)
         session._back(row, got)
         (failed,) = row.result(0)

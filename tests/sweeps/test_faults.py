@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import workbench as wb
-from workbench.sweeps.files import Claims, Store
+from workbench.sweeps.claims import Claims
+from workbench.sweeps.files import Store
 from workbench.sweeps.workers import Worker
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and process groups")
@@ -233,7 +234,7 @@ print(wb.sweep(slow, "{out}", jobs=0, width=list(range(24)))["value"].tolist())
 
 def test_a_claim_is_free_when_the_process_that_held_it_is_gone(tmp_path: Path) -> None:
     text = """
-from workbench.sweeps.files import Claims
+from workbench.sweeps.claims import Claims
 with Claims(Path(".")) as claims:
     print(claims.take("2b929a940d787bad"), flush=True)
     time.sleep(600)

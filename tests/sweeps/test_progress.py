@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from workbench.sweeps import progress, sweep
-from workbench.sweeps.files import Claims, in_flight
+from workbench.sweeps.claims import Claims, in_flight
 from workbench.sweeps.progress import Progress
 
 
@@ -84,7 +84,7 @@ def test_a_bar_in_a_terminal_has_the_rate_of_new_runs(monkeypatch: Any) -> None:
 OTHER = """
 import sys
 from pathlib import Path
-from workbench.sweeps.files import Claims
+from workbench.sweeps.claims import Claims
 with Claims(Path(sys.argv[1])) as claims:
     print([claims.take(key) for key in sys.argv[2:]], flush=True)
     sys.stdin.read()

@@ -17,7 +17,7 @@ import pytest
 
 from workbench.stopping import LINE
 from workbench.sweeps import results
-from workbench.sweeps.files import in_flight
+from workbench.sweeps.claims import in_flight
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX")
 ROOT = Path(__file__).parents[2]

@@ -16,6 +16,7 @@ from workbench.experiments.registry import Effects, Rows, experiment, reading
 from workbench.masks import find_masks, keep_top
 from workbench.metrics import effective_sparsity, evaluate
 from workbench.models import make, networks
+from workbench.recipes import recipe
 from workbench.seeds import generator
 from workbench.states import Record
 from workbench.sweeps import Point, batched, checked
@@ -34,7 +35,13 @@ MIDDLE = [30, 100, 300, 1000]
 
 
 def names_known(
-    criterion: str, compression: float, allocation: str = "global", data: str = "digits", network: str = "vgg", **_: Any
+    criterion: str,
+    compression: float,
+    allocation: str = "global",
+    data: str = "digits",
+    network: str = "vgg",
+    lr: float | None = None,
+    **_: Any,
 ) -> None:
     """Raise ValueError where an argument of `prune_then_train` names nothing."""
     check_choice("criterion", criterion, criteria())
@@ -43,6 +50,8 @@ def names_known(
     check_choice("network", network, networks())
     if not compression >= 1:
         raise ValueError(f"compression is prunable / kept weights, at least 1; got {compression!r}. 10 keeps a tenth")
+    if lr is not None and not lr > 0:
+        raise ValueError(f"lr is more than 0, or None for that of the recipe; got {lr!r}")
 
 
 # Accuracy against compression, vgg on digits; compression 1 is the dense network.
@@ -106,13 +115,15 @@ def prune_then_train(
     width: float = 1.0,
     device: str = "cpu",
     bn: str | None = None,
+    lr: float | None = None,
 ) -> dict[str, float]:
     """Prune a fresh network at initialisation, train it by its recipe, measure it once on the test split.
 
     `seed` draws the weights, the batch that scores (10 a class), random scores and the order of data. `dead` counts
     layers without a weight. Where the `effective` sparsity is 1, no path leads from input to output: the network is a
     constant and is measured as it is, after 0 steps. `width` multiplies the channels of every hidden layer; `bn` is
-    the BatchNorm statistics that the criterion sees (None: its authors').
+    the BatchNorm statistics that the criterion sees (None: its authors'); `lr` is the rate of the training (None: that
+    of the recipe).
 
     `change` asks what the masks owe to their weights and data (Su et al. 2020, arXiv:2009.11094; Frankle et al. 2021,
     arXiv:2009.08576): "shuffle" permutes each layer's mask, "reinitialise" draws the weights again before training,
@@ -123,14 +134,14 @@ def prune_then_train(
     >>> row["kept"], row["dead"]
     (29403, 0)
     """
-    run = _pruned(criterion, compression, seed, rounds, allocation, data, network, change, width, device, bn)
+    run = _pruned(criterion, compression, seed, rounds, allocation, data, network, change, width, device, bn, lr)
     steps = 0
     if run.effective < 1:
-        steps = len(train(run.model, run.task, masks=run.masks, epochs=epochs, seed=seed, fast=False))
+        steps = len(train(run.model, run.task, masks=run.masks, epochs=epochs, seed=seed, lr=run.lr, fast=False))
     return _measured(run, steps)
 
 
-@batched(prune_then_train, over=["criterion", "compression", "seed", "rounds", "allocation", "change", "bn"])
+@batched(prune_then_train, over=["criterion", "compression", "seed", "rounds", "allocation", "change", "bn", "lr"])
 def prune_then_train_together(points: list[Point]) -> list[dict[str, float] | Exception]:
     """`prune_then_train` at several points: the networks are pruned one by one, and trained in one computation.
 
@@ -143,8 +154,8 @@ def prune_then_train_together(points: list[Point]) -> list[dict[str, float] | Ex
     records: list[Record] = []
     if going:
         models, task = [run.model for run in going], going[0].task
-        masks, seeds = [run.masks for run in going], [run.seed for run in going]
-        records = train_together(models, task, masks=masks, seeds=seeds, epochs=points[0].get("epochs"))
+        masks, seeds, lr = [run.masks for run in going], [run.seed for run in going], [run.lr for run in going]
+        records = train_together(models, task, masks=masks, seeds=seeds, lr=lr, epochs=points[0].get("epochs"))
     left = iter(records)
     return [
         run if isinstance(run, Exception) else _row(run, next(left) if run.effective < 1 else {"step": 0})
@@ -160,6 +171,7 @@ class Pruned(NamedTuple):
     masks: Masks
     effective: float
     seed: int
+    lr: float
 
 
 def _pruned(
@@ -174,6 +186,7 @@ def _pruned(
     width: float,
     device: str,
     bn: str | None,
+    lr: float | None,
 ) -> Pruned:
     """What `prune_then_train` trains."""
     check_choice("change", change, CHANGES)
@@ -192,7 +205,8 @@ def _pruned(
         masks = shuffled(masks, seed)
     if change == "reinitialise":
         model = make(network, task, seed + 1000, width)
-    return Pruned(task, model, masks, effective_sparsity(model, masks, batch.inputs[:1]), seed)
+    effective = effective_sparsity(model, masks, batch.inputs[:1])
+    return Pruned(task, model, masks, effective, seed, recipe(task, model).lr if lr is None else lr)
 
 
 def _tried(point: Point) -> Pruned | Exception:

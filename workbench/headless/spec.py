@@ -17,7 +17,7 @@ from workbench.sweeps.cluster import Dask
 from workbench.sweeps.points import columns
 from workbench.types import check_choice
 
-KEYS = ("run", "out", "grid", "jobs", "limit", "check", "cluster")
+KEYS = ("run", "out", "grid", "jobs", "limit", "together", "check", "cluster")
 
 
 class Spec(NamedTuple):
@@ -38,8 +38,8 @@ def read_spec(path: str | Path) -> Spec:
           criterion: [snip, synflow]
           compression: [10, 100]
           seed: {range: 10}          # 0 to 9
-        jobs: 2                      # processes; limit: seconds a run may take; check: module:function
-
+        jobs: 2                      # processes; limit: seconds a run may take; together: runs of one batch
+        check: module:function       # checks each point before the first run starts
         cluster: {scheduler: "tcp://host:8786"}   # or what else wb.sweeps.Dask takes
 
     A single value stands for a list of one. Raises ValueError with the file's name for what it cannot mean.
@@ -71,10 +71,11 @@ def _spec(told: Any, path: Path) -> Spec:
     lists = [{name: _values(name, value) for name, value in grid.items()} for grid in grids]
     for grid in lists:
         columns(run, grid)
-    options = {name: told[name] for name in ("jobs", "limit") if name in told}
+    options = {name: told[name] for name in ("jobs", "limit", "together") if name in told}
     for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, int if name == "jobs" else int | float):
-            raise ValueError(f"{name} is a number; got {value!r}")
+        kind, words = (int | float, "a number") if name == "limit" else (int, "a whole number")
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise ValueError(f"{name} is {words}; got {value!r}")
     if not isinstance(out := told.get("out", str(Path("out") / path.stem)), str):
         raise ValueError(f"out is the name of a folder; got {out!r}. Leave it out for out/{path.stem}")
     if "check" in told:

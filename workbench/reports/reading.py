@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.sweeps.files import Store, in_flight, unique
+from workbench.sweeps.claims import in_flight
+from workbench.sweeps.files import Store, unique
 from workbench.sweeps.points import Arguments
 from workbench.sweeps.rows import Row, table
 from workbench.sweeps.tables import asked

@@ -13,7 +13,8 @@ from workbench.reports.columns import Roles, roles
 from workbench.reports.pictures import pictures
 from workbench.reports.reading import Found, gathered, light
 from workbench.reports.tables import reasons
-from workbench.sweeps.files import Store, in_flight, packed_rows, unique
+from workbench.sweeps.claims import in_flight
+from workbench.sweeps.files import Store, packed_rows, unique
 from workbench.sweeps.rows import Row
 from workbench.sweeps.tables import asked
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import pickle
 import sys
 import threading
@@ -23,6 +24,10 @@ LOOK = 1.0
 """Seconds between two looks at which workers there are."""
 AHEAD = 2
 """Runs in flight for each thread of the cluster: one computes, one waits."""
+REMEDY = (
+    "What a job or a worker is stands in Dask's configuration, or beside the number: "
+    "cluster: {slurm: 4, cores: 1, memory: 4GB}, Dask(slurm=4, cores=1, memory='4GB')"
+)
 ASK = "exec(text, space) or space['fingerprint']()"
 """What a worker is asked: an expression of plain Python, which it understands whatever is installed there."""
 
@@ -55,7 +60,7 @@ class Dask:
     ):
         given = dict(scheduler=scheduler, slurm=slurm, kubernetes=kubernetes)
         if len(named := [name for name, value in given.items() if value is not None]) != 1:
-            told = ", ".join(named) or "none"
+            told = ", ".join(named) or ", ".join(options) or "none"
             raise ValueError(f"a cluster is one of scheduler=, slurm=, kubernetes=; got {told}")
         if scheduler is not None and options:
             raise ValueError(f"a scheduler that runs already takes no options; got {', '.join(options)}")
@@ -76,9 +81,8 @@ class Dask:
         return self._opened().width
 
     def submit(self, *tasks: Task) -> Future[list[Row]]:
-        """Start a run on a worker that takes it."""
-        (task,) = tasks
-        return self._opened().submit(task)
+        """Start a run, or several in one call, on a worker that takes it."""
+        return self._opened().submit(tasks)
 
     def _opened(self) -> _Session:
         if self._session is None:
@@ -97,15 +101,17 @@ class Dask:
             cluster.scale(jobs=self._slurm)
             cluster.sync(_ready, cluster)
             return cluster
-        except (ImportError, ValueError, TypeError):
+        except ImportError:
             raise
         except Exception as error:
-            told = f"no cluster could be started: {type(error).__name__}: {error}"
+            kind = ValueError if isinstance(error, ValueError | TypeError) else ConnectionError
+            told = f"no cluster could be started: {type(error).__name__}: {error}".rstrip(". ")
         if cluster is not None:  # here, where no traceback holds its jobs any more
             with contextlib.suppress(Exception):
                 cluster.close()
             cluster.status = Status.closed  # its own close fails where it never started
-        raise ConnectionError(told)
+        gc.collect()  # else it is closed a second time when Python ends
+        raise kind(f"{told}. {REMEDY}")
 
     def close(self) -> None:
         """Take back what runs, and leave the scheduler; what was started for this sweep ends."""
@@ -134,7 +140,7 @@ class _Session:
         self._refused: set[str] = set()
         self._threads, self._begun = 0, False
         self._changing, self._closing = threading.Lock(), threading.Event()
-        self._out: dict[Future[list[Row]], Task] = {}
+        self._out: dict[Future[list[Row]], tuple[Task, ...]] = {}
         self._lost: Exception | None = None
         self._sealed: tuple[Any, Any] = (None, None)
         try:
@@ -160,20 +166,21 @@ class _Session:
             raise self._lost
         return max(1, AHEAD * self._threads)
 
-    def submit(self, task: Task) -> Future[list[Row]]:
+    def submit(self, tasks: tuple[Task, ...]) -> Future[list[Row]]:
         row: Future[list[Row]] = Future()
+        task = tasks[0]
         try:
             if self._sealed[0] is not task.function:
                 self._sealed = task.function, Sealed(task.function, task.own)
         except Exception as error:
-            row.set_result([task.failed(f"it does not travel to a worker: {type(error).__name__}: {error}", 0)])
+            row.set_result(_failed(tasks, f"it does not travel to a worker: {type(error).__name__}: {error}"))
             return row
         with self._changing:
             if self._lost:
                 raise self._lost
-            self._out[row] = task
-        name = f"{task.function.__name__}-{task.key}-{self._name}"
-        message = pickle.dumps(task._replace(function=self._sealed[1], own=None))
+            self._out[row] = tasks
+        name = f"{task.function.__name__}-{task.key}-{len(tasks)}-{self._name}"
+        message = pickle.dumps([one._replace(function=self._sealed[1], own=None) for one in tasks])
         sent = self._client.get_executor(pure=False, resources={self._resource: 1}).submit(
             slots.run, message, name, key=name
         )
@@ -185,17 +192,17 @@ class _Session:
         from distributed import KilledWorker
 
         with self._changing:
-            task = self._out.pop(row, None)
-        if task is None:
+            tasks = self._out.pop(row, None)
+        if tasks is None:
             return
         try:
             row.set_result(got.result())
         except KilledWorker:
-            row.set_result([task.failed("each worker of the cluster that began it died, four in all", 0)])
+            row.set_result(_failed(tasks, "each worker of the cluster that began it died, four in all"))
         except CancelledError:
             row.set_exception(ConnectionError(_gone(self.address)))
         except Exception as error:
-            row.set_result([task.failed(f"its worker could not compute it: {type(error).__name__}: {error}", 0)])
+            row.set_result(_failed(tasks, f"its worker could not compute it: {type(error).__name__}: {error}"))
 
     def _watch(self) -> None:
         while not self._closing.wait(LOOK):
@@ -228,7 +235,9 @@ class _Session:
             if good := sorted(asked.keys() - differing):
                 ours |= self._client.run(slots.admit, self._resource, workers=good, on_error="ignore").keys()
         self._begun = self._begun or bool(ours)
-        self._threads = sum(workers[place]["nthreads"] for place in ours)
+        before, self._threads = self._threads, sum(workers[place]["nthreads"] for place in ours)
+        if before and not self._threads:
+            print(f"no worker at {self.address} any more: the runs wait for a new one", file=sys.stderr)
 
     def _differences(self, there: dict[str, str]) -> str:
         pairs = [(name, there.get(name, "none"), own) for name, own in self._own.items()]
@@ -276,12 +285,20 @@ class Sealed:
         self._text = _pickled(function, own)
 
     def __call__(self, **arguments: Any) -> Any:
+        return self._opened()(**arguments)
+
+    @property
+    def batched(self) -> Any:
+        """The function's batched form."""
+        return self._opened().batched
+
+    def _opened(self) -> Any:
         from workbench.criteria.registry import add_criteria
 
         sys.path += [path for path in self._paths if path not in sys.path]
         function, own = pickle.loads(self._text)
         add_criteria(own or {})
-        return function(**arguments)
+        return function
 
 
 def _pickled(function: Run, own: Any) -> bytes:
@@ -303,13 +320,20 @@ def _pickled(function: Run, own: Any) -> bytes:
             cloudpickle.unregister_pickle_by_value(module)
 
 
+def _failed(tasks: tuple[Task, ...], why: str) -> list[Row]:
+    return [task.failed(why, 0) for task in tasks]
+
+
 async def _answers(address: str, wait: float) -> None:
     """A scheduler answers within `wait` seconds; OSError if not. (A Client waits for ever if one only listens.)"""
     from distributed.comm import connect
     from distributed.security import Security
 
     async with asyncio.timeout(wait):
-        comm = await connect(address, timeout=wait, **Security().get_connection_args("client"))
+        try:
+            comm = await connect(address, timeout=wait, **Security().get_connection_args("client"))
+        except MemoryError:  # it took the first bytes for a length
+            raise OSError("what answers there is no scheduler of Dask") from None
         await comm.close()
 
 

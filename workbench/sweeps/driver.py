@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.criteria.registry import own_criteria
 from workbench.sweeps.batching import batches, worth_it
-from workbench.sweeps.files import Claims, Store, unique
+from workbench.sweeps.claims import Claims
+from workbench.sweeps.files import Store, unique
 from workbench.sweeps.points import Arguments, Points, Run, columns, defaults, points
 from workbench.sweeps.progress import Progress
 from workbench.sweeps.rows import Row, Task, flat, revision, table
@@ -95,18 +96,21 @@ def sweep(
     asked = [*grids, axes] if axes or not grids else list(grids)
     runs = points(run, asked, most)
     _check(run, runs, check or getattr(run, "check", None))
+    dealt = _batches(run, together)
     store = Store(out)
-    store.open()
-    for grid in asked:
-        told = {"function": run.__name__, "defaults": _plain_only(defaults(run)), "axes": columns(run, grid)}
-        store.remember(told)
     with Claims(store.folder) as claims:
+        store.open()
+        usual = _plain_only(defaults(run))
+        _check_defaults(store, run.__name__, usual)
+        for grid in asked:
+            store.remember({"function": run.__name__, "defaults": usual, "axes": columns(run, grid)})
         try:
-            work = _Work(run, runs, store, claims, _batches(run, together, engine), on_row)
+            work = _Work(run, runs, store, claims, dealt, on_row)
             failed = work.done(lambda: engine or _engine(jobs), retry, limit, progress)
         finally:
-            if store.packed and claims.alone():
-                store.pack()
+            with claims.alone() as alone:
+                if alone:
+                    store.pack()
     if failed:
         raise RuntimeError(_told(failed, len(runs), store.name))
     order = list(runs)
@@ -130,6 +134,17 @@ def _check(run: Run, runs: Points, check: Callable[..., object] | None) -> None:
         )
 
 
+def _check_defaults(store: Store, name: str, usual: Arguments) -> None:
+    """ValueError where rows of this function are from a time when an argument that it has now had another default: it
+    is not in their keys, so their values would be taken for those of the new one."""
+    for grid in store.grids():
+        before = grid["defaults"] if grid["function"] == name else {}
+        for argument in before.keys() & usual.keys():
+            if usual[argument] != before[argument]:
+                told = f"{store.name} holds rows of {name} that have {argument}={before[argument]!r} as the default"
+                raise ValueError(f"{told}; now it is {usual[argument]!r}. Name another folder, or put the default back")
+
+
 def _lines(words: list[str]) -> str:
     return "\n".join(words)
 
@@ -146,22 +161,18 @@ def _engine(jobs: int | None) -> Engine:
     return Local(jobs or len(dealt) or cores(), dealt)
 
 
-def _batches(run: Run, together: int | None, engine: Engine | None) -> Callable[[Points], list[list[str]]]:
+def _batches(run: Run, together: int | None) -> Callable[[Points], list[list[str]]]:
     """A function that puts runs, by their keys, into the lists in which they are computed."""
     form, usual = getattr(run, "batched", None), defaults(run)
-    if together is not None and check_count("together", together) > 1:
-        if form is None:
-            raise ValueError(
-                f"{run.__name__} has no batched form, so its runs are computed one by one. Leave together out"
-            )
-        if engine is not None:
-            raise ValueError("a cluster computes runs one by one. Leave together out")
+    if together is not None and check_count("together", together) > 1 and form is None:
+        told = f"{run.__name__} has no batched form, so its runs are computed one by one"
+        raise ValueError(f"{told}. Leave together out")
 
     def size(point: Arguments) -> int:
         return together or (TOGETHER if worth_it({**usual, **point}.get("device") or "cpu") else 1)
 
     def dealt(runs: Points) -> list[list[str]]:
-        if form is None or engine is not None or together == 1:
+        if form is None or together == 1:
             return [[name] for name in runs]
         names, found = {id(point): name for name, point in runs.items()}, list[list[str]]()
         for most in dict.fromkeys(map(size, runs.values())):
@@ -185,18 +196,17 @@ class _Work:
         on_row: OnRow | None,
     ):
         self._run, self._runs, self._store, self._claims, self._on_row = run, runs, store, claims, on_row
-        self._finished, broken = set[str](), dict[str, Row]()
+        self._finished, self._broken = set[str](), dict[str, Row]()
         for row in store.rows():
             if row["key"] in runs:
-                self._finished.add(row["key"]) if "error" not in row else broken.update({row["key"]: row})
-        self._broken = [row for name, row in broken.items() if name not in self._finished]
+                self._finished.add(row["key"]) if "error" not in row else self._broken.update({row["key"]: row})
         self._dealt, self._count = dealt, 0
         self._todo, self._elsewhere = deque[list[str]](), deque[list[str]]()
         self._running, self._failed = dict[Future[list[Row]], list[Task]](), list[Row]()
 
     def done(self, make: Callable[[], Engine], retry: bool, limit: float | None, progress: bool | None) -> list[Row]:
         """Compute what is missing; the rows of runs that failed, without `retry` those that had failed, too."""
-        before = [] if retry else self._broken
+        before = [] if retry else [row for name, row in self._broken.items() if name not in self._finished]
         skipped = self._finished | {row["key"] for row in before}
         missing = {name: point for name, point in self._runs.items() if name not in skipped}
         self._count, self._todo = len(skipped), deque(self._dealt(missing))
@@ -234,9 +244,11 @@ class _Work:
         for name in self._todo.popleft():
             if not self._claims.take(name):
                 self._elsewhere.append([name])
-            elif (found := self._store.read(name)) and "error" not in found:
+            elif (found := self._store.read(name)) and found != self._broken.get(name):  # another sweep's
                 self._claims.release(name)
                 self._count += 1
+                if "error" in found:
+                    self._failed.append(found)
             else:
                 mine.append(task._replace(key=name, arguments=self._runs[name]))
         if mine:

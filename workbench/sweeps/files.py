@@ -1,17 +1,16 @@
-"""The folder of a sweep: one file for each run, whole or not there, and who works on which."""
+"""The folder of a sweep: one file for each run, whole or not there."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
-from workbench.files import make_folder, results_folder, write_whole
+from workbench.files import PART, results_folder, writable, write_whole
 from workbench.sweeps.rows import Row, parsed
 
 T = TypeVar("T")
@@ -35,19 +34,17 @@ class Store:
         if self.packed and self.packed.is_dir():
             raise ValueError(f"{out} is a folder; a name that ends in .jsonl is one file of rows. Name another")
         if self.folder.is_file():
-            raise ValueError(f"rows are in a folder, or in a file whose name ends in .jsonl; {out} is a file")
+            raise ValueError(f"rows are in a folder, or in a file whose name ends in .jsonl; {self.folder} is a file")
 
     def path(self, key: str) -> Path:
         """The file of a run."""
         return self.folder / "runs" / key[:2] / f"{key}.json"
 
     def open(self) -> None:
-        """Make the folder, without the start of a row at the end of a packed file, which a killed sweep left."""
-        make_folder(self.folder)
-        (self.folder / "runs").mkdir(exist_ok=True)
-        if self.packed and self.packed.exists():
-            _, length = packed_rows(self.packed)
-            os.truncate(self.packed, length)
+        """Make the folders."""
+        with writable(self.folder):
+            for name in ("runs", "grids"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
 
     def write(self, row: Row) -> None:
         """Put a row on disk in one step."""
@@ -69,22 +66,30 @@ class Store:
 
     def rows(self) -> Iterator[Row]:
         """All rows, those of failed runs among them: first the packed ones, then by key. A key may come twice."""
-        if self.packed and self.packed.exists():
-            yield from packed_rows(self.packed)[0]
+        length = yield from self._packed(0)
         for path in self.files():
-            with open(path, "rb", buffering=0) as file:
+            with contextlib.suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
                 row = _whole(path, file.read())
-            if row is not None:
-                yield row
+                if row is not None:
+                    yield row
+        yield from self._packed(length)  # a sweep has packed meanwhile
+
+    def _packed(self, known: int) -> Generator[Row, None, int]:
+        """The packed rows, if their file is longer than it was."""
+        length = self.packed.stat().st_size if self.packed and self.packed.exists() else 0
+        if self.packed and length > known:
+            yield from packed_rows(self.packed)[0]
+        return length
 
     def files(self) -> Iterator[str]:
         """The files of runs, in the order of their keys."""
-        runs = self.folder / "runs"
-        for shard in sorted(os.scandir(runs), key=lambda e: e.name) if runs.is_dir() else ():
-            if len(shard.name) == 2 and shard.is_dir():
-                names = sorted(e.name for e in os.scandir(shard.path))
+        for shard in _names(self.folder / "runs"):
+            if len(shard) == 2:
+                folder = self.folder / "runs" / shard
                 yield from (
-                    os.path.join(shard.path, name) for name in names if len(name) == NAME + 5 and name.endswith(".json")
+                    os.path.join(folder, name)
+                    for name in _names(folder)
+                    if len(name) == NAME + 5 and name.endswith(".json")
                 )
 
     def remember(self, grid: Mapping[str, Any]) -> None:
@@ -92,7 +97,6 @@ class Store:
         import hashlib
 
         text = json.dumps(grid, indent=1)
-        (self.folder / "grids").mkdir(exist_ok=True)
         write_whole(self.folder / "grids" / f"{hashlib.sha256(text.encode()).hexdigest()[:NAME]}.json", text + "\n")
 
     def grids(self) -> list[dict[str, Any]]:
@@ -100,13 +104,16 @@ class Store:
         return [json.loads(path.read_text("utf-8")) for path in sorted((self.folder / "grids").glob("*.json"))]
 
     def pack(self) -> None:
-        """Move the finished rows of the folder into the packed file, and remove the folder if it is then empty."""
+        """Move the finished rows of the folder, in which no sweep works now, into the packed file; remove the folder if
+        it is empty then."""
         if self.packed is None:
             return
-        known = {row["key"] for row in packed_rows(self.packed)[0]} if self.packed.exists() else set()
+        rows, length = packed_rows(self.packed) if self.packed.exists() else ([], 0)
+        known = {row["key"] for row in rows}
         moved = []
         with open(self.packed, "ab+") as file:
-            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            file.truncate(length)  # without the start of a row that a killed sweep left
+            if length and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
                 file.write(b"\n")  # a whole row that lacks its line end
             for path in self.files():
                 row = _whole(path, text := Path(path).read_bytes())
@@ -119,11 +126,21 @@ class Store:
             os.unlink(path)
         if next(self.files(), None):
             return
-        for rest in [*self.folder.glob("grids/*.json"), self.folder / "in-flight"]:
+        parts = self.folder.glob(f"runs/*/.*{PART}")
+        for rest in [*self.folder.glob("grids/*.json"), *self.folder.glob(f"grids/.*{PART}"), *parts]:
             rest.unlink(missing_ok=True)
+        (self.folder / "in-flight").unlink(missing_ok=True)
         for folder in [*self.folder.glob("runs/*"), self.folder / "runs", self.folder / "grids", self.folder]:
             with contextlib.suppress(OSError):  # something else lies in it
                 folder.rmdir()
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in a folder; nothing where it is none, or is gone."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _whole(path: str | Path, text: bytes) -> Row | None:
@@ -159,146 +176,6 @@ def _begins(text: bytes) -> bool:
     import re
 
     return bool(re.match(rb'\{"key": "[0-9a-f]{16}", "function": "', text + BEGIN[len(text) :]))
-
-
-class Claims:
-    """Which runs are in flight: a sweep holds one byte of `in-flight` for each, at the place that its key names.
-
-    The system lets go of a byte when the process that holds it ends, however that happens. So several sweeps on one
-    folder, also on several computers with a shared disk, share the work, and nobody waits for the dead. Where the
-    system has no such locks (Windows), sweeps on one folder do some runs twice.
-
-    >>> import tempfile
-    >>> with Claims(Path(tempfile.mkdtemp())) as claims:
-    ...     claims.take("2b929a940d787bad"), claims.take("2b929a940d787bad")
-    (True, False)
-    """
-
-    def __init__(self, folder: Path):
-        self.path = str(folder / "in-flight")
-        self.mine: set[str] = set()
-
-    def __enter__(self) -> Claims:
-        with _changing:
-            held = _held.setdefault(self.path, _Held())
-            held.users += 1
-            while held.file is None:
-                file = open(self.path, "ab+")
-                _lock(file, _ALL, shared=True, wait=True)  # while another sweep packs
-                if os.path.exists(self.path) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
-                    held.file = file
-                else:  # packed, and gone
-                    file.close()
-            self._held = held
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for key in tuple(self.mine):
-            self.release(key)
-        with _changing:
-            self._held.users -= 1
-            if not self._held.users:
-                self._held.file.close()
-                del _held[self.path]
-
-    def take(self, key: str) -> bool:
-        """Whether this sweep may do a run: nobody else does it now."""
-        with _changing:
-            if key in self._held.keys or not _lock(self._held.file, int(key[:12], 16)):
-                return False
-            self._held.keys.add(key)
-            self.mine.add(key)
-            return True
-
-    def release(self, key: str) -> None:
-        """Let others have it."""
-        with _changing:
-            _unlock(self._held.file, int(key[:12], 16))
-            self._held.keys.discard(key)
-            self.mine.discard(key)
-
-    def alone(self) -> bool:
-        """Whether no other sweep works in the folder; if so, one that comes now waits for the end of this one."""
-        with _changing:
-            return self._held.users == 1 and _lock(self._held.file, _ALL)
-
-
-def in_flight(folder: Path) -> int | None:
-    """How many runs sweeps compute in a folder now, here and elsewhere; None where the system does not tell.
-
-    It only asks: a lock that is taken for a look would disturb the sweeps, and closing a handle of the file lets go of
-    those of this process.
-    """
-    path, places = str(folder / "in-flight"), _form()
-    if places is None:
-        return None
-    with _changing:
-        if held := _held.get(path):
-            return len(held.keys) + sum(1 for _ in _elsewhere(held.file, *places))
-        try:
-            with open(path, "rb") as file:
-                return sum(1 for _ in _elsewhere(file, *places))
-        except OSError:
-            return 0
-
-
-def _form() -> tuple[str, int] | None:
-    """How the system packs a lock that it is asked for, with the place of its start; None where that is not known."""
-    import sys
-
-    return {"linux": ("hhqqi", 2), "darwin": ("qqihh", 0)}.get(sys.platform)
-
-
-def _elsewhere(file: IO[bytes], form: str, start: int) -> Iterator[int]:
-    """The bytes in front of `_ALL` that other processes have locked."""
-    import fcntl
-    import struct
-
-    at = 0
-    while at < _ALL:
-        ends = [at, _ALL - at]
-        asked = [fcntl.F_RDLCK, os.SEEK_SET, *ends, 0] if start else [*ends, 0, fcntl.F_RDLCK, os.SEEK_SET]
-        told = struct.unpack(form, fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(form, *asked)))
-        if told[0 if start else 3] == fcntl.F_UNLCK:
-            return
-        at = max(at, told[start])  # of neighbours the system keeps one lock
-        yield at
-        at += 1
-
-
-class _Held:
-    """The locks of this process on one folder: they go when any handle of the file is closed, so there is one."""
-
-    def __init__(self) -> None:
-        self.file: Any = None
-        self.users = 0
-        self.keys: set[str] = set()
-
-
-_held: dict[str, _Held] = {}
-_changing = threading.Lock()
-_ALL = 1 << 52
-"""A byte behind those of all keys: a sweep that works shares it."""
-
-
-def _lock(file: IO[bytes], place: int, shared: bool = False, wait: bool = False) -> bool:
-    """Whether a byte of a file could be locked for this process."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.lockf(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB), 1, place)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-def _unlock(file: IO[bytes], place: int) -> None:
-    with contextlib.suppress(ImportError):
-        import fcntl
-
-        fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
 
 
 @overload

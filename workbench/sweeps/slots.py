@@ -24,11 +24,11 @@ _watches: list[threading.Thread] = []
 
 
 def run(message: bytes, name: str) -> list[Row]:
-    """Compute a run, a pickled task, in a process of its own. `name` is what the cluster calls it; it is stopped if
-    nobody wants it any more."""
+    """Compute the runs of one call, pickled tasks, in a process of its own. `name` is what the cluster calls it; it is
+    stopped if nobody wants it any more."""
     from distributed import get_worker
 
-    task: Task = pickle.loads(message)
+    tasks: list[Task] = pickle.loads(message)
     with _starting:
         if not _watches:
             _watches.append(threading.Thread(target=_watch, daemon=True))
@@ -39,7 +39,7 @@ def run(message: bytes, name: str) -> list[Row]:
         worker = Worker()
     _busy[name] = get_worker(), worker
     try:
-        return worker.rows(task)
+        return worker.rows(*tasks)
     finally:
         del _busy[name]
         if not worker.closed:

@@ -94,6 +94,7 @@ class Worker:
     def __init__(self, environment: Mapping[str, str] | None = None):
         self._environment = dict.fromkeys(THREADS, "1") | dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
         self.closed = False
 
     def rows(self, *tasks: Task) -> list[Row]:
@@ -118,8 +119,7 @@ class Worker:
         if self._process and self._process.poll() is not None:
             _ended(self._process)
             self._process = None
-        self._process = self._process or self._start()
-        process: Any = self._process
+        process: Any = self._process or self._start()
 
         def stop() -> None:
             late.set()
@@ -148,32 +148,48 @@ class Worker:
         return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
-        if self.closed:
-            raise ProcessLookupError("the sweep was stopped")
         command = [sys.executable, "-c", "from workbench.sweeps.child import main; main()"]
         own = {**os.environ, **self._environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         pipe, alone = subprocess.PIPE, os.name == "posix"
-        process: Any = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=own, start_new_session=alone)
+        with self._starting:
+            if self.closed:
+                raise ProcessLookupError("the sweep was stopped")
+            process: Any = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=own, start_new_session=alone)
+            self._process = process
+        threading.Thread(target=_reap, args=(process,), daemon=True).start()
         try:
             read(process.stdout)  # it has imported what it needs: a run's seconds begin
         except EOFError:
+            self._process = None
             raise ProcessLookupError(f"it did not start: {_ending(_ended(process))}") from None
         return process
 
     def close(self) -> None:
         """Kill the process."""
-        self.closed = True
-        if process := self._process:
+        with self._starting:
+            self.closed = True
+            process = self._process
+        if process:
             _ended(process)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a worker and what it started."""
+    if process.returncode is not None:
+        return  # `_reap` has done it; its number may be another's by now
     if os.name != "posix":
         process.kill()
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """When a worker ends, end what it started: it may hold the other end of the pipe on which its sweep waits."""
+    process.wait()
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:
@@ -205,6 +221,7 @@ def gpus() -> list[str]:
     """The GPUs that a process may see, by the names that CUDA_VISIBLE_DEVICES knows them by."""
     import torch
 
-    if told := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return [name.strip() for name in told.split(",") if name.strip()]
-    return [str(i) for i in range(torch.cuda.device_count())]
+    count, told = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if count and told:
+        return [name.strip() for name in told.split(",") if name.strip()][:count]
+    return [str(i) for i in range(count)]
