@@ -36,8 +36,8 @@ UNITS = {
     "disk": ("s a run", "that the driver waits for this disk, which must have the file before the run counts"),
     "skip": ("s a run", "of the driver, for a run that another sweep on the folder has done, its file in memory"),
     "client": ("s a run", "of the driver more, to give a run to Dask and take its row"),
-    "scheduler": ("s a run", "of Dask's scheduler with few workers"),
-    "choice": ("s a run and worker", "of Dask's scheduler more, for each worker it has"),
+    "scheduler": ("s a run", "of Dask's scheduler, without `choice`"),
+    "choice": ("s a run and worker", "of Dask's scheduler, to choose one of its workers"),
     "watch": ("s a second and worker", "of Dask's scheduler, for heartbeats and the driver's look at the workers"),
     "process": ("s a run", "of a worker's process above the run's function"),
     "spread": ("of the mean", "standard deviation of the seconds of a run (`lenet-300-100` on digits)"),
@@ -71,7 +71,7 @@ WORKERS = """
 import asyncio, pickle, sys
 from distributed import Worker
 from workbench.sweeps import slots
-slots.run = lambda message, name: [pickle.loads(message).row({}, 1.234)]
+slots.run = lambda message, name: [task.row({}, 1.234) for task in pickle.loads(message)]
 async def work(address, number):
     own = [Worker(address, nthreads=1, dashboard=False, local_directory=sys.argv[3]) for _ in range(number)]
     await asyncio.gather(*own)
@@ -85,7 +85,7 @@ def measured() -> dict[str, float]:
     """Every figure of `UNITS`, in a few minutes of two cores."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = driver(folder, 10_000) | rows(folder, 10_000) | cluster(folder, 2, 200, 1_000)
+        found = driver(folder, 10_000) | rows(folder, 10_000) | cluster(folder, 200, 2_000)
         with contextlib.closing(Worker()) as worker:
             task = Task(nothing, "0" * 16, {"seed": 0})
             worker.rows(task)  # it starts
@@ -210,26 +210,11 @@ def peak(do: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def cluster(folder: Path, few: int, many: int, number: int) -> dict[str, float]:
-    """What Dask's scheduler and its driver do for a run, with few and with many workers."""
-    own = swept(folder / "own-dask", number, AtOnce(), clocks)
-    (spent, idle), (spent_many, idle_many) = (busy(folder, workers, number) for workers in (few, many))
-    run, run_many = (one[2] - rate * one[0] for one, rate in ((spent, idle), (spent_many, idle_many)))
-    choice = max(0.0, run_many - run) / (many - few)
-    found = {
-        "client": max(0.0, spent[1] - (own.last - own.first)[1]),
-        "scheduler": run - few * choice,
-        "choice": choice,
-    }
-    return {name: value / number for name, value in found.items()} | {
-        "watch": max(0.0, idle_many - idle) / (many - few)
-    }
-
-
-def busy(folder: Path, workers: int, number: int, rest: float = 10.0) -> tuple[np.ndarray, float]:
-    """Seconds of a sweep on Dask: the clock's, the driver's, the scheduler's; and the scheduler's in an idle second."""
+def cluster(folder: Path, workers: int, number: int, rest: float = 10.0) -> dict[str, float]:
+    """What Dask's scheduler and its driver do for a run, and the scheduler in `rest` seconds without runs."""
     from distributed import Client
 
+    own = swept(folder / "own-dask", number, AtOnce(), clocks)
     with running(SCHEDULER) as scheduler:
         address = scheduler.stdout.readline().strip()
         with running(WORKERS, address, str(workers), str(folder)), Client(address, set_as_default=False) as client:
@@ -238,15 +223,29 @@ def busy(folder: Path, workers: int, number: int, rest: float = 10.0) -> tuple[n
             def mark() -> np.ndarray:
                 return np.append(clocks(), client.run_on_scheduler(time.process_time))
 
-            swept(folder / f"warm-{workers}", 10, Dask(address, wait=300), clocks)  # the scheduler imports the package
+            swept(folder / "warm", 10, Dask(address, wait=300), clocks)  # the scheduler imports the package
             engine = Dask(address, wait=300)
             while engine.width < 2 * workers:
                 time.sleep(0.1)
             before = mark()
             time.sleep(rest)
-            idle = mark() - before
-            marked = swept(folder / f"dask-{workers}", number, engine, mark)
-    return marked.last - marked.first, idle[2] / idle[0]
+            clock, _, core = mark() - before
+            there = swept(folder / "dask", number, engine, mark)
+            choice = client.run_on_scheduler(choosing)
+    idle, took = core / clock, there.last - there.first
+    run = (took[2] - idle * took[0]) / number
+    client_core = (took[1] - (own.last - own.first)[1]) / number
+    return {"client": client_core, "scheduler": run - choice, "choice": choice / workers, "watch": idle / workers}
+
+
+def choosing(dask_scheduler: Any) -> float:
+    """CPU seconds in which a scheduler chooses a worker for a run that asks for a resource, as those of sweeps do."""
+    task = dask_scheduler.new_task("choice", None, "released")
+    task.resource_restrictions = dict.fromkeys(dask_scheduler.resources, 1)
+    start = time.process_time()
+    for _ in range(500):
+        dask_scheduler.decide_worker_non_rootish(task)
+    return (time.process_time() - start) / 500
 
 
 @contextlib.contextmanager

@@ -93,7 +93,7 @@ def simulate(sweep: Sweep, seconds: float, spread: float = 0.0, seed: int = 0) -
 
 
 def on_dask(figures: Figures, runs: int, workers: int, disk: float | None = None) -> Sweep:
-    """One driver and Dask's scheduler, whose time for a run grows with its workers. `disk`: other seconds of waiting for it."""
+    """One driver and Dask's scheduler, whose time for a run grows with its workers. `disk`: other seconds of it."""
     free = 1 - workers * figures["watch"]
     if free <= 0:
         raise ValueError(f"a scheduler with {workers} workers does nothing but watch them. Take fewer than that")

@@ -161,6 +161,8 @@ def test_memory_is_counted():
 
 @pytest.mark.skipif(os.name != "posix", reason="processes that are killed")
 def test_a_scheduler_and_workers_are_measured(tmp_path: Path):
-    spent, idle = figures.busy(tmp_path, 2, 8, rest=0.5)
-    assert (spent > 0).all()
-    assert 0 <= idle < 1
+    found = figures.cluster(tmp_path, 2, 20, rest=0.5)
+    assert found.keys() == {"client", "scheduler", "choice", "watch"}
+    assert all(math.isfinite(value) for value in found.values())
+    assert 0 < found["choice"] < 1
+    assert 0 < found["watch"] < 1
