@@ -48,7 +48,6 @@ UNITS = {
     "packed": ("s a row", "for `wb.results` on one file of lines"),
     "row": ("bytes a row", "of the file"),
     "blocks": ("bytes a row", "on this disk, whole blocks"),
-    "page": ("bytes a row", "of the report's page"),
     "resume memory": ("bytes a row", "of the driver that starts a finished sweep again"),
     "results memory": ("bytes a row", "of `wb.results`"),
     "packed memory": ("bytes a row", "of `wb.results` on one file of lines"),
@@ -196,7 +195,6 @@ def rows(folder: Path, number: int) -> dict[str, float]:
         found |= {name: seconds(do), f"{name} memory": peak(do)}
     told = [os.stat(path) for path in Store(out).files()]
     found |= {"row": sum(one.st_size for one in told), "blocks": sum(512 * one.st_blocks for one in told)}
-    found |= {"page": (out / "report.html").stat().st_size}
     return {name: value / number for name, value in found.items()}
 
 

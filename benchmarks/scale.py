@@ -129,9 +129,22 @@ def tables(figures: Figures, machine: str, runs: int = RUNS, workers: int = WORK
         "figures": _table(["figure", "value", "what it is"], [_figure(name, figures[name]) for name in UNITS]),
         "one": _table(head, lines),
         "ways": _table(["a run", *ways], others),
+        "limits": _table(["part", "a run", "runs a second"], _limits(figures, runs, workers)),
         "rest": _table(["step", f"{runs:,} rows"], _rest(figures, runs)),
         "machine": f"{machine}\n",
     }
+
+
+def _limits(figures: Figures, runs: int, workers: int) -> list[list[str]]:
+    """How many runs a second each part lets through."""
+    found, slow = (on_dask(figures, runs, workers, disk) for disk in (0.0, SLOW_DISK))
+    parts = {
+        f"Dask's scheduler, {workers:,} workers": found.scheduler,
+        "driver, this disk": on_dask(figures, runs, workers).driver,
+        "driver, no wait for a disk": found.driver,
+        f"driver, {1e3 * SLOW_DISK:g} ms of wait for a file (assumed)": slow.driver,
+    }
+    return [[name, f"{1e3 * value:.1f} ms", f"{1 / value:,.0f}"] for name, value in parts.items() if value]
 
 
 def _rest(figures: Figures, runs: int) -> list[list[str]]:
@@ -148,7 +161,7 @@ def _rest(figures: Figures, runs: int) -> list[list[str]]:
         ["`wb.results`", both("results")],
         ["`wb.results` on one `.jsonl` file", both("packed")],
         ["an export to Parquet", both("parquet")],
-        ["the report", f"{both('report')}; a page of {_bytes(runs * figures['page'])}"],
+        ["the report", both("report")],
     ]
 
 
