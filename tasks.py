@@ -124,7 +124,8 @@ def has_screen() -> bool:
 
 def test(arguments: list[str]) -> None:
     """run all tests: tests/, the examples in docstrings, every notebook; each core takes one file at a time"""
-    run([program("python"), "-m", "pytest", "--numprocesses", "auto", "--dist", "loadfile", *arguments])
+    in_order = ["--dist", "loadfile", "--no-loadscope-reorder"]  # that of conftest.py: long files first
+    run([program("python"), "-m", "pytest", "--numprocesses", "auto", *in_order, *arguments])
 
 
 def quick(arguments: list[str]) -> None:

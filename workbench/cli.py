@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import io
-import math
 import re
 import sys
 import time
@@ -114,24 +113,26 @@ def _sweep(options: argparse.Namespace) -> int:
     from workbench.headless import NotebookRun, sweep_notebook
     from workbench.headless.spec import read_spec
     from workbench.sweeps import MOST, Dask, sweep
+    from workbench.sweeps.points import size
 
     spec = read_spec(options.spec)
     given = {name: getattr(options, name) for name in ("jobs", "limit") if getattr(options, name) is not None}
     cluster = {name: getattr(options, name) for name in ("scheduler", "slurm", "kubernetes")}
     if any(value is not None for value in cluster.values()):
         given["engine"] = Dask(**cluster)
-    count = sum(math.prod(map(len, grid.values())) for grid in spec.grids)
+    count = sum(map(size, spec.grids))
     out = spec.out if options.out is None else options.out
-    if count > MOST and not (options.yes or _agreed(f"{count:,} runs?")):
-        raise ValueError(f"a grid of {count:,} runs may be a mistake. Shorten its lists, or pass --yes")
+    if count > MOST and not (options.yes or _agreed(f"{count:,} combinations?")):
+        raise ValueError(f"grids of {count:,} combinations may be a mistake. Shorten their lists, or pass --yes")
     told: dict[str, Any] = {**spec.options, **given}
     start: Any = sweep_notebook if isinstance(spec.run, NotebookRun) else sweep
     try:
-        start(spec.run, out, *spec.grids, **told, retry=not options.keep, most=count, progress=True)
+        table = start(spec.run, out, *spec.grids, **told, retry=not options.keep, most=count, progress=True)
     except RuntimeError as error:  # some runs failed; the others are on disk
         print(f"workbench: {error}", file=sys.stderr)
         return 1
-    print(f"{count:,} runs in {out}")
+    runs = table["key"].nunique()
+    print(f"{runs:,} run{'s' * (runs != 1)} in {out}")
     return 0
 
 

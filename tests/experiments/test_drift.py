@@ -81,6 +81,8 @@ def test_rows_are_drawn_by_the_seed_within_the_budget(areas: Path) -> None:
     assert keys[0] == keys[1] != keys[2]
     chosen = draw(10, budget=45, names=["areas"])
     assert sorted(one.row["seconds"] for one in chosen) == [10.0] * 4, "not the one of a GPU, and none of 100 s"
+    with pytest.raises(ValueError, match="no row to compute again took 5 s or less"):
+        draw(10, budget=5, names=["areas"])
     assert set(TIMED) < set(EXPERIMENTS)
     assert not {one.experiment for one in draw(10_000, budget=1e9)} & set(TIMED)
 
@@ -95,3 +97,6 @@ def test_a_run_that_fails_is_the_only_failure(areas: Path, tmp_path: Path, capsy
     assert main(command) == 1
     assert "OSError: no data here" in capsys.readouterr().err
     assert main(["evidence", "areas", "--drift", "0"]) == 2
+    for budget, why in (("nan", "more than 0; got nan"), ("0", "more than 0; got 0.0")):
+        assert main([*command, "--budget", budget]) == 2
+        assert why in capsys.readouterr().err

@@ -181,6 +181,16 @@ def test_nothing_starts_where_a_value_is_wrong(tmp_path, instant, grid, told):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "told"), [({"jobs": -1}, "jobs is"), ({"most": 1}, "more than most=1"), ({"retries": 1}, "axis")]
+)
+def test_a_refused_sweep_leaves_the_folder_as_it_is(tmp_path, instant, options, told):
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises((ValueError, TypeError), match=told):
+        sweep_notebook(make(tmp_path / "a.ipynb"), tmp_path, {"seeds": [0, 1]}, **quiet | options)
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
 @pytest.mark.parametrize("name", ["page", "notebook", "code", "seconds", "key"])
 def test_a_parameter_with_the_name_of_a_column_is_refused(tmp_path, instant, name):
     path = make(tmp_path / "a.ipynb", parameters=f"{name}: int = 1")

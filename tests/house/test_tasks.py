@@ -174,3 +174,10 @@ def test_the_makefile_only_calls_the_tasks():
     assert set(re.search(r"^TASKS = (.+)$", text, re.M)[1].split()) == set(tasks.TASKS)
     recipes = [line.strip() for line in text.splitlines() if line.startswith("\t")]
     assert recipes == ["@$(PYTHON) tasks.py", "@$(PYTHON) tasks.py $@ $(ARGS)"]
+
+
+def test_tests_that_begin_first_are_there(pytestconfig):
+    """A name that is not there would only make the tests take longer."""
+    first = pytestconfig.pluginmanager.get_plugin(str(ROOT / "conftest.py")).LONG
+    assert [path for path in first if not (ROOT / path).exists()] == []
+    assert set(tasks.SLOW) <= set(first)

@@ -98,6 +98,29 @@ def test_a_new_grid_with_another_argument_has_the_default_in_old_rows(tmp_path: 
     assert found(tmp_path / "b").table["kind"].tolist() == [3, "box"]
 
 
+def test_runs_that_yield_nothing_are_counted(tmp_path: Path) -> None:
+    def steps(k: int) -> Any:
+        yield from ({"step": i, "loss": 1 / (i + 1)} for i in range(k))
+
+    sweep(steps, tmp_path, jobs=0, k=[0])
+    assert found(tmp_path).counts == "1 run done, 0 missing"
+    assert "No metric is a number" in text_of(write_report(tmp_path))
+    assert "1 run done" in sweep_so_far(tmp_path)[-1]
+    sweep(steps, tmp_path, jobs=0, k=[0, 1, 2])
+    assert found(tmp_path).counts == "3 runs done, 0 missing"
+    assert "1 rows without a number" in text_of(write_report(tmp_path))
+    assert export(tmp_path, str(tmp_path / "rows.csv")).startswith("4 rows")
+
+
+def test_a_default_that_is_a_list_is_not_missing_and_fills_old_rows(tmp_path: Path) -> None:
+    def net(width: int, sizes: Any = (1, 2)) -> dict[str, Any]:
+        return {"area": width}
+
+    sweep(net, tmp_path, {"width": [1]}, {"width": [1], "sizes": [[1, 2], [3]]}, jobs=0)
+    assert found(tmp_path).counts == "2 runs done, 0 missing"
+    assert found(tmp_path).table["sizes"].tolist() == ["[1, 2]", "[3]"]
+
+
 # -- numbers
 
 

@@ -202,11 +202,11 @@ def fragile(kind: str) -> dict[str, Any]:
 def test_a_run_that_goes_wrong_is_a_row_and_its_worker_lives(cluster: Cluster, tmp_path: Path) -> None:
     kinds = ["one", "raises", "exits", "hangs", "memory", "four"]
     with pytest.raises(RuntimeError, match="4 of 6 runs failed") as error:
-        sweep(fragile, tmp_path / "out", engine=Dask(cluster.address), limit=10, kind=kinds)
+        sweep(fragile, tmp_path / "out", engine=Dask(cluster.address), limit=3, kind=kinds)
     for kind, why in [
         ("raises", "ZeroDivisionError: one by nothing"),
         ("exits", "its process died: exit code 3"),
-        ("hangs", "it ran longer than its limit of 10 s"),
+        ("hangs", "it ran longer than its limit of 3 s"),
         ("memory", "MemoryError"),
     ]:
         assert re.search(rf"(?s)fragile\(kind='{kind}'\)\n((?!fragile\().)*{why}", str(error.value))
@@ -342,17 +342,33 @@ def test_a_run_that_kills_four_workers_is_a_failed_row(tmp_path: Path) -> None:
         assert failed["arguments"] == {"seed": 1}
 
 
-def test_a_killed_scheduler_ends_the_sweep_soon_and_keeps_its_rows(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One worker, and a scheduler that falls silent, goes on, and is killed, in the order of the tests."""
+    with started(tmp_path_factory.mktemp("lone"), 1) as one:
+        yield one
+
+
+def test_a_scheduler_that_falls_silent_is_an_error_after_the_stated_wait(lone: Cluster, tmp_path: Path) -> None:
+    table = begin(waits, tmp_path / "out", engine=Dask(lone.address, wait=3), folder=[str(tmp_path)], seed=[1])
+    ((_, pid, _),) = begun(tmp_path, 1)
+    lone.scheduler.send_signal(signal.SIGSTOP)
+    with pytest.raises(ConnectionError, match=rf"no scheduler answers at {lone.address} within 3 s"):
+        table.result(SOON)
+    lone.scheduler.send_signal(signal.SIGCONT)
+    until(lambda: not alive(pid))
+
+
+def test_a_killed_scheduler_ends_the_sweep_soon_and_keeps_its_rows(lone: Cluster, tmp_path: Path) -> None:
     options = {"folder": [str(tmp_path)], "seed": [-3, -2, 1]}
-    with started(tmp_path, 1) as mine:
-        table = begin(waits, tmp_path / "out", engine=Dask(mine.address), **options)
-        runs = begun(tmp_path, 3)
-        until(lambda: len(list((tmp_path / "out").glob("runs/*/*.json"))) == 2)
-        mine.scheduler.kill()
-        with pytest.raises(ConnectionError, match=f"{mine.address} is gone. The rows so far are on disk"):
-            table.result(10)
-        for _, pid, _ in runs:
-            until(lambda pid=pid: not alive(pid))
+    table = begin(waits, tmp_path / "out", engine=Dask(lone.address), **options)
+    runs = begun(tmp_path, 3)
+    until(lambda: len(list((tmp_path / "out").glob("runs/*/*.json"))) == 2)
+    lone.scheduler.kill()
+    with pytest.raises(ConnectionError, match=f"{lone.address} is gone. The rows so far are on disk"):
+        table.result(10)
+    for _, pid, _ in runs:
+        until(lambda pid=pid: not alive(pid))
     assert results(tmp_path / "out")["seed"].tolist() == [-3, -2]
     (tmp_path / "go").touch()
     done: list[int] = []
@@ -361,15 +377,6 @@ def test_a_killed_scheduler_ends_the_sweep_soon_and_keeps_its_rows(tmp_path: Pat
     )
     assert rest["square"].tolist() == [9, 4, 1]
     assert done == [1]
-
-
-def test_a_scheduler_that_falls_silent_is_an_error_after_the_stated_wait(tmp_path: Path) -> None:
-    with started(tmp_path, 1) as mine:
-        table = begin(waits, tmp_path / "out", engine=Dask(mine.address, wait=3), folder=[str(tmp_path)], seed=[1])
-        begun(tmp_path, 1)
-        mine.scheduler.send_signal(signal.SIGSTOP)
-        with pytest.raises(ConnectionError, match=rf"no scheduler answers at {mine.address} within 3 s"):
-            table.result(SOON)
 
 
 @pytest.mark.parametrize("kind", ["closed", "silent"])
@@ -418,14 +425,14 @@ def test_tls_from_the_configuration_of_dask(tmp_path: Path) -> None:
         with trusting(right):
             table = sweep(waits, tmp_path / "out", engine=Dask(mine.address), **axes)
         assert table["square"].tolist() == [1, 4]
-        answer = rf"no scheduler answers at {mine.address} within 2 s .*TLS"
+        answer = rf"no scheduler answers at {mine.address} within 1 s .*TLS"
         with trusting(wrong), pytest.raises(ConnectionError, match=answer):
-            sweep(waits, tmp_path / "two", engine=Dask(mine.address, wait=2), **axes)
+            sweep(waits, tmp_path / "two", engine=Dask(mine.address, wait=1), **axes)
         with pytest.raises(ConnectionError, match=answer):
-            sweep(waits, tmp_path / "two", engine=Dask(mine.address, wait=2), **axes)
+            sweep(waits, tmp_path / "two", engine=Dask(mine.address, wait=1), **axes)
         plain = mine.address.replace("tls", "tcp")
-        with pytest.raises(ConnectionError, match=rf"no scheduler answers at {plain} within 2 s"):
-            sweep(waits, tmp_path / "two", engine=Dask(plain, wait=2), **axes)
+        with pytest.raises(ConnectionError, match=rf"no scheduler answers at {plain} within 1 s"):
+            sweep(waits, tmp_path / "two", engine=Dask(plain, wait=1), **axes)
 
 
 # -- Slurm and Kubernetes ----------------------------------------------------------------------------------------
@@ -471,7 +478,7 @@ def test_slurm(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     job = {"cores": 1, "processes": 1, "memory": "2GB", "queue": "night", "local-directory": str(tmp_path)}
-    job |= {"scheduler-options": {"dashboard_address": ":0", "host": "127.0.0.1"}}
+    job |= {"scheduler-options": {"dashboard_address": ":0", "host": "127.0.0.1"}, "worker-extra-args": ["--no-nanny"]}
     with dask.config.set({f"jobqueue.slurm.{name}": value for name, value in job.items()}):
         assert main(["sweep", str(spec), "--slurm", "2"]) == 0
     assert results(tmp_path / "out")["area"].tolist() == [2, 5, 4, 10, 6, 15]
@@ -491,29 +498,35 @@ def test_slurm_that_is_not_there(spec: Path, tmp_path: Path, monkeypatch: pytest
         sweep(waits, tmp_path / "out", engine=Dask(slurm=1, **options), folder=[str(tmp_path)], seed=[-1])
 
 
-def test_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kubernetes(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of this machine stand for those of a cluster, which no test reaches."""
     import dask_kubernetes.operator
-    from distributed import LocalCluster
+    from distributed.core import Status
 
     given: list[dict[str, Any]] = []
 
-    class Stand(LocalCluster):
-        def __init__(self, *, n_workers: int, **options: Any):
-            given.append({"n_workers": n_workers, **options})
-            super().__init__(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
+    class Stand:
+        scheduler_address, status, security = cluster.address, Status.running, None
+
+        def __init__(self, **options: Any):
+            given.append(options)
+
+        def __await__(self) -> Iterator[Any]:
+            yield from ()
+
+        def close(self) -> None:
+            given.append({"closed": len(list((tmp_path / "out").glob("runs/*/*.json")))})
 
     monkeypatch.setattr(dask_kubernetes.operator, "KubeCluster", Stand)
     spec = tmp_path / "spec.yaml"
-    cluster = "{kubernetes: 1, image: lab, namespace: night}"
+    told = "{kubernetes: 1, image: lab, namespace: night}"
     (tmp_path / "kube_runs.py").write_text(RUN)
-    spec.write_text(f"run: kube_runs.py:area\nout: {tmp_path}/out\ngrid: {{width: [1, 2]}}\ncluster: {cluster}\n")
+    spec.write_text(f"run: kube_runs.py:area\nout: {tmp_path}/out\ngrid: {{width: [1, 2]}}\ncluster: {told}\n")
     assert main(["sweep", str(spec)]) == 0
-    assert given == [{"n_workers": 1, "image": "lab", "namespace": "night"}]
+    assert given == [{"n_workers": 1, "image": "lab", "namespace": "night"}, {"closed": 2}]
     rows = results(tmp_path / "out")
     assert rows["area"].tolist() == [1, 2]
     assert os.getpid() not in set(rows["worker"])
-    until(lambda: not any(map(alive, rows["worker"])))
 
 
 def test_kubernetes_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -592,8 +605,8 @@ def test_gpus_are_dealt_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
     engine = _engine(None)
     assert engine.width == 2, "one run on each"
-    rows = [engine.submit(Task(visible, "", {"seed": seed})) for seed in range(2)]
-    assert {row.result(SOON)[0]["metrics"]["gpu"] for row in rows} == {"5", "GPU-7"}
+    (row,) = engine.submit(Task(visible, "", {"seed": 0})).result(SOON)
+    assert row["metrics"]["gpu"] == "5"
     engine.close()
     monkeypatch.setattr("workbench.sweeps.workers.Worker", lambda environment: environment["CUDA_VISIBLE_DEVICES"])
     assert Local(4, ["5", "GPU-7"])._workers == ["5", "GPU-7", "5", "GPU-7"], "two on each"  # type: ignore[comparison-overlap]

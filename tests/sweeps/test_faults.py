@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -72,14 +73,17 @@ def hungry() -> bytes:
     return b"x" * 2**34
 
 
-def unwell(kind: str, seed: int = 0) -> dict[str, Any]:
-    """A run of each kind of trouble."""
+def unwell(kind: str, folder: str) -> dict[str, Any]:
+    """A run of each kind of trouble; each says which process computes it."""
+    Path(folder, f"pid {kind}").write_text(str(os.getpid()))
     if kind == "raises":
         raise ZeroDivisionError("planted")
+    if kind == "leaves":
+        sys.exit("nothing to do")
     if kind == "exits":
         os._exit(7)
     if kind == "is killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(600)
     if kind == "crashes":
         os.kill(os.getpid(), signal.SIGSEGV)
     if kind == "hangs":
@@ -94,37 +98,52 @@ def unwell(kind: str, seed: int = 0) -> dict[str, Any]:
         return {"model": object()}
     if kind == "cannot come back":
         raise type("Own", (Exception,), {"__reduce__": lambda self: 1 / 0})()
-    return {"value": 10 * seed, "pid": os.getpid()}
+    return {"length": len(kind)}
 
 
 TROUBLE = {
     "raises": "ZeroDivisionError: planted",
-    "exits": "its process died: exit code 7",
-    "is killed": "its process died: killed; often that is the system, out of memory",
-    "crashes": "its process died: signal SIGSEGV",
-    "hangs": "it ran longer than its limit of 2 s and was stopped",
+    "leaves": "SystemExit: nothing to do",
     "has no memory": "MemoryError",
     "fills the disk": "No space left on device",
     "gives an object": "metric 'model' of unwell is a finite number",
     "cannot come back": "Own",
+    "hangs": "it ran longer than its limit of 2 s and was stopped",
+    "exits": "its process died: exit code 7",
+    "is killed": "its process died: killed; often that is the system, out of memory",
+    "crashes": "its process died: signal SIGSEGV",
 }
 
 
+def kill_from_outside(path: Path) -> None:
+    """As the system does it where memory ends."""
+    until(lambda: path.exists() and path.read_text())
+    os.kill(int(path.read_text()), signal.SIGKILL)
+
+
 def test_each_trouble_is_a_row_with_its_arguments_and_reason_and_keeps_no_other_run_back(tmp_path: Path) -> None:
+    """A process that ended is replaced, and none lives on after the sweep."""
     trouble = {k: v for k, v in TROUBLE.items() if k != "fills the disk" or os.path.exists("/dev/full")}
-    with pytest.raises(RuntimeError, match=f"{len(trouble)} of {len(trouble) + 1} runs failed") as error:
-        wb.sweep(unwell, tmp_path, jobs=2, limit=2, kind=[*trouble, "well"])
-    assert wb.results(tmp_path)["kind"].tolist() == ["well"]
-    failed = wb.results(tmp_path, errors=True).set_index("kind")
+    out, grid = tmp_path / "out", {"folder": [str(tmp_path)]}
+    threading.Thread(target=kill_from_outside, args=[tmp_path / "pid is killed"], daemon=True).start()
+    with pytest.raises(RuntimeError, match=f"{len(trouble)} of {len(trouble) + 2} runs failed") as error:
+        wb.sweep(unwell, out, jobs=2, limit=2, kind=["well", *trouble, "at last"], **grid)
+    assert sorted(wb.results(out)["kind"]) == ["at last", "well"]
+    failed = wb.results(out, errors=True).set_index("kind")
     assert sorted(failed.index) == sorted(trouble)
     for kind, why in trouble.items():
-        assert failed.loc[kind, "error"].startswith(f"unwell(kind={kind!r})\n")
+        name = f"unwell(kind={kind!r}, folder={str(tmp_path)!r})"
+        assert failed.loc[kind, "error"].startswith(f"{name}\n")
         assert why in failed.loc[kind, "error"]
-        assert f"unwell(kind={kind!r})" in str(error.value)
+        assert name in str(error.value)
     assert failed.loc["hangs", "seconds"] >= 2
+    pids = {kind: int((tmp_path / f"pid {kind}").read_text()) for kind in ["well", *trouble, "at last"]}
+    assert os.getpid() not in pids.values()
+    assert pids["at last"] not in {pids[kind] for kind in ("hangs", "exits", "is killed", "crashes")}
+    until(lambda: not any(map(alive, pids.values())))
 
     with pytest.raises(RuntimeError, match="1 of 3 runs failed"):  # kept, and not run again
-        wb.sweep(unwell, tmp_path, jobs=0, retry=False, kind=["exits", "well", "also well"])
+        wb.sweep(unwell, out, jobs=0, retry=False, kind=["exits", "well", "also well"], **grid)
 
 
 def test_a_run_that_failed_is_tried_again_and_its_row_is_replaced(tmp_path: Path) -> None:
@@ -147,43 +166,16 @@ def test_a_run_that_failed_is_tried_again_and_its_row_is_replaced(tmp_path: Path
 def test_a_limit_counts_the_run_and_not_the_start_of_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(4)")
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(2)")
     monkeypatch.syspath_prepend(str(tmp_path))
     worker = Worker()
     start = time.monotonic()
-    assert worker.call(pow, (2, 10), limit=3.5) == 1024
-    assert time.monotonic() - start >= 4
+    assert worker.call(pow, (2, 10), limit=2) == 1024
+    assert time.monotonic() - start >= 2
     worker.close()
 
 
-def test_killed_worker_costs_one_run_and_its_process_is_replaced(tmp_path: Path) -> None:
-    """From outside, as the system does it where memory ends."""
-    process = script(
-        """
-def slow(width):
-    note(width)
-    Path(f"pid{width}").write_text(str(os.getpid()))
-    while width == 1 and not Path("go").exists():
-        time.sleep(0.01)
-    return {"value": width}
-try:
-    wb.sweep(slow, "out", jobs=2, width=[1, 2, 3, 4])
-except RuntimeError as error:
-    print(error)
-""",
-        tmp_path,
-    )
-    until(lambda: {1, 2, 3, 4} <= set(calls(tmp_path)) and (tmp_path / "pid4").exists())
-    until(lambda: (tmp_path / "pid1").read_text())
-    os.kill(int((tmp_path / "pid1").read_text()), signal.SIGKILL)
-    words, _ = process.communicate(timeout=60)
-    assert "1 of 4 runs failed" in words
-    assert re.search(r"slow\(width=1\)\nits process died: killed", words)
-    assert wb.results(tmp_path / "out")["value"].tolist() == [2, 3, 4]
-
-
-def test_nothing_lives_on_after_a_killed_driver_and_the_next_sweep_does_the_rest(tmp_path: Path) -> None:
-    text = """
+SLOW = """
 import subprocess
 def slow(width):
     note(width)
@@ -194,9 +186,13 @@ def slow(width):
     child.kill()
     child.wait()
     return {"value": width}
-wb.sweep(slow, "out", jobs=2, width=[1, 2, 3, 4])
 """
-    process = script(text, tmp_path)
+
+
+def test_nothing_lives_on_after_a_killed_driver_and_the_next_sweep_does_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = script(SLOW + 'wb.sweep(slow, "out", jobs=2, width=[1, 2, 3, 4])', tmp_path)
     until(lambda: (tmp_path / "pids3").exists() and (tmp_path / "pids4").exists())
     until(lambda: all(len((tmp_path / f"pids{i}").read_text().split()) == 2 for i in (3, 4)))
     process.kill()
@@ -205,31 +201,70 @@ wb.sweep(slow, "out", jobs=2, width=[1, 2, 3, 4])
     until(lambda: not any(map(alive, pids)), 20)
     assert wb.results(tmp_path / "out")["value"].tolist() == [1, 2]
     (tmp_path / "go").touch()
-    again = script(text, tmp_path)
-    _, words = again.communicate(timeout=60)
-    assert again.returncode == 0, words
+    rest(SLOW, "slow", tmp_path, monkeypatch, width=[1, 2, 3, 4])
     assert wb.results(tmp_path / "out")["value"].tolist() == [1, 2, 3, 4]
     assert sorted(calls(tmp_path)) == [1, 2, 3, 3, 4, 4]
 
 
+def rest(text: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, out: str = "out", **grid: Any) -> None:
+    """A sweep over a function of a script, in this process."""
+    monkeypatch.chdir(folder)
+    exec(HEAD + text, space := {})
+    wb.sweep(space[name], out, jobs=0, **grid)
+
+
+LONG = """
+def long(width, seed):
+    time.sleep(0 if Path("go").exists() else 0.05)
+    return {"text": "x" * 20000, "value": width * 10 + seed}
+"""
+
+
 @pytest.mark.parametrize("out", ["out", "out.jsonl"])
-def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path, out: str) -> None:
-    text = f"""
+def test_killed_anywhere_and_started_again_gives_the_same_rows(
+    tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid: dict[str, Any] = {"width": list(range(1, 60)), "seed": [0, 1, 2]}
+    process = script(f"{LONG}wb.sweep(long, {out!r}, jobs=0, **{grid})", tmp_path)
+    until(lambda: len(list(tmp_path.glob("out/runs/*/*.json"))) >= 4)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the process ended before its kill: the test proved nothing"
+    assert 4 <= len(wb.results(tmp_path / out)) < 177
+    (tmp_path / "go").touch()
+    rest(LONG, "long", tmp_path, monkeypatch, out, **grid)
+    rows = wb.results(tmp_path / out)
+    assert sorted(rows["value"]) == [10 * width + seed for width in grid["width"] for seed in grid["seed"]]
+
+
+def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path) -> None:
+    """Into a folder, then into one file. Each waits for the other before its first row is on disk."""
+    text = """
+def first(width):
+    return slow(width)
+def second(width):
+    return slow(width + 100)
 def slow(width):
     note(width)
-    time.sleep(0.1)
-    return {{"value": width}}
-print(wb.sweep(slow, "{out}", jobs=0, width=list(range(24)))["value"].tolist())
+    Path(f"{width // 100} {os.getpid()}").touch()
+    while len(list(Path(".").glob(f"{width // 100} *"))) < 2:
+        time.sleep(0.01)
+    time.sleep(0.02)
+    return {"value": width, "pid": os.getpid()}
+widths = list(range(24))
+for run, out in [(first, "out"), (second, "packed.jsonl")]:
+    print(wb.sweep(run, out, jobs=0, width=widths)["value"].tolist())
 """
     both = [script(text, tmp_path) for _ in range(2)]
     ends = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], ends
-    assert {words for words, _ in ends} == {f"{list(range(24))}\n"}
-    assert sorted(calls(tmp_path)) == list(range(24)), "no run is done twice"
-    assert len(wb.results(tmp_path / out)) == 24
-    if out.endswith("jsonl"):
-        assert (tmp_path / out).read_text().count("\n") == 24
-        assert not (tmp_path / "out").exists()
+    assert {words for words, _ in ends} == {f"{list(range(24))}\n{list(range(100, 124))}\n"}
+    assert sorted(calls(tmp_path)) == [*range(24), *range(100, 124)], "no run is done twice"
+    for out in ("out", "packed.jsonl"):
+        assert len(wb.results(tmp_path / out)) == 24
+        assert set(wb.results(tmp_path / out)["pid"]) == {process.pid for process in both}
+    assert (tmp_path / "packed.jsonl").read_text().count("\n") == 24
+    assert not (tmp_path / "packed").exists()
 
 
 def test_a_claim_is_free_when_the_process_that_held_it_is_gone(tmp_path: Path) -> None:

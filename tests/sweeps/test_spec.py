@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from workbench.cli import main
-from workbench.headless.spec import read_spec
+from workbench.headless.spec import find_run, read_spec
 from workbench.sweeps import results
+from workbench.sweeps.cluster import Sealed
 
 ROOT = Path(__file__).parents[2]
 RUNS = """
@@ -30,6 +32,7 @@ limit = 3
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Write a spec beside a file of functions that no other test has imported; its path."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     name = f"runs_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(RUNS)
 
@@ -72,9 +75,15 @@ def test_every_key(file: Any, tmp_path: Path, capsys: Any) -> None:
     assert sorted(results(tmp_path / "others")["area"]) == sorted(df["area"])
 
 
+def test_a_run_that_two_grids_ask_for_is_counted_once(file: Any, capsys: Any) -> None:
+    grids = "[{width: [1, 2]}, {width: [1, 2.0], height: 1}]"
+    assert main(["sweep", file(f"run: RUNS:area\nout: rows\njobs: 0\ngrid: {grids}")]) == 0
+    assert capsys.readouterr().out == "2 runs in rows\n"
+
+
 def test_the_folder_is_named_after_the_file(file: Any) -> None:
     spec = read_spec(file("run: RUNS:area\ngrid: {width: {range: 3}}"))
-    assert (spec.out, spec.grids, spec.options) == (str(Path("out/first")), [{"width": [0, 1, 2]}], {})
+    assert (spec.out, spec.grids, spec.options) == (str(Path("out/first")), [{"width": range(3)}], {})
 
 
 @pytest.mark.parametrize(
@@ -114,7 +123,14 @@ def test_the_folder_is_named_after_the_file(file: Any) -> None:
         (WHOLE.replace("RUNS:area", "RUNS:aera"), "has no function 'aera'"),
         (WHOLE.replace("RUNS:area", "RUNS:limit"), "has no function 'limit'"),
         (WHOLE.replace("RUNS:area", "none.py:area"), "there is no file .*none.py"),
-        (WHOLE.replace("RUNS:area", "no_such:area"), "cannot be imported: No module named 'no_such'"),
+        (
+            WHOLE.replace("RUNS:area", "no_such:area"),
+            "cannot be imported: ModuleNotFoundError: No module named 'no_such'. For a file write no_such.py",
+        ),
+        (WHOLE.replace("RUNS:area", "broken.py:area"), r"SyntaxError: invalid syntax \(line 2 of .*broken.py\)"),
+        (WHOLE.replace("RUNS:area", "lacking.py:area"), r"No module named 'no_such' \(line 3 of .*lacking.py\)"),
+        (WHOLE.replace("RUNS:area", "exits.py:area"), r"SystemExit: 3 \(line 1 of .*exits.py\)"),
+        (WHOLE.replace("RUNS:area", "random.py:area"), "random.py has the name of another module.*another name"),
         (WHOLE.replace("RUNS:area", "prune_then_trian"), "Did you mean 'prune_then_train'"),
         (WHOLE.replace("RUNS:area", "3"), "run is a name such as"),
         (WHOLE.replace("width: 10", "width: -10"), "1 of 7 runs are refused, none was started.*width is more than 0"),
@@ -125,10 +141,59 @@ def test_the_folder_is_named_after_the_file(file: Any) -> None:
     ],
 )
 def test_a_mistake_is_told_and_nothing_starts(file: Any, tmp_path: Path, capsys: Any, text: str, message: str) -> None:
+    (tmp_path / "broken.py").write_text("\ndef area(:\n")
+    (tmp_path / "lacking.py").write_text("import os\n\nimport no_such\n")
+    (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "random.py").write_text("import functools\n@functools.cache\ndef area(width, height=1): ...\n")
     assert main(["sweep", file(text)]) == 2
     said = str(capsys.readouterr().err)
     assert re.search(f"(?s)^workbench: .*{message}", said), said
     assert not list(tmp_path.rglob("*.json"))
+
+
+BESIDE = """
+from __future__ import annotations
+import dataclasses, numpy
+from own_helper import TWO
+@dataclasses.dataclass
+class Box:
+    width: int
+def run(width):
+    import random
+    return {"twice": Box(width).width * TWO, "seeded": random.Random(0).random()}
+"""
+
+
+@pytest.mark.parametrize(("name", "jobs"), [("random", 1), ("lenet.v2", 0), ("own", 0), ("json", 0)])
+def test_a_file_may_have_any_name(file: Any, tmp_path: Path, name: str, jobs: int) -> None:
+    """Also that of a module of Python, which all processes must still find as it is; they start in its folder, too."""
+    import random
+
+    (tmp_path / f"{name}.py").write_text(BESIDE)
+    (tmp_path / "own_helper.py").write_text("TWO = 2")
+    assert main(["sweep", file(f"run: {name}.py:run\nout: rows\ngrid: {{width: [1, 2]}}\njobs: {jobs}")]) == 0
+    table = results(tmp_path / "rows")
+    assert table["twice"].tolist() == [2, 4]
+    assert set(table["seeded"]) == {random.Random(0).random()}
+    for module in ("own", "own_helper"):
+        sys.modules.pop(module, None)
+
+
+def test_files_of_one_name_in_two_folders_are_two(file: Any, tmp_path: Path) -> None:
+    for place, value in (("one", 1), ("two", 2)):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "same_name.py").write_text(f"def run(width):\n    return {value}\n")
+    first, second = (find_run("same_name.py:run", tmp_path / place) for place in ("one", "two"))
+    sys.modules.pop("same_name")
+    assert (first(width=0), second(width=0)) == (1, 2)
+    assert pickle.loads(Sealed(second, None)._text)[0](width=0) == 2  # as a cluster's worker opens it
+
+
+@pytest.mark.parametrize("count", [3_000_000_000, 10**30])
+def test_a_range_is_counted_before_it_is_made(file: Any, capsys: Any, monkeypatch: Any, count: int) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    told = refused(capsys, file(f"run: RUNS:area\ngrid: {{width: {{range: {count}}}, height: [1, 2]}}"))
+    assert f"grids of {2 * count:,} combinations may be a mistake" in told
 
 
 @pytest.mark.parametrize("name", ["none.yaml", ".", "latin.yaml"])
@@ -150,14 +215,14 @@ MILLION = "run: RUNS:area\nout: rows\ngrid:\n  width: {range: 1000}\n  height: {
 
 def test_a_million_runs_are_a_mistake_where_nobody_can_say_yes(file: Any, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
-    assert "a grid of 1,000,000 runs may be a mistake. Shorten its lists, or pass --yes" in refused(
+    assert "grids of 1,000,000 combinations may be a mistake. Shorten their lists, or pass --yes" in refused(
         capsys, file(MILLION)
     )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a terminal of POSIX")
 @pytest.mark.parametrize(
-    ("answer", "told"), [(b"n\n", "runs may be a mistake"), (b"yes\n", "1 of 20001 runs are refused")]
+    ("answer", "told"), [(b"n\n", "combinations may be a mistake"), (b"yes\n", "1 of 20001 runs are refused")]
 )
 def test_many_runs_are_asked_about_in_a_terminal(file: Any, tmp_path: Path, answer: bytes, told: str) -> None:
     """20,001 runs; after a yes `check` refuses the first of them, so that none starts."""
@@ -179,6 +244,6 @@ def test_many_runs_are_asked_about_in_a_terminal(file: Any, tmp_path: Path, answ
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
     os.close(terminal)
     words = said.decode()
-    assert "20,001 runs? [y/N]" in words
+    assert "20,001 combinations? [y/N]" in words
     assert told in words
     assert not (tmp_path / "rows").exists()

@@ -23,11 +23,13 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and terminal
 ROOT = Path(__file__).parents[2]
 RUN = """
 import pathlib, time
-def wait(pause, seed):
+def wait(sign, seed):
     pathlib.Path(f"started-{seed}").touch()
-    time.sleep(pause)
+    while seed and not pathlib.Path(sign).exists():
+        time.sleep(0.01)
     return {"value": seed}
 """
+"""Of seed 0, at once; of others, when there is a file of that name."""
 STOPPING = "stopping: running runs end, no new ones start. Ctrl-C again stops at once"
 
 
@@ -38,10 +40,10 @@ def until(holds: Any, seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def spec(folder: Path, pause: float, jobs: int) -> list[str]:
-    """A command that sweeps over ten seeds in a folder."""
+def spec(folder: Path, seeds: str, jobs: int) -> list[str]:
+    """A command that sweeps over seeds in a folder."""
     (folder / "runs.py").write_text(RUN)
-    text = f"run: runs.py:wait\nout: out\ngrid:\n  pause: {pause}\n  seed: {{range: 10}}\njobs: {jobs}\n"
+    text = f"run: runs.py:wait\nout: out\ngrid:\n  sign: go\n  seed: {seeds}\njobs: {jobs}\n"
     (folder / "sweep.yaml").write_text(text)
     return [sys.executable, "-m", "workbench.cli", "sweep", "sweep.yaml"]
 
@@ -54,7 +56,7 @@ def test_ctrl_c_in_a_terminal_lets_the_running_run_end(tmp_path: Path) -> None:
     """The key goes to all processes of the terminal; the worker's run ends all the same, and the bar told of it."""
     import pty
 
-    command = spec(tmp_path, 1.5, 1)
+    command = spec(tmp_path, "{range: 10}", 1)
     child, terminal = pty.fork()
     if not child:
         os.chdir(tmp_path)
@@ -67,15 +69,16 @@ def test_ctrl_c_in_a_terminal_lets_the_running_run_end(tmp_path: Path) -> None:
             said += os.read(terminal, 4096)
         return said
 
-    until(lambda: b"1/10" in read() and (tmp_path / "started-1").exists())
+    bar = rb"wait: +10%[^\r]* 1/10 [^\r]*1 running"
+    until(lambda: re.search(bar, read()) and (tmp_path / "started-1").exists())
     os.write(terminal, b"\x03")
+    until(lambda: STOPPING.encode() in read())
+    (tmp_path / "go").touch()
     until(lambda: LINE.decode().strip().encode() in read())
     _, status = os.waitpid(child, 0)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 130
-    words = said.decode()
-    assert words.count(STOPPING) == 1
-    assert re.search(r"wait: +10%.* 1/10 .*1 running", words), words
+    assert said.decode().count(STOPPING) == 1
     assert sorted(results(tmp_path / "out")["value"]) == [0, 1]
     assert not (tmp_path / "started-2").exists()
 
@@ -83,11 +86,11 @@ def test_ctrl_c_in_a_terminal_lets_the_running_run_end(tmp_path: Path) -> None:
 def test_ctrl_c_twice_stops_at_once_without_processes(tmp_path: Path) -> None:
     pipe = subprocess.PIPE
     process = subprocess.Popen(
-        spec(tmp_path, 600, 0), cwd=tmp_path, env=environment(), stderr=pipe, text=True, start_new_session=True
+        spec(tmp_path, "[1, 2]", 0), cwd=tmp_path, env=environment(), stderr=pipe, text=True, start_new_session=True
     )
     with process:
         assert process.stderr is not None
-        until((tmp_path / "started-0").exists)
+        until((tmp_path / "started-1").exists)
         os.killpg(process.pid, signal.SIGINT)
         assert process.stderr.readline() == "\n"
         assert process.stderr.readline() == STOPPING + "\n"
@@ -129,12 +132,13 @@ def test_an_interrupted_cell_stops_its_sweep(kernel: Any, tmp_path: Path) -> Non
     """Once: its run ends and is kept, without processes too. Twice: at once."""
     manager, client = kernel
     reply(client, ask(client, f"import workbench as wb\n{RUN}"))
-    ended = ask(client, "wb.sweep(wait, 'ended', jobs=0, pause=[1.5], seed=[0, 1, 2])")
-    until((tmp_path / "started-0").exists)
+    ended = ask(client, "wb.sweep(wait, 'ended', jobs=0, sign=['go'], seed=[1, 2, 3])")
+    until((tmp_path / "started-1").exists)
     manager.interrupt_kernel()
+    (tmp_path / "go").touch()
     assert reply(client, ended)["ename"] == "KeyboardInterrupt"
-    assert results(tmp_path / "ended")["value"].tolist() == [0]
-    stopped = ask(client, "wb.sweep(wait, 'stopped', jobs=1, pause=[600], seed=[7, 8])")
+    assert results(tmp_path / "ended")["value"].tolist() == [1]
+    stopped = ask(client, "wb.sweep(wait, 'stopped', jobs=1, sign=['never'], seed=[7, 8])")
     until((tmp_path / "started-7").exists)
     manager.interrupt_kernel()
     time.sleep(0.5)

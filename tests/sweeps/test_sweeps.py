@@ -1,18 +1,19 @@
-"""Grids: rows on disk, resume after a kill, workers, errors."""
+"""Grids: rows on disk, resume, workers, errors."""
 
 from __future__ import annotations
 
+import asyncio
+import builtins
 import functools
 import json
-import os
+import math
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -20,10 +21,11 @@ from hypothesis import strategies as st
 
 from workbench.criteria import register_criterion
 from workbench.criteria.registry import unregister_criterion
+from workbench.reports import export, found, sweep_so_far
 from workbench.seeds import versions
 from workbench.sweeps import batched, key, results, sweep
 from workbench.sweeps.files import Store
-from workbench.sweeps.points import combinations, points
+from workbench.sweeps.points import combinations, defaults, points, size
 from workbench.sweeps.tables import asked
 
 here = functools.partial(sweep, jobs=0)
@@ -77,8 +79,6 @@ def test_done_rows_are_not_computed_again(tmp_path: Path) -> None:
 
 
 def test_numpy_values_and_nan(tmp_path: Path) -> None:
-    import numpy as np
-
     def ratio(width: float) -> dict[str, Any]:
         return {"ratio": np.float64(width) * 2, "loss": float("nan")}
 
@@ -140,7 +140,7 @@ def test_only_a_file_of_rows_is_touched(tmp_path: Path, text: bytes, line: int |
     if line is None:
         assert len(here(area, path, width=[1])) == 1
         return
-    for use in (lambda: here(area, path, width=[1]), lambda: results(path)):
+    for use in (lambda: here(area, path, width=[1]), lambda: results(path), lambda: found(path)):
         with pytest.raises(ValueError, match=f"line {line} of {re.escape(str(path))} is not a row of a sweep: .*{why}"):
             use()
     assert path.read_bytes() == text
@@ -162,49 +162,6 @@ def test_a_row_says_where_it_was_made(tmp_path: Path) -> None:
     assert df["processor"].tolist() == ["not recorded", versions()["processor"]]
     assert df["versions"].tolist()[0] == "torch 2"
     assert "processor" not in df["versions"].tolist()[1]
-
-
-def gone(pid: int, seconds: float) -> bool:
-    """Whether a process ends within these seconds; one that waits for its burial has ended."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            os.kill(pid, 0)
-            state = Path(f"/proc/{pid}/stat")
-            if state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-SLOW = """
-import os, sys, time
-from workbench.sweeps import sweep
-def slow(width, seed):
-    time.sleep(0.05)
-    return {"text": "x" * 20000, "value": width * 10 + seed, "pid": os.getpid()}
-sweep(slow, sys.argv[1], width=[1, 2, 3, 4], seed=[0, 1, 2], jobs=int(sys.argv[2]))
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_killed_anywhere_and_started_again_gives_the_same_rows(tmp_path: Path, jobs: int) -> None:
-    """Nothing of a killed grid lives on, its workers included, and the next goes on where it was."""
-    path = tmp_path / "rows.jsonl"
-    command = [sys.executable, "-c", SLOW, str(path), str(jobs)]
-    process = subprocess.Popen(command)
-    while process.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= 4):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the process ended before its kill: the test proved nothing"
-    assert all(gone(pid, 5) for pid in set(results(path)["pid"]))
-    subprocess.run(command, check=True)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    values = [line["metrics"]["value"] for line in lines]
-    assert sorted(values) == [10, 11, 12, 20, 21, 22, 30, 31, 32, 40, 41, 42]
 
 
 def test_workers_take_the_users_criterion_and_give_the_same_rows(tmp_path: Path) -> None:
@@ -233,11 +190,9 @@ def test_workers_take_the_users_criterion_and_give_the_same_rows(tmp_path: Path)
 
 
 def fragile(width: int) -> dict[str, Any]:
-    if width == -1:
-        os._exit(3)
     if width == -2:
         sys.exit("nothing to do")
-    return {"inverse": 1 / width, "pid": os.getpid()}
+    return {"inverse": 1 / width}
 
 
 def test_a_failing_run_is_named_and_the_others_stay(tmp_path: Path) -> None:
@@ -247,22 +202,6 @@ def test_a_failing_run_is_named_and_the_others_stay(tmp_path: Path) -> None:
     ):
         here(fragile, path, width=[1, 0, -2, 2, 4])
     assert sorted(results(path)["inverse"]) == [0.25, 0.5, 1.0]
-
-
-def test_a_run_that_takes_its_worker_down_is_named_and_the_others_are_computed(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    with pytest.raises(RuntimeError) as error:
-        sweep(fragile, path, jobs=2, width=[-1, 1, 0, 2, -2, 4])
-    words = str(error.value)
-    assert "3 of 6 runs failed" in words
-    assert re.search(r"fragile\(width=-1\)\nits process died", words)
-    assert re.search(r"(?s)fragile\(width=0\)\n.*ZeroDivisionError", words)
-    assert re.search(r"(?s)fragile\(width=-2\)\n.*SystemExit", words)
-    rows = results(path)
-    assert sorted(rows["inverse"]) == [0.25, 0.5, 1.0]
-    assert all(gone(pid, 5) for pid in rows["pid"]), "workers end with the grid"
-    with pytest.raises(RuntimeError, match="1 of 2 runs failed"):  # alone it must not run in this process
-        sweep(fragile, path, jobs=2, width=[-1, 1])
 
 
 @pytest.mark.parametrize(
@@ -276,11 +215,69 @@ def test_a_run_that_takes_its_worker_down_is_named_and_the_others_are_computed(t
         ({"width": [float("inf")]}, TypeError, "finite number"),
         ({"width": [1], "jobs": -1}, ValueError, "jobs is a whole number"),
         ({"width": [1], "seconds": [1]}, ValueError, "axis of area is one of"),
+        ({"width": np.array(3)}, TypeError, "axis 'width' is a list of values; got array"),
+        ({"width": [10**5000]}, TypeError, "axis 'width' of area is a number up to 1.8e308"),
     ],
 )
 def test_wrong_axes_are_refused(tmp_path: Path, axes: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         sweep(area, tmp_path / "rows.jsonl", **{"jobs": 0, **axes})
+
+
+def test_a_grid_is_a_dict(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"a grid is a dict with a list for each argument; got \[1\]"):
+        here(area, tmp_path, [1])  # type: ignore[arg-type]
+
+    def any_axis(**axes: int) -> dict[str, Any]: ...  # type: ignore[empty-body]
+
+    with pytest.raises(TypeError, match="an axis of any_axis has the name of an argument; got 3"):
+        here(any_axis, tmp_path, {3: [1]})  # type: ignore[dict-item]
+
+
+def test_functions_that_cannot_be_called_by_names_are_refused_before_a_run_starts(tmp_path: Path) -> None:
+    def placed(width: int, /, height: int = 1) -> dict[str, Any]: ...  # type: ignore[empty-body]
+    def many(*widths: int) -> dict[str, Any]: ...  # type: ignore[empty-body]
+    def more(*widths: int, seed: int = 0) -> dict[str, Any]: ...  # type: ignore[empty-body]
+    async def late(width: int) -> dict[str, Any]: ...  # type: ignore[empty-body]
+    async def drop(width: int) -> Any:
+        yield {}
+
+    for run, axes, why in [
+        (placed, {"width": [1]}, "placed takes width by position only. Remove its /"),
+        (placed, {"height": [1]}, "placed takes width by position only"),
+        (many, {"widths": [1]}, "many takes no named arguments; got the axis 'widths'"),
+        (more, {"widths": [1]}, "axis of more is one of seed; got 'widths'"),
+        (late, {"width": [1]}, "late is async"),
+        (drop, {"width": [1]}, "drop is async"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=why):
+            here(run, tmp_path / "out", **axes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_axis_may_be_an_iterator(tmp_path: Path) -> None:
+    assert here(area, tmp_path, width=map(int, "23"), height=(h for h in [5, 7]))["area"].tolist() == [10, 14, 15, 21]
+    assert list(asked(Store(tmp_path)).values()) == [
+        {"width": width, "height": height} for width in (2, 3) for height in (5, 7)
+    ]
+
+
+THREE, ONES = np.int64(3), np.ones(2)
+
+
+def sizes(sizes: Any = (1, 2), scale: Any = THREE, mask: Any = ONES, start: Any = math.nan) -> dict[str, Any]:
+    return {"whole": len(sizes) * scale}
+
+
+def test_a_default_that_is_a_list_or_of_numpy_is_that_of_the_row_and_of_the_grid(tmp_path: Path) -> None:
+    assert defaults(sizes) == {"sizes": [1, 2], "scale": 3}
+    usual = key(sizes, {})
+    assert usual == key(sizes, {"sizes": [1, 2.0]}) == key(sizes, {"sizes": (1, 2), "scale": 3.0})
+    assert len({usual, key(sizes, {"sizes": [2, 1]}), key(sizes, {"mask": [1, 1]}), key(sizes, {"start": None})}) == 4
+    table = here(sizes, tmp_path, sizes=[(5,), [1, 2]], scale=[3, 4])
+    assert table["whole"].tolist() == [3, 4, 6, 8]
+    pd.testing.assert_frame_equal(results(tmp_path), table)
+    assert asked(Store(tmp_path)).keys() == set(table["key"])
 
 
 def test_lambdas_are_refused(tmp_path: Path) -> None:
@@ -314,6 +311,54 @@ def test_a_run_that_yields_has_several_rows_in_one_file(tmp_path: Path) -> None:
     assert df["step"].tolist() == [0, 0, 1, 2]
     assert df["key"].nunique() == len(list(tmp_path.glob("runs/*/*.json"))) == 2
     pd.testing.assert_frame_equal(results(tmp_path), df)
+
+
+def nothing(width: int) -> Any:
+    yield from ({"step": 0} for _ in range(width))
+
+
+def test_a_run_that_yields_nothing_is_a_line_without_metrics(tmp_path: Path) -> None:
+    table = here(nothing, tmp_path, width=[0, 1])
+    assert table["width"].tolist() == [0, 1]
+    assert table["step"].isna().tolist() == [True, False]
+    pd.testing.assert_frame_equal(results(tmp_path), table)
+
+
+def odd(kind: str) -> dict[Any, Any]:
+    if kind in ("CancelledError", "KeyboardInterrupt", "GeneratorExit"):
+        raise {"CancelledError": asyncio.CancelledError}.get(kind) or getattr(builtins, kind)
+    return {
+        "a tuple": {("a", "b"): 1},
+        "a number": {1: 2},
+        "half a character": {"\ud800": 1},
+        "too large": {"value": 10**5000},
+    }.get(kind, {"value": 1.0})
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_no_run_stops_the_others(tmp_path: Path, jobs: int) -> None:
+    trouble = {
+        "a tuple": "the name of a metric of odd is a string; got ('a', 'b')",
+        "a number": "the name of a metric of odd is a string; got 1. Write '1'",
+        "half a character": "a metric's name of odd is a string with half a character",
+        "too large": "metric 'value' of odd is a number up to 1.8e308",
+        "CancelledError": "CancelledError",
+        "GeneratorExit": "GeneratorExit",
+    } | ({"KeyboardInterrupt": "KeyboardInterrupt"} if jobs else {})  # here it is a Ctrl-C
+    with pytest.raises(RuntimeError, match=f"{len(trouble)} of {len(trouble) + 1} runs failed"):
+        sweep(odd, tmp_path, jobs=jobs, kind=[*trouble, "well"])
+    assert results(tmp_path)["kind"].tolist() == ["well"]
+    told = results(tmp_path, errors=True).set_index("kind")["error"]
+    assert sorted(told.index) == sorted(trouble)
+    assert all(why in told[kind].splitlines()[-1] for kind, why in trouble.items())
+
+
+def test_a_metric_that_is_infinite_is_missing(tmp_path: Path) -> None:
+    def loss(seed: int) -> dict[str, Any]:
+        return {"loss": float("inf"), "each": [1.0, float("-inf")], "kept": seed}
+
+    (row,) = here(loss, tmp_path, seed=[3])[["loss", "each", "kept"]].to_dict("records")
+    assert row == {"loss": None, "each": [1.0, None], "kept": 3}
 
 
 def test_a_folder_holds_one_file_for_each_run_named_by_its_key(tmp_path: Path) -> None:
@@ -364,23 +409,28 @@ def test_every_point_is_checked_before_the_first_starts(tmp_path: Path) -> None:
 
 def test_more_runs_than_most_are_refused_before_they_are_counted_out(tmp_path: Path) -> None:
     many = list(range(10**4))
-    with pytest.raises(ValueError, match=r"a grid of 100,000,000 runs is more than most=20,000"):
+    with pytest.raises(ValueError, match=r"grids of 100,000,000 combinations are more than most=20,000"):
         here(area, tmp_path, width=many, height=many)
+    with pytest.raises(ValueError, match=r"grids of 3,000,000,000,000,000,000,000 combinations are more than"):
+        here(area, tmp_path, width=range(0, 3 * 10**21, 2), height=[1, 2])
     assert len(here(area, tmp_path, most=2, width=[1, 2])) == 2
 
 
 def test_an_empty_axis_and_a_limit_of_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"an axis of area has at least one value; got width=\[\]"):
         here(area, tmp_path, width=[])
-    with pytest.raises(ValueError, match="limit is how many seconds a run may take, more than 0; got 0"):
-        sweep(area, tmp_path, jobs=1, limit=0, width=[1])
+    for limit in (0, "5", float("inf"), float("nan"), 1e12):
+        with pytest.raises(ValueError, match=f"limit is how many seconds .*; got {limit!r}. Leave it out for none"):
+            sweep(area, tmp_path, jobs=1, limit=limit, width=[1])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="jobs=0 takes no limit"):
         here(area, tmp_path, limit=1, width=[1])
 
 
 def test_results_of_nothing_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"there is none at {re.escape(str(tmp_path / 'no'))}"):
-        results(tmp_path / "no")
+    for name in ("no", "no.jsonl"):
+        for use in (results, found, lambda path: export(path, "rows.csv")):
+            with pytest.raises(ValueError, match=f"there is none at {re.escape(str(tmp_path / name))}. Correct the"):
+                use(tmp_path / name)
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a file"):
         results(tmp_path / "file")
@@ -407,6 +457,31 @@ def test_what_was_asked_for_is_known_without_the_function(tmp_path: Path) -> Non
     assert len(asked(Store(tmp_path))) == 5  # width=2 twice
 
 
+GRID = '{"function": "area", "defaults": {}, "axes": {"width": [1]}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (GRID[:20], "Expecting property name"),
+        ("\xff", "Expecting value"),
+        ("[1]", "it has other parts"),
+        ("{}", "it has other parts"),
+        (GRID.replace('"area"', "3"), "it has other parts"),
+        (GRID.replace("[1]", "1"), "an axis is no list"),
+    ],
+)
+def test_a_file_that_is_no_grid_is_told_by_name(tmp_path: Path, text: str, why: str) -> None:
+    here(area, tmp_path, width=[1])
+    path = tmp_path / "grids" / "notes.json"
+    path.write_text(text)
+    for use in (results, found, sweep_so_far):
+        with pytest.raises(ValueError, match=f"{re.escape(str(path))} is not a grid of a sweep: {why}.* Delete it"):
+            use(tmp_path)
+    path.write_text(GRID)
+    assert len(results(tmp_path)) == 1
+
+
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.text(max_size=3), st.floats(-9, 9))
 
 
@@ -420,13 +495,11 @@ def test_runs_have_one_key_where_their_arguments_are_equal(one: Any, other: Any)
 
 @given(st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(), min_size=1, max_size=3), min_size=1))
 def test_combinations_are_the_product_of_the_axes(axes: dict[str, list[int]]) -> None:
-    import math
-
-    found = list(combinations(axes))
-    assert len(found) == math.prod(map(len, axes.values()))
-    assert all(point[name] in axes[name] for point in found for name in axes)
-    assert found[0] == {name: values[0] for name, values in axes.items()}
-    assert found[-1] == {name: values[-1] for name, values in axes.items()}
+    made = list(combinations(axes))
+    assert len(made) == size(axes) == math.prod(map(len, axes.values()))
+    assert all(point[name] in axes[name] for point in made for name in axes)
+    assert made[0] == {name: values[0] for name, values in axes.items()}
+    assert made[-1] == {name: values[-1] for name, values in axes.items()}
 
 
 def test_a_misspelt_name_is_refused_before_a_run_starts(tmp_path: Path) -> None:

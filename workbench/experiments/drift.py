@@ -48,12 +48,14 @@ def draw(count: int, seed: int = 0, budget: float = 600.0, names: Sequence[str] 
     """So many rows of the experiments (default: of all), drawn by a seed, which took `budget` seconds together at most.
 
     A row that does not fit in what is left of the budget is passed over, and so are rows made on a GPU and measured
-    times. Misleads as a picture of all rows: rows that took long are drawn more rarely.
+    times. ValueError where none fits. Misleads as a picture of all rows: rows that took long are drawn more rarely.
 
     >>> [len(draw(3, seed, names=["conservation", "sizes"])) for seed in (0, 1)]
     [3, 3]
     """
     check_count("drift", count)
+    if not budget > 0:
+        raise ValueError(f"budget is how many seconds the rows took together, more than 0; got {budget!r}")
     known = {
         row["key"]: Drawn(name, row) for name in names or EXPERIMENTS if name not in TIMED for row in rows_of(name)
     }
@@ -65,6 +67,10 @@ def draw(count: int, seed: int = 0, budget: float = 600.0, names: Sequence[str] 
         if len(chosen) < count and one.row["seconds"] <= left and not gpu:
             left -= one.row["seconds"]
             chosen.append(one)
+    if not chosen:
+        raise ValueError(
+            f"no row to compute again took {budget:g} s or less. Raise the budget, or name other experiments"
+        )
     return chosen
 
 

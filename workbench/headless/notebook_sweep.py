@@ -7,7 +7,6 @@ import copy
 import hashlib
 import inspect
 import json
-import math
 import os
 import time
 import warnings
@@ -24,7 +23,7 @@ from workbench.headless.runner import kernel_threads
 from workbench.headless.runs_table import runs_table
 from workbench.headless.scratch import scratch
 from workbench.headless.worker import Job, complete, write_failure
-from workbench.sweeps import OWN, Row, key, sweep
+from workbench.sweeps import Row, key, sweep
 from workbench.sweeps.files import Store
 from workbench.sweeps.points import clash, columns
 from workbench.types import check_choice
@@ -56,7 +55,7 @@ class NotebookRun:
         source = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
         self.code = hashlib.sha256(source.encode(errors="replace")).hexdigest()[:8]
         self.out = None if out is None else Path(out).resolve()
-        self.scratch = scratch()
+        self.scratch, self.facts = scratch(), FACTS
         self.__name__ = self.path.stem.encode(errors="replace").decode()  # half a character fits in no table
         kind = inspect.Parameter.KEYWORD_ONLY
         self.__signature__ = inspect.Signature(
@@ -71,11 +70,8 @@ class NotebookRun:
 
     def axes(self, grid: Mapping[str, Any]) -> dict[str, list[Value]]:
         """A grid with its values in the types of the parameters; ValueError for the first that does not fit."""
-        lists = columns(self, grid)
-        if fault := clash(lists, FACTS):
-            raise ValueError(f"axes of {self.path.name}: {fault}")
         check = lambda name, value: check_values(self.declared, {name: value}, self.path.name)[name]  # noqa: E731
-        return {name: [check(name, value) for value in values] for name, values in lists.items()}
+        return {name: [check(name, value) for value in values] for name, values in columns(self, grid).items()}
 
     def job(self, arguments: Mapping[str, object]) -> Job:
         """What is to be executed for these arguments, and into which files: their names hold the key of the row."""
@@ -107,20 +103,19 @@ class NotebookRun:
         if record["problems"]:
             raise RuntimeError("\n\n".join(record["problems"]))
         facts = {"page": job.page.name, "notebook": job.executed.name, "code": self.code}
-        return facts | recorded(read_notebook(job.executed), {*arguments, *OWN, *FACTS})
+        return facts | recorded(read_notebook(job.executed), {*arguments, *FACTS})
 
 
 def recorded(notebook: NotebookNode, taken: set[str]) -> dict[str, Any]:
     """What an executed notebook recorded: numbers under their names, verdicts under the ids of their claims.
 
-    A name that is `taken` gets the ending "(shown)". What is infinite or NaN is None.
+    A name that is `taken`, or a column that a table of results adds, gets the ending "(shown)".
     """
     shown = [output.get("data", {}).get(NUMBERS_MIME) for output in results(notebook)]
     found = {n: v for one in shown if isinstance(one, dict) and len(one) == 1 for n, v in one.items()}
     found |= {row["id"]: row.get("verdict") for row in claim_rows(notebook) if isinstance(row.get("id"), str)}
     plain = {n: v for n, v in found.items() if v is None or isinstance(v, bool | int | float | str)}
-    finite = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in plain.items()}
-    return {f"{name} (shown)" if name in taken else name: value for name, value in finite.items()}
+    return {f"{name} (shown)" if clash(taken, [name]) else name: value for name, value in plain.items()}
 
 
 def sweep_notebook(
@@ -144,7 +139,11 @@ def sweep_notebook(
     checked = [placed.axes(grid) for grid in grids]
     write = _index_writer(Store(out).folder, report)
 
+    ran = False
+
     def tell(row: Row, done: int, total: int) -> None:
+        nonlocal ran
+        ran = True
         job = placed.job(row["arguments"])
         if "error" in row and not job.executed.exists():  # its process ended
             write_failure(job, row["seconds"], [row["error"].partition("\n")[2]])
@@ -154,8 +153,10 @@ def sweep_notebook(
 
     try:
         table = sweep(placed, out, *checked, on_row=tell, **options)
+        ran = True
     finally:
-        write(True)
+        if ran:  # else it was refused
+            write(True)
     if earlier := int((table["code"] != placed.code).sum()):
         told = f"{earlier} of {len(table)} rows are of an earlier code of {placed.path.name}, and are kept"
         warnings.warn(f"{told}. To compute them again, name another folder", stacklevel=2)

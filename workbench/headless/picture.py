@@ -47,6 +47,6 @@ def _scaled(data: Any) -> bytes:
             ground.convert("RGB").save(file, "WEBP", quality=quality)
             if file.tell() <= MOST:
                 return file.getvalue()
-    except Exception:  # whatever foreign data brings up: a picture fails no run
+    except Exception:  # broken images raise errors of many kinds: a picture fails no run
         return b""
     return b""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +28,7 @@ class Spec(NamedTuple):
 
     run: Callable[..., Any]
     out: str
-    grids: list[dict[str, list[Any]]]
+    grids: list[dict[str, Sequence[Any]]]
     options: dict[str, Any]
 
 
@@ -52,7 +55,8 @@ def read_spec(path: str | Path) -> Spec:
         why = getattr(error, "strerror", None) or str(error)
         raise ValueError(f"a sweep is described in a YAML file; {path} cannot be read: {why}") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        why = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
+        raise ValueError(f"{path} is not YAML: {why}") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -68,9 +72,7 @@ def _spec(told: Any, path: Path) -> Spec:
     if not grids or not all(isinstance(grid, dict) for grid in grids):
         raise ValueError(f"grid holds a list of values for each argument; got {told['grid']!r}. Write seed: [0, 1]")
     run = find_run(told["run"], path.parent)
-    lists = [{name: _values(name, value) for name, value in grid.items()} for grid in grids]
-    for grid in lists:
-        columns(run, grid)
+    lists = [columns(run, {name: _values(name, value) for name, value in grid.items()}) for grid in grids]
     options = {name: told[name] for name in ("jobs", "limit", "together") if name in told}
     for name, value in options.items():
         kind, words = (int | float, "a number") if name == "limit" else (int, "a whole number")
@@ -107,32 +109,66 @@ def find_run(name: Any, folder: Path) -> Callable[..., Any]:
     if not colon:
         known = {found.function.__name__: found.function for found in EXPERIMENTS.values()}
         return known[check_choice("a run without module: is of an experiment, so it", name, sorted(known))]
-    module = _file(folder / where) if where.endswith(".py") else _module(where, name)
+    if (path := folder / where).suffix == ".py" and not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        module = _file(path.parent.resolve() / path.name) if path.suffix == ".py" else importlib.import_module(where)
+    except (Exception, SystemExit) as error:
+        told = f"{name!r} cannot be imported: {_last(error)}"
+        raise ValueError(told if path.suffix == ".py" else f"{told}. For a file write {where}.py:...") from None
     found = getattr(module, function, None)
     if not callable(found):
         raise ValueError(f"{where} has no function {function!r}")
+    if module.__name__ not in sys.modules:
+        _check_travels(found, path)
     return found
 
 
-def _module(where: str, name: str) -> Any:
-    try:
-        return importlib.import_module(where)
-    except ImportError as error:
-        raise ValueError(f"run {name!r} cannot be imported: {error}. For a file write {where}.py:...") from None
-
-
 def _file(path: Path) -> Any:
-    """A file as a module that other processes can import, too."""
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    sys.path.insert(0, str(path.parent.resolve()))
+    """A file as a module that other processes import, too; if its name is another module's, its code travels."""
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # at the end: a random.py there must not take the place of Python's
+    importlib.invalidate_caches()
+    with contextlib.suppress(ValueError, OSError):  # a module without a spec, or without a file
+        place = None if "." in path.stem else importlib.util.find_spec(path.stem)
+        if place and place.origin and path.samefile(place.origin):
+            return importlib.import_module(path.stem)
+    return _alone(path)
+
+
+@functools.cache
+def _alone(path: Path) -> Any:
+    """The module of a file that no import finds. It is known to no import, so cloudpickle sends its functions whole."""
+    spec: Any = importlib.util.spec_from_file_location(str(path), path)
+    sys.modules[str(path)] = module = importlib.util.module_from_spec(spec)
     try:
-        return importlib.import_module(path.stem)
+        spec.loader.exec_module(module)
     finally:
-        importlib.invalidate_caches()
+        del sys.modules[str(path)]
+    return module
 
 
-def _values(name: Any, value: Any) -> list[Any]:
+def _check_travels(function: Any, path: Path) -> None:
+    import cloudpickle
+
+    try:
+        cloudpickle.dumps(function)
+    except Exception as error:
+        told = f"{path.name} has the name of another module or a dot in its name, so its code must travel to processes"
+        raise ValueError(f"{told}, but {error}. Give the file another name") from None
+
+
+def _last(error: BaseException) -> str:
+    """What an error says, and the line of the imported file at which it came up."""
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    ours = [(file, line) for file, line in frames if file not in (__file__, importlib.__file__) and file[0] != "<"]
+    if isinstance(error, SyntaxError):
+        ours = [(error.filename or "", error.lineno)]
+    words = " ".join("".join(traceback.format_exception_only(error)[-1:]).split())
+    return f"{words} (line {ours[0][1]} of {ours[0][0]})" if ours else words
+
+
+def _values(name: Any, value: Any) -> Sequence[Any]:
     if isinstance(value, list):
         return value
     if not isinstance(value, Mapping):
@@ -142,7 +178,7 @@ def _values(name: Any, value: Any) -> list[Any]:
     whole = isinstance(ends, list) and 1 <= len(ends) <= 3 and all(type(end) is int for end in ends)
     if set(value) != {"range"} or not whole or ends[2:] == [0]:
         raise ValueError(f"{name} is a list of values, or {{range: 10}} for 0 to 9; got {dict(value)!r}")
-    return list(range(*ends))
+    return range(*ends)
 
 
 class _Loader(yaml.SafeLoader):

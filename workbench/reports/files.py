@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from workbench.extras import lab
-from workbench.sweeps.files import Store, unique
+from workbench.sweeps.files import unique
 from workbench.sweeps.rows import Row, table
+from workbench.sweeps.tables import opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +37,7 @@ def export(out: str | Path, target: str) -> str:
     >>> export(out, f"{out}/areas.csv").partition(" in ")[0]
     '2 rows'
     """
-    store = Store(out)
-    if not store.folder.is_dir() and not (store.packed and store.packed.exists()):
-        raise ValueError(f"an export is of a folder of a sweep or a .jsonl file; there is none at {out}")
-    rows = unique(store.rows())
+    rows = unique(opened(out).rows())
     if target.startswith(MLFLOW) and target != MLFLOW:
         return _mlflow(rows, Path(target.removeprefix(MLFLOW)).resolve())
     path = Path(target)

@@ -13,7 +13,7 @@ from workbench.sweeps.claims import in_flight
 from workbench.sweeps.files import Store, unique
 from workbench.sweeps.points import Arguments
 from workbench.sweeps.rows import Row, table
-from workbench.sweeps.tables import asked
+from workbench.sweeps.tables import asked, opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,9 +62,7 @@ def found(out: str | Path) -> Found:
     >>> found(out).counts
     '2 runs done, 0 missing'
     """
-    store = Store(out)
-    if not store.folder.is_dir() and not (store.packed and store.packed.exists()):
-        raise ValueError(f"a report is of a folder of a sweep or a .jsonl file; there is none at {out}")
+    store = opened(out)
     return gathered(store, unique(store.rows(), light))
 
 

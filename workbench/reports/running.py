@@ -74,7 +74,7 @@ class _Folder:
 
     def found(self) -> Found | None:
         """What is there; None before the start."""
-        if not self._store.folder.is_dir() and not self._is_packed():
+        if not self._store.there():
             return None
         rows = {}
         for path, time in self._times().items():

@@ -46,7 +46,7 @@ class Dask:
 
     >>> Dask("tcp://localhost:8786", slurm=4)
     Traceback (most recent call last):
-    ValueError: a cluster is one of scheduler=, slurm=, kubernetes=; got scheduler, slurm
+    ValueError: a cluster is one of scheduler=, slurm=, kubernetes=; got scheduler, slurm. Pass one
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Dask:
         given = dict(scheduler=scheduler, slurm=slurm, kubernetes=kubernetes)
         if len(named := [name for name, value in given.items() if value is not None]) != 1:
             told = ", ".join(named) or ", ".join(options) or "none"
-            raise ValueError(f"a cluster is one of scheduler=, slurm=, kubernetes=; got {told}")
+            raise ValueError(f"a cluster is one of scheduler=, slurm=, kubernetes=; got {told}. Pass one")
         if scheduler is not None and options:
             raise ValueError(f"a scheduler that runs already takes no options; got {', '.join(options)}")
         if scheduler is not None and not (isinstance(scheduler, str) and "://" in scheduler):
@@ -205,14 +205,17 @@ class _Session:
             row.set_result(_failed(tasks, f"its worker could not compute it: {type(error).__name__}: {error}"))
 
     def _watch(self) -> None:
+        from distributed.comm import CommClosedError
+
         while not self._closing.wait(LOOK):
             try:
                 self._look()
             except Exception as error:
                 if self._closing.is_set():
                     return
-                refused = isinstance(error, ValueError)
-                lost = error if refused else ConnectionError(_silent(self.address, self._wait, error))
+                ended = isinstance(error, CommClosedError)
+                told = _gone(self.address) if ended else _silent(self.address, self._wait, error)
+                lost = error if isinstance(error, ValueError) else ConnectionError(told)
                 with self._changing:
                     self._lost, out = lost, list(self._out)
                     self._out.clear()

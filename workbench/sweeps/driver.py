@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,8 @@ LOOK = 0.3
 """Seconds between two looks at runs that another sweep does."""
 TOGETHER = 64
 """Runs of one call, where batches are chosen by themselves."""
+LONGEST = 1e8
+"""Seconds that no run takes (three years); clocks have an end."""
 TOLD = 20
 """Failed runs that an error shows."""
 
@@ -61,11 +65,11 @@ def sweep(
     one run. Axes that are named here are one more grid. An argument with the name of an option below needs a dict.
 
     All points are checked before the first starts: against the signature, and by `check(**arguments)` (default: the one
-    that `checked` gave the run), which raises ValueError. More than `most` are refused.
+    that `checked` gave the run), which raises ValueError. More than `most` combinations are refused.
 
-    A finished run is one file in the folder `out`, written in one step and named by the hash of its arguments that
-    differ from the defaults. If the sweep is killed and called again, it goes on; several sweeps on one folder share
-    the work. Where `out` ends in .jsonl, the files are moved into this one file at the end.
+    A finished run is one file in the folder `out`, written in one step and named by the `key` of the function's name
+    and of the arguments that differ from the defaults. If the sweep is killed and called again, it goes on; several
+    sweeps on one folder share the work. Where `out` ends in .jsonl, the files are moved into this one file at the end.
 
     `jobs` processes (default: as many as the machine has GPUs, else cores; 0: none, all runs in this one) compute on
     one thread each, which changes the time and not the numbers; functions and criteria defined in a notebook travel to
@@ -89,21 +93,23 @@ def sweep(
     [2, 7, 14]
     """
     check_count("jobs", cores() if jobs is None else jobs, least=0)
-    if limit is not None and not limit > 0:
-        raise ValueError(f"limit is how many seconds a run may take, more than 0; got {limit!r}")
+    if limit is not None and not (isinstance(limit, Real) and 0 < limit < LONGEST):
+        told = f"limit is how many seconds a run may take, more than 0 and less than {LONGEST:g}; got {limit!r}"
+        raise ValueError(f"{told}. Leave it out for none")
     if limit is not None and jobs == 0 and engine is None:
         raise ValueError("a run in this process cannot be stopped, so jobs=0 takes no limit. Pass jobs=1")
-    asked = [*grids, axes] if axes or not grids else list(grids)
+    asked = [columns(run, grid) for grid in ([*grids, axes] if axes or not grids else grids)]
     runs = points(run, asked, most)
     _check(run, runs, check or getattr(run, "check", None))
     dealt = _batches(run, together)
     store = Store(out)
     with Claims(store.folder) as claims:
         store.open()
-        usual = _plain_only(defaults(run))
+        usual = defaults(run)
         _check_defaults(store, run.__name__, usual)
         for grid in asked:
-            store.remember({"function": run.__name__, "defaults": usual, "axes": columns(run, grid)})
+            lists = {name: list(values) for name, values in grid.items()}
+            store.remember({"function": run.__name__, "defaults": usual, "axes": lists})
         try:
             work = _Work(run, runs, store, claims, dealt, on_row)
             failed = work.done(lambda: engine or _engine(jobs), retry, limit, progress)
@@ -149,10 +155,6 @@ def _lines(words: list[str]) -> str:
     return "\n".join(words)
 
 
-def _plain_only(values: Arguments) -> Arguments:
-    return {n: v for n, v in values.items() if v is None or isinstance(v, str | bool | int | float)}
-
-
 def _engine(jobs: int | None) -> Engine:
     """Processes on this machine: one for each GPU, without any one for each core."""
     if jobs == 0:
@@ -163,13 +165,13 @@ def _engine(jobs: int | None) -> Engine:
 
 def _batches(run: Run, together: int | None) -> Callable[[Points], list[list[str]]]:
     """A function that puts runs, by their keys, into the lists in which they are computed."""
-    form, usual = getattr(run, "batched", None), defaults(run)
+    form, usual = getattr(run, "batched", None), inspect.signature(run).parameters.get("device")
     if together is not None and check_count("together", together) > 1 and form is None:
         told = f"{run.__name__} has no batched form, so its runs are computed one by one"
         raise ValueError(f"{told}. Leave together out")
 
     def size(point: Arguments) -> int:
-        return together or (TOGETHER if worth_it({**usual, **point}.get("device") or "cpu") else 1)
+        return together or (TOGETHER if worth_it(point.get("device", usual and usual.default) or "cpu") else 1)
 
     def dealt(runs: Points) -> list[list[str]]:
         if form is None or together == 1:

@@ -40,6 +40,10 @@ class Store:
         """The file of a run."""
         return self.folder / "runs" / key[:2] / f"{key}.json"
 
+    def there(self) -> bool:
+        """Whether there is such a folder or packed file."""
+        return self.folder.is_dir() or (self.packed is not None and self.packed.exists())
+
     def open(self) -> None:
         """Make the folders."""
         with writable(self.folder):
@@ -100,8 +104,12 @@ class Store:
         write_whole(self.folder / "grids" / f"{hashlib.sha256(text.encode()).hexdigest()[:NAME]}.json", text + "\n")
 
     def grids(self) -> list[dict[str, Any]]:
-        """What sweeps into this folder were asked for."""
-        return [json.loads(path.read_text("utf-8")) for path in sorted((self.folder / "grids").glob("*.json"))]
+        """What sweeps into this folder were asked for. ValueError with the name of a file that does not say it."""
+        found = list[dict[str, Any]]()
+        for path in sorted((self.folder / "grids").glob("*.json")):
+            with contextlib.suppress(FileNotFoundError):  # packed in this moment
+                found.append(_grid(path))
+        return found
 
     def pack(self) -> None:
         """Move the finished rows of the folder, in which no sweep works now, into the packed file; remove the folder if
@@ -133,6 +141,21 @@ class Store:
         for folder in [*self.folder.glob("runs/*"), self.folder / "runs", self.folder / "grids", self.folder]:
             with contextlib.suppress(OSError):  # something else lies in it
                 folder.rmdir()
+
+
+def _grid(path: Path) -> dict[str, Any]:
+    """A grid that `remember` kept."""
+    try:
+        grid = json.loads(path.read_bytes())
+        parts = {name: type(part) for name, part in grid.items()} if isinstance(grid, dict) else {}
+        if parts != {"function": str, "defaults": dict, "axes": dict}:
+            raise ValueError("it has other parts than function, defaults and axes")
+        if not all(isinstance(values, list) for values in grid["axes"].values()):
+            raise ValueError("an axis is no list")
+    except ValueError as error:
+        remedy = "Delete it, and start the sweep again for what is missing"
+        raise ValueError(f"{path} is not a grid of a sweep: {error}. {remedy}") from None
+    return grid
 
 
 def _names(folder: Path) -> list[str]:

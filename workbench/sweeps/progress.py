@@ -95,7 +95,7 @@ def _bar(name: str, done: int, total: int) -> Any:
         from tqdm import tqdm
     sized = notebook or os.get_terminal_size(sys.stderr.fileno()).columns  # a terminal without a size has 0
     wide: dict[str, Any] = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 20}
-    return tqdm(desc=name, initial=done, total=total, unit=" runs", smoothing=0, **wide)
+    return tqdm(desc=name, initial=done, total=total, unit="run", smoothing=0, **wide)
 
 
 def _clock(seconds: float) -> str:

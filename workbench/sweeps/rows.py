@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import math
+import signal
 import subprocess
 import sys
 import time
@@ -65,7 +66,9 @@ def compute(*tasks: Task) -> list[Row]:
     try:
         add_criteria(tasks[0].own or {})
         answers = _several(tasks) if len(tasks) > 1 else [_answer(tasks[0])]
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            raise  # Ctrl-C; a process that does not listen to it has it from the run
         answers = [error] * len(tasks)
     finally:
         torch.set_num_threads(threads)
@@ -89,16 +92,22 @@ def _several(tasks: Sequence[Task]) -> list[Any]:
     found = form.batched.function([dict(task.arguments) for task in tasks])
     if len(found) != len(tasks):
         raise ValueError(f"the batched form of {form.__name__} gave {len(found)} rows for {len(tasks)} points")
-    return [one if isinstance(one, Exception) else _metrics(t, one) for t, one in zip(tasks, found, strict=True)]
+    return [one if isinstance(one, BaseException) else _metrics(t, one) for t, one in zip(tasks, found, strict=True)]
 
 
 def _metrics(task: Task, metrics: Any) -> dict[str, Any]:
     name = task.function.__name__
     if not isinstance(metrics, Mapping):
-        raise TypeError(f"{name} returns a dict of metrics, or yields such dicts; got {metrics!r}")
+        told = f"{name} returns a dict of metrics, or yields such dicts; got {metrics!r}"
+        raise TypeError(f"{told}. Return {{'accuracy': ...}}")
+    if odd := [one for one in metrics if not isinstance(one, str)]:
+        raise TypeError(f"the name of a metric of {name} is a string; got {odd[0]!r}. Write {str(odd[0])!r}")
     if fault := clash(task.arguments, metrics):
         raise ValueError(f"metrics of {name}: {fault}")
-    return {n: plain(v, f"metric {n!r} of {name}") for n, v in metrics.items()}
+    return {
+        plain(n, f"a metric's name of {name}"): plain(v, f"metric {n!r} of {name}", measured=True)
+        for n, v in metrics.items()
+    }
 
 
 def parsed(text: bytes) -> tuple[Any, str]:
@@ -127,7 +136,7 @@ class Flat(NamedTuple):
 
 def flat(row: Row) -> Flat:
     """A row's lines: one for each dict of metrics, or one for a run that has none."""
-    found = row["metrics"] if isinstance(row["metrics"], list) else [row["metrics"]]
+    found = (row["metrics"] if isinstance(row["metrics"], list) else [row["metrics"]]) or [{}]
     made = {"processor": "not recorded", **row["versions"]}
     told = {"seconds": row["seconds"], "versions": "", "revision": row.get("revision", "")}
     told |= {"processor": made.pop("processor"), "date": row["date"], "key": row["key"]}

@@ -26,7 +26,7 @@ def results(out: str | Path, *more: str | Path, errors: bool = False) -> pd.Data
     >>> results(out)["area"].tolist()
     [2, 3]
     """
-    stores, order = [_there(one) for one in (out, *more)], dict[str, int]()
+    stores, order = [opened(one) for one in (out, *more)], dict[str, int]()
     for store in stores:
         for point in asked(store):
             order.setdefault(point, len(order))
@@ -35,10 +35,11 @@ def results(out: str | Path, *more: str | Path, errors: bool = False) -> pd.Data
     return table(wanted)
 
 
-def _there(out: str | Path) -> Store:
-    store = Store(out)
-    if not store.folder.is_dir() and not (store.packed and store.packed.exists()):
-        raise ValueError(f"results are in a folder of a sweep or a .jsonl file; there is none at {out}")
+def opened(out: str | Path) -> Store:
+    """The folder or packed file of a sweep; ValueError where there is none."""
+    if not (store := Store(out)).there():
+        told = f"the rows of a sweep are in a folder or a .jsonl file; there is none at {out}"
+        raise ValueError(f"{told}. Correct the name, or start the sweep")
     return store
 
 

@@ -106,7 +106,7 @@ class Worker:
             why = f"it ran longer than its limit of {limit:g} s and was stopped. Raise the limit, or make it shorter"
         except ProcessLookupError as error:
             why = f"its process died: {error}"
-        except Exception as error:  # a function or a result that does not travel
+        except BaseException as error:  # a function or a result that does not travel
             why = f"it could not be sent to its process, or its row back: {type(error).__name__}: {error}"
         return [task.failed(why, time.monotonic() - start) for task in tasks]
 
@@ -148,8 +148,9 @@ class Worker:
         return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", "from workbench.sweeps.child import main; main()"]
-        own = {**os.environ, **self._environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-P", "-c", "from workbench.sweeps.child import main; main()"]
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # those of here, and with -P no others
+        own = {**os.environ, **self._environment, "PYTHONPATH": paths}
         pipe, alone = subprocess.PIPE, os.name == "posix"
         with self._starting:
             if self.closed:
@@ -204,7 +205,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 
 def _ending(code: int) -> str:
     if code == -getattr(signal, "SIGKILL", 9):
-        return "killed; often that is the system, out of memory"
+        return "killed; often that is the system, out of memory. Use fewer jobs"
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
 
