@@ -48,6 +48,7 @@ UNITS = {
     "packed": ("s a row", "for `wb.results` on one file of lines"),
     "row": ("bytes a row", "of the file"),
     "blocks": ("bytes a row", "on this disk, whole blocks"),
+    "driver memory": ("bytes a row", "of the driver of a sweep from its start to its table"),
     "resume memory": ("bytes a row", "of the driver that starts a finished sweep again"),
     "results memory": ("bytes a row", "of `wb.results`"),
     "packed memory": ("bytes a row", "of `wb.results` on one file of lines"),
@@ -103,7 +104,8 @@ def nothing(seed: int) -> dict[str, float]:
 class AtOnce:
     """An engine whose runs end when they are submitted, as if others computed them."""
 
-    width = 2_000
+    def __init__(self, width: int = 2_000) -> None:
+        self.width = width
 
     def submit(self, *tasks: Task) -> Future[list[Row]]:
         """Rows that nobody computed."""
@@ -119,6 +121,7 @@ class Elsewhere(AtOnce):
     """With the first run all others are done, by another sweep on the folder."""
 
     def __init__(self, out: Path, number: int) -> None:
+        super().__init__()
         self.out, self.number = out, number
 
     def submit(self, *tasks: Task) -> Future[list[Row]]:
@@ -174,7 +177,9 @@ def driver(folder: Path, number: int) -> dict[str, float]:
     (clock, core), plan = marked.last - marked.first, marked.first[0] - start
     marked = swept(folder / "skip", number, Elsewhere(folder / "skip", number), clocks)
     skip = marked.last[0] - marked.first[0]
-    return {"plan": plan / number, "land": core / number, "disk": (clock - core) / number, "skip": skip / number}
+    memory = peak(lambda: swept(folder / "memory", number, AtOnce(20), clocks))
+    found = {"plan": plan, "land": core, "disk": clock - core, "skip": skip, "driver memory": memory}
+    return {name: value / number for name, value in found.items()}
 
 
 def rows(folder: Path, number: int) -> dict[str, float]:

@@ -126,12 +126,11 @@ def tables(figures: Figures, machine: str, runs: int = RUNS, workers: int = WORK
         others.append([f"{length:g} s", *(f"{told(way.seconds)}, {way.workers:.0%} ({way.first})" for way in each)])
     head = ["a run", "the sweep takes", "without overhead", "workers busy", "scheduler", "driver", "limit"]
     return {
-        "figures": _table(["figure", "value", "what it is"], [_figure(name, figures[name]) for name in UNITS]),
+        "figures": _table(["figure", machine, "what it is"], [_figure(name, figures[name]) for name in UNITS]),
         "one": _table(head, lines),
         "ways": _table(["a run", *ways], others),
         "limits": _table(["part", "a run", "runs a second"], _limits(figures, runs, workers)),
         "rest": _table(["step", f"{runs:,} rows"], _rest(figures, runs)),
-        "machine": f"{machine}\n",
     }
 
 

@@ -116,7 +116,7 @@ def test_a_scheduler_is_slower_with_more_workers():
         "watch": 0.0005,
         "land": 0.002,
         "client": 0.001,
-        "write": 0.001,
+        "disk": 0.001,
     }
     assert on_dask(costs, 10, 1_000)[:4] == pytest.approx((10, 1_000, 0.002 / 0.5, 0.004))
     assert on_dask(costs, 10, 1_000, disk=0.01).driver == pytest.approx(0.013)
@@ -131,7 +131,6 @@ def test_a_sweep_that_shares_a_folder_looks_at_what_the_others_do():
 def test_the_page_has_the_tables_of_the_written_figures():
     text = scale.PAGE.read_text(encoding="utf-8")
     assert page(text, tables(**MADE)) == text
-    assert len(text.splitlines()) <= 120
 
 
 def test_a_page_without_a_place_for_a_table_is_refused():
@@ -143,7 +142,9 @@ def test_tables_are_of_the_figures():
     few = tables({**FREE, "land": 0.5, "resume": 0.001, "resume memory": 2e3}, "one of ours", runs=200, workers=100)
     assert "| 0.1 s | 100 s | 0 s | 0% | 0% | 100% | driver |" in few["one"]
     assert "0 s, 0 MB" in few["rest"]
-    assert few["machine"] == "one of ours\n"
+    assert few["figures"].startswith("| figure | one of ours | what it is |\n")
+    assert "| `land` | 500 ms a run |" in few["figures"]
+    assert "| driver, this disk | 500.0 ms | 2 |" in few["limits"]
 
 
 def test_figures_are_measured(tmp_path: Path):
