@@ -1,7 +1,6 @@
 """What a sweep costs for each run apart from the run itself, measured on this machine at small sizes.
 
-Seconds are the clock's where a disk is waited for, else those of a CPU. Memory is what
-Python holds at most.
+Seconds of the driver's core and of Dask are CPU time, others are the clock's. Memory is what Python holds at most.
 """
 
 from __future__ import annotations

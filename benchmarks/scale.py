@@ -156,6 +156,7 @@ def _rest(figures: Figures, runs: int) -> list[list[str]]:
         ["before the first run: points, keys, checks", told(runs * figures["plan"])],
         ["files", f"{runs:,} in 256 folders, {runs // 256:,} in each"],
         ["their bytes; on disk, in whole blocks", " and ".join(_bytes(runs * figures[n]) for n in ("row", "blocks"))],
+        ["memory of the driver, at its most", _bytes(runs * figures["driver memory"])],
         ["start again when all is done, with the table", both("resume")],
         ["`wb.results`", both("results")],
         ["`wb.results` on one `.jsonl` file", both("packed")],

@@ -147,10 +147,12 @@ def test_tables_are_of_the_figures():
     assert "| driver, this disk | 500.0 ms | 2 |" in few["limits"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="blocks of a disk")
 def test_figures_are_measured(tmp_path: Path):
     found = figures.driver(tmp_path, 30) | figures.rows(tmp_path, 80)
     assert found.keys() | {"client", "scheduler", "choice", "watch", "process", "spread"} == set(figures.UNITS)
-    assert all(math.isfinite(value) and value > 0 for value in found.values())
+    assert all(math.isfinite(value) for value in found.values())
+    assert all(value > 0 for name, value in found.items() if name != "disk")  # a disk in memory keeps nobody waiting
     assert 200 < found["row"] <= found["blocks"]
     assert MADE["figures"].keys() == set(figures.UNITS)
 
