@@ -29,8 +29,8 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text(
 """A program that resumes a sweep, and the most memory it took (Linux)."""
 
 
-def lenet(criterion: str, sparsity: float, seed: int = 0, epochs: int = 2) -> dict[str, float]:
-    """Prune and train a small network."""
+def lenet(criterion: str, sparsity: float, seed: int = 0, epochs: int | None = None) -> dict[str, float]:
+    """Prune a small network and train it by its recipe, or for fewer epochs."""
     task = wb.load("digits", device="cpu")
     model = wb.make("lenet-300-100", task, seed=seed)
     masks = wb.find_masks(model, task.batch(100, seed=seed), criterion, sparsity)
@@ -46,7 +46,7 @@ def wide(number: int) -> dict[str, list[object]]:
 
 def rows(quick: bool) -> Iterator[Row]:
     runs, few, many = (4, 40, 40) if quick else (200, 10_000, 100_000)
-    epochs = {"epochs": [1 if quick else 2]}
+    epochs = {"epochs": [1 if quick else None]}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
