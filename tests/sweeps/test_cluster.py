@@ -26,10 +26,10 @@ from workbench.criteria.registry import unregister_criterion
 from workbench.extras import check_lab
 from workbench.headless.spec import read_spec
 from workbench.sweeps import Dask, batched, results, sweep
-from workbench.sweeps.cluster import Sealed
 from workbench.sweeps.driver import _engine
 from workbench.sweeps.fingerprint import fingerprint
 from workbench.sweeps.rows import Task
+from workbench.sweeps.sealed import Sealed
 from workbench.sweeps.workers import Local, cores
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -15,7 +15,7 @@ import pytest
 from workbench.cli import main
 from workbench.headless.spec import find_run, read_spec
 from workbench.sweeps import results
-from workbench.sweeps.cluster import Sealed
+from workbench.sweeps.sealed import Sealed
 
 ROOT = Path(__file__).parents[2]
 RUNS = """
