@@ -23,9 +23,12 @@ def write(pipe: BinaryIO, message: bytes) -> None:
 
 
 def read(pipe: BinaryIO) -> bytes:
-    """The next message; EOFError where the other end is gone."""
-    head = pipe.read(HEAD)
-    message = pipe.read(int.from_bytes(head, "big")) if len(head) == HEAD else b""
+    """The next message; EOFError where the other end is gone, or this end was closed by another thread."""
+    try:
+        head = pipe.read(HEAD)
+        message = pipe.read(int.from_bytes(head, "big")) if len(head) == HEAD else b""
+    except ValueError:
+        raise EOFError from None
     if len(head) < HEAD or len(message) < int.from_bytes(head, "big"):
         raise EOFError
     return message

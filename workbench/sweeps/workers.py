@@ -127,7 +127,7 @@ class Worker:
 
         timer = threading.Timer(limit, stop) if limit is not None else None
         try:
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(BrokenPipeError, ValueError):  # the other end is gone, or this one closed
                 write(process.stdin, message)
             if timer:
                 timer.start()
