@@ -21,6 +21,7 @@ from workbench.reports.pictures import ARMS, PICTURES, PLACES, pictures, splitti
 from workbench.reports.tables import beside, lines_of, means, overlapping, reasons
 from workbench.sweeps import sweep
 from workbench.sweeps.files import Store
+from workbench.sweeps.workers import Here
 
 
 def prune(criterion: str, sparsity: float, seed: int = 0, lr: float = 0.1) -> dict[str, Any]:
@@ -299,6 +300,16 @@ def test_of_very_many_places_a_picture_takes_steps(tmp_path: Path) -> None:
     assert f"Left out of the picture: {400 - PLACES} values of x" in text_of(write_report(tmp_path, by=()))
 
 
+def test_two_functions_in_a_folder_are_arms(tmp_path: Path) -> None:
+    def other(width: int) -> dict[str, Any]:
+        return {"area": width}
+
+    sweep(prune, tmp_path, jobs=0, criterion=["snip", "own"], sparsity=[0.5, 0.9])
+    sweep(other, tmp_path, jobs=0, width=[1, 2])
+    assert "6 runs done" in text_of(write_report(tmp_path))
+    assert "6 runs done" in sweep_so_far(tmp_path)[-1]
+
+
 def test_a_running_sweep_is_followed_until_it_is_complete(tmp_path: Path) -> None:
     out, seen = tmp_path / "rows", []
     assert changes(out) == ()
@@ -307,6 +318,18 @@ def test_a_running_sweep_is_followed_until_it_is_complete(tmp_path: Path) -> Non
         seen.append((changes(out), sweep_so_far(out)[-1]))
 
     grid: dict[str, Any] = {"criterion": ["snip"], "sparsity": [0.5, 0.7, 0.9]}
+
+    def begun(*_: Any) -> Any:
+        seen.append((changes(out), sweep_so_far(out)))
+        raise KeyboardInterrupt
+
+    engine = Here()
+    engine.submit = begun  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        sweep(prune, out, engine=engine, **grid)
+    token, words = seen.pop()
+    assert token, "it has begun, before a row is there"
+    assert words == ("prune: 0 runs done, 1 running, 2 missing",)
     sweep(prune, out, jobs=0, on_row=look, **grid)
     assert [words for _, words in seen] == [
         f"prune: {n}, {3 - k} missing" for k, n in ((1, "1 run done"), (2, "2 runs done"), (3, "3 runs done"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,8 +79,7 @@ def arm_names(lines: pd.DataFrame, by: Sequence[str]) -> pd.Series:
 
     if not by:
         return pd.Series("all runs", index=lines.index)
-    values = {name: {value: _word(name, value) for value in lines[name].unique()} for name in by}
-    words = [[known[value] for value in lines[name]] for name, known in values.items()]
+    words = [lines[name].map(functools.cache(functools.partial(_word, name))) for name in by]
     return pd.Series(map(", ".join, zip(*words, strict=True)), index=lines.index)
 
 

@@ -120,7 +120,7 @@ def gathered(store: Store, rows: list[Row]) -> Found:
             every[name] = every[name].map(lambda value: json.dumps(value) if isinstance(value, list) else value)
     lines = every[every["key"].isin(finished)] if rest else every
     made = Counter((*_made(json.dumps(row["versions"])), row.get("revision", "")) for row in rows)
-    name = ", ".join(dict.fromkeys(row["function"] for row in rows)) or "sweep"
+    name = ", ".join(dict.fromkeys(one["function"] for one in rows or store.grids())) or "sweep"
     running = in_flight(store.folder) if store.folder.is_dir() else 0
     return Found(name, lines, failed, [*missing.values()], len(wanted), running, arguments, metrics, made, every)
 

@@ -66,11 +66,11 @@ class _Folder:
         """The number of files, the newest, what is asked for and what runs; None when all of that has an end."""
         times, running = self._times(), in_flight(self._store.folder)
         grids = sorted(map(str, self._store.folder.glob("grids/*.json")))
-        if not times:
+        if not times and not grids:
             return ()
         if not running and not self._missing(times, grids):
             return None
-        return len(times), max(times.values()), tuple(grids), running
+        return len(times), max(times.values(), default=0), tuple(grids), running
 
     def found(self) -> Found | None:
         """What is there; None before the start."""
