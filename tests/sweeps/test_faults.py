@@ -277,16 +277,19 @@ with Claims(Path(".")) as claims:
     process = script(text, tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == "True\n"
-    with Claims(tmp_path) as claims:
+    left: list[str] = []
+    with Claims(tmp_path, last=lambda: left.append("early")):
+        pass
+    assert left == [], "the process has not left"
+    with Claims(tmp_path, last=lambda: left.append("outer")) as claims:
         assert not claims.take("2b929a940d787bad")
         assert claims.take("3b929a940d787bad")
-        with claims.alone() as alone:
-            assert not alone
+        with Claims(tmp_path, last=lambda: left.append("inner")):
+            pass
         process.kill()
         process.communicate()
         assert claims.take("2b929a940d787bad")
-        with claims.alone() as alone:
-            assert alone
+    assert left == ["outer"], "the last one that leaves"
 
 
 def test_a_full_disk_ends_the_sweep_with_all_earlier_rows(tmp_path: Path) -> None:

@@ -68,6 +68,9 @@ def test_sweeps_that_start_at_the_same_moment(tmp_path: Path, end: str) -> None:
     told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert told.splitlines() == ["[1, 2, 3]"] * 24
     assert all(len(wb.results(tmp_path / f"{turn}{end}")) == 3 for turn in range(6))
+    if end:
+        assert all(len(packed_rows(tmp_path / f"{turn}{end}")[0]) == 3 for turn in range(6)), "the last one packs"
+        assert not any((tmp_path / f"{turn}").exists() for turn in range(6))
 
 
 def test_threads_that_start_at_the_same_moment(tmp_path: Path) -> None:
@@ -77,6 +80,7 @@ def test_threads_that_start_at_the_same_moment(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(one, range(40))) == [[1, 2, 3]] * 40
+    assert all(len(packed_rows(tmp_path / f"{turn}.jsonl")[0]) == 3 for turn in range(10))
 
 
 @pytest.fixture

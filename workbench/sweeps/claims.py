@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +17,8 @@ class Claims:
 
     The system lets go of a byte when the process that holds it ends, however that happens. So several sweeps on one
     folder, also on several computers with a shared disk, share the work, and one that was killed holds up nobody. Where
-    the system has no such locks (Windows), sweeps on one folder do some runs twice.
+    the system has no such locks (Windows), sweeps on one folder do some runs twice. `last` is called when the last
+    sweep leaves; one that comes then waits for its end.
 
     >>> import tempfile
     >>> with Claims(Path(tempfile.mkdtemp())) as claims:
@@ -25,7 +26,8 @@ class Claims:
     (True, False)
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, last: Callable[[], object] = lambda: None):
+        self._last = last
         self.path = str(folder / "in-flight")
         self.mine: set[str] = set()
 
@@ -46,18 +48,28 @@ class Claims:
                 with contextlib.suppress(FileNotFoundError):  # another sweep has packed, and it is gone
                     file = open(self.path, "ab+")  # noqa: SIM115
                     _lock(file, _ALL, shared=True, wait=True)  # while another sweep packs
-                    if os.path.exists(self.path) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
+                    if self._is_there(file):
                         return file
                     file.close()
+
+    def _is_there(self, file: IO[bytes]) -> bool:
+        """Whether it is still the file of that name: another sweep that packs removes it."""
+        return os.path.exists(self.path) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
 
     def __exit__(self, *_: object) -> None:
         for key in tuple(self.mine):
             self.release(key)
         with _changing:
             self._held.users -= 1
-            if not self._held.users:
+            if self._held.users:
+                return
+            del _held[self.path]
+            try:
+                _unlock(self._held.file, _ALL)  # first: of two that leave at one moment, one must be the last
+                if _lock(self._held.file, _ALL) and self._is_there(self._held.file):
+                    self._last()
+            finally:
                 self._held.file.close()
-                del _held[self.path]
 
     def take(self, key: str) -> bool:
         """Whether this sweep may do a run: nobody else does it now."""
@@ -74,12 +86,6 @@ class Claims:
             _unlock(self._held.file, int(key[:12], 16))
             self._held.keys.discard(key)
             self.mine.discard(key)
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Whether no other sweep works in the folder; if so, one that comes now waits for the end of this block."""
-        with _changing:
-            yield self._held.users == 1 and _lock(self._held.file, _ALL)
 
 
 def in_flight(folder: Path) -> int | None:

@@ -103,20 +103,15 @@ def sweep(
     _check(run, runs, check or getattr(run, "check", None))
     dealt = _batches(run, together)
     store = Store(out)
-    with Claims(store.folder) as claims:
+    with Claims(store.folder, store.pack) as claims:
         store.open()
         usual = defaults(run)
         _check_defaults(store, run.__name__, usual)
         for grid in asked:
             lists = {name: list(values) for name, values in grid.items()}
             store.remember({"function": run.__name__, "defaults": usual, "axes": lists})
-        try:
-            work = _Work(run, runs, store, claims, dealt, on_row)
-            failed = work.done(lambda: engine or _engine(jobs), retry, limit, progress)
-        finally:
-            with claims.alone() as alone:
-                if alone:
-                    store.pack()
+        work = _Work(run, runs, store, claims, dealt, on_row)
+        failed = work.done(lambda: engine or _engine(jobs), retry, limit, progress)
     if failed:
         raise RuntimeError(_told(failed, len(runs), store.name))
     order = list(runs)
