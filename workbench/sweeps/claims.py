@@ -54,7 +54,10 @@ class Claims:
 
     def _is_there(self, file: IO[bytes]) -> bool:
         """Whether it is still the file of that name: another sweep that packs removes it."""
-        return os.path.exists(self.path) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def __exit__(self, *_: object) -> None:
         for key in tuple(self.mine):
