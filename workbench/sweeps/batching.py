@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from workbench.sweeps.points import Arguments, Points, Run
 from workbench.types import check_choice, check_count
 
-Point = dict[str, Any]
+Point = Arguments
 """The arguments of one run by name."""
 Several = Callable[[list[Point]], Sequence[Mapping[str, Any] | Exception]]
+TOGETHER = 64
+"""Runs of one call, where batches are chosen by themselves."""
 
 
 class Batched(NamedTuple):
@@ -70,3 +73,25 @@ def worth_it(device: str | torch.device) -> bool:
     False
     """
     return torch.device(device).type == "cuda"
+
+
+def in_batches(run: Run, together: int | None) -> Callable[[Points], list[list[str]]]:
+    """A function that puts runs, by their keys, into the lists in which they are computed."""
+    form, usual = getattr(run, "batched", None), inspect.signature(run).parameters.get("device")
+    if together is not None and check_count("together", together) > 1 and form is None:
+        told = f"{run.__name__} has no batched form, so its runs are computed one by one"
+        raise ValueError(f"{told}. Leave together out")
+
+    def size(point: Arguments) -> int:
+        return together or (TOGETHER if worth_it(point.get("device", usual and usual.default) or "cpu") else 1)
+
+    def dealt(runs: Points) -> list[list[str]]:
+        if form is None or together == 1:
+            return [[name] for name in runs]
+        names, found = {id(point): name for name, point in runs.items()}, list[list[str]]()
+        for most in dict.fromkeys(map(size, runs.values())):
+            several = batches([point for point in runs.values() if size(point) == most], form.over, most)
+            found += [[names[id(point)] for point in batch] for batch in several]
+        return found
+
+    return dealt

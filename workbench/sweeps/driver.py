@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import signal
 import sys
 import threading
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.criteria.registry import own_criteria
-from workbench.sweeps.batching import batches, worth_it
+from workbench.sweeps.batching import in_batches
 from workbench.sweeps.claims import Claims
 from workbench.sweeps.files import Store, unique
 from workbench.sweeps.points import Arguments, Points, Run, columns, defaults, points
@@ -34,8 +33,6 @@ MOST = 20_000
 """Runs of a grid from which it may be a mistake."""
 LOOK = 0.3
 """Seconds between two looks at runs that another sweep does."""
-TOGETHER = 64
-"""Runs of one call, where batches are chosen by themselves."""
 LONGEST = 1e8
 """Seconds that no run takes (three years); clocks have an end."""
 TOLD = 20
@@ -101,7 +98,7 @@ def sweep(
     asked = [columns(run, grid) for grid in ([*grids, axes] if axes or not grids else grids)]
     runs = points(run, asked, most)
     _check(run, runs, check or getattr(run, "check", None))
-    dealt = _batches(run, together)
+    dealt = in_batches(run, together)
     store = Store(out)
     with Claims(store.folder, store.pack) as claims:
         store.open()
@@ -156,28 +153,6 @@ def _engine(jobs: int | None) -> Engine:
         return Here()
     dealt = gpus()
     return Local(jobs or len(dealt) or cores(), dealt)
-
-
-def _batches(run: Run, together: int | None) -> Callable[[Points], list[list[str]]]:
-    """A function that puts runs, by their keys, into the lists in which they are computed."""
-    form, usual = getattr(run, "batched", None), inspect.signature(run).parameters.get("device")
-    if together is not None and check_count("together", together) > 1 and form is None:
-        told = f"{run.__name__} has no batched form, so its runs are computed one by one"
-        raise ValueError(f"{told}. Leave together out")
-
-    def size(point: Arguments) -> int:
-        return together or (TOGETHER if worth_it(point.get("device", usual and usual.default) or "cpu") else 1)
-
-    def dealt(runs: Points) -> list[list[str]]:
-        if form is None or together == 1:
-            return [[name] for name in runs]
-        names, found = {id(point): name for name, point in runs.items()}, list[list[str]]()
-        for most in dict.fromkeys(map(size, runs.values())):
-            several = batches([point for point in runs.values() if size(point) == most], form.over, most)
-            found += [[names[id(point)] for point in batch] for batch in several]
-        return found
-
-    return dealt
 
 
 class _Work:
